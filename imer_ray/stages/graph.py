@@ -1,0 +1,65 @@
+"""A configuration is a small graph of stages; a stage's key names its result wherever it was computed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A function of its slice of the configuration and of its input artefacts, nothing else.
+
+    Attributes:
+        name: for people, for example ``pretrain[l]``.
+        function: dotted path ``module:function`` of a `StageFunction`; loaded only where the stage runs.
+        config: the slice of the resolved configuration that the function reads (JSON values).
+        data: fingerprint of the data it reads.
+        inputs: role -> the stage whose artefact it reads.
+        version: raised by hand when the function's meaning changes, so that old artefacts are not taken for new ones.
+        location: slice entries that say where things lie and not what they are (paths); not part of the key.
+    """
+
+    name: str
+    function: str
+    config: Mapping[str, Any]
+    data: str
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+    version: int = 1
+    location: Mapping[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """SHA-256 (first 32 hex digits) of function, version, slice, data fingerprint and the inputs' keys."""
+        identity = {
+            "function": self.function,
+            "version": self.version,
+            "config": self.config,
+            "data": self.data,
+            "inputs": {role: stage.key for role, stage in sorted(self.inputs.items())},
+        }
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def kind(self) -> str:
+        """The name without its argument: ``pretrain`` of ``pretrain[l]``."""
+        return self.name.partition("[")[0]
+
+    def in_order(self) -> Iterator[Stage]:
+        """This stage and all it needs, inputs before users, each once."""
+        seen: set[str] = set()
+
+        def visit(stage: Stage) -> Iterator[Stage]:
+            if stage.key in seen:
+                return
+            seen.add(stage.key)
+            for role in sorted(stage.inputs):
+                yield from visit(stage.inputs[role])
+            yield stage
+
+        yield from visit(self)
