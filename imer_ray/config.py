@@ -103,9 +103,9 @@ class SpeedConfig:
     """How cost is measured beside the IMDer reference."""
 
     batch_size: int = 32
-    num_repeats: int = 5
+    num_repeats: int = 3
     num_threads: int = 1
-    reference_steps: int = 5  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
+    reference_steps: int = 2  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
 
     def __post_init__(self) -> None:
         if min(self.batch_size, self.num_repeats, self.num_threads, self.reference_steps) < 1:
@@ -138,6 +138,7 @@ class ExperimentConfig:
     seed: int = 1111
     system: str = field(default="decoupled", metadata={"package": "imer_ray.systems"})
     data: Mapping[str, Any] = component("data")
+    data_fingerprint: str | None = None  # of the data's content; filled in when a command starts, checked ever after
     protocol: Mapping[str, Any] = component("protocol")
     encoder: Mapping[str, Any] = component("encoder")
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)

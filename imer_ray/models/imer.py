@@ -1,0 +1,190 @@
+"""A recogniser that recovers missing modalities, wired from its parts.
+
+Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features. ``latents`` [B, M, L, D] are standardised
+(zero mean, unit variance per modality and feature over the training clips); ``available`` [B, M] and ``frames``
+[B, M, L] are True where something is present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from imer_ray.config import build
+from imer_ray.data.batch import Batch
+from imer_ray.data.missing import MODALITIES
+from imer_ray.diffusion.denoiser import Denoiser
+
+
+class Sampler(Protocol):
+    """What `imer_ray.diffusion.samplers` offers."""
+
+    def sample(self, denoiser: Denoiser, sde: Any, x_T: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
+        """Solve the reverse process from x_T [B, L, D] in ``num_steps`` steps."""
+        ...
+
+
+class StandardisedEncoder(nn.Module):
+    """The projections of every modality, scaled to zero mean and unit variance per modality and feature."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean", torch.zeros(len(MODALITIES), 1, latent_dim))
+        self.register_buffer("std", torch.ones(len(MODALITIES), 1, latent_dim))
+
+    def forward(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Features {m: [B, L_m, D_m]} to standardised latents [B, M, L, D], zero at absent frames, and frames [B, M, L]."""
+        latents, present = self.encoder(features, frames)
+        return ((latents - self.mean) / self.std) * present[..., None], present
+
+    @torch.no_grad()
+    def standardise(self, batches: Sequence[Batch]) -> None:
+        """Set mean and standard deviation from the present frames of the given (training) batches."""
+        count = total = square = torch.zeros(())
+        for batch in batches:
+            latents, present = self.encoder(batch.features, batch.frames)
+            weight = present[..., None].to(torch.float64)
+            count = count + weight.sum((0, 2))
+            total = total + (latents * weight).sum((0, 2))
+            square = square + (latents.double().square() * weight).sum((0, 2))
+        count = count.clamp(min=1)
+        mean = total / count
+        variance = (square / count - mean.square()).clamp(min=0)
+        std = torch.where(variance > 1e-12, variance.sqrt(), torch.ones_like(variance))
+        self.mean.copy_(mean[:, None])
+        self.std.copy_(std[:, None])
+
+
+class Recogniser(nn.Module):
+    """Refiners for recovered modalities, fusion and head, in the space of standardised latents.
+
+    ``missing`` [M, D] is a learned mark added wherever a modality was not available, so that the fusion can tell what was
+    recovered (or left zero) from what was recorded.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, fusion: nn.Module, head: nn.Module, refiners: nn.ModuleList | None, latent_dim: int) -> None:
+        super().__init__()
+        self.fusion, self.head, self.refiners = fusion, head, refiners
+        self.missing = nn.Parameter(torch.zeros(len(MODALITIES), latent_dim))
+        self.register_buffer("mean", torch.zeros(len(MODALITIES), 1, latent_dim))
+        self.register_buffer("std", torch.ones(len(MODALITIES), 1, latent_dim))
+
+    def refine(self, latents: Tensor, available: Tensor) -> Tensor:
+        """Pass the recovered modalities through their refiners; recorded ones stay as they are."""
+        if self.refiners is None:
+            return latents
+        columns = list(latents.unbind(1))
+        for m, refiner in enumerate(self.refiners):
+            rows = (~available[:, m]).nonzero().squeeze(1)
+            if len(rows) == len(latents):
+                columns[m] = refiner(columns[m])
+            elif len(rows):
+                columns[m] = columns[m].index_copy(0, rows, refiner(columns[m][rows]))
+        return torch.stack(columns, dim=1)
+
+    def classify(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
+        """Predictions [B] from filled latents; a filled modality has the frames of the modalities that were available."""
+        recorded = frames & available[..., None]
+        frames = torch.where(available[..., None], frames, recorded.any(1, keepdim=True))
+        latents = latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None]
+        return self.head(self.fusion((latents * self.std + self.mean) * frames[..., None], frames))
+
+    def forward(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
+        """Predictions [B] from latents [B, M, L, D] in which missing modalities are recovered or zero."""
+        return self.classify(self.refine(latents, available), available, frames)
+
+
+class Recovery(nn.Module):
+    """Draw missing modalities from their conditional diffusions, given the available ones."""
+
+    def __init__(self, networks: nn.ModuleList, sde: Any, parametrization: str) -> None:
+        super().__init__()
+        self.networks, self.sde, self.parametrization = networks, sde, parametrization
+
+    def denoiser(self, m: int, latents: Tensor, available: Tensor, frames: Tensor) -> Denoiser:
+        """Modality m's denoiser given the condition; what the network can compute of it in advance is computed here."""
+        network: Any = self.networks[m]
+        cache = network.condition(latents, available, frames)
+        return Denoiser(lambda x, t: network(x, t, cache), self.sde, self.parametrization, network.scale_input)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        latents: Tensor,
+        available: Tensor,
+        frames: Tensor,
+        sampler: Sampler,
+        num_steps: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, int]:
+        """Fill what is not available; return the latents and the network evaluations that one modality took."""
+        filled = latents * available[..., None, None]
+        known = available.any(1)
+        num_evaluations = 0
+        for m in range(len(MODALITIES)):
+            rows = (known & ~available[:, m]).nonzero().squeeze(1)
+            if not len(rows):
+                continue
+            x_T = torch.randn(len(rows), *latents.shape[2:], generator=generator, device=latents.device)
+            x_T = x_T * self.sde.prior_std
+            denoiser = self.denoiser(m, latents[rows], available[rows], frames[rows])
+            filled[rows, m] = sampler.sample(denoiser, self.sde, x_T, num_steps, generator).to(filled.dtype)
+            num_evaluations = denoiser.num_evaluations
+        return filled, num_evaluations
+
+
+class Imer(nn.Module):
+    """Features in, predictions out: encoder, recovery (None leaves missing modalities zero) and recogniser."""
+
+    def __init__(self, encoder: StandardisedEncoder, recovery: Recovery | None, recogniser: Recogniser) -> None:
+        super().__init__()
+        self.encoder, self.recovery, self.recogniser = encoder, recovery, recogniser
+
+    @torch.no_grad()
+    def predict(
+        self, batch: Batch, available: Tensor, sampler: Sampler, num_steps: int, generator: torch.Generator
+    ) -> Tensor:
+        """Predictions [B] where ``available`` [B, M] says which recorded modalities may be used."""
+        latents, frames = self.encoder(batch.features, batch.frames)
+        filled = latents * available[..., None, None]
+        if self.recovery is not None and not bool(available.all()):
+            filled, _ = self.recovery(latents, available, frames, sampler, num_steps, generator)
+        return self.recogniser(filled, available, frames)
+
+
+def build_encoder(config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int]) -> StandardisedEncoder:
+    """The encoder of a configuration for features of the given widths and lengths."""
+    settings = build(config["encoder"])
+    return StandardisedEncoder(settings.build(dims, lengths), settings.latent_dim)
+
+
+def build_recogniser(config: Mapping[str, Any], with_refiners: bool) -> Recogniser:
+    """Fusion, head and, where missing modalities are recovered, one refiner per modality."""
+    latent_dim = config["encoder"]["latent_dim"]
+    fusion = build(config["fusion"])
+    refiners = None
+    if with_refiners:
+        refiner = build(config["refiner"])
+        refiners = nn.ModuleList(refiner.build(latent_dim) for _ in MODALITIES)
+    return Recogniser(fusion.build(latent_dim), fusion.build_head(latent_dim), refiners, latent_dim)
+
+
+def build_network(config: Mapping[str, Any], num_frames: int, m: int) -> nn.Module:
+    """The conditional score network of modality number m."""
+    return build(config["diffusion"]["backbone"]).build(config["encoder"]["latent_dim"], num_frames, m)
+
+
+def build_recovery(config: Mapping[str, Any], num_frames: int) -> Recovery:
+    """All three modalities' diffusions of a configuration."""
+    networks = nn.ModuleList(build_network(config, num_frames, m) for m in range(len(MODALITIES)))
+    return Recovery(networks, build(config["diffusion"]["sde"]), config["diffusion"]["parametrization"])

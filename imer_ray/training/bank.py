@@ -1,0 +1,89 @@
+"""Stage `bank`: recovered latents of every clip and missing pattern, drawn once, so that `recognise` never samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imer_ray.config import build
+from imer_ray.data.missing import MODALITIES
+from imer_ray.models.imer import Recovery
+from imer_ray.training.context import Context
+from imer_ray.training.encode import load_latents
+from imer_ray.training.latents import BATCH_SIZE, Latents
+from imer_ray.training.loop import seeded
+from imer_ray.training.pretrain import load_recovery
+
+NUM_MODALITIES = len(MODALITIES)
+BITS = torch.tensor([1, 2, 4])
+SUBSETS = range(1, 7)  # non-empty strict subsets of {l, a, v} as sums of their modalities' bits
+ENTRIES = [(subset, m) for subset in SUBSETS for m in range(NUM_MODALITIES) if not subset & int(BITS[m])]
+
+
+def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+    """Draw every recoverable modality of every train and valid clip under every pattern."""
+    drawn = 0
+    for split in ("train", "valid"):
+        latents = load_latents(context, split)
+        recovery = load_recovery(config, context, latents.num_frames)
+        draws = [_draw(config, recovery, latents, split, k) for k in range(config["bank"]["num_draws"])]
+        save_file({"recovered": torch.stack(draws)}, context.folder / f"bank_{split}.safetensors")
+        drawn += len(draws) * len(latents.x)
+        context.report(1 if split == "train" else 2, 2, {})
+    return {"clips": float(drawn)}
+
+
+def _draw(config: Mapping[str, Any], recovery: Recovery, latents: Latents, split: str, k: int) -> Tensor:
+    """[9 entries, N, L, D] in half precision; zero where the pattern asks for something that was not recorded."""
+    settings = config["bank"]
+    sampler = build(settings["sampler"])
+    device = latents.x.device
+    out = torch.zeros(len(ENTRIES), len(latents.x), *latents.x.shape[2:], dtype=torch.float16)
+    for subset in SUBSETS:
+        wanted = (BITS.to(device) & subset) > 0
+        rows = (latents.recorded | ~wanted).all(1).nonzero().squeeze(1)
+        generator = seeded(config["seed"], "bank", split, subset, k, device=device)
+        for some in rows.split(BATCH_SIZE):
+            available = wanted.expand(len(some), -1)
+            filled, _ = recovery(
+                latents.x[some], available, latents.frames[some], sampler, settings["num_steps"], generator
+            )
+            for entry, (source, m) in enumerate(ENTRIES):
+                if source == subset:
+                    out[entry, some.cpu()] = filled[:, m].to("cpu", torch.float16)
+    return out
+
+
+class Bank:
+    """Looks up recovered latents: ``fill(x, available, rows, draw)`` for batches of any patterns."""
+
+    def __init__(self, recovered: Tensor) -> None:
+        """``recovered`` [K draws, 9 entries, N, L, D]."""
+        self.recovered = recovered
+        self._entry = torch.full((8, NUM_MODALITIES), -1)
+        for entry, (subset, m) in enumerate(ENTRIES):
+            self._entry[subset, m] = entry
+
+    @staticmethod
+    def load(folder: Path, split: str) -> Bank:
+        return Bank(load_file(folder / f"bank_{split}.safetensors")["recovered"])
+
+    @property
+    def num_draws(self) -> int:
+        return len(self.recovered)
+
+    def fill(self, x: Tensor, available: Tensor, rows: Tensor, draw: int) -> Tensor:
+        """Latents [B, M, L, D] of clips ``rows`` [B] with what is not ``available`` [B, M] taken from the bank."""
+        entry = self._entry[(available.cpu() * BITS).sum(1)]
+        filled = x * available[..., None, None]
+        for m in range(NUM_MODALITIES):
+            some = (entry[:, m] >= 0).nonzero().squeeze(1)
+            if len(some):
+                found = self.recovered[draw, entry[some, m], rows.cpu()[some]]
+                filled[some.to(x.device), m] = found.to(x.device, x.dtype)
+        return filled

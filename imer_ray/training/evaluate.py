@@ -1,0 +1,127 @@
+"""Stage `evaluate`: metrics and cost of a trained recogniser with one sampler setting, per setting of a protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imer_ray.config import build
+from imer_ray.data.batch import Batch
+from imer_ray.data.dataset import Dataset
+from imer_ray.errors import UserError
+from imer_ray.models.imer import Imer, build_recogniser
+from imer_ray.training.context import Context
+from imer_ray.training.encode import load_encoder
+from imer_ray.training.latents import batches, load_dataset
+from imer_ray.training.loop import seeded
+from imer_ray.training.losses import has_label
+from imer_ray.training.metrics import metrics
+from imer_ray.training.pretrain import load_recovery
+from imer_ray.training.timing import cost, reference_for
+
+BATCH_SIZE = 1024
+MIN_CLIPS = 2
+
+
+def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+    """Score ``config["split"]`` under every setting of the protocol, then measure the cost of a prediction."""
+    dataset = load_dataset(config)
+    model = load_model(config, context)
+    split = config["split"]
+    predictions = predict_protocol(model, dataset, split, config, context.device)
+    results = score(predictions, dataset, split, build(config["protocol"]))
+    save_file({k: v.contiguous() for k, v in predictions.items()}, context.folder / "predictions.safetensors")
+    return {**results, "nfe": float(num_evaluations(config)), **measure_cost(model, dataset, split, config, context)}
+
+
+def load_model(config: Mapping[str, Any], context: Context) -> Imer:
+    """The recogniser put together from the artefacts of its stages; without networks, missing modalities stay zero."""
+    encoder = load_encoder(config, context)
+    recovers = "network_l" in context.inputs
+    recogniser = build_recogniser(config, with_refiners=recovers)
+    recogniser.load_state_dict(load_file(context.inputs["recogniser"] / "recogniser.safetensors"))
+    num_frames = build(config["encoder"]).length(min(load_lengths(context)))
+    recovery = load_recovery(config, context, num_frames) if recovers else None
+    return Imer(encoder, recovery, recogniser).eval().requires_grad_(False).to(context.device)
+
+
+def load_lengths(context: Context) -> list[int]:
+    """The features' lengths [M] that the encoder was trained for."""
+    from imer_ray.training.encode import load_shape
+
+    return list(load_shape(context)["lengths"].values())
+
+
+def num_evaluations(config: Mapping[str, Any]) -> int:
+    """Network evaluations (NFE) that recovering one modality takes; 0 without recovery."""
+    if "diffusion" not in config:
+        return 0
+    return build(config["diffusion"]["sampler"]).num_evaluations(config["diffusion"]["num_steps"])
+
+
+def predictor(model: Imer, config: Mapping[str, Any], generator: torch.Generator) -> Any:
+    """``predict(batch, available) -> [B]`` of a configuration, in its precision."""
+    sampler = build(config["diffusion"]["sampler"]) if "diffusion" in config else None
+    num_steps = config["diffusion"]["num_steps"] if "diffusion" in config else 0
+    half = config["precision"] == "bf16"
+
+    def predict(batch: Batch, available: Tensor) -> Tensor:
+        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=half):
+            return model.predict(batch, available, sampler, num_steps, generator).float()  # type: ignore[arg-type]
+
+    return predict
+
+
+def predict_protocol(
+    model: Imer, dataset: Dataset, split: str, config: Mapping[str, Any], device: str
+) -> dict[str, Tensor]:
+    """{setting: predictions [N]}, NaN where a setting leaves a clip nothing to read."""
+    protocol = build(config["protocol"])
+    out = {}
+    for setting in protocol.settings():
+        available = protocol.mask(setting, dataset.recorded(split), split, config["seed"]).to(device)
+        predict = predictor(model, config, seeded(config["seed"], "evaluate", split, setting, device=device))
+        parts = [
+            torch.where(available[batch.index].any(1), predict(batch, available[batch.index]), math.nan).cpu()
+            for batch in batches(dataset, split, device, BATCH_SIZE)
+        ]
+        out[setting] = torch.cat(parts)
+    return out
+
+
+def score(predictions: Mapping[str, Tensor], dataset: Dataset, split: str, protocol: Any) -> dict[str, float]:
+    """``<split>.<metric>``, the mean over the settings in which something is missing, and ``<split>.<setting>.<metric>``."""
+    labels = dataset.labels(split)
+    results: dict[str, float] = {}
+    incomplete: dict[str, list[float]] = {}
+    for setting, values in predictions.items():
+        scored = ~torch.isnan(values) & has_label(labels)
+        if int(scored.sum()) < MIN_CLIPS:
+            continue
+        found = metrics(values[scored].numpy(), labels[scored].numpy(), dataset.label_kind)
+        for name, value in found.items():
+            results[f"{split}.{setting}.{name}"] = value
+            if setting not in protocol.complete:
+                incomplete.setdefault(name, []).append(value)
+    if not incomplete:
+        raise UserError(f"no labelled clip of the {split} split can be scored under the {protocol} protocol")
+    means = {f"{split}.{name}": sum(values) / len(values) for name, values in incomplete.items()}
+    return {**means, **results}
+
+
+def measure_cost(
+    model: Imer, dataset: Dataset, split: str, config: Mapping[str, Any], context: Context
+) -> dict[str, float]:
+    """Cost beside the IMDer reference, on the split's first clips (time does not depend on the values)."""
+    rows = torch.arange(config["speed"]["batch_size"]) % dataset.size(split)
+    batch = dataset.batch(split, rows).to(context.device)
+    reference = reference_for(config, dataset.dims, dataset.lengths, context.device)
+    generator = seeded(config["seed"], "cost", device=context.device)
+    return cost(model, reference, batch, config, predictor(model, config, generator))
+
+

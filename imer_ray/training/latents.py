@@ -1,0 +1,82 @@
+"""Standardised latents of a split: what every stage after `encode` trains on, so that raw features are read once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imer_ray.config import build
+from imer_ray.data.batch import Batch
+from imer_ray.data.dataset import Dataset
+from imer_ray.errors import UserError
+from imer_ray.models.imer import StandardisedEncoder
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Latents:
+    """x [N, M, L, D], frames [N, M, L] and recorded [N, M] (True = present), labels [N] (NaN = none)."""
+
+    x: Tensor
+    frames: Tensor
+    recorded: Tensor
+    labels: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        return self.x.shape[2]
+
+    def to(self, device: str) -> Latents:
+        return Latents(*(t.to(device) for t in (self.x, self.frames, self.recorded, self.labels)))
+
+    def save(self, path: Path) -> None:
+        save_file({name: getattr(self, name).contiguous() for name in ("x", "frames", "recorded", "labels")}, path)
+
+    @staticmethod
+    def load(path: Path) -> Latents:
+        return Latents(**load_file(path))
+
+
+def load_dataset(config: Mapping[str, Any]) -> Dataset:
+    """The data set of a stage's configuration, kept open in this process.
+
+    Raises:
+        UserError: the data are not those that the configuration was made for.
+    """
+    node = {**config["data"], **({"path": config["data_path"]} if config.get("data_path") else {})}
+    dataset = _open(tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in node.items())))
+    if config["data_fingerprint"] not in (None, dataset.fingerprint):
+        raise UserError(
+            f"data {node['name']}: the content differs from what this configuration was made for "
+            f"(fingerprint {dataset.fingerprint[:12]}, expected {config['data_fingerprint'][:12]})"
+        )
+    return dataset
+
+
+@functools.lru_cache(maxsize=2)
+def _open(node: tuple[tuple[str, Any], ...]) -> Dataset:
+    return build(dict(node)).load()
+
+
+def batches(dataset: Dataset, split: str, device: str, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
+    """All clips of a split in order."""
+    for start in range(0, dataset.size(split), batch_size):
+        stop = min(start + batch_size, dataset.size(split))
+        yield dataset.batch(split, torch.arange(start, stop)).to(device)
+
+
+@torch.no_grad()
+def encode_split(encoder: StandardisedEncoder, dataset: Dataset, split: str, device: str) -> Latents:
+    """Latents of every clip of a split."""
+    parts = [(*encoder(b.features, b.frames), b.recorded, b.labels) for b in batches(dataset, split, device)]
+    if not parts:
+        raise UserError(f"the {split} split is empty")
+    return Latents(*(torch.cat([part[i] for part in parts]).cpu() for i in range(4)))

@@ -1,0 +1,32 @@
+"""The task loss and the loss of recovered latents, per clip."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def task_loss(predictions: Tensor, labels: Tensor, label_kind: str) -> Tensor:
+    """[B]: |prediction - label| for regression labels (as MMSA), logistic loss for labels of -1 and 1."""
+    if label_kind == "binary":
+        return F.softplus(-labels * predictions)
+    return (predictions - labels).abs()
+
+
+def recovery_loss(refined: Tensor, truth: Tensor, wanted: Tensor, frames: Tensor) -> Tensor:
+    """[B]: mean squared error over the frames of the recovered modalities whose truth was recorded.
+
+    Args:
+        refined, truth: latents [B, M, L, D].
+        wanted: [B, M], True where a modality was recorded but not available.
+        frames: [B, M, L], True where a frame was recorded.
+    """
+    weight = (wanted[..., None] & frames).to(refined.dtype)
+    error = ((refined - truth).square().mean(-1) * weight).sum((1, 2))
+    return error / weight.sum((1, 2)).clamp(min=1)
+
+
+def has_label(labels: Tensor) -> Tensor:
+    """[N]: clips that carry a label."""
+    return ~torch.isnan(labels)

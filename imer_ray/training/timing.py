@@ -1,0 +1,146 @@
+"""What a prediction costs, measured beside the IMDer reference in the same process.
+
+The two are timed in turn, so that a machine that slows down slows both, and the median of the pairwise ratios is
+reported. The reference's 100 Euler-Maruyama steps are equal work: `SpeedConfig.reference_steps` of them are timed and
+scaled up, plus its refiner, fusion and head in full. ``benchmarks/inference.py`` times all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from imer_ray.config import build, option
+from imer_ray.data.batch import Batch
+from imer_ray.data.missing import MODALITIES
+from imer_ray.models.imer import Imer, build_encoder, build_recogniser, build_recovery
+from imer_ray.training.loop import seeded
+
+REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
+MIN_SECONDS = 0.01  # repeat quicker calls until a reading lasts this long
+TIMED_PATTERN = torch.tensor([False, True, True])  # one modality missing: language
+
+
+def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """IMDer's networks as published, on this configuration's latents."""
+    diffusion = {
+        "sde": option("diffusion/sde", "imder_ve"),
+        "backbone": option("diffusion/backbone", "imder_unet"),
+        "sampler": option("diffusion/sampler", "euler_maruyama"),
+        "parametrization": "score",
+        "num_steps": REFERENCE_STEPS,
+    }
+    return {
+        **config,
+        "system": "imder",
+        "diffusion": diffusion,
+        "refiner": option("refiner", "imder"),
+        "fusion": option("fusion", "imder"),
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _reference(encoder: tuple, dims: tuple, lengths: tuple, device: str) -> Imer:
+    """Untrained: time does not depend on the weights' values."""
+    config = reference_config({"encoder": dict(encoder)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encode = build_encoder(config, dict(dims), dict(lengths))
+        num_frames = build(config["encoder"]).length(min(dict(lengths).values()))
+        model = Imer(encode, build_recovery(config, num_frames), build_recogniser(config, with_refiners=True))
+    return model.eval().requires_grad_(False).to(device)
+
+
+def reference_for(config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int], device: str) -> Imer:
+    """The IMDer reference for features of these shapes, built once per process."""
+    node = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in config["encoder"].items()))
+    return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
+
+
+def cost(
+    model: Imer, reference: Imer, batch: Batch, config: Mapping[str, Any], predict: Callable[[Batch, Tensor], Tensor]
+) -> dict[str, float]:
+    """Cost of ``predict(batch, available)`` with one modality missing.
+
+    Returns:
+        ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
+        ``speedup_vs_imder`` (median ratio at the batch's size), ``flops_per_clip``, ``num_parameters``.
+    """
+    speed = config["speed"]
+    one = batch.rows(torch.arange(1))
+    available, available_1 = (TIMED_PATTERN.to(b.labels.device).expand(len(b.labels), -1) for b in (batch, one))
+    with threads(speed["num_threads"]), FlopCounterMode(display=False) as counter:
+        predict(one, available_1)
+    flops = counter.get_total_flops()
+    seconds, seconds_1, ratios = [], [], []
+    with threads(speed["num_threads"]):
+        predict(batch, available)
+        time_reference(reference, batch, available, speed["reference_steps"])
+        for _ in range(speed["num_repeats"]):
+            seconds.append(timed(lambda: predict(batch, available)))
+            ratios.append(time_reference(reference, batch, available, speed["reference_steps"]) / seconds[-1])
+            seconds_1.append(timed(lambda: predict(one, available_1)))
+    latency = statistics.median(seconds)
+    return {
+        "latency_ms": 1e3 * latency,
+        "latency_ms_b1": 1e3 * statistics.median(seconds_1),
+        "clips_per_s": len(batch.labels) / latency,
+        "speedup_vs_imder": statistics.median(ratios),
+        "flops_per_clip": float(flops),
+        "num_parameters": float(sum(p.numel() for p in model.parameters())),
+    }
+
+
+@torch.no_grad()
+def time_reference(reference: Imer, batch: Batch, available: Tensor, num_steps: int) -> float:
+    """Seconds that IMDer takes for a batch: ``num_steps`` of its 100 steps, scaled up, and all the rest in full."""
+    assert reference.recovery is not None
+    recovery = reference.recovery
+    sampler = build(option("diffusion/sampler", "euler_maruyama"))
+    latents, frames = reference.encoder(batch.features, batch.frames)
+    generator = seeded(0, "reference", device=latents.device)
+    total = timed(lambda: reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames))
+    for m in range(len(MODALITIES)):
+        if not bool(available[0, m]):
+            x_T = torch.randn(latents[:, m].shape, generator=generator, device=latents.device)
+            denoiser = recovery.denoiser(m, latents, available, frames)
+            steps = timed(
+                lambda d=denoiser, x=x_T: sampler.sample(  # type: ignore[misc]
+                    d, recovery.sde, x * recovery.sde.prior_std, num_steps, generator
+                )
+            )
+            total += steps * REFERENCE_STEPS / num_steps
+    return total
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of one call, averaged over as many as last `MIN_SECONDS`."""
+    count, synchronise = 0, torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    synchronise()
+    start = time.perf_counter()
+    while True:
+        call()
+        count += 1
+        synchronise()
+        elapsed = time.perf_counter() - start
+        if elapsed >= MIN_SECONDS:
+            return elapsed / count
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with ``count`` threads, then with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
