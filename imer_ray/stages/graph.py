@@ -21,7 +21,8 @@ class Stage:
         data: fingerprint of the data it reads.
         inputs: role -> the stage whose artefact it reads.
         version: raised by hand when the function's meaning changes, so that old artefacts are not taken for new ones.
-        location: slice entries that say where things lie and not what they are (paths); not part of the key.
+        location: slice entries that say where things lie and not what they are (paths), nested like ``config``; they
+            are laid over it when the function runs and are not part of the key.
     """
 
     name: str
@@ -46,6 +47,11 @@ class Stage:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What the function is given: the slice with the locations laid over it."""
+        return _overlaid(self.config, self.location)
+
+    @property
     def kind(self) -> str:
         """The name without its argument: ``pretrain`` of ``pretrain[l]``."""
         return self.name.partition("[")[0]
@@ -63,3 +69,11 @@ class Stage:
             yield stage
 
         yield from visit(self)
+
+
+def _overlaid(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(config)
+    for name, value in changes.items():
+        below = merged.get(name)
+        merged[name] = _overlaid(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged

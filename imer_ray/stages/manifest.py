@@ -1,0 +1,144 @@
+"""What ``artefact.json`` says: which stage made an artefact, from what, its files' checksums, its metrics and cost."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import platform
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from imer_ray.errors import UserError
+from imer_ray.files import sha256
+from imer_ray.stages.graph import Stage
+
+FORMAT = 1
+FILE_NAME = "artefact.json"
+
+
+class DamagedArtefact(Exception):
+    """An artefact that is not what its manifest says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The content of ``artefact.json``.
+
+    Attributes:
+        stage: name, function, version, config, data and inputs (role -> key) of the stage.
+        files: path within the folder (with /) -> size and SHA-256.
+        metrics: what the stage's function returned; not-a-number and infinities survive.
+        seconds: computing time of the run that finished it.
+        finished: UTC, ISO 8601.
+    """
+
+    key: str
+    stage: Mapping[str, Any]
+    files: Mapping[str, FileRecord]
+    metrics: Mapping[str, float]
+    seconds: float
+    host: str
+    versions: Mapping[str, str]
+    finished: str
+
+    @property
+    def name(self) -> str:
+        return str(self.stage["name"])
+
+    def to_json(self) -> bytes:
+        body = {"format": FORMAT, **asdict(self), "metrics": {k: _encode(v) for k, v in self.metrics.items()}}
+        return json.dumps({"sha256": _digest(body), **body}, indent=1, allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Manifest:
+        """Read ``artefact.json``.
+
+        Raises:
+            DamagedArtefact: it is not whole, or not what was written.
+            UserError: a later imer_ray wrote it.
+        """
+        try:
+            body = json.loads(text)
+            if body["format"] > FORMAT:
+                raise UserError(
+                    f"{FILE_NAME} has format {body['format']}, this imer_ray reads up to {FORMAT}"
+                )
+            if body.pop("sha256") != _digest(body):
+                raise DamagedArtefact(f"{FILE_NAME} has a wrong checksum")
+            del body["format"]
+            body["metrics"] = {k: float(v) for k, v in body["metrics"].items()}
+            body["files"] = {path: FileRecord(**record) for path, record in body["files"].items()}
+            if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in body["files"]):
+                raise DamagedArtefact(f"{FILE_NAME} names a file outside its folder")
+            return cls(**body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedArtefact(f"{FILE_NAME} cannot be read: {error}") from error
+
+
+def describe(stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float) -> Manifest:
+    """The manifest of a finished stage whose files lie in ``folder``."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return Manifest(
+        key=stage.key,
+        stage={
+            "name": stage.name,
+            "function": stage.function,
+            "version": stage.version,
+            "config": dict(stage.config),
+            "data": stage.data,
+            "inputs": {role: source.key for role, source in sorted(stage.inputs.items())},
+        },
+        files={
+            path.relative_to(folder).as_posix(): FileRecord(size=path.stat().st_size, sha256=sha256(path))
+            for path in paths
+        },
+        metrics={name: float(value) for name, value in metrics.items()},
+        seconds=seconds,
+        host=socket.gethostname(),
+        versions=dict(_versions()),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def check_files(manifest: Manifest, folder: Path) -> None:
+    """Raise DamagedArtefact unless each file in ``folder`` has the size and checksum that the manifest says."""
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise DamagedArtefact(f"{name} is missing")
+        if path.stat().st_size != record.size:
+            raise DamagedArtefact(f"{name} has {path.stat().st_size} bytes instead of {record.size}")
+        if sha256(path) != record.sha256:
+            raise DamagedArtefact(f"{name} has a wrong checksum")
+
+
+def _encode(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)  # JSON has no NaN; float() reads "nan" and "inf" back
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for package in ("imer_ray", "torch", "numpy"):
+        try:
+            found.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:  # a plain checkout on the path
+            continue
+    return tuple(found)

@@ -1,0 +1,111 @@
+"""Compute one stage, or all stages of a graph one after another, in this process."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.manifest import Manifest
+from imer_ray.stages.store import Store
+from imer_ray.training.context import Context, StageFunction
+
+Report = Callable[[int, int, Mapping[str, float]], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What asking for a stage gave: its metrics, and the seconds it took now or, if reused, had taken before."""
+
+    key: str
+    name: str
+    seconds: float
+    reused: bool
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a stage runs: this process' share of the work, its device and its CPU threads (None: torch's default)."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: str = "cpu"
+    num_threads: int | None = None
+
+
+def keep_going(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
+    """The report of a stage that nobody watches."""
+    return True
+
+
+def execute(stage: Stage, store: Store, report: Report = keep_going, place: Place | None = None) -> StageResult:
+    """Run a stage's function here; rank 0 writes its artefact. Its inputs must be in the store.
+
+    Raises:
+        MissingArtefact: an input is not there (any more).
+        UserError, StageStopped, NonFiniteError, ...: whatever the function raises; its checkpoint is kept.
+    """
+    place = place or Place()
+    started = time.perf_counter()
+    inputs = {role: store.open(source.key).folder for role, source in stage.inputs.items()}
+    function = load_function(stage.function)
+    if place.num_threads is not None and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(place.num_threads)
+
+    def report_and_keep(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
+        if place.rank == 0:
+            store.sync_workspace(stage.key)
+        return report(epoch, num_epochs, metrics)
+
+    with store.writing(stage.key) as folder:
+        context = Context(
+            folder=folder,
+            inputs=inputs,
+            checkpoint=store.workspace(stage.key),
+            report=report_and_keep,
+            rank=place.rank,
+            world_size=place.world_size,
+            device=place.device,
+        )
+        metrics = dict(function(stage.settings, context))
+        seconds = time.perf_counter() - started
+        if place.rank == 0:
+            metrics = dict(store.commit(stage, folder, metrics, seconds).metrics)
+    return StageResult(key=stage.key, name=stage.name, seconds=seconds, reused=False, metrics=metrics)
+
+
+def run_graph(
+    stage: Stage,
+    store: Store,
+    report: Callable[[Stage, int, int, Mapping[str, float]], bool] | None = None,
+    place: Place | None = None,
+) -> list[StageResult]:
+    """Compute what is missing for ``stage``, inputs before users, and ``stage`` last; one result per stage."""
+    results = []
+    for needed in stage.in_order():
+        manifest = store.find(needed.key)
+        if manifest is None:
+            own_report = keep_going if report is None else functools.partial(report, needed)
+            results.append(execute(needed, store, own_report, place))
+        else:
+            results.append(reused(needed, manifest))
+    return results
+
+
+def reused(stage: Stage, manifest: Manifest) -> StageResult:
+    """The result of a stage that was found in the store."""
+    return StageResult(
+        key=stage.key, name=stage.name, seconds=manifest.seconds, reused=True, metrics=dict(manifest.metrics)
+    )
+
+
+def load_function(path: str) -> StageFunction:
+    """The function at a dotted path ``module:function``."""
+    module, _, name = path.partition(":")
+    function: StageFunction = getattr(importlib.import_module(module), name)
+    return function

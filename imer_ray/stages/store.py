@@ -1,0 +1,238 @@
+"""Artefacts of finished stages: folders named by their stage's key, whole or absent, checked before use.
+
+An artefact exists if and only if its ``artefact.json`` does. On a local file system its folder is written aside and
+renamed; on an object store, which has no atomic rename, the files are written first and ``artefact.json`` last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+from imer_ray.errors import UserError
+from imer_ray.files import disk_errors, write_whole
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, check_files, describe
+from imer_ray.stages.remote import RemoteFolders
+
+_logger = logging.getLogger(__name__)
+_checked: dict[Path, list[tuple[str, int, int]]] = {}  # folder -> (file, size, mtime) when its checksums were right
+
+
+class MissingArtefact(LookupError):
+    """An artefact that is not in the store, or was damaged and has just been put aside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """A finished stage's files in a local folder, to be read only, and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.manifest.metrics
+
+    @property
+    def seconds(self) -> float:
+        return self.manifest.seconds
+
+
+class Store:
+    """All artefacts under one root, which may be a local folder or a URI that pyarrow knows (``s3://bucket/stages``).
+
+    Args:
+        root: folder or URI.
+        filesystem: a file system in which ``root`` is a path; found from ``root`` by default.
+        cache: local folder for copies of remote artefacts; ``IMER_RAY_CACHE`` or ``~/.cache/imer_ray`` by default.
+    """
+
+    def __init__(self, root: str | Path, filesystem: fs.FileSystem | None = None, cache: Path | None = None) -> None:
+        self.root = str(root)
+        path = self.root
+        if filesystem is None and "://" in self.root:
+            try:
+                filesystem, path = fs.FileSystem.from_uri(self.root)
+            except (ValueError, OSError) as error:
+                raise UserError(f"cannot use {self.root} as a store of stages: {error}") from error
+        if filesystem is None or isinstance(filesystem, fs.LocalFileSystem):
+            self._remote = None
+            self._local = Path(path).absolute()
+        else:
+            self._remote = RemoteFolders(filesystem, path.rstrip("/"))
+            self._local = (cache or _cache_folder()) / hashlib.sha256(self.root.encode()).hexdigest()[:16]
+
+    def find(self, key: str) -> Manifest | None:
+        """The manifest of an artefact, or None. Local files are checked now, remote ones when they are opened."""
+        if self._remote is None:
+            try:
+                return self.open(key).manifest
+            except MissingArtefact:
+                return None
+        try:
+            text = self._remote.read(f"{key}/{FILE_NAME}")
+            return None if text is None else Manifest.from_json(text)
+        except DamagedArtefact as damage:
+            self._put_aside(key, damage)
+            return None
+
+    def open(self, key: str) -> Artefact:
+        """An artefact, its checksums verified (once per process as long as its files do not change).
+
+        Raises:
+            MissingArtefact: it does not exist, or was damaged and has been put aside to be built anew.
+        """
+        folder = self._local / key
+        try:
+            if self._remote is None:
+                return _check(key, folder)
+            if (text := self._remote.read(f"{key}/{FILE_NAME}")) is None:
+                raise MissingArtefact(f"{key} is not in {self.root}")
+            with contextlib.suppress(DamagedArtefact, MissingArtefact, FileNotFoundError):
+                if text == (folder / FILE_NAME).read_bytes():
+                    return _check(key, folder)
+            with disk_errors(folder), self._aside(key) as aside:
+                self._remote.download(key, aside)
+                _check(key, aside)
+                shutil.rmtree(folder, ignore_errors=True)
+                _rename(aside, folder)
+                return _check(key, folder)
+        except DamagedArtefact as damage:
+            self._put_aside(key, damage)
+            raise MissingArtefact(f"{key} in {self.root} was damaged: {damage}") from damage
+
+    @contextlib.contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """A local folder in which a stage writes its files; gone afterwards unless `commit` has taken it."""
+        with disk_errors(self._local), self._aside(key) as folder:
+            yield folder
+
+    def commit(self, stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float) -> Artefact:
+        """Make the files in ``folder`` the artefact of ``stage``; if another process was faster, take its artefact."""
+        key, target = stage.key, self._local / stage.key
+        with disk_errors(f"{self.root}/{key}"):
+            manifest = describe(stage, folder, metrics, seconds)
+            write_whole(folder / FILE_NAME, manifest.to_json())
+            if self._remote is not None:
+                if self._remote.read(f"{key}/{FILE_NAME}") is None:
+                    self._remote.upload(folder, key, last=FILE_NAME)
+                shutil.rmtree(target, ignore_errors=True)
+            if not _rename(folder, target) and self.find(key) is None:
+                _rename(folder, target)  # what stood there was damaged and is out of the way now
+        self.drop_workspace(key)
+        return self.open(key)
+
+    def workspace(self, key: str) -> Path:
+        """The checkpoint folder of a running stage: it outlives a killed worker and goes on commit."""
+        folder = self.work_folder(key) / "checkpoint"
+        with disk_errors(folder):
+            if self._remote is not None:
+                shutil.rmtree(folder, ignore_errors=True)  # another node may have come further
+                self._remote.download(f".work/{key}/checkpoint", folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def work_folder(self, key: str) -> Path:
+        """The local folder of all that a running stage leaves behind for itself."""
+        return self._local / ".work" / key
+
+    def sync_workspace(self, key: str) -> None:
+        """Copy what is new in the checkpoint folder to a remote root; on a local one it is there already."""
+        if self._remote is not None:
+            self._remote.mirror(self.work_folder(key) / "checkpoint", f".work/{key}/checkpoint")
+
+    def drop_workspace(self, key: str) -> None:
+        shutil.rmtree(self.work_folder(key), ignore_errors=True)
+        if self._remote is not None:
+            self._remote.delete(f".work/{key}")
+
+    def _put_aside(self, key: str, damage: DamagedArtefact) -> None:
+        number = 1
+        if self._remote is None:
+            with contextlib.suppress(FileNotFoundError):  # another process put it aside
+                while not _rename(self._local / key, self._local / f"{key}.damaged-{number}"):
+                    number += 1
+        else:
+            while not self._remote.rename(key, f"{key}.damaged-{number}", first=FILE_NAME):
+                number += 1
+        message = "artefact %s in %s is damaged (%s): moved to %s.damaged-%d, it will be built anew"
+        _logger.warning(message, key, self.root, damage, key, number)
+
+    @contextlib.contextmanager
+    def _aside(self, key: str) -> Iterator[Path]:
+        """A new folder beside the artefacts; what killed processes of this host left of the same key is removed."""
+        self._local.mkdir(parents=True, exist_ok=True)
+        prefix = f".tmp-{key}-{socket.gethostname()}-"
+        for old in self._local.glob(f"{prefix}*"):
+            match = re.fullmatch(r"(\d+)-\w+", old.name.removeprefix(prefix))
+            if match and not _is_alive(int(match[1])):
+                shutil.rmtree(old, ignore_errors=True)
+        folder = self._local / f"{prefix}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(key: str, folder: Path) -> Artefact:
+    try:
+        manifest = Manifest.from_json((folder / FILE_NAME).read_bytes())
+    except FileNotFoundError:
+        if folder.is_dir():
+            raise DamagedArtefact(f"{FILE_NAME} is missing") from None
+        raise MissingArtefact(f"there is no {folder}") from None
+    if manifest.key != key:
+        raise DamagedArtefact(f"it is the artefact {manifest.key}")
+    seen = [_signature(folder, name) for name in manifest.files]
+    if _checked.get(folder) != seen:
+        check_files(manifest, folder)
+        _checked[folder] = seen
+    return Artefact(folder=folder, manifest=manifest)
+
+
+def _signature(folder: Path, name: str) -> tuple[str, int, int]:
+    try:
+        status = (folder / name).stat()
+    except FileNotFoundError:
+        return name, -1, -1
+    return name, status.st_size, status.st_mtime_ns
+
+
+def _rename(source: Path, target: Path) -> bool:
+    """Rename a folder; False if the target exists. The file system decides who is first."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("IMER_RAY_CACHE") or Path(base) / "imer_ray")
