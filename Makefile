@@ -1,0 +1,66 @@
+# `make search` and `make test` work on a fresh clone: each first makes .venv, once. ARGS reaches the command:
+#   make search ARGS="study.num_trials=48 data=mosi_utterance data.path=clips.parquet"
+#   make test ARGS="tests/diffusion -x"
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+STUDY := runs/demo
+
+.PHONY: help search report test test-all lint format clean
+
+help:
+	@echo "make search    find the quality/speed Pareto front (study in $(STUDY))"
+	@echo "make report    draw the report of that study again"
+	@echo "make test      the quick tests; make test-all adds the slow ones"
+	@echo "make lint      ruff and mypy; make format mends what ruff can"
+	@echo "make clean     remove caches and .venv (studies and models stay)"
+
+search: $(INSTALLED)
+	@$(RUN) -m imer_ray.search $(ARGS)
+
+report: $(INSTALLED)
+	@$(RUN) -m analysis $(or $(ARGS),$(STUDY))
+
+test: $(INSTALLED_DEV)
+	@$(RUN) -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+test-all: $(INSTALLED_DEV)
+	@$(RUN) -m pytest -q -n 2 --dist loadfile -m "slow or not slow" $(ARGS)
+
+lint: $(INSTALLED_DEV)
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: $(INSTALLED_DEV)
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+clean:
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installs into .venv what $(1) says. .incomplete marks the time in between: an environment left half made by an
+# interrupted run is made anew. torch comes first and alone, at its pinned version: with a CPU wheel among pip's
+# find-links, or PIP_INDEX_URL at PyTorch's CPU index, no CUDA package is fetched.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; about two minutes) ..."
+	@if [ -e $(VENV)/.incomplete ] || [ ! -x $(RUN) ]; then rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); fi
+	@rm -f $(INSTALLED) $(INSTALLED_DEV) && touch $(VENV)/.incomplete
+	@$(RUN) -m pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e "$(1)"
+	@rm $(VENV)/.incomplete
+endef
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(call install,.)
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt
+	$(call install,.[dev])
+	@touch $(INSTALLED) $@
