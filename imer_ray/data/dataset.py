@@ -1,0 +1,96 @@
+"""A data set as the rest of imer_ray sees it, wherever its rows lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from imer_ray.data.batch import Batch
+from imer_ray.data.missing import MODALITIES
+
+SPLITS = ("train", "valid", "test")
+
+
+class Data(Protocol):
+    """A data component: names its content without reading more than it must, and opens it."""
+
+    def fingerprint(self) -> str:
+        """A hash of everything the content depends on, never of where it lies."""
+        ...
+
+    def load(self) -> Dataset:
+        """Open the data; UserError if they are missing or damaged."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """N clips.
+
+    Attributes:
+        gather: {m: function of rows [B] that reads just these rows' standardised features [B, L_m, D_m]}.
+        frames: {m: bool [N, L_m]}, True where a frame was recorded.
+        recorded: bool [N, M].
+        labels: float32 [N], NaN where a clip has none.
+    """
+
+    gather: Mapping[str, Callable[[Tensor], Tensor]]
+    frames: Mapping[str, Tensor]
+    recorded: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits of clips.
+
+    Attributes:
+        dims, lengths: {m: number of features D_m}, {m: number of frames L_m}.
+        label_kind: "regression" (in [-3, 3]) or "binary" (-1 and 1).
+        fingerprint: hash of the content.
+    """
+
+    dims: Mapping[str, int]
+    lengths: Mapping[str, int]
+    label_kind: str
+    fingerprint: str
+    splits: Mapping[str, Split]
+
+    def size(self, split: str) -> int:
+        return len(self.splits[split].labels)
+
+    def recorded(self, split: str) -> Tensor:
+        """[N, M]: what was recorded, and so may be a condition, a target or scored."""
+        return self.splits[split].recorded
+
+    def labels(self, split: str) -> Tensor:
+        """[N], NaN where a clip has none."""
+        return self.splits[split].labels
+
+    def batch(self, split: str, indices: Tensor | Sequence[int]) -> Batch:
+        """The clips at ``indices`` [B] of a split, in this order."""
+        part, rows = self.splits[split], torch.as_tensor(indices, dtype=torch.int64)
+        recorded = part.recorded[rows]
+        frames = {m: part.frames[m][rows] & recorded[:, i, None] for i, m in enumerate(MODALITIES)}
+        features = {m: part.gather[m](rows).masked_fill(~frames[m][..., None], 0.0) for m in MODALITIES}
+        return Batch(features, frames, recorded, part.labels[rows], rows)
+
+
+def standardisation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [D] in float64 over the rows of x [N, D]; a constant feature has deviation 1."""
+    if len(x) == 0:
+        return torch.zeros(x.shape[1], dtype=torch.float64), torch.ones(x.shape[1], dtype=torch.float64)
+    mean = x.mean(0, dtype=torch.float64)
+    std = (x - mean).square().mean(0).sqrt()
+    return mean, torch.where(std > 1e-8 * mean.abs().clamp(min=1.0), std, torch.ones_like(std))
+
+
+def settings_fingerprint(**settings: Any) -> str:
+    """SHA-256 in hex of JSON values."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, allow_nan=False).encode()).hexdigest()

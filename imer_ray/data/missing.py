@@ -1,0 +1,100 @@
+"""Which modalities are available: patterns, the fixed and the random protocol, masks for training.
+
+Legend: N clips, M = 3 modalities in the order l (language), a (acoustic), v (visual). Masks are bool, True = present.
+``recorded`` [N, M] says what the data hold; ``available`` [N, M] what a model may read, always a part of ``recorded``.
+A mask depends on the split as a whole and on (split, protocol, setting, seed), never on batch size or worker count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MODALITIES = ("l", "a", "v")
+
+
+def pattern_mask(name: str) -> Tensor:
+    """[M]: the modalities that a pattern's name spells, for example "av"."""
+    if not name or set(name) - set(MODALITIES):
+        raise ValueError(f"a pattern is made of the letters {', '.join(MODALITIES)}, not {name!r}")
+    return torch.tensor([m in name for m in MODALITIES])
+
+
+PATTERNS = {name: pattern_mask(name) for name in ("l", "a", "v", "la", "lv", "av", "lav")}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same modalities available in every clip: the six incomplete patterns and the complete one."""
+
+    patterns: tuple[str, ...] = tuple(PATTERNS)
+
+    def __post_init__(self) -> None:
+        if not self.patterns or not set(self.patterns) <= set(PATTERNS):
+            raise ValueError(f"patterns must be among {', '.join(PATTERNS)}, not {', '.join(self.patterns) or 'none'}")
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """The settings in which nothing recorded is missing."""
+        return frozenset({"lav"})
+
+    def settings(self) -> list[str]:
+        return list(self.patterns)
+
+    def mask(self, setting: str, recorded: Tensor, split: str, seed: int) -> Tensor:
+        """Available modalities [N, M]; a clip that has recorded nothing of the pattern is False throughout."""
+        return recorded & PATTERNS[setting]
+
+
+@dataclass(frozen=True)
+class Random:
+    """A share of the recorded modality slots missing, at random over clips and modalities (see `random_mask`)."""
+
+    rates: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+    def __post_init__(self) -> None:
+        if not self.rates or not all(0 <= rate < 1 for rate in self.rates):
+            raise ValueError(f"missing rates must be in [0, 1), not {list(self.rates)}")
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """The settings in which nothing recorded is missing."""
+        return frozenset({str(0.0)})
+
+    def settings(self) -> list[str]:
+        return [str(float(rate)) for rate in self.rates]
+
+    def mask(self, setting: str, recorded: Tensor, split: str, seed: int) -> Tensor:
+        """Available modalities [N, M], the same whenever asked; clips with nothing recorded are False throughout."""
+        return random_mask(recorded, float(setting), seeded(split, "random", setting, seed))
+
+
+def training_mask(recorded: Tensor, rate: float, epoch: int, seed: int) -> Tensor:
+    """Available modalities [N, M] of one training epoch, drawn anew each epoch."""
+    return random_mask(recorded, rate, seeded("train", "random", str(float(rate)), seed, epoch))
+
+
+def random_mask(recorded: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """Drop exactly round(rate x recorded slots) slots at random, keeping at least one in every clip that has one.
+
+    Each clip first keeps one of its recorded modalities, each with equal chance; the slots to drop are drawn without
+    replacement from all the others. Where the rate asks for more than that (2/3 if all is recorded), all others go.
+    """
+    recorded = recorded.cpu()
+    order = torch.rand(recorded.shape, generator=generator, dtype=torch.float64)
+    kept = torch.where(recorded, order, -1.0).argmax(1, keepdim=True)
+    droppable = recorded.scatter(1, kept, False)
+    num_missing = min(round(rate * int(recorded.sum())), int(droppable.sum()))
+    rank = torch.rand(recorded.shape, generator=generator, dtype=torch.float64).masked_fill(~droppable, 2.0)
+    missing = torch.zeros(recorded.numel(), dtype=torch.bool)
+    missing[rank.flatten().argsort(stable=True)[:num_missing]] = True
+    return recorded & ~missing.view_as(recorded)
+
+
+def seeded(*identity: object) -> torch.Generator:
+    """A generator of its own for each identity."""
+    digest = hashlib.sha256("|".join(map(str, identity)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,0 +1,206 @@
+"""Synthetic clips for which the Bayes-optimal prediction is known exactly under every missing pattern.
+
+A clip has a *manner of speaking* c and hidden factors z; see `imer_ray.data.factor_mixture` for the model. In the plain
+manner every modality reads the sentiment straight; in the others one modality reads it upside down (irony turns the
+words, a flat voice the sound, a put-on smile the face). Which manner it is shows as an offset in the other modalities,
+so that whoever loses a modality loses a reading and a clue, and whoever puts zeros in its place reads a false clue.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from imer_ray.data.batch import Batch
+from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
+from imer_ray.data.factor_mixture import FactorMixture, Posterior
+from imer_ray.data.missing import MODALITIES, seeded
+
+GENERATOR_VERSION = 1  # raised when the same settings give other clips
+LABEL_LIMIT = 3.0
+LABEL_SCALE = 1.5  # standard deviation of the noiseless label, about MOSI's
+NUM_SIGNALS = 4  # of a modality: sentiment reading, arousal, two clues to the manner
+RELATIVE_CLARITY = {"l": 1.0, "a": 0.45, "v": 0.45}
+FALSE_CLUE = {"l": "a", "a": "l", "v": "l"}  # the manner, by its twisted modality, at the mean of a modality's clues
+CHUNK = 1024  # clips drawn at once, from a generator of their own
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A small world of the shape of CMU-MOSI.
+
+    Attributes:
+        num_train, num_valid, num_test: clips; each split has a seed of its own, so that sizes are independent, and a
+            larger split begins with the clips of a smaller one.
+        num_frames: frames L of every modality.
+        dim_l, dim_a, dim_v: features of a frame.
+        seed: of the clips. world_seed: of the directions in feature space in which signals lie; difficulty does not
+            depend on it.
+        twisted: probability of each of the three manners in which one modality reads the sentiment upside down.
+        clue: how far apart the manners lie, in standard deviations of the private factors.
+        clarity: how strongly language reads the sentiment relative to its private factors; the others follow it.
+        label_noise: standard deviation of the label given the factors.
+        frame_noise: standard deviation of each number's own noise, relative to the signals.
+    """
+
+    num_train: int = 1284
+    num_valid: int = 229
+    num_test: int = 686
+    num_frames: int = 8
+    dim_l: int = 24
+    dim_a: int = 6
+    dim_v: int = 12
+    seed: int = 0
+    world_seed: int = 0
+    twisted: float = 0.15
+    clue: float = 3.0
+    clarity: float = 2.0
+    label_noise: float = 0.4
+    frame_noise: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("num_train", "num_valid", "num_test", "num_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("dim_l", "dim_a", "dim_v"):
+            if getattr(self, name) < 4:
+                raise ValueError(f"{name} must be at least 4, the number of signals in a modality")
+        if not 0 < self.twisted < 1 / 3:
+            raise ValueError(f"twisted must be between 0 and 1/3, not {self.twisted}")
+        for name in ("clue", "clarity", "label_noise", "frame_noise"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+
+    @property
+    def dims(self) -> dict[str, int]:
+        return {"l": self.dim_l, "a": self.dim_a, "v": self.dim_v}
+
+    def fingerprint(self) -> str:
+        return settings_fingerprint(kind="synthetic", version=GENERATOR_VERSION, **asdict(self))
+
+    @functools.cached_property
+    def mixture(self) -> FactorMixture:
+        """The generating model of raw features [N, L x D_m]."""
+        manners, weights = ("plain", *MODALITIES), torch.full((4,), self.twisted, dtype=torch.float64)
+        weights[0] = 1 - 3 * self.twisted
+        loadings, offsets, private = {}, {}, {}
+        for m in MODALITIES:
+            signals = self._signals(m)
+            loading, offset = torch.zeros(4, NUM_SIGNALS, 2).double(), torch.zeros(4, NUM_SIGNALS).double()
+            others = [n for n in MODALITIES if n != FALSE_CLUE[m]]
+            for k, manner in enumerate(manners):
+                strength = self.clarity * RELATIVE_CLARITY[m]
+                loading[k, 0, 0] = -strength if manner == m else strength
+                loading[k, 1, 1] = 1.0
+                if manner == "plain":
+                    offset[k, 2] = self.clue
+                elif manner in others:
+                    offset[k, 2] = -self.clue * weights[0] / (2 * self.twisted)
+                    offset[k, 3] = self.clue if manner == others[0] else -self.clue
+            loadings[m], offsets[m], private[m] = signals @ loading, offset @ signals.T, signals
+        label_weights = torch.tensor([[LABEL_SCALE, 0.0]]).double().expand(4, 2)
+        return FactorMixture(weights, loadings, offsets, private, label_weights, self.frame_noise, self.label_noise)
+
+    def clips(self, split: str) -> tuple[dict[str, Tensor], Tensor]:
+        """Raw features {m: [N, L x D_m]} and labels [N] of a split, in float64."""
+        num_clips = {"train": self.num_train, "valid": self.num_valid, "test": self.num_test}[split]
+        num_chunks = math.ceil(num_clips / CHUNK)
+        parts = [self.mixture.sample(CHUNK, seeded("clips", self.seed, split, chunk)) for chunk in range(num_chunks)]
+        x = {m: torch.cat([part[0][m] for part in parts])[:num_clips] for m in MODALITIES}
+        return x, torch.cat([part[1] for part in parts])[:num_clips].clamp(-LABEL_LIMIT, LABEL_LIMIT)
+
+    @functools.cached_property
+    def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and standard deviation {m: [D_m]} of the training clips' frames."""
+        x, _ = self.clips("train")
+        return {m: standardisation(x[m].reshape(-1, self.dims[m])) for m in MODALITIES}
+
+    def load(self) -> Dataset:
+        splits = {}
+        for name in SPLITS:
+            x, y = self.clips(name)
+            gather = {}
+            for m in MODALITIES:
+                mean, std = self.statistics[m]
+                features = (x[m].reshape(len(y), self.num_frames, -1) - mean) / std
+                gather[m] = functools.partial(torch.index_select, features.float(), 0)
+            frames = torch.ones(len(y), self.num_frames, dtype=torch.bool)
+            recorded = torch.ones(len(y), len(MODALITIES), dtype=torch.bool)
+            splits[name] = Split(gather, dict.fromkeys(MODALITIES, frames), recorded, y.float())
+        return Dataset(
+            dims=self.dims,
+            lengths=dict.fromkeys(MODALITIES, self.num_frames),
+            label_kind="regression",
+            fingerprint=self.fingerprint(),
+            splits=splits,
+        )
+
+    def oracle(self) -> Oracle:
+        return Oracle(self.mixture, self.statistics)
+
+    def _signals(self, m: str) -> Tensor:
+        """[L x D, signals]: orthogonal columns of mean square 1, each a direction in feature space and a course in time."""
+        generator = seeded("world", self.world_seed, m)
+        random = torch.randn(self.dims[m], NUM_SIGNALS, generator=generator, dtype=torch.float64)
+        directions = torch.linalg.qr(random).Q
+        phase = torch.rand(NUM_SIGNALS, generator=generator, dtype=torch.float64)
+        time = torch.arange(self.num_frames, dtype=torch.float64)[:, None] / self.num_frames
+        course = 1 + 0.5 * torch.cos(2 * math.pi * (time + phase))
+        course = course / course.square().mean(0).sqrt()
+        return (course[:, None] * directions * math.sqrt(self.dims[m])).reshape(-1, NUM_SIGNALS)
+
+
+@dataclass(frozen=True)
+class BayesPrediction:
+    """Of each clip [B]: mean and median of the label (the median minimises MAE and decides ACC2), and P(label > 0)."""
+
+    mean: Tensor
+    median: Tensor
+    positive: Tensor
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Exact answers about synthetic clips, for any available modalities; ``statistics``: {m: mean and deviation}."""
+
+    mixture: FactorMixture
+    statistics: Mapping[str, tuple[Tensor, Tensor]]
+
+    def predict(self, batch: Batch, available: Tensor) -> BayesPrediction:
+        """Bayes-optimal predictions from what is available [B, M] of a batch of standardised clips."""
+        out = torch.zeros(3, len(batch), dtype=torch.float64)
+        for rows, posterior in self._posteriors(batch, available):
+            mean, median = posterior.label_mean(LABEL_LIMIT), posterior.label_median(LABEL_LIMIT)
+            out[:, rows] = torch.stack([mean, median, 1 - posterior.label_cdf(0.0)])
+        return BayesPrediction(*out)
+
+    def expected_features(self, m: str, batch: Batch, available: Tensor) -> Tensor:
+        """E[x_m | available] [B, L, D_m], float64, standardised as in the batch; x_m itself where it is available."""
+        out = batch.features[m].double().clone()
+        for rows, posterior in self._posteriors(batch, available):
+            if not bool(available[rows[0], MODALITIES.index(m)]):
+                out[rows] = self.standardise(m, posterior.expected(m).reshape(-1, *out.shape[1:]))
+        return out
+
+    def standardise(self, m: str, raw: Tensor) -> Tensor:
+        """Raw features [..., D_m] to a batch's."""
+        mean, std = self.statistics[m]
+        return (raw - mean) / std
+
+    def raw(self, m: str, features: Tensor) -> Tensor:
+        """A batch's features [..., D_m] to raw ones."""
+        mean, std = self.statistics[m]
+        return features.double() * std + mean
+
+    def _posteriors(self, batch: Batch, available: Tensor) -> Iterator[tuple[Tensor, Posterior]]:
+        """For each pattern that occurs: its clips' rows in the batch and their posterior."""
+        for pattern in available.unique(dim=0):
+            rows = (available == pattern).all(1).nonzero().squeeze(1)
+            present = [m for m, is_present in zip(MODALITIES, pattern.tolist(), strict=True) if is_present]
+            x = {m: self.raw(m, batch.features[m][rows]).flatten(1) for m in present}
+            yield rows, self.mixture.posterior(x)

@@ -1,0 +1,169 @@
+"""Real CMU-MOSI as utterance features: a clip's sequence is its causal window of neighbouring clips of the same video.
+
+Zadeh et al., MOSI: Multimodal Corpus of Sentiment Intensity and Subjectivity Analysis in Online Opinion Videos,
+arXiv:1606.06259 (2016). One row of the table is one clip with a vector per modality.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
+from imer_ray.data.missing import MODALITIES
+from imer_ray.errors import UserError
+from imer_ray.files import sha256
+
+COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
+WIDTHS = {"text": 384, "audio": 73, "vision": 100}
+PLAIN = ("video_id", "clip", "label", "vision_clean")
+SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
+OFFICIAL_VALID_SHARE = 1 / 10
+
+
+@dataclass(frozen=True)
+class MosiUtterance:
+    """The table ``clips.parquet``; the label is the sign of the sentiment.
+
+    Vision counts as recorded only where ``vision_clean`` says so: elsewhere its features come from a network trained on
+    the labels of these very clips. The official training videos have no clean vision at all, so with
+    ``split="official"`` vision is never used, and validation videos are held out from the official training videos.
+
+    Attributes:
+        path: where the table lies.
+        split: "speaker" (the table's own train, valid and test) or "official" (as in Poria et al., ACL 2017).
+        num_frames: window length L: the clip itself, last, after its L - 1 predecessors, as far as the video has them.
+    """
+
+    path: str | None = None
+    split: str = "speaker"
+    num_frames: int = 8
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLIT_COLUMNS:
+            raise ValueError(f"split must be one of {', '.join(SPLIT_COLUMNS)}, not {self.split!r}")
+        if self.num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, not {self.num_frames}")
+
+    def fingerprint(self) -> str:
+        settings = {"split": self.split, "num_frames": self.num_frames}
+        return settings_fingerprint(kind="mosi_utterance", content=sha256(self._file()), **settings)
+
+    def load(self) -> Dataset:
+        table = read_table(self._file(), SPLIT_COLUMNS[self.split])
+        split_of = table["split"] if self.split == "speaker" else hold_out_valid(table["split"], table["video_id"])
+        for name in SPLITS:
+            if not (split_of == name).any():
+                raise UserError(f"{self.path}: the split {name!r} has no clip")
+        recorded = np.ones((len(split_of), len(MODALITIES)), bool)
+        recorded[:, MODALITIES.index("v")] = table["vision_clean"] & (self.split == "speaker")
+        windows = torch.from_numpy(context_windows(table["video_id"], self.num_frames))
+
+        gather, present = {}, {}
+        for i, m in enumerate(MODALITIES):
+            raw, known = torch.from_numpy(table[COLUMNS[m]]), torch.from_numpy(recorded[:, i])
+            mean, std = standardisation(raw[known & torch.from_numpy(split_of == "train")])
+            rows = ((raw - mean) / std).float().masked_fill(~known[:, None], 0.0)
+            # Row -1, where windows point before a video's first clip, is zero and absent.
+            rows, known = torch.cat([rows, rows.new_zeros(1, rows.shape[1])]), torch.cat([known, known.new_zeros(1)])
+            gather[m], present[m] = rows, known[windows]
+
+        splits = {}
+        for name in SPLITS:
+            chosen = torch.from_numpy(np.flatnonzero(split_of == name))
+            splits[name] = Split(
+                gather={m: functools.partial(_window_features, gather[m], windows[chosen]) for m in MODALITIES},
+                frames={m: present[m][chosen] for m in MODALITIES},
+                recorded=torch.from_numpy(recorded)[chosen],
+                labels=torch.from_numpy(table["label"]).float()[chosen] * 2 - 1,
+            )
+        return Dataset(
+            dims={m: WIDTHS[COLUMNS[m]] for m in MODALITIES},
+            lengths=dict.fromkeys(MODALITIES, self.num_frames),
+            label_kind="binary",
+            fingerprint=self.fingerprint(),
+            splits=splits,
+        )
+
+    def _file(self) -> Path:
+        if self.path is None:
+            raise UserError("data=mosi_utterance needs the table: data.path=<folder>/clips.parquet")
+        if not Path(self.path).is_file():
+            raise UserError(f"data.path={self.path}: no such file; give the path of clips.parquet")
+        return Path(self.path)
+
+
+def _window_features(rows: Tensor, windows: Tensor, indices: Tensor) -> Tensor:
+    return rows[windows[indices]]
+
+
+def read_table(path: Path, split_column: str) -> dict[str, NDArray[Any]]:
+    """The table's columns, checked, in order of video and clip; the split column is called ``split``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        absent = [c for c in (*PLAIN, split_column, *WIDTHS) if c not in file.schema_arrow.names]
+        if absent:
+            raise UserError(f"{path}: no column {', '.join(absent)}; this is not the table of utterance features")
+        table = file.read([*PLAIN, split_column, *WIDTHS]).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: damaged or not a parquet file ({str(error).splitlines()[0]})") from error
+
+    columns: dict[str, NDArray[Any]] = {}
+    for name in (*PLAIN, split_column):
+        if table[name].null_count:
+            raise UserError(f"{path}: column {name} has empty entries")
+        columns["split" if name == split_column else name] = table[name].to_numpy()
+    for name, width in WIDTHS.items():
+        columns[name] = _vectors(path, table[name], name, width)
+    if not np.isin(columns["label"], (0, 1)).all():
+        raise UserError(f"{path}: column label must be 0 or 1")
+    if columns["vision_clean"].dtype != bool or not np.issubdtype(columns["clip"].dtype, np.integer):
+        raise UserError(f"{path}: column vision_clean must be true or false, and column clip a whole number")
+    order = np.lexsort((columns["clip"], columns["video_id"].astype(str)))
+    columns = {name: values[order] for name, values in columns.items()}
+    repeated = (columns["video_id"][1:] == columns["video_id"][:-1]) & (columns["clip"][1:] == columns["clip"][:-1])
+    if repeated.any():
+        row = int(np.flatnonzero(repeated)[0])
+        raise UserError(f"{path}: clip {columns['clip'][row]} of video {columns['video_id'][row]} appears twice")
+    return columns
+
+
+def _vectors(path: Path, column: Any, name: str, width: int) -> NDArray[np.float32]:
+    """A column of lists of ``width`` finite numbers as [N, width]."""
+    import pyarrow as pa
+
+    kind = column.type
+    if not (pa.types.is_fixed_size_list(kind) and kind.list_size == width and pa.types.is_floating(kind.value_type)):
+        raise UserError(f"{path}: column {name} must hold {width} numbers a clip, not {kind}")
+    values = pa.concat_arrays(column.chunks).flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    if len(values) != len(column) * width or not np.isfinite(values).all():
+        raise UserError(f"{path}: column {name} has empty or non-finite entries")
+    return values.reshape(-1, width)
+
+
+def context_windows(video_id: NDArray[Any], num_frames: int) -> NDArray[np.int64]:
+    """[N, L]: rows of each clip's window, the clip last; -1 before a video's first clip. Rows are in order of clip."""
+    rows = np.arange(len(video_id))
+    first = np.maximum.accumulate(np.where(np.r_[True, video_id[1:] != video_id[:-1]], rows, 0))
+    windows = rows[:, None] + np.arange(-num_frames + 1, 1)
+    return np.where(windows >= first[:, None], windows, -1)
+
+
+def hold_out_valid(split: NDArray[Any], video_id: NDArray[Any]) -> NDArray[Any]:
+    """Move whole training videos to valid, in the order of a hash of their names, until they hold a tenth of the clips."""
+    videos, counts = np.unique(video_id[split == "train"].astype(str), return_counts=True)
+    order = sorted(range(len(videos)), key=lambda i: hashlib.sha256(videos[i].encode()).digest())
+    before = np.cumsum(counts[order]) - counts[order]
+    held_out = videos[order][before < OFFICIAL_VALID_SHARE * counts.sum()]
+    return np.where(np.isin(video_id.astype(str), held_out), "valid", split)
