@@ -1,0 +1,172 @@
+"""MulT's cross-modal Transformer encoders (Tsai et al., 2019, arXiv:1906.00295, section 3.2).
+
+Legend: G encoders of the same shape, B clips, L query frames, S memory frames, H heads, d features.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@functools.lru_cache(maxsize=64)
+def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """[length, width]: sin(p w_i), then cos(p w_i), w_i = 10000^(-i / (width/2 - 1)), p = 1, 2, ... as in MulT."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half) * (-math.log(10000) / max(half - 1, 1)))
+    angles = torch.arange(1, length + 1)[:, None] * rates
+    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width % 2)).to(device, dtype)
+
+
+class Mask(NamedTuple):
+    """Which memory frames a query may attend to.
+
+    A softmax over nothing is undefined, so a query that may attend to nothing attends to everything instead, and
+    ``alive`` sets its result to zero.
+    """
+
+    allowed: Tensor  # bool [N, 1, L, S]
+    alive: Tensor  # bool [N, L, 1]
+
+
+def attention_mask(frames: Tensor, causal: bool) -> Mask | None:
+    """The mask for memory frames [N, S] and as many query frames; None if all frames are present."""
+    if bool(frames.all()):
+        return None
+    N, S = frames.shape
+    allowed = frames[:, None].expand(N, S, S)
+    if causal:
+        allowed = allowed.tril()
+    alive = allowed.any(-1, keepdim=True)
+    return Mask((allowed | ~alive)[:, None], alive)
+
+
+class StackedLinear(nn.Module):
+    """G linear maps at once: x [G, N, in] -> [G, N, out]."""
+
+    def __init__(self, num_maps: int, num_in: int, num_out: int, bound: float | None = None) -> None:
+        """Weights are uniform in +-``bound``, Xavier's sqrt(6 / (in + out)) unless given; biases are zero."""
+        super().__init__()
+        bound = math.sqrt(6 / (num_in + num_out)) if bound is None else bound
+        self.weight = nn.Parameter(torch.empty(num_maps, num_in, num_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(num_maps, 1, num_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedNorm(nn.Module):
+    """Scale and shift of G layer norms: normalised x [G, N, d] -> [G, N, d]."""
+
+    def __init__(self, num_maps: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_maps, 1, width))
+        self.bias = nn.Parameter(torch.zeros(num_maps, 1, width))
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, normalised, self.weight)
+
+
+def normalise(x: Tensor) -> Tensor:
+    """Layer norm without scale and shift."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
+class Layer(nn.Module):
+    """Pre-norm attention and ReLU feed-forward layer; the same norm serves queries, keys and values (as MulT)."""
+
+    def __init__(self, num_encoders: int, width: int, num_heads: int, relu_dropout: float, res_dropout: float) -> None:
+        super().__init__()
+        G, d = num_encoders, width
+        self.num_heads, self.relu_dropout, self.res_dropout = num_heads, relu_dropout, res_dropout
+        bound = math.sqrt(6 / (d + 3 * d))  # Xavier over the joint map d -> 3d
+        self.query, self.key_value = StackedLinear(G, d, d, bound), StackedLinear(G, d, 2 * d, bound)
+        self.out = StackedLinear(G, d, d)
+        self.expand, self.contract = StackedLinear(G, d, 4 * d), StackedLinear(G, 4 * d, d)
+        self.attention_norm, self.feed_forward_norm = StackedNorm(G, d), StackedNorm(G, d)
+
+    def forward(
+        self, x: Tensor, memory: Tensor | None, batch_size: int, mask: Mask | None, causal: bool, drop: Tensor | None
+    ) -> Tensor:
+        """x [G, B L, d]; memory [G, B S, d] already normalised, or None for self-attention."""
+        query = self.attention_norm(normalise(x))
+        memory = query if memory is None else self.attention_norm(memory)
+        N, (d, H) = len(x) * batch_size, (x.shape[-1], self.num_heads)
+        q = self.query(query).view(N, -1, H, d // H).transpose(1, 2)
+        k, v = self.key_value(memory).view(N, -1, 2, H, d // H).permute(2, 0, 3, 1, 4)
+        attended = attend(q, k, v, mask, causal, drop).transpose(1, 2).reshape(x.shape)
+        x = x + F.dropout(self.out(attended), self.res_dropout, self.training)
+        hidden = F.relu(self.expand(self.feed_forward_norm(normalise(x))))
+        hidden = self.contract(F.dropout(hidden, self.relu_dropout, self.training))
+        return x + F.dropout(hidden, self.res_dropout, self.training)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, drop: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for [N, H, L, d]; ``drop`` [N] is the dropout rate of each row's weights."""
+    if drop is None:
+        allowed = None if mask is None else mask.allowed
+        out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal and mask is None)
+    else:
+        allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
+        allowed = (allowed.tril() if causal else allowed) if mask is None else mask.allowed
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        weights = scores.masked_fill(~allowed, -math.inf).softmax(-1)
+        keep = 1 - drop[:, None, None, None]
+        out = (weights * (torch.rand_like(weights) < keep) / keep) @ v
+    return out if mask is None else out * mask.alive[:, None]
+
+
+class Encoders(nn.Module):
+    """G encoders computed together: queries attend to a memory, or to themselves if there is none.
+
+    Inputs are scaled by sqrt(d) and get sinusoidal positions; a layer norm ends the stack.
+
+    Args:
+        causal: query frame i sees memory frames 0 ... i only.
+        attn_dropout: one rate, or one per encoder.
+    """
+
+    def __init__(
+        self,
+        num_encoders: int,
+        width: int,
+        num_heads: int,
+        num_layers: int,
+        causal: bool,
+        attn_dropout: float | Sequence[float] = 0.0,
+        embed_dropout: float = 0.0,
+        relu_dropout: float = 0.0,
+        res_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"the width {width} of an attention layer must be a multiple of its {num_heads} heads")
+        self.causal, self.embed_dropout = causal, embed_dropout
+        rates = [attn_dropout] * num_encoders if isinstance(attn_dropout, (int, float)) else list(attn_dropout)
+        self.attn_dropout = rates if any(rates) else None
+        self.layers = nn.ModuleList(
+            Layer(num_encoders, width, num_heads, relu_dropout, res_dropout) for _ in range(num_layers)
+        )
+        self.norm = StackedNorm(num_encoders, width)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None, mask: Mask | None = None) -> Tensor:
+        """x [G, B, L, d], memory [G, B, S, d], mask of N = G B rows -> [G, B, L, d]."""
+        h = self._embed(x).flatten(1, 2)
+        if memory is not None:
+            memory = normalise(self._embed(memory)).flatten(1, 2)
+        drop = None
+        if self.training and self.attn_dropout is not None:
+            drop = torch.tensor(self.attn_dropout, device=x.device).repeat_interleave(x.shape[1])
+        for layer in self.layers:
+            h = layer(h, memory, x.shape[1], mask, self.causal, drop)
+        return self.norm(normalise(h)).view(x.shape)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        positions = sinusoidal_positions(x.shape[2], x.shape[3], x.device, x.dtype)
+        return F.dropout(torch.add(positions, x, alpha=math.sqrt(x.shape[3])), self.embed_dropout, self.training)

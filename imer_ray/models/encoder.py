@@ -1,0 +1,90 @@
+"""Projection of every modality's features to latents of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from imer_ray.data.missing import MODALITIES
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Per modality a convolution over time D_m -> ``latent_dim`` without bias.
+
+    The defaults are IMDer's (Wang et al., NeurIPS 2023; their code): kernel 3 without padding makes 48 frames of 50.
+
+    Attributes:
+        dropout: of the input features of all modalities; ``text_dropout`` comes on top for the language features.
+    """
+
+    latent_dim: int = 32
+    kernel_size: int = 3
+    padding: int = 0
+    dropout: float = 0.0
+    text_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.latent_dim < 1 or self.kernel_size < 1 or self.padding < 0:
+            raise ValueError("latent_dim and kernel_size must be at least 1, padding at least 0")
+        if self.padding >= self.kernel_size:
+            raise ValueError(f"padding {self.padding} must be smaller than kernel_size {self.kernel_size}")
+        for name in ("dropout", "text_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+
+    def length(self, num_frames: int) -> int:
+        """Latent frames made of this many feature frames."""
+        return num_frames + 2 * self.padding - self.kernel_size + 1
+
+    def build(self, dims: Mapping[str, int], lengths: Mapping[str, int]) -> Encoder:
+        """The encoder of features {m: [B, lengths[m], dims[m]]}."""
+        shortest = self.length(min(lengths.values()))
+        if shortest < 1:
+            least = self.kernel_size - 2 * self.padding
+            raise ValueError(
+                f"kernel_size {self.kernel_size} needs at least {least} frames, not {min(lengths.values())}"
+            )
+        return Encoder(self, dims, shortest)
+
+
+class Encoder(nn.Module):
+    """Features {m: [B, L_m, D_m]} and frames {m: [B, L_m]} to latents [B, M, L, D] and frames [B, M, L].
+
+    A latent frame is present where any feature frame under the kernel is; absent ones are zero. Modalities that come in
+    more frames than the shortest one are averaged over their present frames down to its length.
+    """
+
+    def __init__(self, settings: Projection, dims: Mapping[str, int], num_frames: int) -> None:
+        super().__init__()
+        self.num_frames, self.kernel_size, self.padding = num_frames, settings.kernel_size, settings.padding
+        self.convs = nn.ModuleDict(
+            {
+                m: nn.Conv1d(dims[m], settings.latent_dim, self.kernel_size, padding=self.padding, bias=False)
+                for m in MODALITIES
+            }
+        )
+        self.dropout = dict.fromkeys(MODALITIES, settings.dropout)
+        self.dropout["l"] = 1 - (1 - settings.dropout) * (1 - settings.text_dropout)
+
+    def forward(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        latents, present = zip(*(self._project(m, features[m], frames[m]) for m in MODALITIES), strict=True)
+        return torch.stack(latents, dim=1), torch.stack(present, dim=1)
+
+    def _project(self, m: str, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, L_m, D_m] -> [B, L, D] and its frames [B, L]."""
+        x = x.masked_fill(~frames[..., None], 0.0)
+        h = self.convs[m](F.dropout(x, self.dropout[m], self.training).transpose(1, 2))
+        weight = frames.to(h.dtype)[:, None]
+        if self.kernel_size > 1:
+            kernel = weight.new_ones(1, 1, self.kernel_size)
+            weight = (F.conv1d(weight, kernel, padding=self.padding) > 0).to(h.dtype)
+        h = h * weight
+        if h.shape[2] != self.num_frames:
+            weight = F.adaptive_avg_pool1d(weight, self.num_frames)
+            h = F.adaptive_avg_pool1d(h, self.num_frames) / weight.clamp(min=1e-6)
+        return h.transpose(1, 2), weight[:, 0] > 0
