@@ -1,1 +1,1 @@
-
+"""Diffusion of latent sequences: pure functions of tensors and an explicit generator."""

@@ -1,0 +1,51 @@
+"""DPM-Solver++(2M): second order at one network evaluation a step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imer_ray.diffusion.samplers import DenoiserFunction
+from imer_ray.diffusion.sde import SDE
+from imer_ray.diffusion.time_grid import check_spacing, nodes
+
+
+@dataclass(frozen=True)
+class DPMpp2M:
+    r"""Steps t -> s of the probability-flow ODE with the last two estimates of x_0 extrapolated.
+
+    $$ x_s = \frac{\sigma_s}{\sigma_t} x_t + \alpha_s (1 - e^{-h}) \left( D_t + \frac{h}{2 h'} (D_t - D_{t'}) \right) $$
+
+    with h = lambda_s - lambda_t, lambda = ln(alpha/sigma), and h' the step before, from t' to t. The first step and the
+    last, onto x_0, are of first order.
+
+    References:
+        Lu et al., 2022, DPM-Solver++, arXiv:2211.01095, algorithm 2.
+    """
+
+    spacing: str = "angle"
+
+    def __post_init__(self) -> None:
+        check_spacing(self.spacing)
+
+    def sample(
+        self, denoiser: DenoiserFunction, sde: SDE, x_T: Tensor, num_steps: int, generator: torch.Generator
+    ) -> Tensor:
+        grid = nodes(sde, num_steps, self.spacing)
+        x, h_before, D_before = x_T, 0.0, x_T
+        for (t, alpha_t, sigma_t), (_, alpha_s, sigma_s) in zip(grid[:-2], grid[1:-1], strict=True):
+            h = math.log(alpha_s / sigma_s) - math.log(alpha_t / sigma_t)
+            c_x, c_0 = sigma_s / sigma_t, -alpha_s * math.expm1(-h)
+            D = denoiser(x, t)
+            c_before = c_0 * h / (2 * h_before) if h_before else 0.0
+            x = c_x * x + (c_0 + c_before) * D
+            if c_before:
+                x = x - c_before * D_before
+            h_before, D_before = h, D
+        return denoiser(x, grid[-2].t)
+
+    def num_evaluations(self, num_steps: int) -> int:
+        return num_steps

@@ -1,0 +1,70 @@
+"""The times that a sampler walks through."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from imer_ray.diffusion.sde import SDE
+
+RHO = 7  # Karras et al., 2022, arXiv:2206.00364, section 3
+SPACINGS = ("uniform", "log_snr", "karras", "angle")
+
+
+class Node(NamedTuple):
+    """A time of the grid and the process's marginals there, as plain numbers."""
+
+    t: float
+    alpha: float
+    sigma: float
+
+
+def check_spacing(spacing: str) -> None:
+    """Refuse a name that is not one of `SPACINGS`."""
+    if spacing not in SPACINGS:
+        raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, not {spacing}")
+
+
+def time_grid(sde: SDE, num_steps: int, spacing: str) -> Tensor:
+    """Times from t_max to t_min [num_steps + 1] (float64), equally spaced in a coordinate u(t).
+
+    With r = sigma_t / alpha_t: ``uniform`` u = t; ``log_snr`` u = ln r (Lu et al., 2022, arXiv:2206.00927, section
+    3.4); ``karras`` u = r^(1/7) (Karras et al., 2022, arXiv:2206.00364, equation 5); ``angle`` u = arctan r, which
+    lays steps where data of unit variance and noise are equally strong.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, not {num_steps}")
+    ends = torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64)
+    share = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
+    if spacing == "uniform":
+        return ends[0] + share * (ends[1] - ends[0])
+    u_max, u_min = _coordinate(sde, ends, spacing)
+    u = u_max + share * (u_min - u_max)
+    low, high = torch.full_like(u, sde.t_min), torch.full_like(u, sde.t_max)
+    for _ in range(60):  # bisection to double precision: u grows with t
+        middle = (low + high) / 2
+        above = _coordinate(sde, middle, spacing) > u
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    grid = (low + high) / 2
+    grid[0], grid[-1] = ends
+    return grid
+
+
+@functools.lru_cache(maxsize=1024)
+def nodes(sde: SDE, num_steps: int, spacing: str) -> tuple[Node, ...]:
+    """The time grid with its marginals, num_steps + 1 of them, worked out once for all samples."""
+    grid = time_grid(sde, num_steps, spacing)
+    alpha, sigma = sde.marginal_prob(grid)
+    return tuple(map(Node, grid.tolist(), alpha.tolist(), sigma.tolist()))
+
+
+def _coordinate(sde: SDE, t: Tensor, spacing: str) -> Tensor:
+    check_spacing(spacing)
+    alpha_t, sigma_t = sde.marginal_prob(t)
+    if spacing == "angle":
+        return torch.atan2(sigma_t, alpha_t)
+    log_ratio = sigma_t.log() - alpha_t.log()
+    return log_ratio if spacing == "log_snr" else (log_ratio / RHO).exp()
