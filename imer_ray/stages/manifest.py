@@ -73,9 +73,7 @@ class Manifest:
         try:
             body = json.loads(text)
             if body["format"] > FORMAT:
-                raise UserError(
-                    f"{FILE_NAME} has format {body['format']}, this imer_ray reads up to {FORMAT}"
-                )
+                raise UserError(f"{FILE_NAME} has format {body['format']}, this imer_ray reads up to {FORMAT}")
             if body.pop("sha256") != _digest(body):
                 raise DamagedArtefact(f"{FILE_NAME} has a wrong checksum")
             del body["format"]

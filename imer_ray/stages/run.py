@@ -66,7 +66,7 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
         context = Context(
             folder=folder,
             inputs=inputs,
-            checkpoint=store.workspace(stage.key),
+            checkpoint=store.workspace(stage.key, scratch=folder / "checkpoint" if place.rank else None),
             report=report_and_keep,
             rank=place.rank,
             world_size=place.world_size,
@@ -93,11 +93,11 @@ def run_graph(
             own_report = keep_going if report is None else functools.partial(report, needed)
             results.append(execute(needed, store, own_report, place))
         else:
-            results.append(reused(needed, manifest))
+            results.append(found(needed, manifest))
     return results
 
 
-def reused(stage: Stage, manifest: Manifest) -> StageResult:
+def found(stage: Stage, manifest: Manifest) -> StageResult:
     """The result of a stage that was found in the store."""
     return StageResult(
         key=stage.key, name=stage.name, seconds=manifest.seconds, reused=True, metrics=dict(manifest.metrics)

@@ -62,6 +62,7 @@ class Store:
 
     def __init__(self, root: str | Path, filesystem: fs.FileSystem | None = None, cache: Path | None = None) -> None:
         self.root = str(root)
+        self.put_aside: list[str] = []  # what this process found damaged, in words
         path = self.root
         if filesystem is None and "://" in self.root:
             try:
@@ -107,9 +108,7 @@ class Store:
             with disk_errors(folder), self._aside(key) as aside:
                 self._remote.download(key, aside)
                 _check(key, aside)
-                shutil.rmtree(folder, ignore_errors=True)
-                _rename(aside, folder)
-                return _check(key, folder)
+                return self._keep_copy(key, aside)
         except DamagedArtefact as damage:
             self._put_aside(key, damage)
             raise MissingArtefact(f"{key} in {self.root} was damaged: {damage}") from damage
@@ -129,15 +128,22 @@ class Store:
             if self._remote is not None:
                 if self._remote.read(f"{key}/{FILE_NAME}") is None:
                     self._remote.upload(folder, key, last=FILE_NAME)
-                shutil.rmtree(target, ignore_errors=True)
-            if not _rename(folder, target) and self.find(key) is None:
+                    self._keep_copy(key, folder)
+            elif not _rename(folder, target) and self.find(key) is None:
                 _rename(folder, target)  # what stood there was damaged and is out of the way now
         self.drop_workspace(key)
         return self.open(key)
 
-    def workspace(self, key: str) -> Path:
-        """The checkpoint folder of a running stage: it outlives a killed worker and goes on commit."""
-        folder = self.work_folder(key) / "checkpoint"
+    def workspace(self, key: str, scratch: Path | None = None) -> Path:
+        """The checkpoint folder of a running stage: it outlives a killed worker and goes on commit.
+
+        Args:
+            key: of the stage.
+            scratch: where a process that only reads the checkpoint copies a remote one to.
+        """
+        folder = self._local / ".work" / key / "checkpoint"
+        if self._remote is not None and scratch is not None:
+            folder = scratch
         with disk_errors(folder):
             if self._remote is not None:
                 shutil.rmtree(folder, ignore_errors=True)  # another node may have come further
@@ -145,19 +151,32 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def work_folder(self, key: str) -> Path:
-        """The local folder of all that a running stage leaves behind for itself."""
-        return self._local / ".work" / key
+    @property
+    def work_location(self) -> str:
+        """Where running stages leave what they need to be resumed, as Ray Train reads it (folder or URI)."""
+        return str(self._local / ".work") if self._remote is None else f"{self.root.rstrip('/')}/.work"
 
     def sync_workspace(self, key: str) -> None:
         """Copy what is new in the checkpoint folder to a remote root; on a local one it is there already."""
         if self._remote is not None:
-            self._remote.mirror(self.work_folder(key) / "checkpoint", f".work/{key}/checkpoint")
+            self._remote.mirror(self._local / ".work" / key / "checkpoint", f".work/{key}/checkpoint")
 
     def drop_workspace(self, key: str) -> None:
-        shutil.rmtree(self.work_folder(key), ignore_errors=True)
+        """Delete what a stage, or whoever ran it, left behind for itself under ``.work/<key>``."""
+        shutil.rmtree(self._local / ".work" / key, ignore_errors=True)
         if self._remote is not None:
             self._remote.delete(f".work/{key}")
+
+    def _keep_copy(self, key: str, folder: Path) -> Artefact:
+        """Make a folder the local copy of a remote artefact, unless another process has just done so."""
+        target = self._local / key
+        if not _rename(folder, target):
+            with contextlib.suppress(DamagedArtefact, FileNotFoundError):
+                if (target / FILE_NAME).read_bytes() == (folder / FILE_NAME).read_bytes():
+                    return _check(key, target)
+            shutil.rmtree(target, ignore_errors=True)
+            _rename(folder, target)
+        return _check(key, target)
 
     def _put_aside(self, key: str, damage: DamagedArtefact) -> None:
         number = 1
@@ -170,6 +189,7 @@ class Store:
                 number += 1
         message = "artefact %s in %s is damaged (%s): moved to %s.damaged-%d, it will be built anew"
         _logger.warning(message, key, self.root, damage, key, number)
+        self.put_aside.append(message % (key, self.root, damage, key, number))
 
     @contextlib.contextmanager
     def _aside(self, key: str) -> Iterator[Path]:

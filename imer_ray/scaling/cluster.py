@@ -1,0 +1,55 @@
+"""Start Ray on this machine, or join a cluster."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from imer_ray.errors import UserError
+
+TRIAL_SLOT = "trial_slot"
+"""A trial holds one of these and no CPU. A local Ray gets as many as are asked for; on a cluster every node that may
+host trials declares its own: ``ray start --resources='{"trial_slot": 8}'``, or ``resources:`` in the cluster's YAML."""
+
+OBJECT_STORE_BYTES = 200 * 1024**2  # artefacts travel by file; only configurations and metrics go through Ray
+
+
+def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
+    """Join the cluster at ``scaling["address"]`` or RAY_ADDRESS, or else start Ray here, unless it runs already.
+
+    Raises:
+        UserError: the cluster cannot be reached, or none of its nodes offers a trial slot.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns; stages are told their device
+    address = scaling.get("address") or os.environ.get("RAY_ADDRESS")
+    if address in (None, "", "local"):
+        group = math.ceil(scaling["num_workers"] * scaling["cpus_per_stage"]) if scaling["train_stages"] else 1
+        ray.init(
+            address="local",
+            num_cpus=max(len(os.sched_getaffinity(0)), group, math.ceil(scaling["cpus_per_stage"])),
+            resources={TRIAL_SLOT: num_slots},
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _temp_dir=f"/tmp/imer_ray-{os.getuid()}",  # socket paths may have 107 characters
+        )
+        return
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot join the Ray cluster at {address}: {error}") from error
+    if not ray.cluster_resources().get(TRIAL_SLOT):
+        ray.shutdown()
+        raise UserError(
+            f"no node of the Ray cluster at {address} offers {TRIAL_SLOT}: start its nodes with "
+            f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see clusters/)"
+        )

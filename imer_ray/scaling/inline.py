@@ -1,0 +1,31 @@
+"""The executor `inline`: a stage runs in a Ray task of its own, with the CPUs and GPUs that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
+
+from imer_ray.scaling.reporter import Reporter
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.run import Place, StageResult, execute
+from imer_ray.stages.store import Store
+
+
+def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: ActorHandle) -> ObjectRef[StageResult]:
+    """Start the task. It is never retried by Ray, because the broker does that.
+
+    A worker process is used again, so that torch is imported once; but not with GPUs, since CUDA keeps the device that
+    it saw first.
+    """
+    cpus, gpus = scaling["cpus_per_stage"], scaling["gpus_per_stage"]
+    place = Place(device="cuda:0" if gpus else "cpu", num_threads=max(1, int(cpus)))
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1 if gpus else 0)(_run)
+    return task.options(name=stage.name).remote(stage, store_root, broker, place)
+
+
+def _run(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> StageResult:
+    return execute(stage, Store(store_root), Reporter(broker, stage.key), place)

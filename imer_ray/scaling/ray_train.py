@@ -1,0 +1,92 @@
+"""The executor `ray_train`: a stage runs on a group of Ray Train workers (gloo on CPUs, nccl on GPUs).
+
+A worker group takes many seconds to start, so this is for the stages named in ``scaling.train_stages``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
+
+from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.scaling.reporter import Reporter
+from imer_ray.stages.broker import WorkerDied
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.run import Place, StageResult, execute, keep_going
+from imer_ray.stages.store import Store
+
+
+def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: ActorHandle) -> ObjectRef[StageResult]:
+    """Start a light task that drives the worker group; it holds no CPU, the workers do."""
+    task = ray.remote(num_cpus=0, max_retries=0)(_drive)
+    return task.options(name=f"drive {stage.name}").remote(stage, store_root, dict(scaling), broker)
+
+
+def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: ActorHandle) -> StageResult:
+    """Run a TorchTrainer to its end and take the artefact that rank 0 committed.
+
+    Failures are not retried here (max_failures is 0): Ray Train would retry a NaN loss like a killed worker.
+    The broker tells them apart, for both executors in one place, and the next group resumes from our checkpoint.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    store = Store(store_root)
+    gpus = scaling["gpus_per_stage"]
+    resources = {"CPU": scaling["cpus_per_stage"], **({"GPU": gpus} if gpus else {})}
+    name = f"train-{stage.key}"
+    trainer = TorchTrainer(
+        _train,
+        train_loop_config={"stage": stage, "store_root": store_root, "broker": broker, "scaling": dict(scaling)},
+        scaling_config=ScalingConfig(
+            num_workers=scaling["num_workers"], use_gpu=gpus > 0, resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise _cause(error) from error
+    finally:
+        store.drop_workspace(name)
+    manifest = store.open(stage.key).manifest
+    return StageResult(
+        key=stage.key, name=stage.name, seconds=manifest.seconds, reused=False, metrics=dict(manifest.metrics)
+    )
+
+
+def _train(config: Mapping[str, Any]) -> None:
+    """What each worker runs; Ray Train has set up torch.distributed."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    stage, scaling = config["stage"], config["scaling"]
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    place = Place(
+        rank=rank,
+        world_size=context.get_world_size(),
+        device=str(get_device()) if scaling["gpus_per_stage"] else "cpu",
+        num_threads=max(1, int(scaling["cpus_per_stage"])),
+    )
+    report = Reporter(config["broker"], stage.key) if rank == 0 else keep_going
+    execute(stage, Store(config["store_root"]), report, place)
+
+
+def _cause(error: Exception) -> Exception:
+    """The error of the stage's own, if a worker raised one.
+
+    When a worker dies, the others fail in the middle of a collective with errors that say little, so any other error of
+    a worker counts as a death.
+    """
+    failures = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        if isinstance(failure, (UserError, NonFiniteError, StageStopped)):
+            return failure
+    return WorkerDied(str(error))

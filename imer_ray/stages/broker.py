@@ -1,0 +1,213 @@
+"""Each stage once, whoever asks: waiters share it, a dead worker is replaced, an unwanted stage stops and is kept.
+
+Plain asyncio, no Ray: how a stage is launched is given from outside, and so is where its progress comes from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.run import StageResult, found
+from imer_ray.stages.store import MissingArtefact, Store
+
+Launch = Callable[[Stage], Awaitable[StageResult]]
+_COUNTED = ("computed", "reused", "stopped", "retried", "failed")
+_TIMED = ("computed_seconds", "reused_seconds")
+
+
+class WorkerDied(Exception):
+    """The process that ran a stage died before it finished; the stage's checkpoint is where it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How far a stage is.
+
+    Attributes:
+        state: "waiting" (for its inputs or for hardware), "running", "done", "failed" or "stopped".
+        epoch, num_epochs, metrics: what the stage last reported; when done, the metrics are the final ones.
+        seconds: computing time, when done.
+        reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
+        error: when failed, a UserError, NonFiniteError or RuntimeError.
+    """
+
+    state: str
+    epoch: int = 0
+    num_epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    reused: bool = False
+    error: Exception | None = None
+
+
+@dataclass(eq=False)
+class _Job:
+    stage: Stage
+    leases: dict[str, float] = field(default_factory=dict)  # waiter -> when it is given up as gone
+    users: set[_Job] = field(default_factory=set)  # jobs that need this one as an input
+    told: set[str] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+    status: Status = field(default_factory=lambda: Status(state="waiting"))
+    started: float | None = None  # when the worker began, on the broker's clock
+    paid: bool = True  # somebody has been told that this computation was for it
+
+
+class Broker:
+    """Runs missing stages once each and tells all waiters.
+
+    Args:
+        store: where finished stages lie.
+        launch: runs one stage whose inputs are in the store. Raises WorkerDied if its process died, StageStopped if it
+            was told to stop, and otherwise whatever the stage's function raised.
+        max_failures: how often a stage is tried again after its worker died or its file system failed.
+        lease_seconds: how long a waiter that no longer asks still counts.
+    """
+
+    def __init__(self, store: Store, launch: Launch, *, max_failures: int = 2, lease_seconds: float = 30.0) -> None:
+        self._store = store
+        self._launch = launch
+        self._max_failures = max_failures
+        self._lease_seconds = lease_seconds
+        self._jobs: dict[str, _Job] = {}
+        self._counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTED, 0))
+        self._seconds: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_TIMED, 0.0))
+
+    async def wait(self, stage: Stage, waiter: str, timeout: float) -> Status:
+        """Ask for a stage and wait up to ``timeout`` seconds for its end; asking again renews the waiter's lease."""
+        job = self._job(stage)
+        job.leases[waiter] = time.monotonic() + timeout + self._lease_seconds
+        self._start(job)
+        if job.task is not None:
+            await asyncio.wait({job.task}, timeout=timeout)
+        return self._tell(job, waiter)
+
+    def leave(self, waiter: str) -> None:
+        """The waiter wants nothing any more; stages that only it wanted stop at their next epoch."""
+        for job in self._jobs.values():
+            job.leases.pop(waiter, None)
+
+    def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
+        """Called by a running stage, with epoch 0 when it begins; False asks it to stop."""
+        job = self._jobs.get(key)
+        if job is None:  # the broker was restarted, and the stage is not asked for again yet
+            return True
+        if job.started is None:
+            job.started = time.monotonic()
+        if job.status.state in ("waiting", "running"):
+            job.status = Status(state="running", epoch=epoch, num_epochs=num_epochs, metrics=dict(metrics))
+        return _wanted(job)
+
+    def stats(self) -> dict[str, Any]:
+        """What was done so far.
+
+        ``stages``: per kind of stage how many were computed, reused (each pair of waiter and stage once), stopped,
+        retried and failed, with ``computed_seconds`` (stopped and lost runs too) and ``reused_seconds``;
+        ``running``: name, key, epoch and num_epochs of each running stage; ``damaged``: artefacts put aside, in words.
+        """
+        running = [
+            {"name": job.stage.name, "key": key, "epoch": job.status.epoch, "num_epochs": job.status.num_epochs}
+            for key, job in self._jobs.items()
+            if job.status.state == "running"
+        ]
+        kinds = sorted(self._counts.keys() | self._seconds.keys())
+        stages = {kind: {**self._counts[kind], **self._seconds[kind]} for kind in kinds}
+        return {"stages": stages, "running": running, "damaged": list(self._store.put_aside)}
+
+    def _job(self, stage: Stage) -> _Job:
+        return self._jobs.setdefault(stage.key, _Job(stage))
+
+    def _start(self, job: _Job) -> None:
+        if job.task is None or (job.task.done() and job.status.state == "stopped"):
+            job.status, job.started = Status(state="waiting"), None
+            job.task = asyncio.create_task(self._compute(job))
+
+    async def _compute(self, job: _Job) -> None:
+        """Find or compute a stage; never raises, the outcome is ``job.status``."""
+        failures, kind = 0, job.stage.kind
+        while True:
+            try:
+                job.status, job.started = Status(state="waiting"), None
+                manifest = await asyncio.to_thread(self._store.find, job.stage.key)
+                if manifest is not None:
+                    result = found(job.stage, manifest)
+                else:
+                    await self._compute_inputs(job)
+                    result = await self._launch(job.stage)
+                    job.paid = False
+                    self._count(kind, "computed", result.seconds)
+                job.status = Status(state="done", metrics=result.metrics, seconds=result.seconds)
+                return
+            except (WorkerDied, MissingArtefact, OSError) as error:
+                failures += 1
+                self._count_lost(job)
+                if failures > self._max_failures:
+                    self._fail(job, RuntimeError(f"stage {job.stage.name} failed {failures} times, last: {error}"))
+                    return
+                self._counts[kind]["retried"] += 1
+            except StageStopped:
+                self._count_lost(job)
+            except Exception as error:
+                self._count_lost(job)
+                self._fail(job, error)
+                return
+            if not _wanted(job):
+                self._counts[kind]["stopped"] += 1
+                job.status = Status(state="stopped", epoch=job.status.epoch, num_epochs=job.status.num_epochs)
+                return
+
+    async def _compute_inputs(self, job: _Job) -> None:
+        """Have all inputs in the store. Those done before are looked up again: they may be damaged since."""
+        inputs = [self._job(source) for source in job.stage.inputs.values()]
+        for source in inputs:
+            if source.status.state == "done" and await asyncio.to_thread(self._store.find, source.stage.key) is None:
+                source.task = None
+        try:
+            for source in inputs:
+                source.users.add(job)
+                self._start(source)
+            await asyncio.gather(*(asyncio.shield(source.task) for source in inputs if source.task is not None))
+        finally:
+            for source in inputs:
+                source.users.discard(job)
+        for source in inputs:
+            if source.status.error is not None:
+                raise source.status.error
+            if source.status.state == "stopped":
+                raise StageStopped(f"{source.stage.name} was stopped")
+
+    def _tell(self, job: _Job, waiter: str) -> Status:
+        if job.status.state != "done":
+            return job.status
+        reused, job.paid = job.paid, True
+        job.leases.pop(waiter, None)
+        if reused and waiter not in job.told:
+            self._count(job.stage.kind, "reused", job.status.seconds)
+        job.told.add(waiter)
+        return Status(state="done", metrics=job.status.metrics, seconds=job.status.seconds, reused=reused)
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        """Remembered as long as the broker lives: the same stage would fail in the same way again."""
+        known = isinstance(error, (UserError, NonFiniteError, RuntimeError))
+        told = error if known else RuntimeError(f"stage {job.stage.name} failed: {type(error).__name__}: {error}")
+        self._counts[job.stage.kind]["failed"] += 1
+        job.status = Status(state="failed", error=told)
+
+    def _count(self, kind: str, what: str, seconds: float) -> None:
+        self._counts[kind][what] += 1
+        self._seconds[kind][f"{what}_seconds"] += seconds
+
+    def _count_lost(self, job: _Job) -> None:
+        if job.started is not None:
+            self._seconds[job.stage.kind]["computed_seconds"] += time.monotonic() - job.started
+
+
+def _wanted(job: _Job) -> bool:
+    now = time.monotonic()
+    return any(deadline > now for deadline in job.leases.values()) or any(_wanted(user) for user in job.users)

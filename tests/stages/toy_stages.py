@@ -1,0 +1,98 @@
+"""Stages that compute almost nothing, for tests of store, broker and executors; importable by worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.stages.graph import Stage
+
+
+def toy(name, function="add", inputs=None, location=None, **config):
+    return Stage(
+        name=name,
+        function=f"toy_stages:{function}",
+        config=config,
+        data="toy",
+        inputs=inputs or {},
+        location=location or {},
+    )
+
+
+def add(config, context):
+    """x plus the sum of the inputs; leaves a line in ``log`` for each run."""
+    if "log" in config:
+        _note(config["log"], f"{config['x']} {os.getpid()}")
+    value = config["x"] + sum(float((folder / "value.txt").read_text()) for folder in context.inputs.values())
+    time.sleep(config.get("sleep", 0))
+    (context.folder / "value.txt").write_text(str(value))
+    return {"value": value}
+
+
+def fail(config, context):
+    _note(config["log"], "failed")
+    raise {"user": UserError, "nan": NonFiniteError, "bug": ZeroDivisionError}[config["error"]]("as expected")
+
+
+def count(config, context):
+    """Adds up epoch numbers in a checkpoint; each epoch leaves ``epoch pid`` in ``log``.
+
+    With ``die_at`` the first process to get there kills itself with SIGKILL after the epoch's checkpoint.
+    """
+    path = context.checkpoint / "state.json"
+    epoch, total = json.loads(path.read_text()) if path.exists() else (0, 0)
+    while epoch < config["num_epochs"]:
+        time.sleep(config.get("sleep", 0.01))
+        epoch, total = epoch + 1, total + epoch + 1
+        path.with_suffix(".tmp").write_text(json.dumps([epoch, total]))
+        path.with_suffix(".tmp").replace(path)
+        _note(config["log"], f"{epoch} {os.getpid()}")
+        if epoch == config.get("die_at") and not Path(config["log"] + ".died").exists():
+            Path(config["log"] + ".died").touch()
+            os.kill(os.getpid(), 9)
+        if not context.report(epoch, config["num_epochs"], {"total": float(total)}):
+            raise StageStopped(f"stopped at {epoch}")
+    (context.folder / "total.txt").write_text(str(total))
+    return {"total": float(total)}
+
+
+def regress(config, context):
+    """Linear regression by gradient descent with the project's own loop, shared by all workers."""
+    import torch
+    from imer_ray.training.loop import fit, summary
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 5, generator=generator)
+    y = x @ torch.arange(5.0) + 0.1 * torch.randn(64, generator=generator)
+    torch.manual_seed(1)
+    module = torch.nn.Linear(5, 1)
+
+    def losses(rows, share, generator):
+        noise = torch.randn(len(rows), generator=generator)
+        rows, noise = rows[share], noise[share]
+        return {"loss": (module(x[rows]).squeeze(1) - y[rows] - 0.1 * noise) ** 2}
+
+    def report(epoch, num_epochs, metrics):
+        if context.rank == 0:
+            _note(config["log"], f"{epoch} {os.getpid()} {context.world_size}")
+        if epoch == config.get("die_at") and context.rank == 1 and not Path(config["log"] + ".died").exists():
+            Path(config["log"] + ".died").touch()
+            os.kill(os.getpid(), 9)
+        return context.report(epoch, num_epochs, metrics)
+
+    settings = {"num_epochs": 6, "batch_size": 15, "learning_rate": 0.05, "weight_decay": 0.0, "clip_norm": 1.0}
+    settings |= {"ema_decay": 0.9, "patience": 0}
+    watched = type(context)(**{**vars(context), "report": report})
+    return summary(fit(module, losses, torch.arange(64), settings, watched, seed=3))
+
+
+def _note(path, line):
+    with open(path, "a") as file:
+        file.write(line + "\n")
+
+
+def notes(path):
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
