@@ -46,14 +46,15 @@ clean:
 
 # Installs into .venv what $(1) says. .incomplete marks the time in between: an environment left half made by an
 # interrupted run is made anew. torch comes first and alone, at its pinned version: with a CPU wheel among pip's
-# find-links, or PIP_INDEX_URL at PyTorch's CPU index, no CUDA package is fetched.
+# find-links, no CUDA package is fetched. --no-compile: Python compiles the modules that are used when they are first used,
+# which halves the set-up.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..." >&2; exit 1; }
-	@echo "Setting up $(VENV) (once; about two minutes) ..."
+	@echo "Setting up $(VENV) (once; a minute or two) ..."
 	@if [ -e $(VENV)/.incomplete ] || [ ! -x $(RUN) ]; then rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); fi
 	@rm -f $(INSTALLED) $(INSTALLED_DEV) && touch $(VENV)/.incomplete
-	@$(RUN) -m pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e "$(1)"
+	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e "$(1)"
 	@rm $(VENV)/.incomplete
 endef
 
