@@ -1,0 +1,163 @@
+"""What ``results.parquet`` holds: one row per evaluated point of a study, complete, stopped or failed.
+
+A *trial* trains one configuration; it yields point 0, its own configuration, and further points 1, 2, ... that share
+all it trained and differ in how they are evaluated (another number of sampler steps). ``(trial, point)`` names a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imer_ray.errors import UserError
+
+SCHEMA_VERSION = 1
+STATUSES = ("complete", "stopped", "failed")
+METADATA_KEY = b"imer_ray"
+
+_TIME = pa.timestamp("us", tz="UTC")
+COLUMNS: Mapping[str, pa.DataType] = {
+    "study": pa.string(),
+    "trial": pa.int64(),  # 0, 1, ... in the order in which the searcher proposed them
+    "point": pa.int64(),  # 0 is the trial's own configuration
+    "derived_from": pa.int64(),  # the point of the same trial that this one shares its training with; null for point 0
+    "seed": pa.int64(),
+    "status": pa.string(),
+    "epochs": pa.int64(),  # that the stages it stands on trained, together
+    "config": pa.string(),  # the whole configuration, JSON
+    "nfe": pa.float64(),  # network evaluations that recovering one modality takes
+    "flops_per_clip": pa.float64(),
+    "latency_ms_b1": pa.float64(),  # of one clip
+    "latency_ms": pa.float64(),  # of one batch (speed.batch_size clips)
+    "clips_per_s": pa.float64(),
+    "speedup_vs_imder": pa.float64(),
+    "num_parameters": pa.float64(),
+    "stages": pa.string(),  # stage name -> key, JSON
+    "executors": pa.string(),  # stage name -> "inline" or "ray_train", JSON
+    "seconds_computed": pa.float64(),  # computing time of the stages that this point was the first to ask for
+    "seconds_reused": pa.float64(),  # computing time, when they were computed, of the stages that it found or shared
+    "objective.quality": pa.float64(),  # minimised, see StudyInfo.objectives
+    "objective.speed": pa.float64(),
+    "error": pa.string(),
+    "started": _TIME,
+    "finished": _TIME,
+    "host": pa.string(),
+    "versions": pa.string(),  # package -> version, JSON
+}
+COSTS = ("nfe", "flops_per_clip", "latency_ms_b1", "latency_ms", "clips_per_s", "speedup_vs_imder", "num_parameters")
+CONFIG_PREFIX = "config."  # one column per configuration path; a component's own column holds its name
+METRIC_PREFIX = "valid."  # valid.<metric>: mean over the protocol's settings; valid.<setting>.<metric>: each of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A number that the study minimises.
+
+    Attributes:
+        name: "quality" or "speed"; its values are in the column ``objective.<name>``.
+        metric: the column that it is computed from.
+        label: what is minimised, in words, for axes.
+        reference: its coordinate of the hypervolume's reference point, fixed for all studies with this objective.
+    """
+
+    name: str
+    metric: str
+    label: str
+    reference: float
+    direction: str = "minimize"
+
+    @property
+    def column(self) -> str:
+        return f"objective.{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyInfo:
+    """What the file says about the study as a whole, in its metadata."""
+
+    study: str
+    objectives: tuple[Objective, ...]
+    num_trials: int  # wanted; fewer rows mean that the study is not finished
+    searcher: str
+    space: tuple[str, ...]  # the configuration paths that the study searches
+
+    @property
+    def reference(self) -> tuple[float, ...]:
+        """The hypervolume's reference point, in the objectives' order."""
+        return tuple(objective.reference for objective in self.objectives)
+
+    def to_json(self) -> bytes:
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> StudyInfo:
+        """Raises ValueError, KeyError or TypeError if ``text`` is not what `to_json` writes."""
+        content = json.loads(text)
+        version = content.pop("schema_version")
+        if version > SCHEMA_VERSION:
+            raise ValueError(f"it has schema version {version}, this imer_ray reads up to {SCHEMA_VERSION}")
+        objectives = tuple(Objective(**objective) for objective in content.pop("objectives"))
+        return cls(objectives=objectives, space=tuple(content.pop("space")), **content)
+
+
+def read_results(path: Path | str) -> Any:
+    """The rows as a pandas DataFrame, ordered by trial and point; ``frame.attrs["info"]`` is the `StudyInfo` as a dict.
+
+    Raises:
+        UserError: the file is missing, truncated, of a later version, or no results of imer_ray.
+    """
+    info, table = _read(Path(path))
+    frame = table.to_pandas()
+    frame.attrs["info"] = asdict(info)  # pandas compares and copies attrs, so plain values
+    return frame
+
+
+def read_info(path: Path | str) -> StudyInfo:
+    """The study's objectives with their reference point, as `read_results` reads them."""
+    return _read(Path(path), columns=["trial"])[0]
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> tuple[StudyInfo, pa.Table]:
+    try:
+        table = pq.read_table(path, columns=columns)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; a search writes it: python -m imer_ray.search") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        advice = "if its folder has a study.journal, run the search again to write it anew"
+        raise UserError(f"{path} is damaged or no parquet file ({error}); {advice}") from error
+    try:
+        return StudyInfo.from_json((table.schema.metadata or {})[METADATA_KEY]), table
+    except (ValueError, KeyError, TypeError) as error:
+        reason = error if isinstance(error, ValueError) else "its metadata are not those of a study"
+        raise UserError(f"{path} cannot be read as results of imer_ray: {reason}") from error
+
+
+def arrow_schema(rows: Iterable[Mapping[str, Any]], info: StudyInfo) -> pa.Schema:
+    """The fixed columns, and the ``config.`` and ``valid.`` columns that occur, each with the type its values need."""
+    found: dict[str, set[type]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in COLUMNS:
+                found.setdefault(name, set()).add(type(value))
+    unknown = [name for name in found if not name.startswith((CONFIG_PREFIX, METRIC_PREFIX))]
+    if unknown:
+        raise ValueError(f"columns {sorted(unknown)} are not part of the results")
+    fields = [*COLUMNS.items(), *((name, _arrow_type(found[name])) for name in sorted(found))]
+    return pa.schema(fields, metadata={METADATA_KEY: info.to_json()})
+
+
+def _arrow_type(kinds: set[type]) -> pa.DataType:
+    kinds = kinds - {type(None)}
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    if kinds and kinds <= {int, float}:
+        return pa.float64()
+    return pa.string()  # text, lists as JSON, and what is text in one trial and a number in another
