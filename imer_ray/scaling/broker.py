@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ class BrokerActor:
             result: StageResult = await submit(stage, self._store_root, self._scaling, broker)
             return result
         except RayTaskError as error:
-            raise error.cause from error
+            raise error.cause from None
         except RayError as error:
             raise WorkerDied(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
         finally:
@@ -80,7 +81,7 @@ class BrokerHandle:
         """Wait, holding no hardware, until a stage is there; ``on_progress`` is called about once a second meanwhile.
 
         Raises:
-            UserError, NonFiniteError, RuntimeError: the stage failed, for everybody who asks.
+            UserError, NonFiniteError, StageFailed: the stage failed, for everybody who asks.
         """
         while True:
             answer: ObjectRef[Status] = self._actor.wait.remote(stage, waiter, POLL_SECONDS)
@@ -109,9 +110,10 @@ class BrokerHandle:
 
 def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
     """Start this driver's broker. It is restarted if its process dies; what it knew is in the store."""
+    root = store_root if "://" in store_root else os.path.abspath(store_root)
     actor: Any = (
         ray.remote(BrokerActor)
         .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)
-        .remote(store_root, dict(scaling))
+        .remote(root, dict(scaling))
     )
     return BrokerHandle(actor)

@@ -9,10 +9,9 @@ import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
 
-from imer_ray.scaling.reporter import Reporter
+from imer_ray.scaling.worker import work
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.run import Place, StageResult, execute
-from imer_ray.stages.store import Store
+from imer_ray.stages.run import Place, StageResult
 
 
 def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: ActorHandle) -> ObjectRef[StageResult]:
@@ -23,9 +22,5 @@ def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: Ac
     """
     cpus, gpus = scaling["cpus_per_stage"], scaling["gpus_per_stage"]
     place = Place(device="cuda:0" if gpus else "cpu", num_threads=max(1, int(cpus)))
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1 if gpus else 0)(_run)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1 if gpus else 0)(work)
     return task.options(name=stage.name).remote(stage, store_root, broker, place)
-
-
-def _run(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> StageResult:
-    return execute(stage, Store(store_root), Reporter(broker, stage.key), place)

@@ -5,6 +5,7 @@ A worker group takes many seconds to start, so this is for the stages named in `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,10 @@ from ray import ObjectRef
 from ray.actor import ActorHandle
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
-from imer_ray.scaling.reporter import Reporter
+from imer_ray.scaling.worker import work
 from imer_ray.stages.broker import WorkerDied
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.run import Place, StageResult, execute, keep_going
+from imer_ray.stages.run import Place, StageResult
 from imer_ray.stages.store import Store
 
 
@@ -32,6 +33,10 @@ def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: Ac
     Failures are not retried here (max_failures is 0): Ray Train would retry a NaN loss like a killed worker.
     The broker tells them apart, for both executors in one place, and the next group resumes from our checkpoint.
     """
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean what they mean everywhere else
+    os.environ.setdefault(
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
+    )  # a finished group is noticed sooner than after 2 s
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -68,15 +73,13 @@ def _train(config: Mapping[str, Any]) -> None:
 
     stage, scaling = config["stage"], config["scaling"]
     context = ray.train.get_context()
-    rank = context.get_world_rank()
     place = Place(
-        rank=rank,
+        rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=str(get_device()) if scaling["gpus_per_stage"] else "cpu",
         num_threads=max(1, int(scaling["cpus_per_stage"])),
     )
-    report = Reporter(config["broker"], stage.key) if rank == 0 else keep_going
-    execute(stage, Store(config["store_root"]), report, place)
+    work(stage, config["store_root"], config["broker"], place)
 
 
 def _cause(error: Exception) -> Exception:

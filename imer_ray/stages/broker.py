@@ -26,6 +26,10 @@ class WorkerDied(Exception):
     """The process that ran a stage died before it finished; the stage's checkpoint is where it was."""
 
 
+class StageFailed(RuntimeError):
+    """A stage could not be computed, for a reason that is neither the user's nor a loss that became NaN."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """How far a stage is.
@@ -35,7 +39,7 @@ class Status:
         epoch, num_epochs, metrics: what the stage last reported; when done, the metrics are the final ones.
         seconds: computing time, when done.
         reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
-        error: when failed, a UserError, NonFiniteError or RuntimeError.
+        error: when failed, a UserError, NonFiniteError or StageFailed.
     """
 
     state: str
@@ -148,7 +152,7 @@ class Broker:
                 failures += 1
                 self._count_lost(job)
                 if failures > self._max_failures:
-                    self._fail(job, RuntimeError(f"stage {job.stage.name} failed {failures} times, last: {error}"))
+                    self._fail(job, StageFailed(f"stage {job.stage.name} failed {failures} times, last: {error}"))
                     return
                 self._counts[kind]["retried"] += 1
             except StageStopped:
@@ -194,8 +198,8 @@ class Broker:
 
     def _fail(self, job: _Job, error: Exception) -> None:
         """Remembered as long as the broker lives: the same stage would fail in the same way again."""
-        known = isinstance(error, (UserError, NonFiniteError, RuntimeError))
-        told = error if known else RuntimeError(f"stage {job.stage.name} failed: {type(error).__name__}: {error}")
+        known = isinstance(error, (UserError, NonFiniteError, StageFailed))
+        told = error if known else StageFailed(f"stage {job.stage.name} failed: {type(error).__name__}: {error}")
         self._counts[job.stage.kind]["failed"] += 1
         job.status = Status(state="failed", error=told)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import Manifest
-from imer_ray.stages.store import Store
+from imer_ray.stages.store import MissingArtefact, Store
 from imer_ray.training.context import Context, StageFunction
 
 Report = Callable[[int, int, Mapping[str, float]], bool]
@@ -86,15 +87,23 @@ def run_graph(
     place: Place | None = None,
 ) -> list[StageResult]:
     """Compute what is missing for ``stage``, inputs before users, and ``stage`` last; one result per stage."""
-    results = []
-    for needed in stage.in_order():
+    computed: dict[str, StageResult] = {}
+
+    def result(needed: Stage) -> StageResult:
         manifest = store.find(needed.key)
         if manifest is None:
             own_report = keep_going if report is None else functools.partial(report, needed)
-            results.append(execute(needed, store, own_report, place))
-        else:
-            results.append(found(needed, manifest))
-    return results
+            computed[needed.key] = execute(needed, store, own_report, place)
+        elif needed.key not in computed:
+            return found(needed, manifest)
+        return computed[needed.key]
+
+    order = list(stage.in_order())
+    for _ in order:
+        # A remote input may be found to be damaged when it is fetched; it is out of the way then and built next time.
+        with contextlib.suppress(MissingArtefact):
+            return [result(needed) for needed in order]
+    return [result(needed) for needed in order]
 
 
 def found(stage: Stage, manifest: Manifest) -> StageResult:

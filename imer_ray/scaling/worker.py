@@ -1,18 +1,43 @@
-"""Tell the broker how far a stage is, without holding it up."""
+"""What a worker process does for both executors: run its share of a stage and tell the broker how far it is."""
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Mapping
 
 import ray
+from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from imer_ray.errors import StageStopped
+from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.stages.broker import StageFailed
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.run import Place, StageResult, execute, keep_going
+from imer_ray.stages.store import MissingArtefact, Store
 
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
+
+
+def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> StageResult:
+    """Run a stage, or this worker's share of it.
+
+    Raises:
+        UserError, NonFiniteError, StageStopped, MissingArtefact, OSError: as the stage raised them.
+        StageFailed: for all other errors, whose classes the broker would have to import (and torch with them).
+    """
+    try:
+        report = Reporter(broker, stage.key) if place.rank == 0 else keep_going
+        return execute(stage, Store(store_root), report, place)
+    except (UserError, NonFiniteError, StageStopped, MissingArtefact):
+        raise
+    except OSError as error:
+        raise OSError(error.errno, str(error)) from None
+    except Exception as error:
+        text = f"stage {stage.name} failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+        raise StageFailed(text) from None
 
 
 class Reporter:
@@ -25,7 +50,7 @@ class Reporter:
     def __init__(self, broker: ActorHandle, key: str) -> None:
         self._broker = broker
         self._key = key
-        self._pending: list[ray.ObjectRef[bool]] = []
+        self._pending: list[ObjectRef[bool]] = []
         self._wanted = True
         self._sent = time.monotonic()
         if not ray.get(broker.progress.remote(key, 0, 0, {})):
@@ -42,7 +67,7 @@ class Reporter:
         return self._wanted
 
 
-def _get(answer: ray.ObjectRef[bool]) -> bool:
+def _get(answer: ObjectRef[bool]) -> bool:
     try:
         return bool(ray.get(answer))
     except RayError:  # the broker is being restarted; it will be told next time
