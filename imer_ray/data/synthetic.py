@@ -24,9 +24,11 @@ from imer_ray.data.missing import MODALITIES, seeded
 GENERATOR_VERSION = 1  # raised when the same settings give other clips
 LABEL_LIMIT = 3.0
 LABEL_SCALE = 1.5  # standard deviation of the noiseless label, about MOSI's
-NUM_SIGNALS = 4  # of a modality: sentiment reading, arousal, two clues to the manner
-RELATIVE_CLARITY = {"l": 1.0, "a": 0.45, "v": 0.45}
-FALSE_CLUE = {"l": "a", "a": "l", "v": "l"}  # the manner, by its twisted modality, at the mean of a modality's clues
+NUM_SIGNALS = 3  # of a modality: reading of the sentiment (z_1), arousal (z_2), clue to the manner
+TWIST = -1.2  # how a twisted reading relates to a straight one
+# Where the manners (plain; l, a, v twisted) lie on a modality's clue, in units of `Synthetic.clue`. The mean, which is
+# what a zero in standardised features claims, lies beside a twisted manner and not beside the plain one.
+CLUES = {"l": (1.0, -0.7, 0.0, -2.3), "a": (1.15, -2.4, -0.6, 0.0), "v": (0.9, -2.1, 0.0, -0.6)}
 CHUNK = 1024  # clips drawn at once, from a generator of their own
 
 
@@ -41,9 +43,9 @@ class Synthetic:
         dim_l, dim_a, dim_v: features of a frame.
         seed: of the clips. world_seed: of the directions in feature space in which signals lie; difficulty does not
             depend on it.
-        twisted: probability of each of the three manners in which one modality reads the sentiment upside down.
-        clue: how far apart the manners lie, in standard deviations of the private factors.
-        clarity: how strongly language reads the sentiment relative to its private factors; the others follow it.
+        twisted: probability of the three manners in which l, a or v reads the sentiment upside down; the rest is plain.
+        clarity: how strongly l, a and v read the sentiment, in standard deviations of their private factors.
+        clue: how far apart the manners lie, in standard deviations of the private factors (see `CLUES`).
         label_noise: standard deviation of the label given the factors.
         frame_noise: standard deviation of each number's own noise, relative to the signals.
     """
@@ -57,10 +59,10 @@ class Synthetic:
     dim_v: int = 12
     seed: int = 0
     world_seed: int = 0
-    twisted: float = 0.15
-    clue: float = 3.0
-    clarity: float = 2.0
-    label_noise: float = 0.4
+    twisted: tuple[float, ...] = (0.1, 0.18, 0.14)
+    clarity: tuple[float, ...] = (2.5, 1.1, 1.05)
+    clue: float = 2.1
+    label_noise: float = 0.3
     frame_noise: float = 0.5
 
     def __post_init__(self) -> None:
@@ -68,11 +70,13 @@ class Synthetic:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("dim_l", "dim_a", "dim_v"):
-            if getattr(self, name) < 4:
-                raise ValueError(f"{name} must be at least 4, the number of signals in a modality")
-        if not 0 < self.twisted < 1 / 3:
-            raise ValueError(f"twisted must be between 0 and 1/3, not {self.twisted}")
-        for name in ("clue", "clarity", "label_noise", "frame_noise"):
+            if getattr(self, name) < NUM_SIGNALS:
+                raise ValueError(f"{name} must be at least {NUM_SIGNALS}, the number of signals in a modality")
+        if len(self.twisted) != len(MODALITIES) or min(self.twisted) <= 0 or sum(self.twisted) >= 1:
+            raise ValueError(f"twisted must be three positive numbers whose sum is below 1, not {list(self.twisted)}")
+        if len(self.clarity) != len(MODALITIES) or min(self.clarity) <= 0:
+            raise ValueError(f"clarity must be three positive numbers, not {list(self.clarity)}")
+        for name in ("clue", "label_noise", "frame_noise"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
 
@@ -86,25 +90,26 @@ class Synthetic:
     @functools.cached_property
     def mixture(self) -> FactorMixture:
         """The generating model of raw features [N, L x D_m]."""
-        manners, weights = ("plain", *MODALITIES), torch.full((4,), self.twisted, dtype=torch.float64)
-        weights[0] = 1 - 3 * self.twisted
+        num_manners = 1 + len(MODALITIES)
         loadings, offsets, private = {}, {}, {}
-        for m in MODALITIES:
+        for i, m in enumerate(MODALITIES):
             signals = self._signals(m)
-            loading, offset = torch.zeros(4, NUM_SIGNALS, 2).double(), torch.zeros(4, NUM_SIGNALS).double()
-            others = [n for n in MODALITIES if n != FALSE_CLUE[m]]
-            for k, manner in enumerate(manners):
-                strength = self.clarity * RELATIVE_CLARITY[m]
-                loading[k, 0, 0] = -strength if manner == m else strength
-                loading[k, 1, 1] = 1.0
-                if manner == "plain":
-                    offset[k, 2] = self.clue
-                elif manner in others:
-                    offset[k, 2] = -self.clue * weights[0] / (2 * self.twisted)
-                    offset[k, 3] = self.clue if manner == others[0] else -self.clue
+            loading = torch.zeros(num_manners, NUM_SIGNALS, 2, dtype=torch.float64)
+            loading[:, 0, 0] = self.clarity[i]
+            loading[1 + i, 0, 0] *= TWIST
+            loading[:, 1, 1] = 1.0
+            offset = torch.zeros(num_manners, NUM_SIGNALS, dtype=torch.float64)
+            offset[:, 2] = self.clue * torch.tensor(CLUES[m], dtype=torch.float64)
             loadings[m], offsets[m], private[m] = signals @ loading, offset @ signals.T, signals
-        label_weights = torch.tensor([[LABEL_SCALE, 0.0]]).double().expand(4, 2)
-        return FactorMixture(weights, loadings, offsets, private, label_weights, self.frame_noise, self.label_noise)
+        return FactorMixture(
+            weights=torch.tensor([1 - sum(self.twisted), *self.twisted], dtype=torch.float64),
+            loadings=loadings,
+            offsets=offsets,
+            private=private,
+            label_weights=torch.tensor([[LABEL_SCALE, 0.0]], dtype=torch.float64).expand(num_manners, 2),
+            noise_std=self.frame_noise,
+            label_std=self.label_noise,
+        )
 
     def clips(self, split: str) -> tuple[dict[str, Tensor], Tensor]:
         """Raw features {m: [N, L x D_m]} and labels [N] of a split, in float64."""
@@ -144,7 +149,7 @@ class Synthetic:
         return Oracle(self.mixture, self.statistics)
 
     def _signals(self, m: str) -> Tensor:
-        """[L x D, signals]: orthogonal columns of mean square 1, each a direction in feature space and a course in time."""
+        """[L x D, signals]: orthogonal columns of mean square 1, each a direction of features and a course in time."""
         generator = seeded("world", self.world_seed, m)
         random = torch.randn(self.dims[m], NUM_SIGNALS, generator=generator, dtype=torch.float64)
         directions = torch.linalg.qr(random).Q

@@ -161,7 +161,7 @@ def context_windows(video_id: NDArray[Any], num_frames: int) -> NDArray[np.int64
 
 
 def hold_out_valid(split: NDArray[Any], video_id: NDArray[Any]) -> NDArray[Any]:
-    """Move whole training videos to valid, in the order of a hash of their names, until they hold a tenth of the clips."""
+    """Move whole training videos to valid, in the order of a hash of their names, until a tenth of the clips is."""
     videos, counts = np.unique(video_id[split == "train"].astype(str), return_counts=True)
     order = sorted(range(len(videos)), key=lambda i: hashlib.sha256(videos[i].encode()).digest())
     before = np.cumsum(counts[order]) - counts[order]

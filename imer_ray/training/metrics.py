@@ -63,7 +63,7 @@ def accuracy(predicted: NDArray, truth: NDArray) -> float:
 
 
 def weighted_f1(predicted: NDArray, truth: NDArray) -> float:
-    """sum_c P(truth = c) F1_c over both classes c, F1_c = 2 TP / (2 TP + FP + FN), 0 where c is never predicted right."""
+    """sum_c P(truth = c) F1_c over both classes c, F1_c = 2 TP / (2 TP + FP + FN), 0 where TP is 0."""
     total = 0.0
     for label in (False, True):
         hits = int(((predicted == label) & (truth == label)).sum())
