@@ -1,0 +1,91 @@
+"""How a study went: its clock, its trials, its hypervolume over time, and what reuse of stages saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.hypervolume import hypervolume_history
+from analysis.study import QUALITY, SPEED, Study
+
+
+def search_seconds(frame: pd.DataFrame, moments: pd.Series) -> NDArray[np.float64]:
+    """Seconds [N] of searching until each moment: time while no trial ran is left out, so a pause shows as nothing."""
+    known = frame[["started", "finished"]].dropna()
+    starts, ends = (_seconds(known[column]) for column in ("started", "finished"))
+    order = starts.argsort()
+    spans: list[list[float]] = []
+    for start, end in zip(starts[order], ends[order], strict=True):
+        if spans and start <= spans[-1][1]:
+            spans[-1][1] = max(spans[-1][1], end)
+        else:
+            spans.append([start, end])
+    times = _seconds(moments)
+    passed = [np.clip(times - start, 0, end - start) for start, end in spans]
+    return np.sum(passed, axis=0) if passed else np.zeros(len(times))
+
+
+def hypervolume_over_time(
+    study: Study, reference: tuple[float, float] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(minutes of searching [N + 1], hypervolume [N + 1]) from (0, 0) on, a step at each point that finished."""
+    history = hypervolume_history(study.points[[QUALITY, SPEED]], reference or study.reference)
+    minutes = search_seconds(study.frame, study.points["finished"]) / 60
+    return np.append(0.0, minutes), np.append(0.0, history)
+
+
+def trials(study: Study) -> pd.DataFrame:
+    """One row per trial: status, started and finished in minutes of searching, number of points, reason of failure."""
+    frame = study.frame.assign(failed=study.frame["status"] == "failed", one=1)
+    grouped = frame.sort_values("point").groupby("trial")
+    out = grouped.agg(status=("status", "first"), points=("one", "sum"), error=("error", "first"))
+    for column, which in (("started", "min"), ("finished", "max")):
+        out[column] = search_seconds(frame, grouped[column].agg(which)) / 60
+    return out
+
+
+def common_reference(studies: Sequence[Study]) -> tuple[float, float]:
+    """The studies' reference point; where they differ the worst of each objective, so that all are measured alike."""
+    return max(study.reference[0] for study in studies), max(study.reference[1] for study in studies)
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What sharing stages saved.
+
+    Attributes:
+        kinds: per stage kind ``needed`` (once per point that needs it) and ``different`` (keys).
+        computed_s, reused_s: computing time spent, and what the reused stages would have taken once more.
+    """
+
+    kinds: pd.DataFrame
+    computed_s: float
+    reused_s: float
+
+    @property
+    def share(self) -> float:
+        """Share of all computing time needed that reuse saved."""
+        total = self.computed_s + self.reused_s
+        return self.reused_s / total if total else 0.0
+
+
+def reuse(study: Study) -> Reuse:
+    """Count stages by kind: all of a trial's points need each of its stages."""
+    needed = [
+        (name.partition("[")[0], key)
+        for stages in study.frame["stages"].dropna()
+        for name, key in json.loads(stages).items()
+    ]
+    table = pd.DataFrame(needed, columns=["kind", "key"]).groupby("kind", sort=False)["key"]
+    kinds = pd.DataFrame({"needed": table.size(), "different": table.nunique()})
+    seconds = study.frame[["seconds_computed", "seconds_reused"]].astype(float).sum()
+    return Reuse(kinds, float(seconds.iloc[0]), float(seconds.iloc[1]))
+
+
+def _seconds(moments: pd.Series) -> NDArray[np.float64]:
+    return (pd.to_datetime(moments, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(float)

@@ -1,0 +1,180 @@
+"""One run's results as the figures need them: its measured points, its front, and what to call things."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.pareto import knee, non_domination_rank
+from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, UserError, read_results
+
+QUALITY, SPEED = "objective.quality", "objective.speed"
+REQUIRED = ("trial", "status", QUALITY, SPEED)
+RESULTS, BASELINES = "results.parquet", "baselines.json"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An objective as people read it.
+
+    Attributes:
+        column: where its values stand.
+        name: for tables and hover labels.
+        label: for axes, with what it is a mean of, or its unit.
+        unit: follows a number directly.
+    """
+
+    column: str
+    name: str
+    label: str
+    higher_is_better: bool
+    log: bool = False
+    unit: str = ""
+
+
+COST_AXES = {
+    "speedup_vs_imder": Axis("speedup_vs_imder", "speedup", "speedup over IMDer (×)", True, log=True, unit="×"),
+    "clips_per_s": Axis("clips_per_s", "clips/s", "clips per second", True, log=True),
+    "latency_ms": Axis("latency_ms", "ms/batch", "latency of a batch (ms)", False, log=True, unit=" ms"),
+    "latency_ms_b1": Axis("latency_ms_b1", "ms/clip", "latency of one clip (ms)", False, log=True, unit=" ms"),
+    "flops_per_clip": Axis("flops_per_clip", "FLOPs", "FLOPs per clip", False, log=True),
+    "nfe": Axis("nfe", "NFE", "network evaluations (NFE)", False, log=True),
+    "num_parameters": Axis("num_parameters", "parameters", "parameters", False, log=True),
+}
+ERRORS = ("MAE",)  # metrics of which less is better
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run's results.
+
+    Attributes:
+        frame: every row, also of failed and stopped trials.
+        settings: the searched configuration paths that took more than one value, in the space's order.
+        reference: up to where hypervolume is measured (quality, speed; both minimised).
+        baselines: name -> measured columns, of systems measured beside the search.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    quality: Axis
+    speed: Axis
+    settings: tuple[str, ...]
+    reference: tuple[float, float]
+    folder: Path = Path()
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def points(self) -> pd.DataFrame:
+        """The complete points in the order they finished, with their ``rank`` (0 = Pareto front)."""
+        complete = self.frame[self.frame["status"] == "complete"]
+        rank = non_domination_rank(complete[[QUALITY, SPEED]].astype(float))
+        return complete.assign(rank=rank)[rank >= 0].sort_values("finished", kind="stable", ignore_index=True)
+
+    @functools.cached_property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front from best quality to best speed; its index is that of `points`."""
+        return self.points[self.points["rank"] == 0].sort_values([QUALITY, SPEED], kind="stable")
+
+    @functools.cached_property
+    def picks(self) -> dict[str, int]:
+        """quality, knee, speed -> index in `points`; where they coincide the first name stands."""
+        if self.front.empty:
+            return {}
+        index = self.front.index
+        chosen = {"quality": index[0], "speed": index[-1], "knee": index[knee(self.front[[QUALITY, SPEED]])]}
+        first: dict[int, str] = {}
+        for name, point in chosen.items():
+            first.setdefault(int(point), name)
+        return {name: point for point, name in sorted(first.items(), key=lambda item: index.get_loc(item[0]))}
+
+    @functools.cached_property
+    def patterns(self) -> dict[str, str]:
+        """The protocol's settings -> the column with the quality metric in each; empty if quality is no such metric."""
+        start, end = METRIC_PREFIX, "." + self.quality.column.removeprefix(METRIC_PREFIX)
+        columns = [c for c in self.frame if c.startswith(start) and c.endswith(end) and len(c) > len(start + end)]
+        return {c[len(start) : -len(end)]: c for c in sorted(columns, key=_setting_order)}
+
+
+def load(run: Path) -> Study:
+    """Read a run's folder.
+
+    Raises:
+        UserError: there are no results, or they cannot be read.
+    """
+    frame = read_results(run / RESULTS)
+    return of_frame(frame, folder=run, baselines=_baselines(run / BASELINES))
+
+
+def of_frame(
+    frame: pd.DataFrame, folder: Path = Path(), baselines: Mapping[str, Mapping[str, float]] | None = None
+) -> Study:
+    """A study from the rows that `imer_ray.results.schema.read_results` returns, with the study's own words in attrs.
+
+    Raises:
+        UserError: columns are missing without which there is no front; others that are missing read as not measured.
+    """
+    lacking = [column for column in REQUIRED if column not in frame]
+    if lacking:
+        raise UserError(f"the results have no column {', '.join(lacking)}; run the search again to write them anew")
+    frame = frame.assign(**{column: None for column in COLUMNS if column not in frame})
+    info = frame.attrs["info"]
+    objectives = {objective["name"]: objective for objective in info["objectives"]}
+    return Study(
+        name=info["study"],
+        frame=frame,
+        quality=_quality_axis(objectives["quality"], frame),
+        speed=_speed_axis(objectives["speed"], frame),
+        settings=tuple(path for path in info["space"] if _varies(frame, CONFIG_PREFIX + path)),
+        reference=(objectives["quality"]["reference"], objectives["speed"]["reference"]),
+        folder=folder,
+        baselines=baselines or {},
+    )
+
+
+def _quality_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
+    column = objective["metric"]
+    if column not in frame:
+        return Axis(QUALITY, "quality", f"{objective['label']} (minimised)", higher_is_better=False)
+    metric = column.removeprefix(METRIC_PREFIX)
+    name = metric.removesuffix("_score").replace("_", " ")
+    settings = [c for c in frame if c.startswith(METRIC_PREFIX) and c.endswith("." + metric) and c != column]
+    rates = any(c.removeprefix(METRIC_PREFIX)[:1].isdigit() for c in settings)
+    label = f"mean {name} over missing {'rates' if rates else 'patterns'} (valid)"
+    return Axis(column, name, label, higher_is_better=metric not in ERRORS)
+
+
+def _speed_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
+    """The column that speed is computed from; latency, being relative to IMDer, reads as a speedup."""
+    column = objective["metric"]
+    if column in COST_AXES and column in frame and frame[column].notna().any():
+        return COST_AXES[column]
+    return Axis(SPEED, "speed", f"{objective['label']} (minimised)", higher_is_better=False)
+
+
+def _varies(frame: pd.DataFrame, column: str) -> bool:
+    return column in frame and frame[column].nunique(dropna=False) > 1
+
+
+def _setting_order(column: str) -> tuple[int, int, str]:
+    setting = column.removeprefix(METRIC_PREFIX).split(".")[0]
+    return (len(setting), "lav".find(setting[:1]) if setting[0] in "lav" else 0, column)
+
+
+def _baselines(path: Path) -> dict[str, dict[str, float]]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        return {
+            str(name): {k: float(v) for k, v in measured.items() if isinstance(v, (int, float))}
+            for name, measured in content.items()
+        }
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, or run the search again to write it anew") from error
