@@ -1,0 +1,1 @@
+"""Cluster descriptions for `ray up`; see README.md beside this file."""
