@@ -32,6 +32,8 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
     address = scaling.get("address") or os.environ.get("RAY_ADDRESS")
     if address in (None, "", "local"):
         group = math.ceil(scaling["num_workers"] * scaling["cpus_per_stage"]) if scaling["train_stages"] else 1
+        # No node is reclaimed under a local Ray, and a watcher for that would be one more process per worker group.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         ray.init(
             address="local",
             num_cpus=max(len(os.sched_getaffinity(0)), group, math.ceil(scaling["cpus_per_stage"])),

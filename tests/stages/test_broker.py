@@ -4,11 +4,12 @@ import random
 from pathlib import Path
 
 import pytest
+from toy_stages import notes, toy
+
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.broker import Broker, StageFailed, WorkerDied
 from imer_ray.stages.run import execute
 from imer_ray.stages.store import Store
-from toy_stages import notes, toy
 
 
 class World:
@@ -157,7 +158,9 @@ def test_an_input_is_wanted_as_long_as_its_user_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"), [("user", UserError), ("nan", NonFiniteError), ("bug", StageFailed)], ids=["user", "nan", "bug"]
+    ("error", "raised"),
+    [("user", UserError), ("nan", NonFiniteError), ("bug", StageFailed)],
+    ids=["user", "nan", "bug"],
 )
 def test_a_failure_is_told_to_all_and_remembered(tmp_path, error, raised):
     world = World(tmp_path)

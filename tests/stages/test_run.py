@@ -3,10 +3,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_stages import notes, toy
+
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.stages.run import Place, execute, run_graph
 from imer_ray.stages.store import MissingArtefact, Store
-from toy_stages import notes, toy
 
 
 def diamond(log):

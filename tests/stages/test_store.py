@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
+from toy_stages import notes, toy
+
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import MissingArtefact, Store
-from pyarrow import fs
-from toy_stages import notes, toy
 
 
 class World:

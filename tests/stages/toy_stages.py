@@ -62,6 +62,7 @@ def count(config, context):
 def regress(config, context):
     """Linear regression by gradient descent with the project's own loop, shared by all workers."""
     import torch
+
     from imer_ray.training.loop import fit, summary
 
     generator = torch.Generator().manual_seed(0)

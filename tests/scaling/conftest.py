@@ -1,0 +1,44 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+STAGES = str(Path(__file__).parents[1] / "stages")
+sys.path.insert(0, STAGES)  # toy_stages
+
+SCALING = {
+    "num_workers": 2,
+    "train_stages": ("group",),
+    "cpus_per_stage": 1,
+    "gpus_per_stage": 0,
+    "max_failures": 2,
+    "address": None,
+}
+
+
+@pytest.fixture(scope="session")
+def scaling():
+    """A local Ray with two CPUs, whose workers know the toy stages, and the settings it was started with."""
+    import ray
+
+    from imer_ray.scaling.cluster import start
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+        start(SCALING, num_slots=6)
+        yield SCALING
+        ray.shutdown()
+
+
+@pytest.fixture
+def broker(scaling, tmp_path):
+    import ray
+
+    from imer_ray.scaling.broker import start_broker
+
+    handle = start_broker(str(tmp_path / "stages"), scaling)
+    yield handle
+    ray.kill(handle._actor)

@@ -1,0 +1,147 @@
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import ray
+from toy_stages import notes, toy
+
+from imer_ray.errors import NonFiniteError, UserError
+from imer_ray.scaling.cluster import TRIAL_SLOT
+from imer_ray.stages.broker import StageFailed
+
+
+def diamond(log, sleep=0.0):
+    a = toy("a", x=1, log=log, sleep=sleep)
+    b, c = toy("b", x=10, log=log, inputs={"a": a}), toy("c", x=100, log=log, inputs={"a": a})
+    return toy("d", x=1000, log=log, inputs={"b": b, "c": c})
+
+
+@ray.remote(num_cpus=0, resources={TRIAL_SLOT: 1})
+def trial(broker, stage, waiter):
+    results = [broker.compute(needed, waiter) for needed in stage.in_order()]
+    return [(r.name, r.reused, r.metrics["value"]) for r in results], "torch" in sys.modules
+
+
+def until(condition, seconds=20.0):
+    for _ in range(int(seconds / 0.05)):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"not within {seconds} s")
+
+
+def test_trials_share_stages_and_hold_no_cpu_while_they_wait(broker, tmp_path):
+    log = str(tmp_path / "log")
+    stage = diamond(log, sleep=2.0)
+    trials = [trial.remote(broker, stage, f"trial-{number}") for number in range(6)]
+    until(lambda: len(notes(log)) == 1)
+    time.sleep(0.5)  # Ray's view of free resources lags behind
+    free = ray.available_resources()
+    assert free.get(TRIAL_SLOT, 0) == 0
+    assert free["CPU"] == 1  # of 2: the one stage holds one, six trials hold none
+    answers = ray.get(trials)
+    assert all(not imported_torch for _, imported_torch in answers)
+    results = [result for answer, _ in answers for result in answer]
+    assert {(name, value) for name, _, value in results} == {("a", 1), ("b", 11), ("c", 101), ("d", 1112)}
+    assert sorted(name for name, reused, _ in results if not reused) == ["a", "b", "c", "d"]
+    assert len(notes(log)) == 4
+
+
+def test_a_worker_process_is_used_again(broker, tmp_path):
+    log = str(tmp_path / "log")
+    for x in range(6):
+        broker.compute(toy("a", x=x, log=log), "w")
+    assert len({line.split()[1] for line in notes(log)}) < 6
+
+
+def test_a_killed_worker_is_replaced_and_resumes(broker, tmp_path):
+    log = str(tmp_path / "log")
+    whole = broker.compute(toy("count", "count", num_epochs=8, log=log + "1"), "w")
+    killed = broker.compute(toy("count", "count", num_epochs=8, die_at=5, log=log + "2"), "w")
+    assert killed.metrics == whole.metrics == {"total": 36}
+    assert [int(line.split()[0]) for line in notes(log + "2")] == list(range(1, 9))
+    assert len({line.split()[1] for line in notes(log + "2")}) == 2
+    assert broker.stats()["stages"]["count"]["retried"] == 1
+
+
+def test_an_unwanted_stage_stops_and_goes_on_when_asked_again(broker, tmp_path):
+    log = str(tmp_path / "log")
+    stage = toy("count", "count", num_epochs=60, sleep=0.05, log=log)
+
+    class Left(Exception):
+        pass
+
+    def leave_while_running(status):
+        if status.epoch > 3:
+            raise Left
+
+    with pytest.raises(Left):
+        broker.compute(stage, "one", leave_while_running)
+    broker.leave("one")
+    until(lambda: broker.stats()["stages"].get("count", {}).get("stopped") == 1)
+    assert len(notes(log)) < 60
+    assert broker.compute(stage, "two").metrics == {"total": 1830}
+    assert [int(line.split()[0]) for line in notes(log)] == list(range(1, 61))
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [("user", UserError), ("nan", NonFiniteError), ("bug", StageFailed)],
+    ids=["user", "nan", "bug"],
+)
+def test_a_failed_stage_is_told_to_all_by_type(broker, tmp_path, error, raised):
+    log = str(tmp_path / "log")
+    stage = toy("fail", "fail", error=error, log=log)
+    with ThreadPoolExecutor() as pool:
+        futures = [pool.submit(broker.compute, stage, f"w{number}") for number in range(3)]
+    assert all(type(future.exception()) is raised for future in futures)
+    assert "as expected" in str(futures[0].exception())
+    assert notes(log) == ["failed"]
+
+
+def test_a_killed_broker_comes_back_with_what_was_finished(broker, tmp_path):
+    log = str(tmp_path / "log")
+    below = toy("below", x=1, log=log + "1")
+    broker.compute(below, "w")
+    stage = toy("count", "count", num_epochs=40, sleep=0.05, log=log + "2")
+    pid = ray.get(broker._actor.__ray_call__.remote(lambda self: os.getpid()))
+    kill = threading.Timer(1.0, os.kill, (pid, 9))
+    kill.start()
+    assert broker.compute(stage, "w").metrics == {"total": 820}
+    assert not kill.is_alive()
+    assert ray.get(broker._actor.__ray_call__.remote(lambda self: os.getpid())) != pid
+    assert broker.compute(below, "w").reused
+    assert len(notes(log + "1")) == 1
+
+
+JOIN = """
+import sys
+from imer_ray.errors import UserError
+from imer_ray.scaling import cluster
+scaling = {"address": sys.argv[1]}
+cluster.start(scaling)
+import ray
+print(int(ray.cluster_resources()["trial_slot"]))
+ray.shutdown()
+cluster.TRIAL_SLOT = "absent_slot"
+try:
+    cluster.start(scaling)
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_driver_joins_a_cluster_that_offers_trial_slots(scaling, tmp_path):
+    (tmp_path / "join.py").write_text(JOIN)
+    address = ray.get_runtime_context().gcs_address
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(tmp_path / "join.py"), address]
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert output[0] == "6"
+    assert "no node of the Ray cluster" in output[1]
+    assert "--resources='{\"absent_slot\": 4}'" in output[1]

@@ -1,0 +1,72 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from imer_ray.training import checkpoint
+
+
+def save(folder, number):
+    checkpoint.save(folder, {"w": torch.full((3, 2), float(number))}, {"epoch": number, "best": float("inf")})
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    shared = torch.arange(6.0)
+    tensors = {"a": shared, "b": shared.view(2, 3).T, "n": torch.tensor(3), "h": torch.ones(2, dtype=torch.bfloat16)}
+    checkpoint.save(tmp_path / "new", tensors, {"history": [{"loss": 0.5}], "best": float("inf")})
+    loaded, state = checkpoint.load(tmp_path / "new")
+    assert state == {"history": [{"loss": 0.5}], "best": float("inf")}
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[k], tensors[k]) and loaded[k].dtype == tensors[k].dtype for k in tensors)
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert checkpoint.load(tmp_path) is None
+    assert checkpoint.load(tmp_path / "absent") is None
+
+
+def test_only_the_last_two_are_kept(tmp_path):
+    for number in range(5):
+        save(tmp_path, number)
+    assert len(os.listdir(tmp_path)) == 4
+    assert checkpoint.load(tmp_path)[1]["epoch"] == 4
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_the_one_before_stands_in_for_a_damaged_one(tmp_path, suffix, damage):
+    for number in (1, 2, 3):
+        save(tmp_path, number)
+    newest = tmp_path / f"checkpoint-3{suffix}"
+    content = newest.read_bytes()
+    if damage == "remove":
+        newest.unlink()
+    else:
+        newest.write_bytes(content[:-9] + (bytes([content[-9] ^ 1]) + content[-8:] if damage == "flip" else b""))
+    tensors, state = checkpoint.load(tmp_path)
+    assert state["epoch"] == 2
+    assert torch.equal(tensors["w"], torch.full((3, 2), 2.0))
+    save(tmp_path, 4)
+    assert checkpoint.load(tmp_path)[1]["epoch"] == 4
+
+
+def test_sigkill_while_saving_loses_at_most_the_checkpoint_being_written(tmp_path):
+    script = (
+        "import sys, torch; from pathlib import Path; from imer_ray.training import checkpoint\n"
+        "for number in range(10**6):\n"
+        "    checkpoint.save(Path(sys.argv[1]), {'w': torch.full((300, 300), float(number))}, {'epoch': number})\n"
+        "    print(number, flush=True)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    time.sleep(0.2)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    last_told = int(child.stdout.read().split()[-1])
+    tensors, state = checkpoint.load(tmp_path)
+    assert state["epoch"] in (last_told, last_told + 1)
+    assert torch.equal(tensors["w"], torch.full((300, 300), float(state["epoch"])))
