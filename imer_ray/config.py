@@ -30,9 +30,9 @@ def component(group: str) -> Any:
 class LoopConfig:
     """How one training stage runs (AdamW with cosine decay, exponential moving average of the weights)."""
 
-    num_epochs: int = 20
+    num_epochs: int = 30
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
     ema_decay: float = 0.99

@@ -162,7 +162,9 @@ class Imer(nn.Module):
         return self.recogniser(filled, available, frames)
 
 
-def build_encoder(config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int]) -> StandardisedEncoder:
+def build_encoder(
+    config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int]
+) -> StandardisedEncoder:
     """The encoder of a configuration for features of the given widths and lengths."""
     settings = build(config["encoder"])
     return StandardisedEncoder(settings.build(dims, lengths), settings.latent_dim)

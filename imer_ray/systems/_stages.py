@@ -77,3 +77,10 @@ def evaluate(
 
 def _parts(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: config[name] for name in names}
+
+
+def other_steps(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same recogniser with other numbers of sampler steps: points that cost an evaluation each."""
+    num_steps = config["diffusion"]["num_steps"]
+    others = {max(1, round(num_steps * factor)) for factor in config["evaluate"]["step_factors"]} - {num_steps}
+    return [{**config, "diffusion": {**config["diffusion"], "num_steps": other}} for other in sorted(others)]

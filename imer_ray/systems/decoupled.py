@@ -13,3 +13,8 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     networks = _stages.pretrain(config, encoded)
     banked = _stages.bank(config, encoded, networks)
     return _stages.evaluate(config, split, encoded, _stages.recognise(config, encoded, banked), networks)
+
+
+def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Configurations that share all but the evaluation (a bank drawn with the trial's own sampler shares less)."""
+    return [] if config["bank"]["mode"] == "same" else _stages.other_steps(config)

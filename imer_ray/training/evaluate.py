@@ -16,7 +16,7 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_recogniser
 from imer_ray.training.context import Context
-from imer_ray.training.encode import load_encoder
+from imer_ray.training.encode import load_encoder, load_shape
 from imer_ray.training.latents import batches, load_dataset
 from imer_ray.training.loop import seeded
 from imer_ray.training.losses import has_label
@@ -45,16 +45,9 @@ def load_model(config: Mapping[str, Any], context: Context) -> Imer:
     recovers = "network_l" in context.inputs
     recogniser = build_recogniser(config, with_refiners=recovers)
     recogniser.load_state_dict(load_file(context.inputs["recogniser"] / "recogniser.safetensors"))
-    num_frames = build(config["encoder"]).length(min(load_lengths(context)))
+    num_frames = build(config["encoder"]).length(min(load_shape(context)["lengths"].values()))
     recovery = load_recovery(config, context, num_frames) if recovers else None
     return Imer(encoder, recovery, recogniser).eval().requires_grad_(False).to(context.device)
-
-
-def load_lengths(context: Context) -> list[int]:
-    """The features' lengths [M] that the encoder was trained for."""
-    from imer_ray.training.encode import load_shape
-
-    return list(load_shape(context)["lengths"].values())
 
 
 def num_evaluations(config: Mapping[str, Any]) -> int:
@@ -119,9 +112,7 @@ def measure_cost(
 ) -> dict[str, float]:
     """Cost beside the IMDer reference, on the split's first clips (time does not depend on the values)."""
     rows = torch.arange(config["speed"]["batch_size"]) % dataset.size(split)
-    batch = dataset.batch(split, rows).to(context.device)
+    batch, one = (dataset.batch(split, some).to(context.device) for some in (rows, rows[:1]))
     reference = reference_for(config, dataset.dims, dataset.lengths, context.device)
     generator = seeded(config["seed"], "cost", device=context.device)
-    return cost(model, reference, batch, config, predictor(model, config, generator))
-
-
+    return cost(model, reference, batch, one, config["speed"], predictor(model, config, generator))

@@ -70,9 +70,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
             if len(some):
                 t = sample_time(recovery.sde, len(some), generator)
                 eps = torch.randn(x[some, m].shape, generator=generator, device=x.device)
-                step = denoising_step(
-                    network, recovery.sde, config, x[some], available[some], frames[some], m, t, eps
-                )
+                step = denoising_step(network, recovery.sde, config, x[some], available[some], frames[some], m, t, eps)
                 score = score.index_add(0, some, step)
         values["score"] = score
         values["loss"] = values["task"] + config["loss"]["diffusion"] * (score + values["recovery"])

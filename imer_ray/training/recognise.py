@@ -73,5 +73,3 @@ def training_patterns(recorded: Tensor, generator: torch.Generator) -> Tensor:
 
 def _load_bank(context: Context, split: str) -> Bank | None:
     return Bank.load(context.inputs["bank"], split) if "bank" in context.inputs else None
-
-

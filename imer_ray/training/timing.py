@@ -66,17 +66,20 @@ def reference_for(config: Mapping[str, Any], dims: Mapping[str, int], lengths: M
 
 
 def cost(
-    model: Imer, reference: Imer, batch: Batch, config: Mapping[str, Any], predict: Callable[[Batch, Tensor], Tensor]
+    model: Imer,
+    reference: Imer,
+    batch: Batch,
+    one: Batch,
+    speed: Mapping[str, Any],
+    predict: Callable[[Batch, Tensor], Tensor],
 ) -> dict[str, float]:
-    """Cost of ``predict(batch, available)`` with one modality missing.
+    """Cost of ``predict(batch, available)`` with one modality missing, for a batch and for one clip.
 
     Returns:
         ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
         ``speedup_vs_imder`` (median ratio at the batch's size), ``flops_per_clip``, ``num_parameters``.
     """
-    speed = config["speed"]
-    one = batch.rows(torch.arange(1))
-    available, available_1 = (TIMED_PATTERN.to(b.labels.device).expand(len(b.labels), -1) for b in (batch, one))
+    available, available_1 = (TIMED_PATTERN.to(b.labels.device).expand(len(b), -1) for b in (batch, one))
     with threads(speed["num_threads"]), FlopCounterMode(display=False) as counter:
         predict(one, available_1)
     flops = counter.get_total_flops()
@@ -92,7 +95,7 @@ def cost(
     return {
         "latency_ms": 1e3 * latency,
         "latency_ms_b1": 1e3 * statistics.median(seconds_1),
-        "clips_per_s": len(batch.labels) / latency,
+        "clips_per_s": len(batch) / latency,
         "speedup_vs_imder": statistics.median(ratios),
         "flops_per_clip": float(flops),
         "num_parameters": float(sum(p.numel() for p in model.parameters())),

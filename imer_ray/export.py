@@ -1,0 +1,107 @@
+"""Hand a point of a study over for final training: ``python -m imer_ray.export run=runs/demo pick=knee``.
+
+Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of both), a trial's number,
+or ``max_latency_ms=5``: the best quality among points whose single-clip latency stays within the budget.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imer_ray import __version__, cli
+from imer_ray.config import ExportConfig, compose
+from imer_ray.errors import UserError
+
+PICKS = ("quality", "speed", "knee")
+
+
+def main(overrides: list[str]) -> None:
+    options = compose(ExportConfig, "export", overrides)
+    if (options["pick"] is None) == (options["max_latency_ms"] is None):
+        raise UserError("say what to export: pick=quality, speed, knee or a trial's number, or max_latency_ms=5")
+    path = export(Path(options["run"]), options["pick"], options["max_latency_ms"], options["output"])
+    print(f"wrote {path}")
+
+
+def export(run: Path, pick: str | None, max_latency_ms: float | None = None, output: str | None = None) -> Path:
+    """Write the picked point's configuration and what was measured of it; return the file's path.
+
+    Raises:
+        UserError: no such run or trial, no complete point, or none within the budget.
+    """
+    from imer_ray.results.writer import read_results
+
+    frame = read_results(run / "results.parquet")
+    complete = frame[frame["status"] == "complete"]
+    if complete.empty:
+        raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/results.parquet")
+    row, name = _pick(complete, pick, max_latency_ms)
+    path = Path(output) if output else run / "export" / f"{name}.yaml"
+    measured = {k: _plain(row[k]) for k in row.index if k.startswith("valid.") and k.count(".") == 1}
+    costs = (
+        "nfe",
+        "flops_per_clip",
+        "latency_ms_b1",
+        "latency_ms",
+        "clips_per_s",
+        "speedup_vs_imder",
+        "num_parameters",
+    )
+    content = {
+        "imer_ray": {
+            "version": __version__,
+            "study": str(row["study"]),
+            "trial": int(row["trial"]),
+            "point": int(row["point"]),
+            "pick": name,
+            "measured": {k: v for k, v in measured.items() if v is not None}
+            | {k: _plain(row[k]) for k in costs if k in row.index},
+        },
+        "config": json.loads(row["config"]),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(yaml.safe_dump(content, sort_keys=False))
+    os.replace(aside, path)
+    return path
+
+
+def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tuple[Any, str]:
+    from analysis.pareto import knee, pareto_front
+
+    if max_latency_ms is not None:
+        within = complete[complete["latency_ms_b1"] <= max_latency_ms]
+        if within.empty:
+            fastest = complete["latency_ms_b1"].min()
+            raise UserError(f"no point is within {max_latency_ms:g} ms a clip; the fastest takes {fastest:.3g} ms")
+        return within.loc[within["objective.quality"].idxmin()], f"max_latency_{max_latency_ms:g}ms"
+    assert pick is not None
+    if pick in PICKS:
+        objectives = complete[["objective.quality", "objective.speed"]].to_numpy()
+        front = complete[pareto_front(objectives)]
+        if pick == "quality":
+            return front.loc[front["objective.quality"].idxmin()], pick
+        if pick == "speed":
+            return front.loc[front["objective.speed"].idxmin()], pick
+        return front.iloc[knee(front[["objective.quality", "objective.speed"]].to_numpy())], pick
+    if not pick.isdigit():
+        raise UserError(f"pick={pick}: choose quality, speed, knee or a trial's number")
+    rows = complete[(complete["trial"] == int(pick)) & complete["derived_from"].isna()]
+    if rows.empty:
+        raise UserError(f"trial {pick} is not among the complete trials of this study")
+    return rows.iloc[0], f"trial_{pick}"
+
+
+def _plain(value: Any) -> float | None:
+    """A number for YAML; None for what was not measured."""
+    number = float(value)
+    return None if number != number else number
+
+
+if __name__ == "__main__":
+    cli.run(main)

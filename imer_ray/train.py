@@ -1,0 +1,111 @@
+"""Train a chosen configuration finally: ``python -m imer_ray.train config=runs/demo/export/knee.yaml``.
+
+Trains it and the baselines with every seed, scores the test split once for each, and leaves ``models/<name>/<seed>/``
+(safetensors and configuration), ``models/<name>/baselines/<system>/<seed>/``, ``metrics.csv`` (mean and standard deviation over
+seeds; accuracies and F1 in percent) and ``metrics.md``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imer_ray import cli
+from imer_ray.config import TrainConfig, compose, resolve
+from imer_ray.errors import UserError
+from imer_ray.evaluate import BASELINES, SPLIT, write
+
+
+def main(overrides: list[str]) -> None:
+    from imer_ray.scaling.cluster import session
+    from imer_ray.training.table import markdown, summarise
+
+    options = compose(TrainConfig, "train", overrides)
+    if not options["seeds"]:
+        raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
+    path = Path(options["config"])
+    config = read_config(path, options["data_path"])
+    output = Path(options["output"] or Path("models") / path.stem)
+    output.mkdir(parents=True, exist_ok=True)
+    jobs = {
+        (system, seed): {**config, "system": system, "seed": seed}
+        for seed in options["seeds"]
+        for system in dict.fromkeys([config["system"], *options["baselines"]])
+    }
+    with session(options["stages"], options["scaling"], slots=1) as broker:
+        results = _run(jobs, broker)
+    runs: dict[str, list[dict[str, float]]] = {}
+    for (system, seed), (stage, metrics) in results.items():
+        own = system == config["system"]
+        folder = output / str(seed) if own else output / BASELINES / system / str(seed)
+        _save(folder, stage, jobs[system, seed], options["stages"])
+        runs.setdefault(path.stem if own else system, []).append(metrics)
+    frame = summarise(runs, SPLIT)
+    write(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f"))
+    write(output / "metrics.md", markdown(frame) + "\n")
+    print(markdown(frame))
+    print(f"wrote {output}/metrics.csv, metrics.md and a model for each of {len(options['seeds'])} seeds")
+
+
+def read_config(path: Path, data_path: str | None) -> dict[str, Any]:
+    """The resolved configuration of an exported file.
+
+    Raises:
+        UserError: the file is missing, no export, or its data are elsewhere or changed.
+    """
+    from imer_ray.training.latents import load_dataset
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; export one with python -m imer_ray.export pick=knee") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
+        raise UserError(f"{path} is no exported configuration: it has no section config")
+    config = resolve(content["config"])
+    if data_path is not None:
+        config["data"]["path"] = data_path
+    fingerprint = load_dataset(config).fingerprint
+    return {**config, "data_fingerprint": fingerprint}
+
+
+def _run(jobs: Mapping[tuple[str, int], Mapping[str, Any]], broker: Any) -> dict[tuple[str, int], tuple[Any, dict]]:
+    """Every job's evaluate stage and what it measured; shared stages are computed once."""
+    done = 0
+
+    def one(key: tuple[str, int]) -> tuple[Any, dict[str, float]]:
+        nonlocal done
+        config = jobs[key]
+        final = importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, SPLIT)
+        metrics: dict[str, float] = {}
+        for stage in final.in_order():
+            metrics = broker.compute(stage, waiter=f"train-{key[0]}-{key[1]}").metrics
+        done += 1
+        print(f"{done} of {len(jobs)}: {key[0]}, seed {key[1]}", flush=True)
+        return final, metrics
+
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        return dict(zip(jobs, pool.map(one, jobs), strict=True))
+
+
+def _save(folder: Path, stage: Any, config: Mapping[str, Any], root: str) -> None:
+    from imer_ray.stages.store import Store
+    from imer_ray.training.context import Context
+    from imer_ray.training.encode import load_shape
+    from imer_ray.training.evaluate import load_model
+    from imer_ray.training.model_folder import save
+
+    store = Store(root)
+    inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
+    context = Context(folder=folder, inputs=inputs, checkpoint=folder)
+    save(folder, load_model({**config, **stage.config}, context), config, load_shape(context))
+
+
+if __name__ == "__main__":
+    cli.run(main)

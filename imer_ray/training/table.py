@@ -1,0 +1,72 @@
+"""Tables of trained systems: rows are missing patterns or rates, columns MMSA's metrics, mean and deviation over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+METRICS = (
+    "Has0_acc_2",
+    "Has0_F1_score",
+    "Non0_acc_2",
+    "Non0_F1_score",
+    "Mult_acc_5",
+    "Mult_acc_7",
+    "MAE",
+    "Corr",
+)
+PERCENT = METRICS[:6]  # the others are reported as they are
+
+
+def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> pd.DataFrame:
+    """One row per system and setting: ``Model, Setting, Seeds``, then each metric's mean and ``<metric>_std``.
+
+    Args:
+        runs: system -> one result of `evaluate` per seed.
+        split: whose metrics to take. The setting ``mean`` is the mean over settings in which something is missing.
+    """
+    rows: list[dict[str, Any]] = []
+    for system, results in runs.items():
+        found = {(s, m) for r in results for s, m in _settings(r, split)}
+        for setting in dict.fromkeys(s for r in results for s, _ in _settings(r, split)):
+            row: dict[str, Any] = {"Model": system, "Setting": setting, "Seeds": len(results)}
+            for metric in METRICS:
+                if (setting, metric) in found:
+                    key = f"{split}.{metric}" if setting == "mean" else f"{split}.{setting}.{metric}"
+                    values = pd.Series([r[key] for r in results if key in r], dtype=float)
+                    scale = 100 if metric in PERCENT else 1
+                    row[metric] = scale * values.mean()
+                    row[f"{metric}_std"] = scale * values.std(ddof=1) if len(values) > 1 else 0.0
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _settings(result: Mapping[str, float], split: str) -> list[tuple[str, str]]:
+    out = []
+    for key in result:
+        head, _, rest = key.partition(".")
+        if head == split:
+            setting, _, metric = rest.rpartition(".")
+            out.append((setting or "mean", metric))
+    return out
+
+
+def markdown(frame: pd.DataFrame, metrics: Sequence[str] = ("Non0_acc_2", "Non0_F1_score", "MAE")) -> str:
+    """Settings down, systems across, each cell ``mean ± std`` of the metrics that were computed."""
+    shown = [m for m in metrics if m in frame]
+    systems = list(dict.fromkeys(frame["Model"]))
+    head = ["available", *(f"{s} {m}" for m in shown for s in systems)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for setting in dict.fromkeys(frame["Setting"]):
+        cells = [str(setting)]
+        for metric in shown:
+            for system in systems:
+                row = frame[(frame["Model"] == system) & (frame["Setting"] == setting)]
+                digits = 1 if metric in PERCENT else 3
+                cells.append(
+                    f"{row[metric].iloc[0]:.{digits}f} ± {row[f'{metric}_std'].iloc[0]:.{digits}f}" if len(row) else "–"
+                )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

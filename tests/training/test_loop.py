@@ -1,0 +1,117 @@
+"""The training loop: seeded, resumable, equal for one and for two workers, honest about NaN."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing as mp
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from imer_ray.errors import NonFiniteError, StageStopped
+from imer_ray.training.context import Context
+from imer_ray.training.loop import fit, seeded
+
+SETTINGS = {
+    "num_epochs": 5,
+    "batch_size": 16,
+    "learning_rate": 1e-2,
+    "weight_decay": 0.0,
+    "clip_norm": 1.0,
+    "ema_decay": 0.9,
+    "patience": 0,
+}
+X = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+GOLDEN = [5.176564, 4.843585, 4.461928, 4.184887, 4.101257]
+Y = X @ torch.tensor([1.0, -2.0, 0.5, 0.0])
+
+
+def _context(folder: Path, **changes: object) -> Context:
+    for name in ("artefact", "checkpoint"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return Context(folder=folder / "artefact", checkpoint=folder / "checkpoint", **changes)  # type: ignore[arg-type]
+
+
+def _train(context: Context, settings: dict = SETTINGS, dropout: float = 0.0, validate: object = None) -> tuple:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
+
+    def losses(rows: torch.Tensor, share: slice, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        noise = 0.1 * torch.randn(len(rows), generator=generator)[share]
+        return {"loss": (module(X[rows[share]])[:, 0] - Y[rows[share]] - noise).square()}
+
+    return module, fit(module, losses, torch.arange(50), settings, context, 7, validate)  # type: ignore[arg-type]
+
+
+def test_the_same_seed_gives_the_same_weights_and_history(tmp_path: Path) -> None:
+    first, history = _train(_context(tmp_path / "a"), dropout=0.3)
+    second, again = _train(_context(tmp_path / "b"), dropout=0.3)
+    assert history == again
+    assert json.loads((tmp_path / "a/artefact/history.json").read_text()) == history
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    whole, history = _train(_context(tmp_path / "whole"), dropout=0.3)
+    with pytest.raises(StageStopped, match="after epoch 2 of 5"):
+        _train(_context(tmp_path / "parts", report=lambda epoch, of, metrics: epoch < 2), dropout=0.3)
+    parts, resumed = _train(_context(tmp_path / "parts"), dropout=0.3)
+    assert resumed == history
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_golden_loss_curve(tmp_path: Path) -> None:
+    """A change that should not alter results must not alter this curve (float32, so to 1e-4)."""
+    _, history = _train(_context(tmp_path))
+    assert [entry["loss"] for entry in history] == pytest.approx(GOLDEN, abs=1e-4)
+
+
+def test_nan_ends_the_training_with_a_clear_error(tmp_path: Path) -> None:
+    module = nn.Linear(4, 1)
+
+    def losses(rows: torch.Tensor, share: slice, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {"loss": module(X[rows[share]])[:, 0] * float("nan")}
+
+    with pytest.raises(NonFiniteError, match="epoch 1 of 5.*learning rate"):
+        fit(module, losses, torch.arange(50), SETTINGS, _context(tmp_path), 7)
+
+
+def test_validation_keeps_the_best_epoch_and_patience_ends_the_training(tmp_path: Path) -> None:
+    seen: list[torch.Tensor] = []
+    scores = iter([3.0, 1.0, 2.0, 2.0, 2.0])
+
+    def validate(average: nn.Module) -> float:
+        seen.append(next(average.parameters()).detach().clone())
+        return next(scores)
+
+    module, history = _train(_context(tmp_path), {**SETTINGS, "patience": 2}, validate=validate)
+    assert [entry["valid_loss"] for entry in history] == [3.0, 1.0, 2.0, 2.0]
+    assert torch.equal(next(module.parameters()), seen[1])
+
+
+def test_generators_differ_by_purpose() -> None:
+    draws = {float(torch.rand((), generator=seeded(1, *words))) for words in [("a",), ("b",), ("a", 0), ("a", 1)]}
+    assert len(draws) == 4
+
+
+def _worker(rank: int, world_size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
+    _train(_context(folder / str(rank), rank=rank, world_size=world_size))
+    dist.destroy_process_group()
+
+
+def test_two_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
+    """50 clips in batches of 16 leave a last batch of 2: shares are uneven too (float32 sums in another order: 1e-4)."""
+    processes = [mp.get_context("spawn").Process(target=_worker, args=(rank, 2, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    _, alone = _train(_context(tmp_path / "alone"))
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    together = json.loads((tmp_path / "0/artefact/history.json").read_text())
+    assert [e["loss"] for e in together] == pytest.approx([e["loss"] for e in alone], abs=1e-4)
