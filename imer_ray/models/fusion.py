@@ -1,4 +1,4 @@
-"""Fusion of the three modalities by cross-modal Transformers (MulT, Tsai et al., 2019, arXiv:1906.00295) and the head."""
+"""Fusion of the modalities by cross-modal Transformers (MulT, Tsai et al., 2019, arXiv:1906.00295), and the head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refiner of recovered latents: a one-dimensional RCAN group (Zhang et al., 2018, arXiv:1807.02758) as IMDer uses it."""
+"""Refiner of recovered latents: a one-dimensional RCAN group (Zhang et al., 2018, arXiv:1807.02758) as in IMDer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Refiner(nn.Module):
 
 
 class Block(nn.Module):
-    """h + s(c) c, c = conv(relu(conv(h))), s = sigmoid of a bottleneck on the time mean of c (eq. 10 and 13 of RCAN)."""
+    """h + s(c) c with c = conv(relu(conv(h))); s(c) in (0, 1) per channel, from a bottleneck on the time mean of c."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()

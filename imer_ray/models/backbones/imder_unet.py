@@ -154,7 +154,7 @@ class Level(nn.Module):
             condition = self.condition_conv(condition, *size)
         read = self.attention(h.transpose(1, 2)[None], condition.transpose(1, 2)[None])
         h = h + read[0].transpose(1, 2)
-        if self.norm is not None:
+        if self.norm is not None and bias is not None:
             h = F.silu(self.norm(h + bias))
         return h, condition
 
