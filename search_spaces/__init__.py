@@ -1,0 +1,1 @@
+"""Search spaces: ranges only, one file each; `space=NAME` picks one."""

@@ -1,0 +1,55 @@
+"""Every option of every component group builds, and only changes what its dataclass does not say already."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields, is_dataclass
+from importlib import resources
+
+import pytest
+import yaml
+
+from imer_ray import config
+
+GROUPS = sorted({group for _, group in config.component_groups(config.SearchConfig)})
+OPTIONS = [(group, name) for group in GROUPS for name in config.options(group)]
+
+
+def test_there_is_a_choice_in_every_group() -> None:
+    assert {group for group, _ in OPTIONS} == set(GROUPS)
+    conf = resources.files("imer_ray.conf")
+    folders = {entry.name for entry in conf.iterdir() if entry.is_dir() and entry.name != "__pycache__"}
+    assert folders == {group.partition("/")[0] for group in GROUPS}
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: value)
+def test_every_option_builds(group: str, name: str) -> None:
+    node = config.option(group, name)
+    component = config.build(node)
+    assert node["name"] == name
+    assert is_dataclass(component) and type(component).__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: value)
+def test_an_option_does_not_repeat_its_defaults(group: str, name: str) -> None:
+    text = resources.files("imer_ray.conf").joinpath(*group.split("/"), f"{name}.yaml").read_text()
+    written = yaml.safe_load(text)
+    written = written.get(group, written)
+    defaults = {f.name: f.default for f in fields(config.build(config.option(group, name)))}
+    for key, value in written.items():
+        if key not in ("name", "_target_"):
+            assert defaults[key] is MISSING or value != defaults[key], f"{key} is the default"
+
+
+@pytest.mark.parametrize(
+    ("schema", "name"),
+    [
+        (config.SearchConfig, "search"),
+        (config.TrainConfig, "train"),
+        (config.EvaluateCommandConfig, "evaluate"),
+        (config.ExportConfig, "export"),
+        (config.ConvertConfig, "convert"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_command_has_a_complete_default(schema: type, name: str) -> None:
+    assert set(config.compose(schema, name, [])) == {f.name for f in fields(schema)}

@@ -1,0 +1,106 @@
+"""Imports point one way, heavy packages stay where they are needed, and `import imer_ray` is instant."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ORDER = ("diffusion", "models", "training", "stages", "systems", "scaling", "tuning")  # each may import those before it
+LEAVES = ("data", "results")
+ANYONE = ("imer_ray.errors", "imer_ray.files", "imer_ray.config", "imer_ray.training.context", "imer_ray.stages.graph")
+COMMANDS = ("cli", "convert", "evaluate", "export", "search", "train")
+LIGHT = (  # neither torch nor ray
+    "imer_ray",
+    "imer_ray.config",
+    "imer_ray.errors",
+    "imer_ray.stages.graph",
+    "imer_ray.results.schema",
+    *(f"imer_ray.systems.{path.stem}" for path in sorted((ROOT / "imer_ray" / "systems").glob("*.py"))),
+)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it; ``from a import b`` is ``a.b``, be b a module or a name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(module: str) -> str:
+    """``models`` of ``imer_ray.models.imer``; empty for the package itself."""
+    return (module.split(".") + [""])[1]
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def package_files() -> list[Path]:
+    return sorted((ROOT / "imer_ray").rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", package_files(), ids=module_of)
+def test_imports_point_one_way(path: Path) -> None:
+    own = part(module_of(path))
+    ours = {module for module in imports(path) if within(module, ("imer_ray",)) and part(module) != own}
+    foreign = {module for module in ours if not within(module, ANYONE) and part(module) != "__version__"}
+    if own in ORDER:
+        allowed = {*ORDER[: ORDER.index(own)], *LEAVES} if own != "diffusion" else set()
+        assert {part(module) for module in foreign} - {""} <= allowed
+    elif own in LEAVES or own in ("errors", "files", "config", "conf"):
+        assert not foreign
+    else:
+        assert own in ("", *COMMANDS), f"imer_ray.{own} has no place in the order of imports"
+
+
+@pytest.mark.parametrize("path", package_files(), ids=module_of)
+def test_ray_hydra_and_analysis_are_imported_in_their_places_only(path: Path) -> None:
+    own, found = part(module_of(path)), set(imports(path))
+    if own not in ("tuning", "scaling"):
+        assert not {module for module in found if within(module, ("ray",))}
+    if own != "config":
+        assert not {module for module in found if within(module, ("hydra", "omegaconf"))}
+    if own not in ("tuning", *COMMANDS):
+        assert not {module for module in found if within(module, ("analysis",))}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "imer_ray" / "diffusion").rglob("*.py")), ids=module_of)
+def test_diffusion_imports_only_torch_and_numpy(path: Path) -> None:
+    packages = {module.partition(".")[0] for module in imports(path)}
+    assert packages - set(sys.stdlib_module_names) <= {"imer_ray", "numpy", "torch"}
+    assert all(within(module, ("imer_ray.diffusion",)) for module in imports(path) if within(module, ("imer_ray",)))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=module_of)
+def test_analysis_knows_only_the_results_schema(path: Path) -> None:
+    ours = {module for module in imports(path) if within(module, ("imer_ray",))}
+    assert all(within(module, ("imer_ray.results.schema",)) for module in ours)
+    assert not {module for module in imports(path) if within(module, ("ray", "torch", "hydra"))}
+
+
+def loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_light_modules_load_neither_torch_nor_ray() -> None:
+    code = ", ".join(LIGHT)
+    assert loaded_by(code).isdisjoint({"torch", "ray", "hydra", "pandas"})
+
+
+def test_a_trial_loads_no_torch() -> None:
+    """Trials only coordinate: dozens of their processes share the head's memory."""
+    assert "torch" not in loaded_by("imer_ray.tuning.trial")
