@@ -109,8 +109,13 @@ class BrokerHandle:
 
 
 def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
-    """Start this driver's broker. It is restarted if its process dies; what it knew is in the store."""
+    """Start this driver's broker. It is restarted if its process dies; what it knew is in the store.
+
+    Raises:
+        UserError: the store cannot be reached or written.
+    """
     root = store_root if "://" in store_root else os.path.abspath(store_root)
+    Store(root).prepare()
     actor: Any = (
         ray.remote(BrokerActor)
         .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)

@@ -12,10 +12,11 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import Place, StageResult, execute, keep_going
-from imer_ray.stages.store import MissingArtefact, Store
+from imer_ray.stages.store import Store
 
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, found
-from imer_ray.stages.store import MissingArtefact, Store
+from imer_ray.stages.store import Store
 
 Launch = Callable[[Stage], Awaitable[StageResult]]
 _COUNTED = ("computed", "reused", "stopped", "retried", "failed")

@@ -14,6 +14,11 @@ class RemoteFolders:
     def __init__(self, filesystem: fs.FileSystem, root: str) -> None:
         self._filesystem = filesystem
         self._root = root
+        self._mirrored: dict[str, tuple[int, int, int]] = {}  # size, time and inode of what `mirror` has sent
+
+    def create(self) -> None:
+        """Make the root, if it does not exist."""
+        self._filesystem.create_dir(self._root, recursive=True)
 
     def read(self, name: str) -> bytes | None:
         """A file's content, or None if it does not exist."""
@@ -31,28 +36,31 @@ class RemoteFolders:
 
     def download(self, name: str, folder: Path) -> None:
         """Copy all files of a remote folder, if there are any."""
-        for path, _ in self._files(name):
+        for path in self._files(name):
             with self._filesystem.open_input_stream(f"{self._root}/{name}/{path}") as source:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 with open(folder / path, "wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
 
     def mirror(self, folder: Path, name: str) -> None:
-        """Make a remote folder like a local one whose files are only ever added and removed, never changed."""
-        there = dict(self._files(name))
+        """Make a remote folder like a local one, sending only what is new since the last time."""
+        there = self._files(name)
         here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         # A checkpoint's JSON file makes it exist, so it goes after the tensors that it describes.
         for path in sorted(here, key=lambda path: path.endswith(".json")):
-            if there.get(path) != here[path].stat().st_size:
+            status = here[path].stat()
+            seen = (status.st_size, status.st_mtime_ns, status.st_ino)
+            if path not in there or self._mirrored.get(f"{name}/{path}") != seen:
                 self._put(here[path], f"{name}/{path}")
-        for path in sorted(there.keys() - here.keys(), key=lambda path: not path.endswith(".json")):
+                self._mirrored[f"{name}/{path}"] = seen
+        for path in sorted(set(there) - here.keys(), key=lambda path: not path.endswith(".json")):
             self._filesystem.delete_file(f"{self._root}/{name}/{path}")
 
     def rename(self, name: str, new: str, first: str) -> bool:
         """Move a folder file by file, the file ``first`` before the others; False if ``new`` is taken."""
         if self._files(new):
             return False
-        for path in sorted((path for path, _ in self._files(name)), key=lambda path: path != first):
+        for path in sorted(self._files(name), key=lambda path: path != first):
             self._filesystem.create_dir(f"{self._root}/{new}/{path}".rpartition("/")[0], recursive=True)
             self._filesystem.move(f"{self._root}/{name}/{path}", f"{self._root}/{new}/{path}")
         return True
@@ -62,11 +70,11 @@ class RemoteFolders:
         if self._filesystem.get_file_info(f"{self._root}/{name}").type == fs.FileType.Directory:
             self._filesystem.delete_dir(f"{self._root}/{name}")
 
-    def _files(self, name: str) -> list[tuple[str, int]]:
+    def _files(self, name: str) -> list[str]:
         base = f"{self._root}/{name}"
         infos = self._filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
         start = len(base.strip("/")) + 1  # some file systems answer without the leading slash
-        return [(info.path.strip("/")[start:], info.size) for info in infos if info.type == fs.FileType.File]
+        return [info.path.strip("/")[start:] for info in infos if info.type == fs.FileType.File]
 
     def _put(self, path: Path, name: str) -> None:
         target = f"{self._root}/{name}"

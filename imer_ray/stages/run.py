@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import Manifest
-from imer_ray.stages.store import MissingArtefact, Store
+from imer_ray.stages.store import Store
 from imer_ray.training.context import Context, StageFunction
 
 Report = Callable[[int, int, Mapping[str, float]], bool]
@@ -87,6 +88,7 @@ def run_graph(
     place: Place | None = None,
 ) -> list[StageResult]:
     """Compute what is missing for ``stage``, inputs before users, and ``stage`` last; one result per stage."""
+    store.prepare()
     computed: dict[str, StageResult] = {}
 
     def result(needed: Stage) -> StageResult:

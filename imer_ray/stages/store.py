@@ -7,7 +7,6 @@ renamed; on an object store, which has no atomic rename, the files are written f
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -16,39 +15,19 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyarrow import fs
 
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors, write_whole
+from imer_ray.stages.artefact import Artefact, MissingArtefact, check, rename
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, check_files, describe
+from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
 from imer_ray.stages.remote import RemoteFolders
 
 _logger = logging.getLogger(__name__)
-_checked: dict[Path, list[tuple[str, int, int]]] = {}  # folder -> (file, size, mtime) when its checksums were right
-
-
-class MissingArtefact(LookupError):
-    """An artefact that is not in the store, or was damaged and has just been put aside."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Artefact:
-    """A finished stage's files in a local folder, to be read only, and its manifest."""
-
-    folder: Path
-    manifest: Manifest
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        return self.manifest.metrics
-
-    @property
-    def seconds(self) -> float:
-        return self.manifest.seconds
 
 
 class Store:
@@ -76,6 +55,20 @@ class Store:
             self._remote = RemoteFolders(filesystem, path.rstrip("/"))
             self._local = (cache or _cache_folder()) / hashlib.sha256(self.root.encode()).hexdigest()[:16]
 
+    def prepare(self) -> None:
+        """Make the root, so that one that cannot be written is told before any work is done.
+
+        Raises:
+            UserError: it cannot be reached or written.
+        """
+        try:
+            if self._remote is None:
+                self._local.mkdir(parents=True, exist_ok=True)
+            else:
+                self._remote.create()
+        except OSError as error:
+            raise UserError(f"cannot use {self.root} as a store of stages: {error}") from error
+
     def find(self, key: str) -> Manifest | None:
         """The manifest of an artefact, or None. Local files are checked now, remote ones when they are opened."""
         if self._remote is None:
@@ -99,15 +92,15 @@ class Store:
         folder = self._local / key
         try:
             if self._remote is None:
-                return _check(key, folder)
+                return check(key, folder)
             if (text := self._remote.read(f"{key}/{FILE_NAME}")) is None:
                 raise MissingArtefact(f"{key} is not in {self.root}")
             with contextlib.suppress(DamagedArtefact, MissingArtefact, FileNotFoundError):
                 if text == (folder / FILE_NAME).read_bytes():
-                    return _check(key, folder)
+                    return check(key, folder)
             with disk_errors(folder), self._aside(key) as aside:
                 self._remote.download(key, aside)
-                _check(key, aside)
+                check(key, aside)
                 return self._keep_copy(key, aside)
         except DamagedArtefact as damage:
             self._put_aside(key, damage)
@@ -129,8 +122,8 @@ class Store:
                 if self._remote.read(f"{key}/{FILE_NAME}") is None:
                     self._remote.upload(folder, key, last=FILE_NAME)
                     self._keep_copy(key, folder)
-            elif not _rename(folder, target) and self.find(key) is None:
-                _rename(folder, target)  # what stood there was damaged and is out of the way now
+            elif not rename(folder, target) and self.find(key) is None:
+                rename(folder, target)  # what stood there was damaged and is out of the way now
         self.drop_workspace(key)
         return self.open(key)
 
@@ -154,7 +147,10 @@ class Store:
     @property
     def work_location(self) -> str:
         """Where running stages leave what they need to be resumed, as Ray Train reads it (folder or URI)."""
-        return str(self._local / ".work") if self._remote is None else f"{self.root.rstrip('/')}/.work"
+        if self._remote is None:
+            return str(self._local / ".work")
+        uri = urlsplit(self.root)
+        return uri._replace(path=f"{uri.path.rstrip('/')}/.work").geturl()
 
     def sync_workspace(self, key: str) -> None:
         """Copy what is new in the checkpoint folder to a remote root; on a local one it is there already."""
@@ -170,19 +166,19 @@ class Store:
     def _keep_copy(self, key: str, folder: Path) -> Artefact:
         """Make a folder the local copy of a remote artefact, unless another process has just done so."""
         target = self._local / key
-        if not _rename(folder, target):
+        if not rename(folder, target):
             with contextlib.suppress(DamagedArtefact, FileNotFoundError):
                 if (target / FILE_NAME).read_bytes() == (folder / FILE_NAME).read_bytes():
-                    return _check(key, target)
+                    return check(key, target)
             shutil.rmtree(target, ignore_errors=True)
-            _rename(folder, target)
-        return _check(key, target)
+            rename(folder, target)
+        return check(key, target)
 
     def _put_aside(self, key: str, damage: DamagedArtefact) -> None:
         number = 1
         if self._remote is None:
             with contextlib.suppress(FileNotFoundError):  # another process put it aside
-                while not _rename(self._local / key, self._local / f"{key}.damaged-{number}"):
+                while not rename(self._local / key, self._local / f"{key}.damaged-{number}"):
                     number += 1
         else:
             while not self._remote.rename(key, f"{key}.damaged-{number}", first=FILE_NAME):
@@ -206,41 +202,6 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check(key: str, folder: Path) -> Artefact:
-    try:
-        manifest = Manifest.from_json((folder / FILE_NAME).read_bytes())
-    except FileNotFoundError:
-        if folder.is_dir():
-            raise DamagedArtefact(f"{FILE_NAME} is missing") from None
-        raise MissingArtefact(f"there is no {folder}") from None
-    if manifest.key != key:
-        raise DamagedArtefact(f"it is the artefact {manifest.key}")
-    seen = [_signature(folder, name) for name in manifest.files]
-    if _checked.get(folder) != seen:
-        check_files(manifest, folder)
-        _checked[folder] = seen
-    return Artefact(folder=folder, manifest=manifest)
-
-
-def _signature(folder: Path, name: str) -> tuple[str, int, int]:
-    try:
-        status = (folder / name).stat()
-    except FileNotFoundError:
-        return name, -1, -1
-    return name, status.st_size, status.st_mtime_ns
-
-
-def _rename(source: Path, target: Path) -> bool:
-    """Rename a folder; False if the target exists. The file system decides who is first."""
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    return True
 
 
 def _is_alive(pid: int) -> bool:

@@ -6,8 +6,9 @@ import pytest
 from toy_stages import notes, toy
 
 from imer_ray.errors import NonFiniteError, StageStopped
+from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.run import Place, execute, run_graph
-from imer_ray.stages.store import MissingArtefact, Store
+from imer_ray.stages.store import Store
 
 
 def diamond(log):

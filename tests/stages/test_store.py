@@ -15,8 +15,9 @@ from toy_stages import notes, toy
 
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors
+from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.run import run_graph
-from imer_ray.stages.store import MissingArtefact, Store
+from imer_ray.stages.store import Store
 
 
 class World:
@@ -200,6 +201,12 @@ def test_other_errors_pass_unchanged():
         raise FileNotFoundError(errno.ENOENT, "No such file")
 
 
+def test_a_root_that_cannot_be_used_is_told_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot use .*/file/stages as a store"):
+        Store(tmp_path / "file" / "stages").prepare()
+
+
 def test_an_unknown_file_system_is_told():
     with pytest.raises(UserError, match="cannot use nowhere://x"):
         Store("nowhere://x")
@@ -280,7 +287,9 @@ def test_a_checkpoint_follows_its_stage_to_another_node(world):
     first.sync_workspace(key)
     (folder / "checkpoint-2.json").write_bytes(b"{}")
     (folder / "checkpoint-1.json").unlink()
+    (folder / "checkpoint-1.safetensors").write_bytes(b"2")
     first.sync_workspace(key)
-    assert sorted(os.listdir(second.workspace(key))) == ["checkpoint-1.safetensors", "checkpoint-2.json"]
+    there = {path.name: path.read_bytes() for path in second.workspace(key).iterdir()}
+    assert there == {"checkpoint-1.safetensors": b"2", "checkpoint-2.json": b"{}"}
     commit(second, toy("a", x=1), {})
     assert os.listdir(world.store("three").workspace(key)) == []
