@@ -1,1 +1,1 @@
-
+"""The search: space, objectives, searcher, trial and study. Ray Tune runs the trials, Optuna proposes them."""

@@ -1,0 +1,86 @@
+"""What all commands share: ``key=value`` arguments, ``--help``, and errors as one clear line instead of a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from imer_ray import config
+from imer_ray.errors import UserError
+
+FAILED, INTERRUPTED = 2, 130
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def run(main: Callable[[list[str]], None]) -> NoReturn:
+    """Run a command with the process's arguments and end the process.
+
+    Exit status: 0, 2 after a UserError or a full disk (one message, no traceback), 130 after ctrl-C.
+    """
+    arguments = sys.argv[1:]
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+    try:
+        if {"--help", "-h"} & set(arguments):
+            print(help_text(main))
+        else:
+            main(arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        _end(FAILED, f"error: {error}")
+    except KeyboardInterrupt:
+        _end(INTERRUPTED, "interrupted; what was finished is kept, and the same command goes on from there")
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        where = f" for {error.filename}" if error.filename else ""
+        _end(FAILED, f"error: no space left{where}; free some space, then run the same command again")
+    sys.exit(0)
+
+
+def help_text(main: Callable[[list[str]], None]) -> str:
+    """The docstring of the command's module, then every key with its default.
+
+    The module names its schema: the one dataclass of `imer_ray.config` that it imports.
+    """
+    module = sys.modules[main.__module__]
+    name = (module.__spec__.name if module.__spec__ else module.__name__).rpartition(".")[2]
+    schemas = [v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == config.__name__]
+    lines = [(module.__doc__ or "").strip()]
+    for schema in schemas:
+        assert isinstance(schema, type)
+        groups = dict(config.component_groups(schema))
+        lines += ["", "Keys and their defaults:"]
+        lines += [f"  {line}" for line in _keys(config.compose(schema, name, []), groups, _choices(schema))]
+    return "\n".join(lines)
+
+
+def _keys(tree: dict[str, Any], groups: dict[str, str], choices: dict[str, list[str]]) -> Iterator[str]:
+    for path, value in config.flatten(tree).items():
+        allowed = config.options(groups[path]) if path in groups else choices.get(path, [])
+        text = "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+        yield f"{path}={text}" + (f"  ({', '.join(allowed)})" if allowed else "")
+
+
+def _choices(schema: type, prefix: str = "") -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for field in dataclasses.fields(schema):
+        if "choices" in field.metadata:
+            found[prefix + field.name] = list(field.metadata["choices"])
+        elif dataclasses.is_dataclass(field.default_factory):
+            found |= _choices(field.default_factory, f"{prefix}{field.name}.")
+    return found
+
+
+def _end(status: int, message: str) -> NoReturn:
+    sys.stdout.flush()
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,100 @@
+"""What a study minimises: quality and speed, flipped here and nowhere else, each with a fixed reference point.
+
+The reference point is the worst value that still counts in a hypervolume. It never depends on the data of a study, so
+that studies with the same objectives can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from imer_ray.errors import UserError
+from imer_ray.results.schema import METRIC_PREFIX, Objective
+from imer_ray.tuning.hints import hint
+
+Transform = Callable[[float], float]
+
+
+class NotMeasured(Exception):
+    """A trial's objective is missing or not finite: the trial has failed."""
+
+
+def _one_minus(value: float) -> float:
+    return 1.0 - value
+
+
+def _same(value: float) -> float:
+    return value
+
+
+def _log10(value: float) -> float:
+    return math.log10(value) if value > 0 else math.nan
+
+
+def _minus_log10(value: float) -> float:
+    return -_log10(value)
+
+
+def _log10_1p(value: float) -> float:
+    return _log10(1.0 + value)
+
+
+# metric -> (minimised form, its label, reference): a coin flip for two classes, no correlation, MAE 3 of [-3, 3]
+_QUALITY: Mapping[str, tuple[Transform, str, float]] = {
+    **{name: (_one_minus, "1 - {}", 0.5) for name in ("Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score")},
+    **{name: (_one_minus, "1 - {}", 1.0) for name in ("Mult_acc_5", "Mult_acc_7", "Corr")},
+    "MAE": (_same, "{}", 3.0),
+}
+
+# study.speed -> (column, minimised form, label, reference); IMDer itself is the reference of latency and of NFE
+_SPEED: Mapping[str, tuple[str, Transform, str, float]] = {
+    "latency": ("speedup_vs_imder", _minus_log10, "log10(latency / IMDer's latency)", 0.0),
+    "flops": ("flops_per_clip", _log10, "log10(FLOPs per clip)", 11.0),
+    "nfe": ("nfe", _log10_1p, "log10(1 + network evaluations)", math.log10(101.0)),
+}
+
+
+def objectives(study: Mapping[str, Any]) -> tuple[Objective, Objective]:
+    """(quality, speed) of a study's settings ``study.quality`` and ``study.speed``.
+
+    ``study.quality`` is a metric's name (its mean over the protocol's settings) or ``<setting>.<metric>``.
+
+    Raises:
+        UserError: there is no such metric.
+    """
+    name = str(study["quality"])
+    metric = name.rpartition(".")[2]
+    if metric not in _QUALITY:
+        raise UserError(f"study.quality={name}: unknown metric; {hint(metric, _QUALITY)}")
+    _, label, reference = _QUALITY[metric]
+    column, _, speed_label, speed_reference = _SPEED[study["speed"]]
+    return (
+        Objective(name="quality", metric=METRIC_PREFIX + name, label=label.format(name), reference=reference),
+        Objective(name="speed", metric=column, label=speed_label, reference=speed_reference),
+    )
+
+
+def minimised(metrics: Mapping[str, float], wanted: Sequence[Objective]) -> tuple[float, ...]:
+    """The objectives' values, in order, from a point's metrics.
+
+    Raises:
+        NotMeasured: a metric is missing, or its value or its minimised form is not finite.
+    """
+    values = []
+    for objective in wanted:
+        if objective.metric not in metrics:
+            raise NotMeasured(f"{objective.metric} was not measured")
+        value = float(metrics[objective.metric])
+        result = _transform(objective)(value)
+        if not math.isfinite(result):
+            raise NotMeasured(f"{objective.metric} is {value}")
+        values.append(result)
+    return tuple(values)
+
+
+def _transform(objective: Objective) -> Transform:
+    if objective.name == "quality":
+        return _QUALITY[objective.metric.rpartition(".")[2]][0]
+    return next(transform for column, transform, _, _ in _SPEED.values() if column == objective.metric)

@@ -1,0 +1,206 @@
+"""A study's memory: what was proposed, what came of it, what to propose next. Optuna ask/tell over the journal; no Ray.
+
+The journal alone is the truth: each trial's rows lie in it, so that `results.parquet` can be written anew at any time
+and a driver killed at any moment loses nothing that was finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from imer_ray.config import flatten
+from imer_ray.results.schema import Objective
+from imer_ray.tuning.objectives import NotMeasured, minimised
+from imer_ray.tuning.samplers import DERIVED
+from imer_ray.tuning.space import Space
+
+# User attributes of Optuna's trials and study
+TRIAL = "trial"  # our number; set last, so that a proposal that has one is whole
+ROWS = "rows"  # what goes to results.parquet; set before the trial is told
+RETRY_OF = "retry_of"  # the Optuna number of a trial that a killed driver left running
+POINTS = "enqueued_points"
+
+SAME_PROPOSALS = 3  # repeats of known configurations accepted from the sampler before one is drawn at random
+RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What to try: our trial number, the searched paths' values and the whole configuration."""
+
+    trial: int
+    values: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+class Record:
+    """What a study knows.
+
+    Args:
+        study: the opened journal.
+        space: what is searched.
+        objectives: what is minimised.
+        configure: the resolved configuration of some values.
+        identify: equal for configurations that would give the same results; a known one is never proposed again.
+        build_sampler: makes the sampler from a seed.
+        seed: of the proposals; those made after resuming are new all the same.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        *,
+        space: Space,
+        objectives: Sequence[Objective],
+        configure: Callable[[Mapping[str, Any]], dict[str, Any]],
+        identify: Callable[[Mapping[str, Any]], str],
+        build_sampler: Callable[[int], BaseSampler],
+        seed: int,
+    ) -> None:
+        self._study = study
+        self._space = space
+        self._objectives = objectives
+        self._configure = configure
+        self._identify = identify
+        self._running: dict[int, Trial] = {}
+        self._known: set[str] = set()
+        self._next = 0
+        self.rows: list[dict[str, Any]] = []
+        self.finished: set[int] = set()
+        self._recover()
+        text = f"{seed}-{len(study.get_trials(deepcopy=False))}"
+        self._seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+        study.sampler = build_sampler(self._seed)
+        self._rng = random.Random(self._seed)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    def enqueue(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Propose these first, in this order; each once in a study's life, however often it is resumed."""
+        done = self._study.user_attrs.get(POINTS, [])
+        for point in points:
+            if dict(point) not in done:
+                self._study.enqueue_trial(dict(point))
+                done = [*done, dict(point)]
+                self._study.set_user_attr(POINTS, done)
+
+    def ask(self) -> Proposal | None:
+        """The next trial, or None if every configuration of the space is known."""
+        repeats = 0
+        while True:
+            trial = self._study.ask()
+            values = self._space.suggest(trial)
+            config = self._configure(values)
+            identity = self._identify(config)
+            lost = trial.user_attrs.get(TRIAL)
+            if identity not in self._known:
+                return self._accept(trial, lost, identity, config, values)
+            self._study.tell(trial, state=TrialState.FAIL)
+            repeats += 1
+            if repeats >= SAME_PROPOSALS and not self._enqueue_unknown():
+                return None
+
+    def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The end of a trial: one row per point, the trial's own first, without objectives and status.
+
+        A row with an error, or whose objectives were not measured, has failed; the sampler is told so if it is the
+        trial's own. The other points are told as trials of their own. Returns the finished rows.
+        """
+        optuna_trial = self._running.pop(trial)
+        finished = [self._judged(row) for row in rows]
+        optuna_trial.set_user_attr(ROWS, finished)
+        self._finish(self._frozen(optuna_trial), finished)
+        return finished
+
+    def _accept(
+        self, trial: Trial, lost: int | None, identity: str, config: dict[str, Any], values: Mapping[str, Any]
+    ) -> Proposal:
+        number = self._next if lost is None else lost
+        self._next = max(self._next, number + 1)
+        if lost is None:
+            trial.set_user_attr(TRIAL, number)
+        self._known.add(identity)
+        self._running[number] = trial
+        flat = flatten(config)
+        return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
+
+    def _enqueue_unknown(self) -> bool:
+        for _ in range(RANDOM_DRAWS):
+            values = self._space.sample(self._rng)
+            if self._identify(self._configure(values)) not in self._known:
+                self._study.enqueue_trial(values)
+                return True
+        return False
+
+    def _judged(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        judged = {**row, "status": "failed"}
+        if row.get("error") is None:
+            try:
+                for objective, value in zip(self._objectives, minimised(row, self._objectives), strict=True):
+                    judged[objective.column] = value
+                judged["status"] = "complete"
+            except NotMeasured as error:
+                judged["error"] = str(error)
+        return judged
+
+    def _finish(self, trial: FrozenTrial, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Tell Optuna, and remember the rows."""
+        own, *derived = rows
+        if own["status"] == "complete":
+            self._study.tell(trial.number, self._values(own))
+        else:
+            self._study.tell(trial.number, state=TrialState.FAIL)
+        for row in derived:
+            values = self._space.locate(flatten(json.loads(row["config"])))
+            if row["status"] == "complete" and values is not None:
+                self._study.add_trial(
+                    create_trial(
+                        params=values,
+                        distributions=dict(self._space.distributions(values)),
+                        values=self._values(row),
+                        user_attrs={DERIVED: trial.number},
+                    )
+                )
+        self._remember(rows)
+
+    def _values(self, row: Mapping[str, Any]) -> list[float]:
+        return [row[objective.column] for objective in self._objectives]
+
+    def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.rows.append(dict(row))
+            self._known.add(self._identify(json.loads(row["config"])))
+        self.finished.add(rows[0]["trial"])
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[trial.number]
+
+    def _recover(self) -> None:
+        """Take up what a driver left: finished trials are kept, those it left running are proposed again."""
+        trials = self._study.get_trials(deepcopy=False)
+        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        for trial in list(trials):
+            number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
+            if number is not None:
+                self._next = max(self._next, number + 1)
+            if trial.state == TrialState.RUNNING:
+                if rows is not None:
+                    self._finish(trial, rows)
+                    continue
+                if number is not None and trial.number not in retried:
+                    attributes = {TRIAL: number, RETRY_OF: trial.number}
+                    self._study.enqueue_trial(dict(trial.params), user_attrs=attributes)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            elif rows is not None:
+                self._remember(rows)

@@ -1,0 +1,119 @@
+"""Run a study's missing trials with Ray Tune."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import warnings
+from typing import Any
+
+from ray import tune
+
+from imer_ray.errors import UserError
+from imer_ray.scaling.cluster import TRIAL_SLOT
+from imer_ray.tuning.progress import ProgressLine
+from imer_ray.tuning.record import Record
+from imer_ray.tuning.searcher import StudySearcher
+from imer_ray.tuning.study import Plan, ResultsFile, complete_row, write
+from imer_ray.tuning.trial import Client, coordinate
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are ours to write
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ctrl-C is an ordinary KeyboardInterrupt
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # the journal is what a study is continued from
+    "RAY_AIR_NEW_OUTPUT": "0",  # the old output says nothing at verbose=0
+}
+MAX_FAILURES = 2  # a coordinator that dies with its node starts again: what was computed for it is in the store
+
+
+def run(plan: Plan, record: Record, client: Client) -> None:
+    """Run what the study lacks of its trials; afterwards its results are written, however it ended.
+
+    Raises:
+        UserError: something must be put right before any trial can run.
+    """
+    missing = plan.info.num_trials - len(record.finished)
+    try:
+        if missing > 0:
+            _tune(plan, record, client, missing)
+    finally:
+        write(plan, record)
+
+
+def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
+    study, slots = plan.options["study"], plan.options["study"]["slots"]
+    os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="ray")
+    trainable = tune.with_parameters(
+        coordinate,
+        base=plan.base,
+        components=plan.configurations.components,
+        scaling=plan.options["scaling"],
+        client=client,
+        study=study["name"],
+        systems=plan.systems,
+    )
+    searcher = StudySearcher(record, slots, functools.partial(complete_row, study["name"]))
+    scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run
+    shutil.rmtree(scratch, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {TRIAL_SLOT: 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=num_trials,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="study",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[_Watch(plan, record)],
+            stop=_StopIfBroken(searcher),
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if searcher.broken is not None:
+        kept = f"{len(record.finished)} trials are kept in {plan.folder}; run the same command again to continue"
+        raise UserError(f"{searcher.broken}\n{kept}")
+
+
+class _Watch(tune.Callback):
+    """After each of Tune's steps: results and progress."""
+
+    def __init__(self, plan: Plan, record: Record) -> None:
+        self._record = record
+        self._results = ResultsFile(plan, record)
+        self._line = ProgressLine(plan.info, len(record.finished))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._results.update()
+        self._show()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self._show(last=True)
+
+    def _show(self, last: bool = False) -> None:
+        self._line.show(self._record.rows, len(self._record.finished), self._record.num_running, last)
+
+
+class _StopIfBroken(tune.Stopper):
+    """Ends the run when no trial can succeed until the user has done something."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._searcher.broken is not None

@@ -1,0 +1,7 @@
+"""Samplers: each file builds one way to propose a study's next trial.
+
+A sampler offers ``build(seed, population) -> optuna.samplers.BaseSampler`` for two minimised objectives and conditional
+parameters. ``population`` is how many trials are drawn at random before, or together, they say anything.
+"""
+
+DERIVED = "derived_from"  # user attribute of an Optuna trial that no sampler proposed: the number of the one that did

@@ -1,0 +1,74 @@
+"""Ray Tune's searcher over a `Record`: proposes its trials, and tells it how they ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from imer_ray.tuning.record import Proposal, Record
+from imer_ray.tuning.trial import BROKEN, OUTCOME, ROWS
+
+SAME_FAILURES = 5  # so many trials failed in the same way, and none did not: the next would too
+
+
+class StudySearcher(Searcher):
+    """Proposes a record's trials to Tune. The record keeps everything, so that this class saves nothing.
+
+    Args:
+        record: the study's memory.
+        slots: trials in flight; more would be proposed too early, knowing too little.
+        complete_row: adds what the driver knows to a trial's rows.
+
+    Attributes:
+        broken: what the user must put right before any trial can run, or None.
+    """
+
+    def __init__(
+        self, record: Record, slots: int, complete_row: Callable[[int, int, Mapping[str, Any]], dict[str, Any]]
+    ) -> None:
+        super().__init__(metric=None, mode=None)
+        self._record = record
+        self._slots = slots
+        self._complete_row = complete_row
+        self._live: dict[str, Proposal] = {}
+        self.broken: str | None = None
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.broken is not None:
+            return Searcher.FINISHED
+        if len(self._live) >= self._slots:
+            return None
+        proposal = self._record.ask()
+        if proposal is None:
+            # A trial that still runs may fail, but even then nothing new is left to propose.
+            return Searcher.FINISHED
+        self._live[trial_id] = proposal
+        return {"trial": proposal.trial, "values": dict(proposal.values)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        proposal = self._live.pop(trial_id, None)
+        if proposal is None:
+            return
+        outcome = json.loads(result[OUTCOME]) if result and not error and OUTCOME in result else None
+        if outcome is None:
+            rows = [{"config": json.dumps(proposal.config), "error": "the trial's process died or was stopped"}]
+        elif BROKEN in outcome:
+            self.broken = outcome[BROKEN]
+            return
+        else:
+            rows = outcome[ROWS]
+        self._record.tell(
+            proposal.trial, [self._complete_row(proposal.trial, point, row) for point, row in enumerate(rows)]
+        )
+        own = [row for row in self._record.rows if row["point"] == 0]
+        if len(own) >= SAME_FAILURES and all(row["error"] == own[0]["error"] is not None for row in own):
+            self.broken = f"all {len(own)} trials failed in the same way: {own[0]['error']}"
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a study is continued from its journal."""

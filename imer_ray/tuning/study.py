@@ -1,0 +1,226 @@
+"""A study: planned and checked first, opened or refused, then run by Ray Tune until it has its trials."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+
+from imer_ray.config import build, flatten
+from imer_ray.errors import UserError
+from imer_ray.files import write_whole
+from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
+from imer_ray.results.writer import write_results
+from imer_ray.tuning import space_file
+from imer_ray.tuning.journal import open_journal
+from imer_ray.tuning.objectives import objectives
+from imer_ray.tuning.record import Record
+from imer_ray.tuning.space import Space
+from imer_ray.tuning.space_check import Configurations
+from imer_ray.tuning.trial import SPLIT
+
+RESULTS = "results.parquet"
+RUN_KEYS = ("study", "space", "scaling")  # of a SearchConfig: how to search, not what is searched
+IDENTITY = "identity"
+WRITING_SHARE = 0.1  # of the time, at most, goes into writing results while trials run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A search that has been checked; nothing runs yet.
+
+    Attributes:
+        options: the resolved SearchConfig.
+        base: the configuration that trials change, with the data's fingerprint filled in.
+        systems: package of the systems' modules.
+    """
+
+    options: Mapping[str, Any]
+    base: Mapping[str, Any]
+    space: Space
+    objectives: tuple[Objective, Objective]
+    configurations: Configurations
+    systems: str = "imer_ray.systems"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.options["study"]["root"]) / self.options["study"]["name"]
+
+    @property
+    def stages(self) -> str:
+        study = self.options["study"]
+        return str(study["stages"] or Path(study["root"]) / "stages")
+
+    @property
+    def info(self) -> StudyInfo:
+        study = self.options["study"]
+        return StudyInfo(
+            study=study["name"],
+            objectives=self.objectives,
+            num_trials=study["num_trials"],
+            searcher=study["searcher"],
+            space=tuple(p.path for p in self.space.parameters),
+        )
+
+    def final_stage(self, config: Mapping[str, Any]) -> Any:
+        """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
+        return importlib.import_module(f"{self.systems}.{config['system']}").graph(config, SPLIT)
+
+
+def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
+    """Check a search before anything starts.
+
+    Raises:
+        UserError: an unknown metric, a space that cannot be built, missing or damaged data.
+    """
+    wanted = objectives(options["study"])
+    base = {key: value for key, value in options.items() if key not in RUN_KEYS}
+    space = space_file.load(options["space"], base)
+    fingerprint = build(base["data"]).fingerprint()
+    if base["data_fingerprint"] not in (None, fingerprint):
+        raise UserError(f"data {base['data']['name']}: the content is not that of data_fingerprint; leave that key out")
+    base["data_fingerprint"] = fingerprint
+    return Plan(
+        options=options,
+        base=base,
+        space=space,
+        objectives=wanted,
+        configurations=Configurations(base),
+        systems=systems,
+    )
+
+
+def open_record(plan: Plan) -> Record:
+    """Begin the study, or take it up where it was left. The caller holds the study's lock.
+
+    Raises:
+        UserError: the folder's study has another space, base configuration, data or objectives.
+    """
+    study = open_journal(plan.folder, len(plan.objectives))
+    identity = _identity(plan)
+    known = study.user_attrs.get(IDENTITY)
+    if known is None:
+        study.set_user_attr(IDENTITY, identity)
+    else:
+        _check_same(plan, known, identity)
+    settings = plan.options["study"]
+    write_whole(plan.folder / "space.yaml", plan.space.text.encode())
+    write_whole(plan.folder / "config.yaml", yaml.safe_dump(dict(plan.options), sort_keys=False).encode())
+    record = Record(
+        study,
+        space=plan.space,
+        objectives=plan.objectives,
+        configure=plan.configurations.build,
+        identify=lambda config: plan.final_stage(config).key,
+        build_sampler=functools.partial(_sampler, settings["searcher"], population=settings["num_startup_trials"]),
+        seed=settings["seed"],
+    )
+    own = plan.space.locate(flatten(plan.base))
+    record.enqueue([point for point in (own, *plan.space.points) if point is not None])
+    return record
+
+
+def write(plan: Plan, record: Record) -> Path:
+    """Write results.parquet from the record."""
+    path = plan.folder / RESULTS
+    write_results(path, [_result(row) for row in record.rows], plan.info)
+    return path
+
+
+class ResultsFile:
+    """Keeps results.parquet up to date while trials finish, without spending much of the time on it."""
+
+    def __init__(self, plan: Plan, record: Record) -> None:
+        self._plan = plan
+        self._record = record
+        self._written = -1
+        self._next = 0.0
+
+    def update(self) -> None:
+        if len(self._record.rows) != self._written and (now := time.monotonic()) >= self._next:
+            self._written = len(self._record.rows)
+            write(self._plan, self._record)
+            took = time.monotonic() - now
+            self._next = now + took / WRITING_SHARE
+
+
+def complete_row(study: str, trial: int, point: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with what only the driver knows."""
+    return {
+        "study": study,
+        "trial": trial,
+        "point": point,
+        "derived_from": None if point == 0 else 0,
+        "versions": _versions(),
+        **row,
+    }
+
+
+def _result(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as in the journal, made one of the results file: its configuration spread over columns, times as times."""
+    times = {name: datetime.fromisoformat(row[name]) for name in ("started", "finished") if row.get(name)}
+    paths = {f"{CONFIG_PREFIX}{path}": value for path, value in flatten(json.loads(row["config"])).items()}
+    return {**paths, **row, **times}
+
+
+def _sampler(name: str, seed: int, *, population: int) -> optuna.samplers.BaseSampler:
+    module = importlib.import_module(f"imer_ray.tuning.samplers.{name}")
+    sampler: optuna.samplers.BaseSampler = module.build(seed, population)
+    return sampler
+
+
+def _identity(plan: Plan) -> dict[str, Any]:
+    """What all trials of a study share, as JSON values. Where the data lie does not matter, what they are does."""
+    base = {path: value for path, value in flatten(plan.base).items() if path != "data.path"}
+    return json.loads(
+        json.dumps(
+            {
+                "space": plan.space.definition,
+                "configuration": base,
+                "objectives": {objective.name: objective.metric for objective in plan.objectives},
+            }
+        )
+    )
+
+
+def _check_same(plan: Plan, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changes = []
+    for part, was in known.items():
+        for path in sorted(was.keys() | now[part].keys()):
+            old, new = was.get(path), now[part].get(path)
+            if old != new:
+                where = f"{part}: " if part != "configuration" else ""
+                changes.append(f"  {where}{path}: {_words(old)} -> {_words(new)}")
+    if changes:
+        raise UserError(
+            f"the study in {plan.folder} was begun with other settings:\n"
+            + "\n".join(changes)
+            + "\nchoose another study.name, or give the old settings again (they are in its config.yaml and space.yaml)"
+        )
+
+
+def _words(value: Any) -> str:
+    return "(not there)" if value is None else json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+
+
+@functools.cache
+def _versions() -> str:
+    packages = ("imer_ray", "torch", "ray", "optuna", "numpy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # a plain checkout on the path
+            continue
+    return json.dumps(found)

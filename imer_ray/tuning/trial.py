@@ -1,0 +1,177 @@
+"""A trial: a light coordinator that asks for the stages of its points and hands their results to the driver.
+
+It holds one trial slot, no CPU, and imports no torch. Nothing that goes wrong with a stage is an error of Tune's: it is
+part of the outcome, so that the driver tells failed trials from a broken study.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from imer_ray.config import replace
+from imer_ray.errors import UserError
+from imer_ray.stages.broker import Status
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.run import StageResult
+
+SPLIT = "valid"  # a search never sees the test split
+OUTCOME = "outcome"  # key of the last report: JSON of what `run_points` returns
+ROWS, BROKEN = "rows", "broken"  # keys of an outcome
+PERIOD_SECONDS = 1.0
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class Client(Protocol):
+    """Whoever computes stages; see `imer_ray.scaling.broker.BrokerHandle`."""
+
+    def compute(
+        self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None
+    ) -> StageResult: ...
+    def leave(self, waiter: str) -> None: ...
+
+
+class _Abandoned(Exception):
+    """The trial wants this stage no more."""
+
+
+def coordinate(
+    config: Mapping[str, Any],
+    base: Mapping[str, Any],
+    components: Mapping[str, Any],
+    scaling: Mapping[str, Any],
+    client: Client,
+    study: str,
+    systems: str,
+) -> None:
+    """The function that Tune runs.
+
+    Args:
+        config: ``{"trial": number, "values": {path: value}}``, from the searcher.
+        base, components: what `imer_ray.config.replace` makes the trial's configuration from.
+        scaling: says which executor each stage has.
+        systems: package of the systems' modules.
+    """
+    from ray import tune
+
+    tree = replace(base, config["values"], components)
+    points = [tree, *importlib.import_module(f"{systems}.{tree['system']}").derived(tree)]
+    outcome = run_points(points, client, f"{study}-{config['trial']}", tune.report, scaling, systems)
+    tune.report({OUTCOME: json.dumps(outcome)})
+
+
+def run_points(
+    points: Sequence[Mapping[str, Any]],
+    client: Client,
+    waiter: str,
+    report: Report,
+    scaling: Mapping[str, Any],
+    systems: str = "imer_ray.systems",
+) -> dict[str, Any]:
+    """Compute all stages of all points, the stages they share once, each as soon as what it needs is there.
+
+    Returns:
+        ``{"rows": [...]}``, one row per point as in `imer_ray.results.schema` (no study, trial, status and objectives),
+        with an error where a stage failed; or ``{"broken": message}`` if the user must put something right before any
+        trial can run.
+    """
+    started = datetime.now(UTC)
+    graphs = [importlib.import_module(f"{systems}.{tree['system']}").graph(tree, SPLIT) for tree in points]
+    try:
+        results = _compute({s.key: s for graph in graphs for s in graph.in_order()}, graphs, client, waiter, report)
+    except UserError as error:
+        return {BROKEN: str(error)}
+    paid: set[str] = set()
+    rows = []
+    for tree, graph in zip(points, graphs, strict=True):
+        rows.append(_row(tree, graph, results, paid, scaling))
+        paid |= {stage.key for stage in graph.in_order()}
+    times = {"started": started.isoformat(), "finished": datetime.now(UTC).isoformat(), "host": socket.gethostname()}
+    return {ROWS: [{**row, **times} for row in rows]}
+
+
+def _compute(
+    stages: Mapping[str, Stage], finals: Sequence[Stage], client: Client, waiter: str, report: Report
+) -> dict[str, StageResult | str]:
+    """Key -> result, or what went wrong. Raises UserError if a stage did."""
+    abandoned = threading.Event()
+    latest: dict[str, Any] = {}
+
+    def ask(stage: Stage) -> StageResult:
+        def on_progress(status: Status) -> None:
+            if abandoned.is_set():
+                raise _Abandoned
+            if status.state == "running":
+                latest.update(stage=stage.name, epoch=status.epoch, num_epochs=status.num_epochs)
+
+        return client.compute(stage, waiter, on_progress)
+
+    last_stages = {stage.key for stage in finals}
+    results: dict[str, StageResult | str] = {}
+    with ThreadPoolExecutor(max_workers=len(stages)) as pool:
+        futures = {pool.submit(ask, stage): stage for stage in stages.values()}
+        try:
+            for future in _as_finished(futures, latest, report):
+                key = futures[future].key
+                try:
+                    results[key] = future.result()
+                except _Abandoned:
+                    results[key] = "not computed"
+                except UserError:
+                    raise
+                except Exception as error:
+                    results[key] = f"{type(error).__name__}: {error}"
+                    if key not in last_stages:  # the points share it: none of them can be had any more
+                        abandoned.set()
+        finally:
+            abandoned.set()
+            client.leave(waiter)
+    return results
+
+
+def _as_finished(futures: Mapping[Future[StageResult], Stage], latest: Mapping[str, Any], report: Report) -> Any:
+    """The futures as they finish; meanwhile, at most once a period, tells what the trial waits for."""
+    pending, told = set(futures), dict(latest)
+    next_report = time.monotonic() + PERIOD_SECONDS
+    while pending:
+        done, pending = wait(pending, timeout=PERIOD_SECONDS, return_when="FIRST_COMPLETED")
+        yield from done
+        if pending and latest != told and time.monotonic() >= next_report:
+            told = dict(latest)
+            next_report = time.monotonic() + PERIOD_SECONDS
+            report(told)
+
+
+def _row(
+    tree: Mapping[str, Any],
+    graph: Stage,
+    results: Mapping[str, StageResult | str],
+    shared: set[str],
+    scaling: Mapping[str, Any],
+) -> dict[str, Any]:
+    stages = list(graph.in_order())
+    found = [(stage, results[stage.key]) for stage in stages]
+    done = [(stage, result) for stage, result in found if isinstance(result, StageResult)]
+    errors = [f"{stage.name}: {result}" for stage, result in found if isinstance(result, str)]
+    in_groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
+    computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
+    final = results[graph.key]
+    return {
+        **(final.metrics if isinstance(final, StageResult) else {}),
+        "seed": tree["seed"],
+        "epochs": int(sum(r.metrics.get("epochs", 0) for _, r in done)),
+        "config": json.dumps(tree),
+        "stages": json.dumps({stage.name: stage.key for stage in stages}),
+        "executors": json.dumps({s.name: "ray_train" if s.kind in in_groups else "inline" for s in stages}),
+        "seconds_computed": computed,
+        "seconds_reused": sum(r.seconds for _, r in done) - computed,
+        "error": errors[0] if errors else None,
+    }

@@ -1,0 +1,40 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)  # toy_systems
+
+SPACE = """\
+diffusion.sde: {choice: [vp, ve]}
+diffusion.sde.sigma_max: {float: [5, 50], log: true, when: {diffusion.sde: ve}}
+diffusion.num_steps: {int: [1, 64], log: true}
+loss.recovery: {float: [0.5, 1.0]}
+points:
+  - {diffusion.sde: ve, diffusion.sde.sigma_max: 10, diffusion.num_steps: 4, loss.recovery: 0.75}
+"""
+
+
+@pytest.fixture(scope="session")
+def composed():
+    """The search's configuration as its command composes it by default."""
+    from imer_ray.config import SearchConfig, compose
+
+    return compose(SearchConfig, "search", [])
+
+
+@pytest.fixture
+def base(composed):
+    from imer_ray.tuning.study import RUN_KEYS
+
+    return {key: value for key, value in composed.items() if key not in RUN_KEYS}
+
+
+@pytest.fixture
+def options(composed, tmp_path):
+    """Settings of a search of the toy systems in a temporary folder."""
+    space = tmp_path / "toy.yaml"
+    space.write_text(SPACE)
+    study = {**composed["study"], "name": "toy", "root": str(tmp_path / "runs"), "num_trials": 6, "slots": 2}
+    return {**composed, "study": study, "space": str(space)}
