@@ -35,12 +35,11 @@ class Mask(NamedTuple):
     alive: Tensor  # bool [N, L, 1]
 
 
-def attention_mask(frames: Tensor, causal: bool) -> Mask | None:
-    """The mask for memory frames [N, S] and as many query frames; None if all frames are present."""
+def attention_mask(frames: Tensor, num_queries: int, causal: bool) -> Mask | None:
+    """The mask of ``num_queries`` query frames (S of them if ``causal``) for memory [N, S]; None if all is there."""
     if bool(frames.all()):
         return None
-    N, S = frames.shape
-    allowed = frames[:, None].expand(N, S, S)
+    allowed = frames[:, None].expand(-1, num_queries, -1)
     if causal:
         allowed = allowed.tril()
     alive = allowed.any(-1, keepdim=True)
@@ -160,13 +159,30 @@ class Encoders(nn.Module):
         h = self._embed(x).flatten(1, 2)
         if memory is not None:
             memory = normalise(self._embed(memory)).flatten(1, 2)
-        drop = None
-        if self.training and self.attn_dropout is not None:
-            drop = torch.tensor(self.attn_dropout, device=x.device).repeat_interleave(x.shape[1])
+        drop = self._drop(x)
         for layer in self.layers:
             h = layer(h, memory, x.shape[1], mask, self.causal, drop)
         return self.norm(normalise(h)).view(x.shape)
 
+    def read(self, x: Tensor, last: Tensor, mask: Mask | None, last_mask: Mask | None) -> Tensor:
+        """Frame ``last`` [B] of `forward`'s result for self-attention, [G, B, d]; the last layer computes only that.
+
+        No present frame may come after ``last``; ``last_mask`` is the mask of that one query, which is not causal then.
+        """
+        G, B, L, d = x.shape
+        h, drop = self._embed(x).flatten(1, 2), self._drop(x)
+        *inner, final = self.layers
+        for layer in inner:
+            h = layer(h, None, B, mask, self.causal, drop)
+        query = h.view(G, B, L, d)[:, torch.arange(B, device=x.device), last]
+        return self.norm(normalise(final(query, normalise(h), B, last_mask, False, drop)))
+
     def _embed(self, x: Tensor) -> Tensor:
         positions = sinusoidal_positions(x.shape[2], x.shape[3], x.device, x.dtype)
         return F.dropout(torch.add(positions, x, alpha=math.sqrt(x.shape[3])), self.embed_dropout, self.training)
+
+    def _drop(self, x: Tensor) -> Tensor | None:
+        """The dropout rate of each row's attention weights, [N]."""
+        if not self.training or self.attn_dropout is None:
+            return None
+        return torch.tensor(self.attn_dropout, device=x.device).repeat_interleave(x.shape[1])

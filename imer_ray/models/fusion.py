@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imer_ray.data.missing import MODALITIES
 from imer_ray.models.attention import Encoders, attention_mask
 
 # (target, source): the target's frames attend to the source's; two encoders per target, in order l, a, v.
@@ -68,24 +69,22 @@ class MulTEncoders(nn.Module):
         rates = [s.attn_dropout_a if source == ACOUSTIC else s.attn_dropout for _, source in PAIRS]
         self.causal = s.causal
         self.cross = Encoders(len(PAIRS), latent_dim, s.num_heads, s.num_cross_layers, s.causal, rates, **dropouts)
-        self.self_ = Encoders(3, 2 * latent_dim, s.num_heads, s.num_self_layers, s.causal, s.attn_dropout, **dropouts)
+        self.joint = Encoders(
+            len(MODALITIES), 2 * latent_dim, s.num_heads, s.num_self_layers, s.causal, s.attn_dropout, **dropouts
+        )
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
-        B, _, L, D = latents.shape
-        targets, sources = zip(*PAIRS, strict=True)
+        B, M, L, D = latents.shape
+        targets, sources = (list(column) for column in zip(*PAIRS, strict=True))
         streams = latents.masked_fill(~frames[..., None], 0.0).transpose(0, 1)
         present = frames.transpose(0, 1)
-        whole = bool(frames.all())
-        mask = None if whole else attention_mask(present[list(sources)].flatten(0, 1), self.causal)
-        fused = self.cross(streams[list(targets)], streams[list(sources)], mask)
-        fused = fused.view(3, 2, B, L, D).permute(0, 2, 3, 1, 4).reshape(3, B, L, 2 * D)
-        mask = None if whole else attention_mask(present.flatten(0, 1), self.causal)
-        fused = self.self_(fused, None, mask).transpose(0, 1)
-        if whole:
-            return fused[:, :, -1].flatten(1)
-        numbers = torch.arange(L, device=frames.device)
-        last = torch.where(frames.any(1), numbers, 0).amax(1)
-        return fused[torch.arange(B, device=frames.device), :, last].flatten(1)
+        mask = attention_mask(present[sources].flatten(0, 1), L, self.causal)
+        fused = self.cross(streams[targets], streams[sources], mask)
+        fused = fused.view(M, 2, B, L, D).permute(0, 2, 3, 1, 4).reshape(M, B, L, 2 * D)
+        rows = present.flatten(0, 1)
+        mask, last_mask = attention_mask(rows, L, self.causal), attention_mask(rows, 1, causal=False)
+        last = torch.where(frames.any(1), torch.arange(L, device=frames.device), 0).amax(1)
+        return self.joint.read(fused, last, mask, last_mask).transpose(0, 1).flatten(1)
 
 
 class Head(nn.Module):
