@@ -37,12 +37,11 @@ def time_grid(sde: SDE, num_steps: int, spacing: str) -> Tensor:
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, not {num_steps}")
-    ends = torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64)
-    share = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
     if spacing == "uniform":
-        return ends[0] + share * (ends[1] - ends[0])
-    u_max, u_min = _coordinate(sde, ends, spacing)
-    u = u_max + share * (u_min - u_max)
+        return torch.linspace(sde.t_max, sde.t_min, num_steps + 1, dtype=torch.float64)
+    ends = torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64)
+    u_max, u_min = _coordinate(sde, ends, spacing).tolist()
+    u = torch.linspace(u_max, u_min, num_steps + 1, dtype=torch.float64)
     low, high = torch.full_like(u, sde.t_min), torch.full_like(u, sde.t_max)
     for _ in range(60):  # bisection to double precision: u grows with t
         middle = (low + high) / 2

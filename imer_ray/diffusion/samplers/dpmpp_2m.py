@@ -20,7 +20,8 @@ class DPMpp2M:
     $$ x_s = \frac{\sigma_s}{\sigma_t} x_t + \alpha_s (1 - e^{-h}) \left( D_t + \frac{h}{2 h'} (D_t - D_{t'}) \right) $$
 
     with h = lambda_s - lambda_t, lambda = ln(alpha/sigma), and h' the step before, from t' to t. The first step and the
-    last, onto x_0, are of first order.
+    last, onto x_0, are of first order. The whole is of second order with steps equal in lambda (``log_snr``); with
+    ``angle`` the error falls as N^-2 ln N, and is smaller where N is.
 
     References:
         Lu et al., 2022, DPM-Solver++, arXiv:2211.01095, algorithm 2.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from imer_ray.diffusion.noise import standard_normal
 from imer_ray.diffusion.samplers import DenoiserFunction
 from imer_ray.diffusion.sde import SDE
-from imer_ray.diffusion.time_grid import Node, check_spacing, nodes
+from imer_ray.diffusion.time_grid import check_spacing, nodes
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,26 @@ class EulerMaruyama:
     def sample(
         self, denoiser: DenoiserFunction, sde: SDE, x_T: Tensor, num_steps: int, generator: torch.Generator
     ) -> Tensor:
-        grid = nodes(sde, max(num_steps - 1, 1), self.spacing)[:num_steps]
-        x = mean = x_T
-        for i, (node, c_x, c_0, noise) in enumerate(_steps(sde, grid)):
-            mean = c_x * x + c_0 * denoiser(x, node.t)
-            if i + 1 < num_steps:
-                x = mean + noise * standard_normal(x.shape, generator, x.device, x.dtype)
-        return mean
+        steps = _steps(sde, num_steps, self.spacing)
+        x = x_T
+        for t, c_x, c_0, noise in steps[:-1]:
+            x = c_x * x + c_0 * denoiser(x, t) + noise * standard_normal(x.shape, generator, x.device, x.dtype)
+        t, c_x, c_0, _ = steps[-1]
+        return c_x * x + c_0 * denoiser(x, t)
 
     def num_evaluations(self, num_steps: int) -> int:
         return num_steps
 
 
-def _steps(sde: SDE, grid: tuple[Node, ...]) -> list[tuple[Node, float, float, float]]:
-    """Each step's node, its factors of x_t and of D(x_t, t), and its noise's standard deviation."""
+@functools.lru_cache(maxsize=256)
+def _steps(sde: SDE, num_steps: int, spacing: str) -> list[tuple[float, float, float, float]]:
+    """Each step's time, its factors of x_t and of D(x_t, t), and its noise's standard deviation."""
+    grid = nodes(sde, max(num_steps - 1, 1), spacing)
+    lengths = [t.t - s.t for t, s in zip(grid[:-1], grid[1:], strict=True)]
     times = torch.tensor([node.t for node in grid], dtype=torch.float64)
     drift, square = sde.drift_coefficient(times).tolist(), sde.diffusion(times).square().tolist()
-    lengths = [s.t - t.t for s, t in zip(grid, grid[1:], strict=False)] or [sde.t_max - sde.t_min]
-    lengths.append(lengths[-1])
-    return [
-        (node, 1 - h * f - h * g2 / node.sigma**2, h * g2 * node.alpha / node.sigma**2, math.sqrt(h * g2))
-        for node, h, f, g2 in zip(grid, lengths, drift, square, strict=False)
-    ]
+    steps = []
+    for node, h, f, g2 in zip(grid, [*lengths, lengths[-1]], drift, square, strict=True):
+        c_0 = h * g2 * node.alpha / node.sigma**2
+        steps.append((node.t, 1 - h * f - h * g2 / node.sigma**2, c_0, math.sqrt(h * g2)))
+    return steps[:num_steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,19 +15,21 @@ from imer_ray.diffusion.time_grid import check_spacing, nodes
 
 @dataclass(frozen=True)
 class Heun:
-    r"""Steps t -> s of dy/dr = eps, y = x/alpha, r = sigma/alpha: an Euler (DDIM) step, then the mean of both slopes.
+    r"""Trapezoidal steps of the probability-flow ODE along the angle theta = arctan(sigma/alpha).
 
-    $$ x' = \frac{\sigma_s}{\sigma_t} x_t + \alpha_s \left( 1 - \frac{r_s}{r_t} \right) D_t, \quad
-       x_s = x' + \frac{\alpha_s}{2} \left( \frac{r_t}{r_s} - 1 \right) (D(x', s) - D_t) $$
+    With n = sqrt(alpha^2 + sigma^2), y = x/n turns from noise into data as theta falls, at a velocity of its own size:
+    $$ \frac{dy}{d\theta} = v(y, \theta) = \frac{\alpha y - n D(n y)}{\sigma}, \quad
+       y' = y_t + \Delta v_t, \quad y_s = y_t + \frac{\Delta}{2} \left( v_t + v(y', \theta_s) \right) $$
 
-    The second term is alpha_s (r_s - r_t) (eps_s - eps_t)/2 written by D, which does not cancel at large r. The last
-    step, onto x_0, is the Euler step alone, so N steps take 2N - 1 evaluations.
+    The last step lands on D, without a second evaluation: N steps take 2N - 1. Karras et al. step along sigma/alpha
+    instead, where few steps of a variance-preserving process, whose sigma/alpha starts beyond 100, overshoot wildly.
 
     References:
-        Karras et al., 2022, arXiv:2206.00364, algorithm 1 (with its equation 4 for any alpha_t).
+        Karras et al., 2022, arXiv:2206.00364, algorithm 1.
+        Salimans and Ho, 2022, arXiv:2202.00512, appendix D (the angle).
     """
 
-    spacing: str = "karras"
+    spacing: str = "angle"
 
     def __post_init__(self) -> None:
         check_spacing(self.spacing)
@@ -35,13 +38,16 @@ class Heun:
         self, denoiser: DenoiserFunction, sde: SDE, x_T: Tensor, num_steps: int, generator: torch.Generator
     ) -> Tensor:
         grid = nodes(sde, num_steps, self.spacing)
-        x = x_T
-        for (t, alpha_t, sigma_t), (s, alpha_s, sigma_s) in zip(grid[:-2], grid[1:-1], strict=True):
-            shrink = alpha_t * sigma_s / (alpha_s * sigma_t)
-            D_t = denoiser(x, t)
-            x = sigma_s / sigma_t * x + alpha_s * (1 - shrink) * D_t
-            x = x + alpha_s / 2 * (1 / shrink - 1) * (denoiser(x, s) - D_t)
-        return denoiser(x, grid[-2].t)
+        y = x_T / math.hypot(grid[0].alpha, grid[0].sigma)
+        for t, s in zip(grid[:-2], grid[1:-1], strict=True):
+            step = math.atan2(s.sigma, s.alpha) - math.atan2(t.sigma, t.alpha)
+            n_t, n_s = math.hypot(t.alpha, t.sigma), math.hypot(s.alpha, s.sigma)
+            v_t = (t.alpha * y - n_t * denoiser(n_t * y, t.t)) / t.sigma
+            y_s = y + step * v_t
+            v_s = (s.alpha * y_s - n_s * denoiser(n_s * y_s, s.t)) / s.sigma
+            y = y + step / 2 * (v_t + v_s)
+        last = grid[-2]
+        return denoiser(math.hypot(last.alpha, last.sigma) * y, last.t)
 
     def num_evaluations(self, num_steps: int) -> int:
         return 2 * num_steps - 1

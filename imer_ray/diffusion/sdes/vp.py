@@ -10,8 +10,6 @@ from torch import Tensor
 
 from imer_ray.diffusion.sde import check_t_min
 
-COSINE_OFFSET = 0.008  # s of Nichol and Dhariwal, equation 17: noise at t = 0 is not vanishingly small
-
 
 @dataclass(frozen=True)
 class VP:
@@ -31,6 +29,7 @@ class VP:
     Attributes:
         schedule: ``linear`` or ``cosine``.
         beta_min, beta_max: of the linear schedule.
+        cosine_offset: s of the cosine schedule; keeps the noise near t = 0 from becoming vanishingly small.
         noise_to_signal_max: sigma_1 / alpha_1 of the cosine schedule.
         t_min: where training and sampling end.
     """
@@ -41,6 +40,7 @@ class VP:
     schedule: str = "cosine"
     beta_min: float = 0.1
     beta_max: float = 20.0
+    cosine_offset: float = 0.008
     noise_to_signal_max: float = 100.0
     t_min: float = 1e-3
 
@@ -49,6 +49,8 @@ class VP:
             raise ValueError(f"schedule must be linear or cosine, not {self.schedule}")
         if not 0 < self.beta_min < self.beta_max < math.inf:
             raise ValueError(f"need 0 < beta_min < beta_max, not {self.beta_min} and {self.beta_max}")
+        if not 0 <= self.cosine_offset < 0.5:
+            raise ValueError(f"cosine_offset must be in [0, 0.5), not {self.cosine_offset}")
         if not 1 < self.noise_to_signal_max < math.inf:
             raise ValueError(f"noise_to_signal_max must be greater than 1, not {self.noise_to_signal_max}")
         check_t_min(self.t_min)
@@ -78,4 +80,4 @@ class VP:
 
     @property
     def _ends(self) -> tuple[float, float]:
-        return math.pi / 2 * COSINE_OFFSET / (1 + COSINE_OFFSET), math.atan(self.noise_to_signal_max)
+        return math.pi / 2 * self.cosine_offset / (1 + self.cosine_offset), math.atan(self.noise_to_signal_max)
