@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.data.batch import Batch
@@ -88,7 +90,12 @@ def standardisation(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(x.shape[1], dtype=torch.float64), torch.ones(x.shape[1], dtype=torch.float64)
     mean = x.mean(0, dtype=torch.float64)
     std = (x - mean).square().mean(0).sqrt()
-    return mean, torch.where(std > 1e-8 * mean.abs().clamp(min=1.0), std, torch.ones_like(std))
+    return mean, torch.from_numpy(usable_std(mean.numpy(), std.numpy()))
+
+
+def usable_std(mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The deviation, or 1 where it is no more than rounding: dividing by it would only magnify noise."""
+    return np.where(std > 1e-7 * np.maximum(np.abs(mean), 1e-30), std, 1.0)
 
 
 def settings_fingerprint(**settings: Any) -> str:

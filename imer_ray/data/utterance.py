@@ -163,7 +163,7 @@ def context_windows(video_id: NDArray[Any], num_frames: int) -> NDArray[np.int64
 def hold_out_valid(split: NDArray[Any], video_id: NDArray[Any]) -> NDArray[Any]:
     """Move whole training videos to valid, in the order of a hash of their names, until a tenth of the clips is."""
     videos, counts = np.unique(video_id[split == "train"].astype(str), return_counts=True)
-    order = sorted(range(len(videos)), key=lambda i: hashlib.sha256(videos[i].encode()).digest())
+    order = np.argsort([hashlib.sha256(str(name).encode()).hexdigest() for name in videos])
     before = np.cumsum(counts[order]) - counts[order]
     held_out = videos[order][before < OFFICIAL_VALID_SHARE * counts.sum()]
     return np.where(np.isin(video_id.astype(str), held_out), "valid", split)
