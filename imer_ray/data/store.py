@@ -1,8 +1,8 @@
 """Data set `store`: what `python -m imer_ray.convert` wrote, memory-mapped.
 
-A store is a folder with ``dataset.json`` (shapes, counts, checksums, statistics of the training clips) and one Arrow file
-per split, whose record batches hold up to `CHUNK` clips: the columns ``label``, maybe ``id``, and for each modality m
-``m`` (a fixed-size list of L x D floats) with ``m_start`` and ``m_stop`` (the recorded frames, start <= frame < stop).
+A store is a folder with ``dataset.json`` (shapes, counts, checksums, statistics of the training clips) and one Arrow
+file per split, whose record batches hold up to `CHUNK` clips: the columns ``label``, maybe ``id``, and for each
+modality m ``m`` (a fixed-size list of L x D floats) with ``m_start`` and ``m_stop`` (recorded: start <= frame < stop).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from imer_ray.files import sha256
 
 MANIFEST = "dataset.json"
 VERSION = 1
+SPLIT_KEYS = ("num_clips", "num_bytes", "sha256")
 CHUNK = 128  # clips of a record batch
 
 
@@ -39,10 +40,9 @@ class Store:
         """A hash of the files' checksums and the statistics; reads every file once to check that it is whole."""
         manifest = self._manifest()
         for name in SPLITS:
-            if sha256(self._file(manifest, name)) != manifest["splits"][name]["sha256"]:
-                raise UserError(
-                    f"{self._file(manifest, name)} is damaged: its checksum is wrong; convert the data again"
-                )
+            file = self._file(manifest, name)
+            if sha256(file) != manifest["splits"][name]["sha256"]:
+                raise UserError(f"{file} is damaged: its checksum is wrong; convert the data again")
         return _fingerprint(manifest)
 
     def load(self) -> Dataset:
@@ -65,12 +65,15 @@ class Store:
         try:
             manifest = json.loads(path.read_text())
             version = manifest["version"]
+            complete = all(key in manifest["splits"][name] for name in SPLITS for key in SPLIT_KEYS)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"data.path={self.path}: no {MANIFEST} there; make one with imer_ray.convert") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged; convert the data again") from error
         if version != VERSION:
             raise UserError(f"{path} has version {version}, this imer_ray reads {VERSION}; convert the data again")
+        if not complete or "statistics" not in manifest:
+            raise UserError(f"{path} is damaged; convert the data again")
         return manifest
 
     def _file(self, manifest: Mapping[str, Any], name: str) -> Path:
@@ -78,10 +81,9 @@ class Store:
         path, wanted = Path(str(self.path)) / f"{name}.arrow", manifest["splits"][name]["num_bytes"]
         if not path.is_file():
             raise UserError(f"{path} is gone; convert the data again")
-        if path.stat().st_size != wanted:
-            raise UserError(
-                f"{path} is damaged: {path.stat().st_size} bytes instead of {wanted}; convert the data again"
-            )
+        found = path.stat().st_size
+        if found != wanted:
+            raise UserError(f"{path} is damaged: {found} bytes instead of {wanted}; convert the data again")
         return path
 
 
@@ -116,14 +118,12 @@ def _open_split(
             values = [batch.column(m).values.to_numpy(zero_copy_only=True) for batch in batches]
             chunks = [v.reshape(-1, lengths[m], dims[m]) for v in values]
             gather[m] = functools.partial(gather_rows, chunks, *statistics[m])
-            start, stop = (
-                np.concatenate([batch.column(f"{m}_{end}").to_numpy() for batch in batches])
-                for end in ("start", "stop")
-            )
+            ends = [[batch.column(f"{m}_{end}").to_numpy() for batch in batches] for end in ("start", "stop")]
+            start, stop = (np.concatenate(parts) for parts in ends)
             frame = np.arange(lengths[m])
             frames[m] = torch.from_numpy((frame >= start[:, None]) & (frame < stop[:, None]))
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
-        raise UserError(f"{file} is damaged ({str(error).splitlines()[0]}); convert the data again") from error
+        raise UserError(f"{file} is damaged ({error}); convert the data again") from error
     if len(labels) != num_clips:
         raise UserError(f"{file} holds {len(labels)} clips instead of {num_clips}; convert the data again")
     recorded = torch.stack([frames[m].any(1) for m in MODALITIES], 1)

@@ -45,15 +45,15 @@ def write(splits: Mapping[str, MmsaSplit], source: Mapping[str, Any], output: Pa
 
 def _write_files(splits: Mapping[str, MmsaSplit], source: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     repaired = {m: Repaired() for m in MODALITIES}
-    statistics = {m: RunningStatistics() for m in MODALITIES}
-    written = {}
+    shapes = {m: array.shape[1:] for m, array in splits["train"].features.items()}
+    statistics = {m: RunningStatistics(shapes[m][1]) for m in MODALITIES}
+    written: dict[str, dict[str, Any]] = {}
     for name in SPLITS:
         path = folder / f"{name}.arrow"
         _write_split(splits[name], path, repaired, statistics if name == "train" else {})
         labelled = int(np.isfinite(splits[name].labels).sum())
         written[name] = {"num_clips": len(splits[name].labels), "num_labelled": labelled}
         written[name] |= {"num_bytes": path.stat().st_size, "sha256": sha256(path)}
-    shapes = {m: array.shape[1:] for m, array in splits["train"].features.items()}
     manifest = {
         "format": "imer_ray store",
         "version": VERSION,
@@ -140,13 +140,12 @@ class Repaired:
 class RunningStatistics:
     """Mean and standard deviation over rows that come in parts (Chan, Golub and LeVeque, 1983, equation 2.1)."""
 
-    def __init__(self) -> None:
-        self.count, self.mean, self.square = 0, np.zeros(1), np.zeros(1)
+    def __init__(self, dim: int) -> None:
+        self.count, self.mean, self.square = 0, np.zeros(dim), np.zeros(dim)
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Take in rows [N, D]."""
         if len(rows) == 0:
-            self.mean, self.square = (np.broadcast_to(v, rows.shape[1:]) for v in (self.mean, self.square))
             return
         mean = rows.mean(0, dtype=np.float64)
         square = np.square(rows - mean).sum(0)

@@ -117,7 +117,7 @@ def read_table(path: Path, split_column: str) -> dict[str, NDArray[Any]]:
             raise UserError(f"{path}: no column {', '.join(absent)}; this is not the table of utterance features")
         table = file.read([*PLAIN, split_column, *WIDTHS]).combine_chunks()
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged or not a parquet file ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path}: damaged or not a parquet file ({error})") from error
 
     columns: dict[str, NDArray[Any]] = {}
     for name in (*PLAIN, split_column):
