@@ -16,6 +16,7 @@ from toy_stages import notes, toy
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors
 from imer_ray.stages.artefact import MissingArtefact
+from imer_ray.stages.remote import RemoteFolders
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 
@@ -248,6 +249,34 @@ def test_sigkill_while_committing_leaves_whole_artefacts_or_none(world):
             commit(store, stage, {})
     left = {name.partition(".tmp-")[2][:32] for name in world.left_over()}
     assert left.isdisjoint(stage.key for stage in stages[:200])
+
+
+@pytest.mark.parametrize("num_sent", [0, 1, 2, 3])
+def test_an_upload_that_breaks_off_leaves_no_artefact(tmp_path, monkeypatch, num_sent):
+    world, stage, sent = World(tmp_path, remote=True), toy("a", x=1), []
+    put = RemoteFolders._put
+
+    def put_some(self, path, name):
+        if len(sent) == num_sent:
+            raise ConnectionError("lost")
+        sent.append(name)
+        put(self, path, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteFolders, "_put", put_some)
+        with pytest.raises(ConnectionError):
+            commit(world.store(), stage, {"a.bin": b"1", "deep/b.bin": b"2", "z.bin": b"3"})
+    assert world.store().find(stage.key) is None
+    commit(world.store(), stage, {"a.bin": b"4"})
+    assert (world.store("another node").open(stage.key).folder / "a.bin").read_bytes() == b"4"
+
+
+def test_rubbish_in_the_way_is_put_aside(tmp_path):
+    store, stage = Store(tmp_path), toy("a", x=1)
+    (tmp_path / stage.key).mkdir()
+    (tmp_path / stage.key / "rubbish").touch()
+    assert (commit(store, stage, {"a.bin": b"1"}).folder / "a.bin").read_bytes() == b"1"
+    assert os.listdir(tmp_path / f"{stage.key}.damaged-1") == ["rubbish"]
 
 
 def test_two_processes_that_commit_one_key_agree(world):

@@ -54,6 +54,14 @@ def test_the_one_before_stands_in_for_a_damaged_one(tmp_path, suffix, damage):
     assert checkpoint.load(tmp_path)[1]["epoch"] == 4
 
 
+def test_a_changed_state_is_not_believed(tmp_path):
+    for number in (1, 2):
+        save(tmp_path, number)
+    path = tmp_path / "checkpoint-2.json"
+    path.write_text(path.read_text().replace('"epoch": 2', '"epoch": 7'))
+    assert checkpoint.load(tmp_path)[1]["epoch"] == 1
+
+
 def test_sigkill_while_saving_loses_at_most_the_checkpoint_being_written(tmp_path):
     script = (
         "import sys, torch; from pathlib import Path; from imer_ray.training import checkpoint\n"
