@@ -56,6 +56,19 @@ def test_evaluations_are_as_many_as_stated(sampler, sde, num_steps):
     assert draw(sampler, sde, num_steps)[1] == sampler.num_evaluations(num_steps)
 
 
+@pytest.mark.parametrize("num_steps", [1, 2, 5])
+def test_times_fall_from_the_first(sampler, sde, num_steps):
+    times = []
+
+    def denoiser(x, t):
+        times.append(t)
+        return x
+
+    sampler.sample(denoiser, sde, torch.ones(1, 1, 1), num_steps, torch.Generator())
+    assert times[0] == sde.t_max and times[-1] >= sde.t_min
+    assert times == sorted(times, reverse=True)
+
+
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
 def test_few_steps_give_finite_samples(sampler, sde, num_steps):
     assert draw(sampler, sde, num_steps)[0].isfinite().all()
