@@ -103,19 +103,18 @@ class BrokerHandle:
         """Tell the broker that the waiter wants nothing any more. Does not wait for it."""
         self._actor.leave.remote(waiter)
 
+    def stop(self) -> None:
+        """End the broker, and with it whatever stages it still runs; their checkpoints stay."""
+        ray.kill(self._actor)
+
     def stats(self) -> dict[str, Any]:
         answer: ObjectRef[dict[str, Any]] = self._actor.stats.remote()
         return ray.get(answer)
 
 
 def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
-    """Start this driver's broker. It is restarted if its process dies; what it knew is in the store.
-
-    Raises:
-        UserError: the store cannot be reached or written.
-    """
+    """Start this driver's broker. It is restarted if its process dies; what it knew is in the store."""
     root = store_root if "://" in store_root else os.path.abspath(store_root)
-    Store(root).prepare()
     actor: Any = (
         ray.remote(BrokerActor)
         .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)

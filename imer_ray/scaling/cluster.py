@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
 
 from imer_ray.errors import UserError
+from imer_ray.scaling.broker import BrokerHandle, start_broker
+from imer_ray.stages.store import Store
 
 TRIAL_SLOT = "trial_slot"
 """A trial holds one of these and no CPU. A local Ray gets as many as are asked for; on a cluster every node that may
 host trials declares its own: ``ray start --resources='{"trial_slot": 8}'``, or ``resources:`` in the cluster's YAML."""
 
 OBJECT_STORE_BYTES = 200 * 1024**2  # artefacts travel by file; only configurations and metrics go through Ray
+
+
+@contextlib.contextmanager
+def session(stages: str, scaling: Mapping[str, Any], slots: int) -> Iterator[BrokerHandle]:
+    """Ray with a broker for the artefacts under ``stages``, as long as the context lasts.
+
+    Raises:
+        UserError: the store cannot be used, or the cluster cannot be joined.
+    """
+    Store(stages).prepare()
+    was_running = ray.is_initialized()
+    start(scaling, slots)
+    broker = start_broker(stages, scaling)
+    try:
+        yield broker
+    finally:
+        broker.stop()
+        if not was_running:
+            ray.shutdown()
 
 
 def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:

@@ -37,8 +37,9 @@ def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> St
     except OSError as error:
         raise OSError(error.errno, str(error)) from None
     except Exception as error:
-        text = f"stage {stage.name} failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
-        raise StageFailed(text) from None
+        failed = StageFailed(f"stage {stage.name} failed: {type(error).__name__}: {error}")
+        failed.add_note(traceback.format_exc())  # the frames stay behind in this process, so their text goes along
+        raise failed from None
 
 
 class Reporter:

@@ -35,10 +35,7 @@ def scaling():
 
 @pytest.fixture
 def broker(scaling, tmp_path):
-    import ray
+    from imer_ray.scaling.cluster import session
 
-    from imer_ray.scaling.broker import start_broker
-
-    handle = start_broker(str(tmp_path / "stages"), scaling)
-    yield handle
-    ray.kill(handle._actor)
+    with session(str(tmp_path / "stages"), scaling, slots=6) as handle:
+        yield handle

@@ -11,7 +11,7 @@ import ray
 from toy_stages import notes, toy
 
 from imer_ray.errors import NonFiniteError, UserError
-from imer_ray.scaling.cluster import TRIAL_SLOT
+from imer_ray.scaling.cluster import TRIAL_SLOT, session
 from imer_ray.stages.broker import StageFailed
 
 
@@ -102,6 +102,7 @@ def test_a_failed_stage_is_told_to_all_by_type(broker, tmp_path, error, raised):
     assert all(type(future.exception()) is raised for future in futures)
     assert "as expected" in str(futures[0].exception())
     assert notes(log) == ["failed"]
+    assert error != "bug" or "line" in futures[0].exception().__notes__[0]  # where it was raised
 
 
 def test_a_killed_broker_comes_back_with_what_was_finished(broker, tmp_path):
@@ -117,6 +118,21 @@ def test_a_killed_broker_comes_back_with_what_was_finished(broker, tmp_path):
     assert ray.get(broker._actor.__ray_call__.remote(lambda self: os.getpid())) != pid
     assert broker.compute(below, "w").reused
     assert len(notes(log + "1")) == 1
+
+
+def test_stopping_the_broker_ends_its_stages(scaling, tmp_path):
+    log = str(tmp_path / "log")
+    with session(str(tmp_path / "stages"), scaling, slots=6) as broker, ThreadPoolExecutor() as pool:
+        future = pool.submit(broker.compute, toy("count", "count", num_epochs=10_000, sleep=0.05, log=log), "w")
+        until(lambda: len(notes(log)) > 2)
+        broker.stop()
+        assert isinstance(future.exception(), ray.exceptions.RayActorError)
+    pid = int(notes(log)[0].split()[1])
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_relative_folders_mean_the_same_to_a_worker(broker):
+    assert broker.compute(toy("cwd", "cwd"), "w").metrics == {"inode": float(os.stat(".").st_ino)}
 
 
 JOIN = """

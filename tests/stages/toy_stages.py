@@ -32,6 +32,10 @@ def add(config, context):
     return {"value": value}
 
 
+def cwd(config, context):
+    return {"inode": float(os.stat(".").st_ino)}
+
+
 def fail(config, context):
     _note(config["log"], "failed")
     raise {"user": UserError, "nan": NonFiniteError, "bug": ZeroDivisionError}[config["error"]]("as expected")
