@@ -165,8 +165,7 @@ def patterns(study: Study) -> Figure | None:
             mark = MARKS[(i + 3) % len(MARKS)][0]
             ax.plot(places, values, mark, markersize=4, markerfacecolor="white", color=LIGHT["ink"], label=name)
     ax.set_xticks(places, list(study.patterns))
-    rates = next(iter(study.patterns))[:1].isdigit()
-    ax.set_xlabel("missing rate" if rates else "available modalities (l language, a acoustic, v visual)")
+    ax.set_xlabel("missing rate" if study.at_rates else "available modalities (l language, a acoustic, v visual)")
     ax.set_ylabel(f"{study.quality.name} (valid)")
     ax.grid(axis="x", visible=False)
     ax.tick_params(axis="x", length=0)

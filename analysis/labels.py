@@ -48,7 +48,12 @@ def setting(value: Value) -> str:
 
 
 def measured(axis: Axis, value: Value) -> str:
-    return number(value) + axis.unit if not pd.isna(value) else ABSENT
+    return cost(axis.column, value) + (axis.unit if not pd.isna(value) else "")
+
+
+def cost(column: str, value: Value) -> str:
+    """A measured number; network evaluations are counted, and so whole."""
+    return setting(value) if column == "nfe" else number(value)
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.hypervolume import hypervolume_history
+from analysis.labels import duration
 from analysis.study import QUALITY, SPEED, Study
 
 
@@ -59,7 +60,7 @@ class Reuse:
     """What sharing stages saved.
 
     Attributes:
-        kinds: per stage kind ``needed`` (once per point that needs it) and ``different`` (keys).
+        kinds: per stage kind ``needed`` (once per point that needs it), ``different`` (keys) and ``executors``.
         computed_s, reused_s: computing time spent, and what the reused stages would have taken once more.
     """
 
@@ -76,15 +77,26 @@ class Reuse:
 
 def reuse(study: Study) -> Reuse:
     """Count stages by kind: all of a trial's points need each of its stages."""
-    needed = [
-        (name.partition("[")[0], key)
-        for stages in study.frame["stages"].dropna()
-        for name, key in json.loads(stages).items()
-    ]
-    table = pd.DataFrame(needed, columns=["kind", "key"]).groupby("kind", sort=False)["key"]
-    kinds = pd.DataFrame({"needed": table.size(), "different": table.nunique()})
+    needed: list[tuple[str, str, str]] = []
+    for stages, executors in study.frame[["stages", "executors"]].dropna(subset="stages").itertuples(index=False):
+        runs_in = json.loads(executors) if isinstance(executors, str) else {}
+        for name, key in json.loads(stages).items():
+            needed.append((name.partition("[")[0], key, runs_in.get(name, "")))
+    table = pd.DataFrame(needed, columns=["kind", "key", "executor"]).groupby("kind", sort=False)
+    executors_of = table["executor"].agg(lambda names: ", ".join(sorted(set(names) - {""})))
+    kinds = pd.DataFrame({"needed": table.size(), "different": table["key"].nunique(), "executors": executors_of})
     seconds = study.frame[["seconds_computed", "seconds_reused"]].astype(float).sum()
     return Reuse(kinds, float(seconds.iloc[0]), float(seconds.iloc[1]))
+
+
+def reuse_statement(study: Study) -> str:
+    """What sharing stages saved, in a sentence or two."""
+    saved = reuse(study)
+    needed, different = int(saved.kinds["needed"].sum()), int(saved.kinds["different"].sum())
+    return (
+        f"The points needed {needed} stages, {different} of them different. {duration(saved.computed_s)} of computing "
+        f"served for {duration(saved.computed_s + saved.reused_s)}: {100 * saved.share:.0f} % was reused."
+    )
 
 
 def _seconds(moments: pd.Series) -> NDArray[np.float64]:

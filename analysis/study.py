@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -58,6 +59,8 @@ class Study:
         frame: every row, also of failed and stopped trials.
         settings: the searched configuration paths that took more than one value, in the space's order.
         reference: up to where hypervolume is measured (quality, speed; both minimised).
+        minimised: what is minimised for quality and for speed, in words.
+        num_trials: how many the study is meant to have.
         baselines: name -> measured columns, of systems measured beside the search.
     """
 
@@ -67,6 +70,9 @@ class Study:
     speed: Axis
     settings: tuple[str, ...]
     reference: tuple[float, float]
+    minimised: tuple[str, str] = (QUALITY, SPEED)
+    num_trials: int = 0
+    searcher: str = ""
     folder: Path = Path()
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -97,9 +103,14 @@ class Study:
     @functools.cached_property
     def patterns(self) -> dict[str, str]:
         """The protocol's settings -> the column with the quality metric in each; empty if quality is no such metric."""
-        start, end = METRIC_PREFIX, "." + self.quality.column.removeprefix(METRIC_PREFIX)
+        start, end = METRIC_PREFIX, "." + self.quality.column.rpartition(".")[2]
         columns = [c for c in self.frame if c.startswith(start) and c.endswith(end) and len(c) > len(start + end)]
         return {c[len(start) : -len(end)]: c for c in sorted(columns, key=_setting_order)}
+
+    @property
+    def at_rates(self) -> bool:
+        """Whether the protocol's settings are missing rates, not patterns."""
+        return any(name[0].isdigit() for name in self.patterns)
 
 
 def load(run: Path) -> Study:
@@ -133,6 +144,9 @@ def of_frame(
         speed=_speed_axis(objectives["speed"], frame),
         settings=tuple(path for path in info["space"] if _varies(frame, CONFIG_PREFIX + path)),
         reference=(objectives["quality"]["reference"], objectives["speed"]["reference"]),
+        minimised=(objectives["quality"]["label"], objectives["speed"]["label"]),
+        num_trials=info["num_trials"],
+        searcher=info["searcher"],
         folder=folder,
         baselines=baselines or {},
     )
@@ -142,24 +156,27 @@ def _quality_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
     column = objective["metric"]
     if column not in frame:
         return Axis(QUALITY, "quality", f"{objective['label']} (minimised)", higher_is_better=False)
-    metric = column.removeprefix(METRIC_PREFIX)
+    setting, _, metric = column.removeprefix(METRIC_PREFIX).rpartition(".")
     name = metric.removesuffix("_score").replace("_", " ")
-    settings = [c for c in frame if c.startswith(METRIC_PREFIX) and c.endswith("." + metric) and c != column]
-    rates = any(c.removeprefix(METRIC_PREFIX)[:1].isdigit() for c in settings)
-    label = f"mean {name} over missing {'rates' if rates else 'patterns'} (valid)"
+    rates = any(c.startswith(METRIC_PREFIX) and c[len(METRIC_PREFIX)].isdigit() for c in frame)
+    if not setting:
+        label = f"mean {name} over missing {'rates' if rates else 'patterns'} (valid)"
+    else:
+        label = f"{name} {f'at missing rate {setting}' if rates else f'with only {setting} available'} (valid)"
     return Axis(column, name, label, higher_is_better=metric not in ERRORS)
 
 
 def _speed_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
     """The column that speed is computed from; latency, being relative to IMDer, reads as a speedup."""
     column = objective["metric"]
-    if column in COST_AXES and column in frame and frame[column].notna().any():
-        return COST_AXES[column]
+    if column in COST_AXES and column in frame:
+        axis = COST_AXES[column]
+        return dataclasses.replace(axis, log=axis.log and not (frame[column] <= 0).any())  # no recovery: 0 evaluations
     return Axis(SPEED, "speed", f"{objective['label']} (minimised)", higher_is_better=False)
 
 
 def _varies(frame: pd.DataFrame, column: str) -> bool:
-    return column in frame and frame[column].nunique(dropna=False) > 1
+    return column in frame and frame[column].notna().any() and frame[column].nunique(dropna=False) > 1
 
 
 def _setting_order(column: str) -> tuple[int, int, str]:

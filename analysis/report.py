@@ -1,0 +1,117 @@
+"""The whole report of a run, in its folder: the page, and the figures as PNG and SVG."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.importance import importances
+from analysis.study import QUALITY, SPEED, Study, load
+from imer_ray.results.schema import CONFIG_PREFIX, UserError
+
+REPORT = "report"
+MAX_AXES = 10  # settings that parallel coordinates stay readable with
+
+
+def build(runs: Sequence[Path]) -> list[Path]:
+    """Write every run's report into its own folder, and of several runs a comparison into that of the first.
+
+    Returns:
+        The pages first, then the figures.
+
+    Raises:
+        UserError: a run's results are missing or damaged, runs cannot be compared, or the disk refuses.
+    """
+    studies = [load(Path(run)) for run in runs]
+    if len(studies) > 1:
+        from analysis.compare import check_comparable
+
+        check_comparable(studies)
+    files = [file for study in studies for file in _of_one(study)]
+    if len(studies) > 1:
+        from analysis.compare import comparison
+
+        files += [(studies[0].folder / REPORT / name, content) for name, content in comparison(studies)]
+    for path, content in files:
+        _write_whole(path, content)
+    return sorted((path for path, _ in files), key=lambda path: path.suffix != ".html")
+
+
+def _of_one(study: Study) -> Iterator[tuple[Path, bytes]]:
+    shares = _importances(study)
+    chosen = _axes(study, shares)
+    folder = study.folder / REPORT
+    yield folder / "index.html", page(study, chosen, shares).encode()
+    for name, content in _figures(study, chosen, shares):
+        yield folder / name, content
+
+
+def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -> str:
+    from analysis import sections
+    from analysis.page import Page
+
+    made = Page(f"{study.name}: quality against speed")
+    made.add("<header>" + sections.heading(study) + sections.headline(study) + "</header>")
+    if study.points.empty:
+        made.add(sections.nothing_yet(study))
+    else:
+        made.add(sections.front(made, study))
+        made.add(sections.front_table(study))
+        made.add(sections.course(made, study))
+        made.add(sections.settings(made, study, chosen, shares))
+    made.add(sections.work(made, study))
+    made.add(sections.failures(study))
+    return made.render()
+
+
+def _figures(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -> Iterator[tuple[str, bytes]]:
+    from analysis import figures
+    from analysis.canvas import render
+
+    drawn = {
+        "pareto": figures.pareto([study]),
+        "hypervolume": figures.hypervolume([study]),
+        "parallel": figures.parallel(study, chosen),
+        "importance": figures.importance(shares),
+        "patterns": figures.patterns(study),
+        "timeline": figures.timeline(study),
+    }
+    for name, figure in drawn.items():
+        if figure is not None:
+            for suffix in ("png", "svg"):
+                yield f"{name}.{suffix}", render(figure, suffix)
+
+
+def _importances(study: Study) -> dict[str, pd.Series]:
+    """Label of the objective -> importance of each searched setting."""
+    columns = {CONFIG_PREFIX + path: path for path in study.settings}
+    settings = study.points[list(columns)].rename(columns=columns)
+    axes = ((study.quality, QUALITY), (study.speed, SPEED))
+    return {axis.name: importances(settings, study.points[column]) for axis, column in axes}
+
+
+def _axes(study: Study, shares: Mapping[str, pd.Series]) -> list[str]:
+    """The settings to draw, in the space's order: the most important if they are many."""
+    total = sum((share.reindex(study.settings, fill_value=0.0) for share in shares.values()), start=0.0)
+    most = pd.Series(total, index=list(study.settings)).nlargest(MAX_AXES).index
+    return [path for path in study.settings if path in most]
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write aside and rename, so that a reader never finds half a file."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(content)
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write {path}: {reason}; free some space or change its permissions") from error
