@@ -4,6 +4,16 @@ A clip has a *manner of speaking* c and hidden factors z; see `imer_ray.data.fac
 manner every modality reads the sentiment straight; in the others one modality reads it upside down (irony turns the
 words, a flat voice the sound, a put-on smile the face). Which manner it is shows as an offset in the other modalities,
 so that whoever loses a modality loses a reading and a clue, and whoever puts zeros in its place reads a false clue.
+
+With the defaults, percent Non0 accuracy on 20,000 test clips, perceptrons (128-128) on flattened features, 1,284 training
+clips, mean of three seeds: of complete data with zeros, or with E[x_m | available], where a modality is missing; and
+trained with random patterns.
+
+    available           l     a     v    la    lv    av   lav
+    Bayes-optimal    81.6  71.4  70.2  87.2  87.0  76.9  88.2
+    zeros            78.3  64.8  64.7  80.6  81.3  69.7  86.7
+    E[x | available] 80.8  70.9  69.9  86.6  86.2  76.6  86.7
+    masked training  78.8  68.9  67.2  84.8  85.0  74.0  86.6
 """
 
 from __future__ import annotations

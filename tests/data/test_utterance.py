@@ -1,0 +1,186 @@
+"""Context windows of real clips, native absence, and clear words about a bad table."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from imer_ray.data.utterance import WIDTHS, MosiUtterance
+from imer_ray.errors import UserError
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "mosi_utterance" / "clips.parquet"
+VIDEOS = {  # video: (its split, its official split, vision clean, clip numbers)
+    "b": ("train", "train", False, [1, 2, 3, 4]),
+    "a": ("train", "train", True, [2, 10, 7]),
+    "d": ("valid", "test", True, [1, 2]),
+    "e": ("test", "test", True, [5, 6]),
+}
+
+
+def rows():
+    """Rows of a small table, not in order; the value of each feature tells the clip's place in its video."""
+    r = np.random.default_rng(0)
+    table = []
+    for video, (split, official, clean, clips) in VIDEOS.items():
+        for clip in clips:
+            row = {"id": f"{video}_{clip}", "video_id": video, "clip": clip, "raw_text": "X", "label": clip % 2}
+            row |= {"split": split, "split_official": official, "vision_clean": clean}
+            table.append(row | {name: r.normal(size=width) + clip for name, width in WIDTHS.items()})
+    return table
+
+
+def write(path, table, **types):
+    kinds = {name: pa.list_(pa.float32(), width) for name, width in WIDTHS.items()} | types
+    columns = {
+        name: pa.array([row[name] for row in table], kinds[name]) if name in kinds else [row[name] for row in table]
+        for name in table[0]
+    }
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "clips.parquet", rows())
+
+
+def test_a_clip_s_sequence_is_its_predecessors_and_itself_last(path):
+    dataset = MosiUtterance(path, num_frames=3).load()
+    batch = dataset.batch("train", torch.arange(7))  # in order of video and clip: a2 a7 a10 b1 b2 b3 b4
+    text = batch.features["l"]
+    assert batch.frames["l"].tolist()[:4] == [
+        [False, False, True],
+        [False, True, True],
+        [True] * 3,
+        [False, False, True],
+    ]
+    assert torch.equal(text[2], torch.stack([text[0, 2], text[1, 2], text[2, 2]]))
+    assert torch.equal(text[6], torch.stack([text[4, 2], text[5, 2], text[6, 2]]))
+    assert (text[0, :2] == 0).all() and (text[3, :2] == 0).all(), "a window reached into another video"
+    assert batch.labels.tolist() == [-1, 1, -1, 1, -1, 1, -1]
+    assert dataset.label_kind == "binary" and dataset.dims == {"l": 384, "a": 73, "v": 100}
+
+
+def test_vision_counts_only_where_it_is_clean_and_statistics_come_from_recorded_training_clips(path):
+    dataset = MosiUtterance(path, num_frames=2).load()
+    assert dataset.recorded("train").tolist() == [[True] * 3] * 3 + [[True, True, False]] * 4
+    batch = dataset.batch("train", torch.arange(7))
+    assert (batch.features["v"][3:] == 0).all() and not batch.frames["v"][3:].any()
+    by_name = {row["id"]: row for row in rows()}
+    for m, column, names in (
+        ("v", "vision", ["a_2", "a_7", "a_10"]),
+        ("l", "text", [n for n in by_name if n[0] in "ab"]),
+    ):
+        raw = np.stack([by_name[name][column] for name in names]).astype(np.float32).astype(np.float64)
+        wanted = (by_name["e_6"][column] - raw.mean(0)) / raw.std(0)
+        np.testing.assert_allclose(dataset.batch("test", [1]).features[m][0, 1], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_official_split_never_uses_vision_and_holds_out_whole_training_videos(path):
+    dataset = MosiUtterance(path, split="official", num_frames=2).load()
+    sizes = [dataset.size(split) for split in ("train", "valid", "test")]
+    assert sorted(sizes[:2]) == [3, 4] and sizes[2] == 4
+    for split in ("train", "valid", "test"):
+        assert not dataset.recorded(split)[:, 2].any() and dataset.recorded(split)[:, :2].all()
+        assert (dataset.batch(split, [0]).features["v"] == 0).all()
+
+
+def test_the_order_of_the_table_does_not_matter(path, tmp_path):
+    shuffled = write(tmp_path / "shuffled.parquet", [rows()[i] for i in np.random.default_rng(1).permutation(11)])
+    for split in ("speaker", "official"):
+        first, second = (MosiUtterance(p, split=split).load() for p in (path, shuffled))
+        for name in ("train", "valid", "test"):
+            indices = torch.arange(first.size(name))
+            a, b = first.batch(name, indices), second.batch(name, indices)
+            # The mean is summed in another order, hence not bit for bit.
+            torch.testing.assert_close(a.features["l"], b.features["l"])
+            assert torch.equal(a.labels, b.labels) and torch.equal(a.recorded, b.recorded)
+
+
+def test_the_fingerprint_is_of_the_content_and_the_settings_and_not_of_the_path(path, tmp_path):
+    copy = tmp_path / "elsewhere.parquet"
+    copy.write_bytes(Path(path).read_bytes())
+    first = MosiUtterance(path).fingerprint()
+    assert MosiUtterance(str(copy)).fingerprint() == first == MosiUtterance(path).load().fingerprint
+    table = rows()
+    table[0]["label"] = 1 - table[0]["label"]
+    other = write(tmp_path / "other.parquet", table)
+    changed = [MosiUtterance(other), MosiUtterance(path, split="official"), MosiUtterance(path, num_frames=4)]
+    assert len({first, *(data.fingerprint() for data in changed)}) == 4
+
+
+def test_without_a_path_or_a_file_the_user_is_told_what_to_write():
+    for data in (MosiUtterance(), MosiUtterance("/nowhere/clips.parquet")):
+        for action in (data.load, data.fingerprint):
+            with pytest.raises(UserError, match=r"data\.path"):
+                action()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.999])
+def test_a_truncated_table_is_refused(path, keep):
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(UserError, match="damaged"):
+        MosiUtterance(path).load()
+
+
+def test_a_table_damaged_in_the_middle_is_refused(path):
+    content = bytearray(Path(path).read_bytes())
+    start = len(content) // 2
+    content[start : start + 400] = b"\xff" * 400
+    Path(path).write_bytes(content)
+    with pytest.raises(UserError):
+        MosiUtterance(path).load()
+
+
+def broken(change):
+    table = rows()
+    for row in table:
+        change(row)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("change", "types", "message"),
+    [
+        (lambda row: row.pop("vision_clean"), {}, "no column vision_clean"),
+        (lambda row: row.update(audio=row["audio"][:70]), {"audio": pa.list_(pa.float32(), 70)}, "audio must hold 73"),
+        (
+            lambda row: row.update(audio=row["audio"][: 60 + row["clip"]]),
+            {"audio": pa.list_(pa.float32())},
+            "audio must hold",
+        ),
+        (lambda row: row.update(text=row["text"] / (row["clip"] != 7)), {}, "text has empty or non-finite"),
+        (lambda row: row.update(label=row["label"] * 2 - 1), {}, "label must be 0 or 1"),
+        (lambda row: row.update(clip=1), {}, "clip 1 of video a appears twice"),
+        (lambda row: row.update(split="train"), {}, "'valid' has no clip"),
+        (lambda row: row.update(label=None if row["clip"] == 7 else 0), {}, "label has empty entries"),
+    ],
+    ids=["column", "width", "ragged", "infinite", "label", "twice", "split", "empty"],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_table_that_does_not_fit_is_refused_with_its_column(tmp_path, change, types, message):
+    path = write(tmp_path / "clips.parquet", broken(change), **types)
+    with pytest.raises(UserError, match=message):
+        MosiUtterance(path).load()
+
+
+@pytest.mark.parametrize("change", [{"split": "mine"}, {"num_frames": 0}])
+def test_impossible_settings_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        MosiUtterance(**change)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="CMU-MOSI is not here")
+def test_the_real_table_has_the_published_shape():
+    speaker, official = (MosiUtterance(str(REAL), split=split).load() for split in ("speaker", "official"))
+    assert [speaker.size(s) for s in ("train", "valid", "test")] == [1666, 144, 389]
+    assert [int(speaker.recorded(s)[:, 2].sum()) for s in ("train", "valid", "test")] == [219, 144, 389]
+    assert official.size("train") + official.size("valid") == 1447 and official.size("test") == 752
+    assert 0.08 < official.size("valid") / 1447 < 0.15
+    assert float((speaker.labels("test") > 0).float().mean()) == pytest.approx(0.630, abs=0.001)
+    batch = speaker.batch("test", torch.arange(389))
+    assert all(torch.isfinite(x).all() for x in batch.features.values())
