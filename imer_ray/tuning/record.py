@@ -46,7 +46,8 @@ class Record:
     """What a study knows.
 
     Args:
-        study: the opened journal.
+        study: opened from its journal.
+        sync: has the journal on the disk.
         space: what is searched.
         objectives: what is minimised.
         configure: the resolved configuration of some values.
@@ -59,6 +60,7 @@ class Record:
         self,
         study: optuna.Study,
         *,
+        sync: Callable[[], None],
         space: Space,
         objectives: Sequence[Objective],
         configure: Callable[[Mapping[str, Any]], dict[str, Any]],
@@ -67,6 +69,7 @@ class Record:
         seed: int,
     ) -> None:
         self._study = study
+        self._sync = sync
         self._space = space
         self._objectives = objectives
         self._configure = configure
@@ -120,6 +123,7 @@ class Record:
         optuna_trial = self._running.pop(trial)
         finished = [self._judged(row) for row in rows]
         optuna_trial.set_user_attr(ROWS, finished)
+        self._sync()
         self._finish(self._frozen(optuna_trial), finished)
         return finished
 

@@ -23,7 +23,8 @@ from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.tuning import space_file
-from imer_ray.tuning.journal import open_journal
+from imer_ray.tuning.identity import check_identity
+from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.space import Space
@@ -32,7 +33,6 @@ from imer_ray.tuning.trial import SPLIT
 
 RESULTS = "results.parquet"
 RUN_KEYS = ("study", "space", "scaling")  # of a SearchConfig: how to search, not what is searched
-IDENTITY = "identity"
 WRITING_SHARE = 0.1  # of the time, at most, goes into writing results while trials run
 
 
@@ -107,18 +107,15 @@ def open_record(plan: Plan) -> Record:
     Raises:
         UserError: the folder's study has another space, base configuration, data or objectives.
     """
-    study = open_journal(plan.folder, len(plan.objectives))
-    identity = _identity(plan)
-    known = study.user_attrs.get(IDENTITY)
-    if known is None:
-        study.set_user_attr(IDENTITY, identity)
-    else:
-        _check_same(plan, known, identity)
+    journal = Journal(plan.folder / FILE_NAME)
+    study = open_study(journal, len(plan.objectives))
+    check_identity(study, plan.space, plan.base, plan.objectives, plan.folder)
     settings = plan.options["study"]
     write_whole(plan.folder / "space.yaml", plan.space.text.encode())
     write_whole(plan.folder / "config.yaml", yaml.safe_dump(dict(plan.options), sort_keys=False).encode())
     record = Record(
         study,
+        sync=journal.sync,
         space=plan.space,
         objectives=plan.objectives,
         configure=plan.configurations.build,
@@ -178,40 +175,6 @@ def _sampler(name: str, seed: int, *, population: int) -> optuna.samplers.BaseSa
     module = importlib.import_module(f"imer_ray.tuning.samplers.{name}")
     sampler: optuna.samplers.BaseSampler = module.build(seed, population)
     return sampler
-
-
-def _identity(plan: Plan) -> dict[str, Any]:
-    """What all trials of a study share, as JSON values. Where the data lie does not matter, what they are does."""
-    base = {path: value for path, value in flatten(plan.base).items() if path != "data.path"}
-    return json.loads(
-        json.dumps(
-            {
-                "space": plan.space.definition,
-                "configuration": base,
-                "objectives": {objective.name: objective.metric for objective in plan.objectives},
-            }
-        )
-    )
-
-
-def _check_same(plan: Plan, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changes = []
-    for part, was in known.items():
-        for path in sorted(was.keys() | now[part].keys()):
-            old, new = was.get(path), now[part].get(path)
-            if old != new:
-                where = f"{part}: " if part != "configuration" else ""
-                changes.append(f"  {where}{path}: {_words(old)} -> {_words(new)}")
-    if changes:
-        raise UserError(
-            f"the study in {plan.folder} was begun with other settings:\n"
-            + "\n".join(changes)
-            + "\nchoose another study.name, or give the old settings again (they are in its config.yaml and space.yaml)"
-        )
-
-
-def _words(value: Any) -> str:
-    return "(not there)" if value is None else json.dumps(value) if isinstance(value, (dict, list)) else str(value)
 
 
 @functools.cache

@@ -1,0 +1,59 @@
+"""What all trials of a study share. A study resumed with something else would mix what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from imer_ray.config import flatten
+from imer_ray.errors import UserError
+from imer_ray.results.schema import Objective
+from imer_ray.tuning.space import Space
+
+IDENTITY = "identity"  # user attribute of the Optuna study
+ELSEWHERE = ("data.path",)  # where things lie, not what they are
+
+
+def check_identity(
+    study: optuna.Study, space: Space, base: Mapping[str, Any], objectives: Sequence[Objective], folder: Path
+) -> None:
+    """Note the identity of a new study; compare it with that of an old one.
+
+    Raises:
+        UserError: space, base configuration, data or objectives differ; the message says which settings and how.
+    """
+    identity = {
+        "space": space.definition,
+        "configuration": {path: value for path, value in flatten(base).items() if path not in ELSEWHERE},
+        "objective": {objective.name: objective.metric for objective in objectives},
+    }
+    known = study.user_attrs.get(IDENTITY)
+    if known is None:
+        study.set_user_attr(IDENTITY, identity)
+    elif changes := list(_changes(known, json.loads(json.dumps(identity)))):
+        lines = "\n".join(f"  {change}" for change in changes)
+        advice = (
+            "choose another study.name, or give the old settings again; its config.yaml and space.yaml have them"
+        )
+        raise UserError(f"the study in {folder} was begun with other settings:\n{lines}\n{advice}")
+
+
+def _changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for part in now:
+        for path in sorted(known[part].keys() | now[part].keys()):
+            old, new = known[part].get(path), now[part].get(path)
+            if old != new:
+                yield f"{part} {path}: {_words(old)} -> {_words(new)}"
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "(none)"
+    if isinstance(value, Mapping) and "attributes" in value:  # a distribution
+        settings = {**value["attributes"], **({"when": value["when"]} if value["when"] else {})}
+        return ", ".join(f"{k} {v}" for k, v in settings.items() if v not in (None, False))
+    return str(value)

@@ -1,0 +1,3 @@
+def test_x():
+    import ray
+    assert not ray.is_initialized()
