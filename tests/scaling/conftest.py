@@ -17,7 +17,7 @@ SCALING = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scaling():
     """A local Ray with two CPUs, whose workers know the toy stages, and the settings it was started with."""
     import ray
