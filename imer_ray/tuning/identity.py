@@ -36,9 +36,7 @@ def check_identity(
         study.set_user_attr(IDENTITY, identity)
     elif changes := list(_changes(known, json.loads(json.dumps(identity)))):
         lines = "\n".join(f"  {change}" for change in changes)
-        advice = (
-            "choose another study.name, or give the old settings again; its config.yaml and space.yaml have them"
-        )
+        advice = "choose another study.name, or give the old settings again; its config.yaml and space.yaml have them"
         raise UserError(f"the study in {folder} was begun with other settings:\n{lines}\n{advice}")
 
 

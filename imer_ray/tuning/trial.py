@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from imer_ray.config import replace
 from imer_ray.errors import UserError
-from imer_ray.stages.broker import Status
+from imer_ray.stages.broker import StageFailed, Status
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult
 
@@ -124,11 +124,13 @@ def _compute(
                 try:
                     results[key] = future.result()
                 except _Abandoned:
-                    results[key] = "not computed"
+                    results[key] = f"stage {futures[future].name} was not computed"
                 except UserError:
                     raise
                 except Exception as error:
-                    results[key] = f"{type(error).__name__}: {error}"
+                    own = isinstance(error, StageFailed)  # whose message is complete
+                    name = futures[future].name
+                    results[key] = str(error) if own else f"stage {name} failed: {type(error).__name__}: {error}"
                     if key not in last_stages:  # the points share it: none of them can be had any more
                         abandoned.set()
         finally:
@@ -139,7 +141,7 @@ def _compute(
 
 def _as_finished(futures: Mapping[Future[StageResult], Stage], latest: Mapping[str, Any], report: Report) -> Any:
     """The futures as they finish; meanwhile, at most once a period, tells what the trial waits for."""
-    pending, told = set(futures), dict(latest)
+    pending, told = set(futures), dict[str, Any]()
     next_report = time.monotonic() + PERIOD_SECONDS
     while pending:
         done, pending = wait(pending, timeout=PERIOD_SECONDS, return_when="FIRST_COMPLETED")
@@ -160,7 +162,7 @@ def _row(
     stages = list(graph.in_order())
     found = [(stage, results[stage.key]) for stage in stages]
     done = [(stage, result) for stage, result in found if isinstance(result, StageResult)]
-    errors = [f"{stage.name}: {result}" for stage, result in found if isinstance(result, str)]
+    errors = [result for _, result in found if isinstance(result, str)]
     in_groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
     computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
     final = results[graph.key]

@@ -113,7 +113,6 @@ def test_a_value_outside_its_range_lies_outside_the_space():
 def test_uniform_draws_reach_both_ends_of_an_integer_range():
     rng = random.Random(0)
     for log in (False, True):
-        space = Space(
-            name="s", text="", parameters=(Parameter(path="n", distribution=IntDistribution(1, 4, log=log), when={}),)
-        )
+        parameter = Parameter(path="n", distribution=IntDistribution(1, 4, log=log), when={})
+        space = Space(name="s", text="", parameters=(parameter,))
         assert {space.sample(rng)["n"] for _ in range(300)} == {1, 2, 3, 4}

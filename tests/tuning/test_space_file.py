@@ -49,7 +49,7 @@ def read(base, tmp_path):
         ("diffusion.parametrization: {choice: [v, epsilon]}", "diffusion.parametrization=epsilon"),
         (
             "diffusion.sde.sigma_max: {float: [5, 50]}",
-            "does not exist with diffusion.sde=vp; add when: {diffusion.sde: ve}",
+            "does not exist with diffusion.sde=vp; add when:",
         ),
         ("loss.recovery: {float: [0, 1], when: {diffusion.sdee: vp}}", "when: diffusion.sdee: unknown key"),
         ("loss.recovery: {float: [0, 1], when: {diffusion.sde: vpp}}", "diffusion.sde=vpp: unknown option"),

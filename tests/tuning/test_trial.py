@@ -1,0 +1,163 @@
+"""What a trial asks for, and what it hands to the driver, with stages that really run in this process."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from imer_ray.errors import UserError
+from imer_ray.stages.broker import Status
+from imer_ray.stages.run import execute, found
+from imer_ray.stages.store import Store
+from imer_ray.tuning import trial
+from imer_ray.tuning.trial import run_points
+
+SCALING = {"num_workers": 2, "train_stages": ("encode",)}
+
+
+class LocalClient:
+    """Computes each stage once when its inputs are there, whoever asks, as the broker does."""
+
+    def __init__(self, folder, seconds=0.0):
+        self._store = Store(folder)
+        self._futures = {}
+        self._lock = threading.Lock()
+        self._seconds = seconds
+        self.left = []
+
+    def compute(self, stage, waiter, on_progress=None):
+        with self._lock:
+            mine = stage.key not in self._futures
+            future = self._futures.setdefault(stage.key, Future())
+        if mine:
+            threading.Thread(target=self._run, args=(stage, future, waiter), daemon=True).start()
+        while not future.done():
+            if on_progress is not None:
+                on_progress(Status(state="running", epoch=1, num_epochs=3))
+            time.sleep(0.02)
+        return future.result() if mine else found(stage, self._store.find(stage.key))
+
+    def _run(self, stage, future, waiter):
+        try:
+            for source in stage.inputs.values():
+                self.compute(source, waiter)
+            time.sleep(self._seconds)
+            manifest = self._store.find(stage.key)
+            future.set_result(execute(stage, self._store) if manifest is None else found(stage, manifest))
+        except Exception as error:
+            future.set_exception(error)
+
+    def leave(self, waiter):
+        self.left.append(waiter)
+
+
+@pytest.fixture
+def client(tmp_path):
+    return LocalClient(tmp_path / "stages")
+
+
+def points(base, recovery=0.75, steps=(4, 8)):
+    return [
+        {**base, "loss": {**base["loss"], "recovery": recovery}, "diffusion": {**base["diffusion"], "num_steps": n}}
+        for n in steps
+    ]
+
+
+def run(client, trees, report=lambda metrics: None):
+    return run_points(trees, client, "toy-0", report, SCALING, systems="toy_systems")
+
+
+def test_points_share_their_stages_and_each_has_its_row(base, client):
+    trees = points(base)
+    rows = run(client, trees)["rows"]
+    assert [json.loads(row["config"]) for row in rows] == trees
+    assert [row["valid.Non0_F1_score"] for row in rows] == pytest.approx([0.75, 0.775])
+    own, derived = (json.loads(row["stages"]) for row in rows)
+    assert list(own) == ["encode", "pretrain", "evaluate"]
+    assert own["pretrain"] == derived["pretrain"] and own["evaluate"] != derived["evaluate"]
+    assert json.loads(rows[0]["executors"]) == {"encode": "ray_train", "pretrain": "inline", "evaluate": "inline"}
+    assert [row["epochs"] for row in rows] == [5, 5]
+    assert all(row["error"] is None and row["host"] and row["started"] <= row["finished"] for row in rows)
+    assert client.left == ["toy-0"]
+
+
+def test_seconds_are_paid_once_and_reused_after(base, client, tmp_path):
+    first, derived = run(client, points(base))["rows"]
+    seconds = {name: Store(tmp_path / "stages").find(key).seconds for name, key in json.loads(first["stages"]).items()}
+    assert first["seconds_reused"] == 0
+    assert first["seconds_computed"] == pytest.approx(sum(seconds.values()))
+    assert derived["seconds_reused"] == pytest.approx(seconds["encode"] + seconds["pretrain"])
+    (again,) = run(LocalClient(tmp_path / "stages"), points(base, steps=[16]))["rows"]
+    assert again["seconds_reused"] == pytest.approx(seconds["encode"] + seconds["pretrain"])
+    assert again["seconds_computed"] > 0
+
+
+@pytest.mark.parametrize(
+    ("recovery", "error"),
+    [
+        (0.05, "stage evaluate failed: ZeroDivisionError: a bug"),
+        (0.15, "stage evaluate failed: NonFiniteError: the loss became nan"),
+    ],
+)
+def test_a_stage_that_fails_is_the_rows_error(base, client, recovery, error):
+    rows = run(client, points(base, recovery))["rows"]
+    assert [row["error"] for row in rows] == [error, error]
+    assert "valid.Non0_F1_score" not in rows[0]
+    assert client.left == ["toy-0"]
+
+
+def test_a_point_may_fail_alone(base, client):
+    good, bad = points(base, steps=[4])[0], points(base, 0.05, steps=[8])[0]
+    rows = run(client, [good, bad])["rows"]
+    assert [row["error"] for row in rows] == [None, "stage evaluate failed: ZeroDivisionError: a bug"]
+
+
+def test_what_the_user_must_put_right_breaks_the_search_instead_of_failing_the_trial(base, client, monkeypatch):
+    monkeypatch.setenv("TOY_BROKEN", "1")
+    assert run(client, points(base, 0.45)) == {"broken": "the toy is broken: repair it"}
+    assert client.left == ["toy-0"]
+
+
+def test_when_a_shared_stage_fails_the_trial_waits_for_nothing_else(base, client, monkeypatch):
+    import toy_systems.stages
+
+    def fail(config, context):
+        raise ValueError("no")
+
+    monkeypatch.setattr(toy_systems.stages, "encode", fail)
+    start = time.monotonic()
+    rows = run(client, points(base))["rows"]
+    assert {row["error"] for row in rows} == {"stage encode failed: ValueError: no"}
+    assert time.monotonic() - start < 5
+
+
+def test_progress_is_told_at_most_once_a_period(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "PERIOD_SECONDS", 0.1)
+    told = []
+    client = LocalClient(tmp_path / "stages", seconds=0.3)
+    run(client, points(base), lambda metrics: told.append((time.monotonic(), dict(metrics))))
+    assert told and all(metrics["epoch"] == 1 and metrics["num_epochs"] == 3 for _, metrics in told)
+    moments = [moment for moment, _ in told]
+    assert all(b - a >= 0.09 for a, b in zip(moments, moments[1:], strict=False))
+
+
+def test_a_user_error_ends_a_trial_at_once(base, client, monkeypatch):
+    import toy_systems.stages
+
+    def refuse(config, context):
+        raise UserError("no such file")
+
+    monkeypatch.setattr(toy_systems.stages, "pretrain", refuse)
+    assert run(client, points(base)) == {"broken": "no such file"}
+
+
+def test_a_trial_imports_no_torch():
+    code = (
+        "import sys, imer_ray.tuning.trial, imer_ray.systems.decoupled, imer_ray.scaling.broker;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,3 +1,0 @@
-def test_x():
-    import ray
-    assert not ray.is_initialized()
