@@ -56,12 +56,16 @@ def figure(width: float, height: float, ncols: int = 1, sharey: bool = False) ->
 
 
 @house_style
-def render(fig: Figure, suffix: str) -> bytes:
-    """The figure as the content of a PNG or SVG file."""
-    buffer = io.BytesIO()
-    metadata = {"Date": None} if suffix == "svg" else None
-    fig.savefig(buffer, format=suffix, dpi=DPI, metadata=metadata)
-    return buffer.getvalue()
+def render(fig: Figure) -> dict[str, bytes]:
+    """The figure as the content of a PNG and of an SVG file."""
+    fig.draw_without_rendering()  # finds the layout, once for both
+    fig.set_layout_engine("none")
+    rendered = {}
+    for suffix, metadata in (("png", None), ("svg", {"Date": None})):
+        buffer = io.BytesIO()
+        fig.savefig(buffer, format=suffix, dpi=DPI, metadata=metadata)
+        rendered[suffix] = buffer.getvalue()
+    return rendered
 
 
 def name_places(

@@ -33,8 +33,8 @@ def comparison(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
     yield "compare.html", page(studies).encode()
     for name, figure in (("pareto", figures.pareto(studies)), ("hypervolume", figures.hypervolume(studies))):
         if figure is not None:
-            for suffix in ("png", "svg"):
-                yield f"compare_{name}.{suffix}", render(figure, suffix)
+            for suffix, content in render(figure).items():
+                yield f"compare_{name}.{suffix}", content
 
 
 def page(studies: Sequence[Study]) -> str:

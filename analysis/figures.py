@@ -104,7 +104,7 @@ def hypervolume(studies: Sequence[Study]) -> Figure | None:
 @house_style
 def parallel(study: Study, settings: list[str]) -> Figure | None:
     """One line per point across its settings, quality and speed; the front stands out, coloured by quality."""
-    if study.points.empty:
+    if study.points.empty or not settings:
         return None
     axes = coordinates.axes(study, settings)
     fig, ax = figure(PAGE, 2.9)
@@ -177,7 +177,7 @@ def patterns(study: Study) -> Figure | None:
 def timeline(study: Study) -> Figure | None:
     """Each trial from start to end, in minutes in which trials ran; dots where its points were scored."""
     trials = progress.trials(study)
-    if trials.empty:
+    if trials["started"].isna().all():
         return None
     fig, ax = figure(COLUMN, min(6.0, 1.0 + 0.075 * len(trials)))
     for status, name in STATUS_SERIES.items():

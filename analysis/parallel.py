@@ -13,7 +13,7 @@ from analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX
 
 ABSENT_AT = -0.13  # below the axis: the setting's condition does not hold
-MAX_NUMBERS_AS_CATEGORIES = 6  # whole numbers only
+MAX_NUMBERS_AS_CATEGORIES = 8  # whole numbers only
 
 
 @dataclass(frozen=True)

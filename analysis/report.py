@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,9 @@ def build(runs: Sequence[Path]) -> list[Path]:
         from analysis.compare import check_comparable
 
         check_comparable(studies)
+    for study in studies:  # a folder that cannot be written is told before anything is drawn
+        with _disk_errors(study.folder / REPORT):
+            (study.folder / REPORT).mkdir(exist_ok=True)
     files = [file for study in studies for file in _of_one(study)]
     if len(studies) > 1:
         from analysis.compare import comparison
@@ -82,8 +86,8 @@ def _figures(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -
     }
     for name, figure in drawn.items():
         if figure is not None:
-            for suffix in ("png", "svg"):
-                yield f"{name}.{suffix}", render(figure, suffix)
+            for suffix, content in render(figure).items():
+                yield f"{name}.{suffix}", content
 
 
 def _importances(study: Study) -> dict[str, pd.Series]:
@@ -104,14 +108,18 @@ def _axes(study: Study, shares: Mapping[str, pd.Series]) -> list[str]:
 def _write_whole(path: Path, content: bytes) -> None:
     """Write aside and rename, so that a reader never finds half a file."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _disk_errors(path):
         try:
             aside.write_bytes(content)
             os.replace(aside, path)
-        except BaseException:
+        finally:
             aside.unlink(missing_ok=True)
-            raise
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot write {path}: {reason}; free some space or change its permissions") from error

@@ -170,8 +170,9 @@ def work(page: Page, study: Study) -> str:
         heads = [("stage", ""), ("needed", "number"), ("different", "number"), ("", ""), ("run by", "")]
         parts.append(section("Reuse", table(heads, rows), note=progress.reuse_statement(study)))
     trials = progress.trials(study)
-    height = 130 + min(640, 13 * len(trials))
-    parts.append(section("Trials", page.chart("timeline", study_charts.timeline(study), height=height)))
+    if trials["started"].notna().any():
+        height = 130 + min(640, 13 * len(trials))
+        parts.append(section("Trials", page.chart("timeline", study_charts.timeline(study), height=height)))
     return f'<div class="pair">{"".join(parts)}</div>'
 
 

@@ -129,7 +129,7 @@ def point_row(trial, point, settings, status, rng, seen, times):
     return row
 
 
-def rows_of(num_trials, seed=8, statuses=("complete",) * 10 + ("stopped", "failed")):
+def make_rows(num_trials, seed=8, statuses=("complete",) * 10 + ("stopped", "failed")):
     """Trials in four slots, each with up to three points; pretrainings are shared by every third trial."""
     rng = np.random.default_rng(seed)
     rows, seen, slots, shared = [], set(), [0.0] * 4, None
@@ -155,12 +155,18 @@ def rows_of(num_trials, seed=8, statuses=("complete",) * 10 + ("stopped", "faile
 
 
 @pytest.fixture(scope="session")
+def rows_of():
+    """``rows_of(num_trials, seed=, statuses=)``: rows that a test may change before it writes them."""
+    return make_rows
+
+
+@pytest.fixture(scope="session")
 def write_run():
     """``write_run(folder, num_trials, seed=, statuses=, name=, rows=)``: a run's folder with results."""
 
     def write(folder, num_trials=24, name="demo", rows=None, space=SPACE, objectives=(QUALITY, SPEED), **how):
         folder.mkdir(parents=True, exist_ok=True)
-        rows = rows_of(num_trials, **how) if rows is None else rows
+        rows = make_rows(num_trials, **how) if rows is None else rows
         info = StudyInfo(study=name, objectives=objectives, num_trials=num_trials, searcher="tpe", space=tuple(space))
         write_results(folder / "results.parquet", rows, info)
         return folder

@@ -1,0 +1,233 @@
+"""The report as a whole, on runs that went well and on runs that did not."""
+
+import json
+import re
+import struct
+from html.parser import HTMLParser
+
+import pytest
+
+from analysis import __main__ as command
+from analysis import report
+from analysis.charts.parts import describe
+from analysis.compare import comparison
+from analysis.study import load
+from imer_ray.results.schema import UserError
+
+FIGURES = ("pareto", "hypervolume", "parallel", "importance", "patterns", "timeline")
+
+
+@pytest.fixture(scope="module")
+def built(run):
+    return run, report.build([run])
+
+
+class Tags(HTMLParser):
+    """Everything that a browser would load from elsewhere, and the text of the page's own scripts."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.loads, self.text, self.scripts, self._in = [], [], [], None
+
+    def handle_starttag(self, tag, attributes):
+        self._in = tag
+        self.loads += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_endtag(self, tag):
+        self._in = None
+
+    def handle_data(self, data):
+        (self.scripts if self._in == "script" else self.text).append(data)
+
+
+def read(path):
+    tags = Tags()
+    tags.feed(path.read_text())
+    return tags
+
+
+def contents(page):
+    """What the page's script is given."""
+    return json.loads(next(s for s in page.scripts if s.startswith('{"charts"')))
+
+
+def test_every_file_is_there_and_none_besides(built):
+    run, written = built
+    names = {"index.html", *(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg"))}
+    assert written[0] == run / "report" / "index.html"
+    assert {path.name for path in written} == {path.name for path in (run / "report").iterdir()} == names
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_as_wide_as_a_column_and_not_blank(built, name):
+    png = (built[0] / "report" / f"{name}.png").read_bytes()
+    width, height = struct.unpack(">II", png[16:24])
+    assert png.startswith(b"\x89PNG") and width in (1050, 2160) and 500 < height < 2000  # 3.5 or 7.2 in at 300 dpi
+    assert len(png) > 20_000
+    svg = (built[0] / "report" / f"{name}.svg").read_text()
+    assert svg.rstrip().endswith("</svg>") and svg.count("<path") > 10 and svg.count("<text") > 5
+
+
+def test_the_page_loads_nothing_and_forbids_the_browser_to(built):
+    page = read(built[0] / "report" / "index.html")
+    assert page.loads == []
+    text = (built[0] / "report" / "index.html").read_text()
+    assert "default-src 'none'" in text and "@import" not in text
+    assert len(page.scripts) == 3  # its data, plotly.js once, its own
+
+
+def test_pointing_at_any_point_shows_its_configuration(built):
+    given, study = contents(read(built[0] / "report" / "index.html")), load(built[0])
+    scatter = next(chart for chart in given["charts"] if chart["id"] == "pareto")
+    shown = [i for trace in scatter["data"] if trace.get("meta") == "points" for i in trace["customdata"]]
+    assert sorted(shown) == sorted(given["points"]) and len(shown) == len(study.points)
+    for i, row in study.points.iterrows():
+        point = given["points"][f"demo/{i}"]
+        for key in ("diffusion.sde", "diffusion.sampler", "diffusion.num_steps"):
+            name = key.removeprefix("diffusion.")
+            assert f"{name} = <b>{row['config.' + key]}</b>" in point["hover"]
+            assert [name, str(row["config." + key])] in point["settings"]
+        assert f"<b>{row['valid.Non0_F1_score']:.3f}</b>" in point["hover"]
+        assert ("sde.sigma" in point["hover"]) == (row["config.diffusion.sde"] == "imder_ve")
+
+
+def test_the_command_shown_beside_a_point_exports_that_point(built):
+    study = load(built[0])
+    described, picks = describe(study), {point: name for name, point in study.picks.items()}
+    for i, row in study.points.iterrows():
+        said, pick = described[f"demo/{i}"]["command"], picks.get(i)
+        if pick or row["point"] == 0:
+            assert said.endswith(f" pick={pick or row['trial']}") and f"run={built[0]}" in said
+        else:
+            assert said is None  # export would take the trial's own point
+
+
+def test_the_page_says_what_counts(built):
+    text = " ".join(read(built[0] / "report" / "index.html").text)
+    study = load(built[0])
+    for said in ("20 complete, 2 stopped, 2 failed", "on the Pareto front", "was reused", "hypervolume", "knee"):
+        assert said in text
+    assert f"{study.front['valid.Non0_F1_score'].iloc[0]:.3f}" in text
+    assert "the loss became NaN in epoch 3 of pretrain[a] <sigma>" in text
+
+
+def test_charts_are_what_plotly_takes(built):
+    import plotly.graph_objects as go
+
+    given = contents(read(built[0] / "report" / "index.html"))
+    assert len(given["charts"]) == 7
+    for chart in given["charts"]:
+        figure = json.loads(re.sub(r"var\(--\w+\)", "#123456", json.dumps(chart)))
+        go.Figure(data=figure["data"], layout=figure["layout"])  # raises at an unknown property or value
+
+
+def test_nothing_half_written_stays_and_the_same_results_give_the_same_figures(built):
+    run, _ = built
+    before = {path.name: path.read_bytes() for path in (run / "report").iterdir()}
+    report.build([run])
+    assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == before
+
+
+def test_a_single_point_is_enough(tmp_path, write_run, capsys):
+    run = write_run(tmp_path / "one", 1, statuses=("complete",))
+    rows = load(run).frame
+    assert len(rows) > 1
+    assert command.main([str(write_run(tmp_path / "one", rows=[one_row(rows)]))]) == 0
+    assert "1 of 1 points" in capsys.readouterr().out
+    names = {path.name for path in (run / "report").iterdir()}
+    assert {"index.html", "pareto.png", "hypervolume.svg", "patterns.png", "timeline.png"} <= names
+
+
+def one_row(frame):
+    row = frame.iloc[0].to_dict()
+    times = {k: row[k].to_pydatetime() for k in ("started", "finished")}
+    return {k: v for k, v in row.items() if v is not None and v == v} | times
+
+
+@pytest.mark.parametrize("statuses", [("failed",), ("stopped",), ("failed", "stopped")])
+def test_without_a_complete_point_it_says_so_and_why(tmp_path, write_run, capsys, statuses):
+    run = write_run(tmp_path / "sad", 4, statuses=statuses)
+    assert command.main([str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "no complete point yet" in out and ("NaN" in out) == ("failed" in statuses)
+    text = " ".join(read(run / "report" / "index.html").text)
+    assert "No trial has completed yet" in text and ("NaN" in text) == ("failed" in statuses)
+    assert (run / "report" / "timeline.png").exists() and not (run / "report" / "pareto.png").exists()
+
+
+def test_results_of_no_trial_at_all(tmp_path, write_run, capsys):
+    run = write_run(tmp_path / "empty", rows=[])
+    assert command.main([str(run)]) == 0
+    assert "no trial has ended" in capsys.readouterr().out
+
+
+def test_several_studies_are_drawn_side_by_side(tmp_path, write_run, run):
+    other = write_run(tmp_path / "second", 6, name="second", seed=2)
+    files = dict(comparison([load(run), load(other)]))
+    assert set(files) == {"compare.html", *(f"compare_{n}.{s}" for n in FIGURES[:2] for s in ("png", "svg"))}
+    page = Tags()
+    page.feed(files["compare.html"].decode())
+    assert page.loads == [] and {i.split("/")[0] for i in contents(page)["points"]} == {"demo", "second"}
+    assert b">demo</text>" in files["compare_pareto.svg"] and b">second</text>" in files["compare_hypervolume.svg"]
+
+
+def test_several_runs_get_a_report_each_and_the_first_the_comparison(tmp_path, write_run, capsys):
+    runs = [write_run(tmp_path / name, 2, name=name, statuses=("failed",)) for name in ("first", "second")]
+    assert command.main([str(run) for run in runs]) == 0
+    out = capsys.readouterr().out
+    assert "first: no complete" in out and "second: no complete" in out
+    assert (runs[0] / "report" / "compare.html").exists() and not (runs[1] / "report" / "compare.html").exists()
+    assert all((run / "report" / "index.html").exists() for run in runs)
+
+
+def test_studies_that_minimise_different_things_are_not_compared(tmp_path, write_run, run, capsys):
+    from imer_ray.results.schema import Objective
+
+    objectives = (
+        Objective(name="quality", metric="valid.MAE", label="MAE", reference=3.0),
+        Objective(name="speed", metric="nfe", label="log10(1 + network evaluations)", reference=2.0),
+    )
+    other = write_run(tmp_path / "other", 3, name="other", objectives=objectives)
+    assert command.main([str(run), str(other)]) == 2
+    assert "report them one by one" in capsys.readouterr().err
+    assert command.main([str(run), str(run)]) == 2
+    assert "both named demo" in capsys.readouterr().err
+
+
+def test_bad_input_is_named_without_a_traceback(tmp_path, run, capsys):
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "results.parquet").write_bytes((run / "results.parquet").read_bytes()[:-100])
+    for folder, said in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "cut", "damaged or no parquet")):
+        assert command.main([str(folder)]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ") and said in captured.err and captured.out == ""
+    assert not (tmp_path / "cut" / "report").exists()
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_report(tmp_path, write_run, monkeypatch):
+    run = write_run(tmp_path / "full", 2, statuses=("failed",))
+    report.build([run])
+    before = {path.name: path.read_bytes() for path in (run / "report").iterdir()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(UserError, match="cannot write .*index.html: No space left on device"):
+        report.build([run])
+    assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, write_run):
+    run = write_run(tmp_path / "blocked", 1)
+    (run / "report").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="cannot write .*report"):
+        report.build([run])
+
+
+def test_names_that_look_like_markup_stay_text(tmp_path, write_run):
+    study = load(write_run(tmp_path, 2, name="</script><b>&odd"))
+    (tmp_path / "page.html").write_text(report.page(study, [], {}))
+    page = read(tmp_path / "page.html")
+    assert "</script><b>&odd" in "".join(page.text)
+    assert len(page.scripts) == 3
