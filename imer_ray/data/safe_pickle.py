@@ -193,7 +193,8 @@ class _Machine:
         if type(module) is not str or type(name) is not str:
             raise Damaged("a function whose name is not a string")
         if (module, name) not in FUNCTIONS:
-            raise UserError(f"{self.path}: refused: the pickle asks for {module}.{name}; nothing was run")
+            asked = f"{module}.{name}"[:100]  # shown quoted: it may hold anything, also a terminal's control codes
+            raise UserError(f"{self.path}: refused: the pickle asks for {asked!r}; nothing was run")
         self.stack.append(FUNCTIONS[module, name])
 
 

@@ -119,6 +119,8 @@ def read_table(path: Path, split_column: str) -> dict[str, NDArray[Any]]:
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged or not a parquet file ({error})") from error
 
+    if table.num_rows == 0:
+        raise UserError(f"{path}: the table holds no clip")
     columns: dict[str, NDArray[Any]] = {}
     for name in (*PLAIN, split_column):
         if table[name].null_count:

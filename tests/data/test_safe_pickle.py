@@ -166,6 +166,12 @@ def test_damaged_and_hostile_files_are_refused_at_once(content):
         load(content)
 
 
+def test_a_refused_name_is_shown_without_its_control_codes():
+    with pytest.raises(UserError) as caught:
+        load(instructions(b"\x8c\x06\x1b[31mx\x8c\x01y\x93"))
+    assert "\x1b" not in str(caught.value) and "[31mx.y" in str(caught.value)
+
+
 def test_a_claimed_memo_index_takes_no_memory():
     assert load(instructions(b"]r" + struct.pack("<I", 2**32 - 1))) == []
 

@@ -168,6 +168,13 @@ def test_a_table_that_does_not_fit_is_refused_with_its_column(tmp_path, change, 
         MosiUtterance(path).load()
 
 
+def test_a_table_without_clips_is_refused(path, tmp_path):
+    empty = tmp_path / "empty.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), empty)
+    with pytest.raises(UserError, match="no clip"):
+        MosiUtterance(str(empty)).load()
+
+
 @pytest.mark.parametrize("change", [{"split": "mine"}, {"num_frames": 0}])
 def test_impossible_settings_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
