@@ -45,7 +45,7 @@ class ProgressLine:
     Args:
         info: the study.
         done: trials finished before this run.
-        stream: where to write; in place if it is a terminal.
+        stream: where to write, by default to stdout; in place if it is a terminal.
         clock: seconds, monotonic.
     """
 
@@ -53,14 +53,14 @@ class ProgressLine:
         self,
         info: StudyInfo,
         done: int,
-        stream: TextIO = sys.stdout,
+        stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._info = info
         self._done_before = done
-        self._stream = stream
+        self._stream = stream or sys.stdout
         self._clock = clock
-        self._terminal = stream.isatty()
+        self._terminal = self._stream.isatty()
         self._started = clock()
         self._next = self._started + (0.0 if self._terminal else FIRST_SECONDS)
         self._summary = (-1, "")

@@ -87,7 +87,14 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
         raise UserError(f"{searcher.broken}\n{kept}")
 
 
-class _Watch(tune.Callback):
+class _NotPickled:
+    """Tune pickles all it is given at the start, for a restore that we never ask for."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Watch(_NotPickled, tune.Callback):
     """After each of Tune's steps: results and progress."""
 
     def __init__(self, plan: Plan, record: Record) -> None:
@@ -106,7 +113,7 @@ class _Watch(tune.Callback):
         self._line.show(self._record.rows, len(self._record.finished), self._record.num_running, last)
 
 
-class _StopIfBroken(tune.Stopper):
+class _StopIfBroken(_NotPickled, tune.Stopper):
     """Ends the run when no trial can succeed until the user has done something."""
 
     def __init__(self, searcher: StudySearcher) -> None:

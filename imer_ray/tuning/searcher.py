@@ -72,3 +72,7 @@ class StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: a study is continued from its journal."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles the searcher at the start, for a restore that we never ask for."""
+        return {}

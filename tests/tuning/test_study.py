@@ -1,4 +1,4 @@
-"""A study is checked before it begins, refused when it would mix what cannot be compared, and never run twice at once."""
+"""A study is checked before it begins, refused if it would mix what cannot be compared, and never run twice at once."""
 
 import json
 import os

@@ -1,0 +1,66 @@
+"""Commands end with one clear line and a status; --help lists every key with its default."""
+
+import errno
+import sys
+
+import pytest
+
+from imer_ray import cli
+from imer_ray.errors import UserError
+
+
+def end_of(main, monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.run(main)
+    out, err = capsys.readouterr()
+    return end.value.code, out, err
+
+
+def raising(error):
+    def main(overrides):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("no such data"), 2, "error: no such data\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2, "error: no space left for runs/x; free some"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "error: no space left; free some space, then run the same"),
+        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept"),
+    ],
+)
+def test_what_went_wrong_is_one_line_and_a_status(monkeypatch, capsys, error, status, message):
+    code, out, err = end_of(raising(error), monkeypatch, capsys)
+    assert (code, out) == (status, "")
+    assert err.startswith(message) and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(errno.EIO, "the disk broke")])
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(type(error)):
+        cli.run(raising(error))
+
+
+def test_a_command_gets_its_arguments(monkeypatch, capsys):
+    code, out, err = end_of(lambda overrides: print(overrides), monkeypatch, capsys, "a=1", "b=2")
+    assert (code, out, err) == (0, "['a=1', 'b=2']\n", "")
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_says_what_the_command_does_and_every_key(monkeypatch, capsys, flag):
+    from imer_ray import search
+
+    code, out, _ = end_of(search.main, monkeypatch, capsys, flag)
+    assert code == 0
+    assert out.startswith("Search for the quality/speed Pareto front: ``python -m imer_ray.search")
+    lines = [line.strip() for line in out.splitlines()]
+    assert "study.num_trials=24" in lines
+    assert "study.searcher=tpe  (tpe, nsga2, random)" in lines
+    assert "diffusion.parametrization=v  (eps, x0, v, score)" in lines
+    assert any(line.startswith("diffusion.sde=") and "imder_ve, ve, vp" in line for line in lines)
+    assert "scaling.address=null" in lines

@@ -1,0 +1,47 @@
+"""The search command refuses what cannot work within seconds, before Ray starts, and leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from imer_ray import search
+from imer_ray.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["study.num_trails=3"], "study.num_trails: unknown key or option; did you mean num_trials?"),
+        (["study.num_trials=0"], "study.num_trials, study.slots and study.num_startup_trials must be at least 1"),
+        (["study.num_trials=many"], "study.num_trials must be int, not 'many'"),
+        (["data=mosi"], "data=mosi: unknown key or option"),
+        (["space=fast"], "space=fast: unknown search space"),
+        (["space=other.yaml"], "space=other.yaml: there is no such file"),
+        (["study.quality=F1"], "study.quality=F1: unknown metric"),
+        (["data=mosi_utterance", "data.path=nowhere.parquet"], "nowhere.parquet"),
+        (["diffusion.num_steps=0"], "num_steps must be at least 1, not 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch, overrides, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        search.main(overrides)
+    assert message in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_override_costs_seconds_and_no_ray(tmp_path):
+    code = (
+        "import sys; sys.argv = ['search', 'study.nam=x']\n"
+        "from imer_ray import cli, search\n"
+        "try:\n    cli.run(search.main)\nexcept SystemExit as end:\n    print(end.code, 'ray' in sys.modules)"
+    )
+    started = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.stdout == "2 False\n"
+    assert done.stderr == "error: study.nam: unknown key or option; did you mean name?\n"
+    assert time.monotonic() - started < 20  # 2 s on an idle machine

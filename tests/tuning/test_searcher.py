@@ -1,0 +1,85 @@
+"""Ray Tune's side of a record: whatever Tune says of a trial, Optuna hears the end of it."""
+
+import json
+
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from imer_ray.tuning.searcher import SAME_FAILURES, StudySearcher
+from imer_ray.tuning.study import complete_row, open_record, plan
+
+
+@pytest.fixture
+def record(options):
+    return open_record(plan(options, systems="toy_systems"))
+
+
+@pytest.fixture
+def searcher(record):
+    return StudySearcher(record, slots=2, complete_row=lambda *args: complete_row("toy", *args))
+
+
+def states(record):
+    return [t.state for t in record._study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+
+
+def test_no_more_trials_are_proposed_than_there_are_slots(searcher):
+    assert [type(searcher.suggest(name)) for name in "abc"] == [dict, dict, type(None)]
+    searcher.on_trial_complete("a", error=True)
+    assert searcher.suggest("c")["trial"] == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        (None, True),  # the trial's process died
+        ({"outcome": '{"rows": []}', "done": True}, True),
+        (None, False),  # Tune removed it before it ran
+        ({"stage": "pretrain", "epoch": 3, "done": True}, False),  # it was stopped
+    ],
+)
+def test_a_trial_without_an_outcome_has_failed(record, searcher, result, error):
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", result, error)
+    assert states(record) == [TrialState.FAIL]
+    (row,) = record.rows
+    assert row["status"] == "failed" and "died or was stopped" in row["error"]
+    assert json.loads(row["config"])["system"] == "decoupled"
+
+
+def test_a_trial_with_an_outcome_is_told_once(record, searcher):
+    config = searcher.suggest("a")
+    row = {"valid.Non0_F1_score": 0.7, "speedup_vs_imder": 9.0, "error": None}
+    row["config"] = json.dumps(record._configure(config["values"]))
+    result = {"outcome": json.dumps({"rows": [row]}), "done": True}
+    for _ in range(2):
+        searcher.on_trial_complete("a", result)
+    searcher.on_trial_complete("unknown", result)
+    assert states(record) == [TrialState.COMPLETE]
+    assert len(record.rows) == 1
+
+
+def test_when_the_user_must_put_something_right_nothing_is_told_and_nothing_more_proposed(record, searcher):
+    first = searcher.suggest("a")
+    searcher.on_trial_complete("a", {"outcome": json.dumps({"broken": "no data"}), "done": True})
+    assert searcher.broken == "no data"
+    assert searcher.suggest("b") == Searcher.FINISHED
+    assert record.rows == [] and states(record) == [TrialState.RUNNING]  # the next driver proposes it again
+    assert first["trial"] == 0
+
+
+def test_trials_that_all_fail_alike_end_the_search(record, searcher):
+    for number in range(SAME_FAILURES):
+        assert searcher.broken is None
+        searcher.suggest(str(number))
+        searcher.on_trial_complete(str(number), error=True)
+    assert searcher.broken.startswith(f"all {SAME_FAILURES} trials failed in the same way")
+    assert searcher.suggest("more") == Searcher.FINISHED
+
+
+def test_nothing_is_saved_and_nothing_restored(searcher, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    searcher.save(str(tmp_path / "state.pkl"))
+    searcher.restore(str(tmp_path / "state.pkl"))
+    assert sorted(tmp_path.rglob("*")) == before
