@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for folder in dict.fromkeys(path.parent for path in written):
         pages = [path.name for path in written if path.parent == folder and path.suffix == ".html"]
         figures = sum(path.parent == folder and path.suffix == ".png" for path in written)
-        print(f"wrote {folder}/: {', '.join(pages)} and {figures} figures as PNG and SVG")
+        print(f"wrote {folder}/: {', '.join(pages)} and {figures} figure{'s' * (figures != 1)} as PNG and SVG")
     return 0
 
 

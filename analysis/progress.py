@@ -34,10 +34,11 @@ def search_seconds(frame: pd.DataFrame, moments: pd.Series) -> NDArray[np.float6
 def hypervolume_over_time(
     study: Study, reference: tuple[float, float] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(minutes of searching [N + 1], hypervolume [N + 1]) from (0, 0) on, a step at each point that finished."""
+    """(minutes of searching [N + 2], hypervolume [N + 2]): from (0, 0), a step at each point, to the search's end."""
     history = hypervolume_history(study.points[[QUALITY, SPEED]], reference or study.reference)
-    minutes = search_seconds(study.frame, study.points["finished"]) / 60
-    return np.append(0.0, minutes), np.append(0.0, history)
+    moments = pd.concat([study.points["finished"], pd.Series([study.frame["finished"].max()])])
+    minutes = search_seconds(study.frame, moments) / 60
+    return np.append(0.0, minutes), np.concatenate([[0.0], history, history[-1:]])
 
 
 def trials(study: Study) -> pd.DataFrame:

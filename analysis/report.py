@@ -91,8 +91,8 @@ def _figures(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -
 
 
 def _importances(study: Study) -> dict[str, pd.Series]:
-    """Label of the objective -> importance of each searched setting."""
-    columns = {CONFIG_PREFIX + path: path for path in study.settings}
+    """Name of the objective -> importance of each searched setting."""
+    columns = {CONFIG_PREFIX + path: path for path in study.varying}
     settings = study.points[list(columns)].rename(columns=columns)
     axes = ((study.quality, QUALITY), (study.speed, SPEED))
     return {axis.name: importances(settings, study.points[column]) for axis, column in axes}
@@ -100,9 +100,9 @@ def _importances(study: Study) -> dict[str, pd.Series]:
 
 def _axes(study: Study, shares: Mapping[str, pd.Series]) -> list[str]:
     """The settings to draw, in the space's order: the most important if they are many."""
-    total = sum((share.reindex(study.settings, fill_value=0.0) for share in shares.values()), start=0.0)
-    most = pd.Series(total, index=list(study.settings)).nlargest(MAX_AXES).index
-    return [path for path in study.settings if path in most]
+    total = sum((share.reindex(study.varying, fill_value=0.0) for share in shares.values()), start=0.0)
+    most = pd.Series(total, index=study.varying).nlargest(MAX_AXES).index
+    return [path for path in study.varying if path in most]
 
 
 def _write_whole(path: Path, content: bytes) -> None:

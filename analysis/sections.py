@@ -17,6 +17,7 @@ from analysis.study import Study
 from analysis.style import series
 from imer_ray.results.schema import CONFIG_PREFIX
 
+FEW = 50  # points, below which importances depend much on chance
 AS_GOOD = 0.01  # of the quality metric: what still counts as as good as the best
 TABLE_COLUMNS = ("latency_ms_b1", "nfe", "num_parameters")
 TABLE_NAMES = ("ms/clip", "NFE", "parameters")
@@ -46,7 +47,11 @@ def headline(study: Study) -> str:
         corner = ", ".join(setting(value) for value in study.reference)
         best, fast, name = fastest_as_good(study)
         entries += [
-            (str(len(points)), "points", f"{free} of them scored without training again"),
+            (
+                str(len(points)),
+                "points",
+                f"{free} of them scored without training again" if free else "one of each trial",
+            ),
             (str(len(study.front)), "on the Pareto front", "no point is better in both objectives"),
             (measured(study.speed, fast[study.speed.column]), f"best {study.speed.name}", f"{name} ({title(fast)})"),
             (measured(study.quality, best[study.quality.column]), f"best {study.quality.name}", title(best)),
@@ -96,8 +101,9 @@ def front_table(study: Study) -> str:
         for column, name in zip(TABLE_COLUMNS, TABLE_NAMES, strict=True)
         if column != study.speed.column and study.front[column].notna().any()
     ]
+    shown = study.varying or study.settings
     heads = [("pick", ""), ("trial", "number"), *((axis.name, "number") for axis in axes)]
-    heads += [*((name, "number") for _, name in others), *((short(path), "") for path in study.settings)]
+    heads += [*((name, "number") for _, name in others), *((short(path), "") for path in shown)]
     rows = []
     for index, row in study.front.iterrows():
         pick = picks.get(index)
@@ -105,7 +111,7 @@ def front_table(study: Study) -> str:
         numbers = [title(row).removeprefix("trial "), *(measured(axis, row[axis.column]) for axis in axes)]
         numbers += [cost(column, row[column]) for column, _ in others]
         cells = [Cell(html=chip), *(Cell(text, kind="number") for text in numbers)]
-        rows.append(cells + [Cell(setting(row[CONFIG_PREFIX + path]), kind="mono") for path in study.settings])
+        rows.append(cells + [Cell(setting(row[CONFIG_PREFIX + path]), kind="mono") for path in shown])
     note = (
         "From best quality to best speed. A trial's number after the point counts further evaluations of its networks."
     )
@@ -133,13 +139,13 @@ def course(page: Page, study: Study) -> str:
 
 def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -> str:
     """Parallel coordinates, and the importance of the settings for each objective."""
-    if not study.settings:
+    if not study.varying:
         return ""
     note = (
         "One line per point, the front in colour; a dash is a setting that does not apply. Point at one to follow it."
     )
-    if len(chosen) < len(study.settings):
-        note += f" The {len(chosen)} most important of {len(study.settings)} settings."
+    if len(chosen) < len(study.varying):
+        note += f" The {len(chosen)} most important of {len(study.varying)} settings."
     chart = page.chart("parallel", study_charts.parallel(study, chosen), height=420, narrow=420)
     html = section("Settings", f'<div class="scroll"><div style="min-width:760px">{chart}</div></div>', note=note)
     panels = []
@@ -148,6 +154,8 @@ def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, p
             continue
         chart = page.chart(f"importance{i}", study_charts.importance(share, series(i)), height=70 + 27 * len(share))
         note = "Share of each setting in what tells the best quarter of points from all (PED-ANOVA)."
+        if len(study.points) < FEW:
+            note += f" A rough guide: there are only {len(study.points)} points."
         panels.append(section(f"What matters for {name}", chart, note=note))
     return html + (f'<div class="pair">{"".join(panels)}</div>' if panels else "")
 

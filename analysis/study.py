@@ -57,7 +57,7 @@ class Study:
 
     Attributes:
         frame: every row, also of failed and stopped trials.
-        settings: the searched configuration paths that took more than one value, in the space's order.
+        settings: the searched configuration paths that any row has, in the space's order.
         reference: up to where hypervolume is measured (quality, speed; both minimised).
         minimised: what is minimised for quality and for speed, in words.
         num_trials: how many the study is meant to have.
@@ -101,6 +101,11 @@ class Study:
         return {name: point for point, name in sorted(first.items(), key=lambda item: index.get_loc(item[0]))}
 
     @functools.cached_property
+    def varying(self) -> list[str]:
+        """The settings in which the points differ."""
+        return [path for path in self.settings if self.points[CONFIG_PREFIX + path].nunique(dropna=False) > 1]
+
+    @functools.cached_property
     def patterns(self) -> dict[str, str]:
         """The protocol's settings -> the column with the quality metric in each; empty if quality is no such metric."""
         start, end = METRIC_PREFIX, "." + self.quality.column.rpartition(".")[2]
@@ -142,7 +147,7 @@ def of_frame(
         frame=frame,
         quality=_quality_axis(objectives["quality"], frame),
         speed=_speed_axis(objectives["speed"], frame),
-        settings=tuple(path for path in info["space"] if _varies(frame, CONFIG_PREFIX + path)),
+        settings=tuple(path for path in info["space"] if _known(frame, CONFIG_PREFIX + path)),
         reference=(objectives["quality"]["reference"], objectives["speed"]["reference"]),
         minimised=(objectives["quality"]["label"], objectives["speed"]["label"]),
         num_trials=info["num_trials"],
@@ -175,8 +180,8 @@ def _speed_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
     return Axis(SPEED, "speed", f"{objective['label']} (minimised)", higher_is_better=False)
 
 
-def _varies(frame: pd.DataFrame, column: str) -> bool:
-    return column in frame and frame[column].notna().any() and frame[column].nunique(dropna=False) > 1
+def _known(frame: pd.DataFrame, column: str) -> bool:
+    return column in frame and frame[column].notna().any()
 
 
 def _setting_order(column: str) -> tuple[int, int, str]:

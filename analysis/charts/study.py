@@ -148,10 +148,13 @@ def timeline(study: Study) -> Chart:
                 "visible": bool(len(some)),
             }
         )
+    first, last = int(trials.index.min()), int(trials.index.max())
     layout = {
         "barmode": "overlay",
         "xaxis": plain_axis("search time (min)", rangemode="tozero"),
-        "yaxis": plain_axis("trial", range=[trials.index.max() + 0.8, trials.index.min() - 0.8], showgrid=False),
+        "yaxis": plain_axis(
+            "trial", range=[last + 0.8, first - 0.8], dtick=1 + (last - first) // 8, tick0=0, showgrid=False
+        ),
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     }
     return {"data": data, "layout": layout}

@@ -41,7 +41,7 @@ def study_row(study):
     }
 
 
-def test_settings_are_the_searched_ones_that_vary_in_the_spaces_order(tmp_path, write_run):
+def test_settings_are_the_searched_ones_in_the_spaces_order(tmp_path, write_run):
     study = load(
         write_run(tmp_path, 12, space=("loss.recovery", "seed.never.searched", "diffusion.sde", "diffusion.num_steps"))
     )
