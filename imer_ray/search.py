@@ -38,17 +38,22 @@ def main(overrides: list[str]) -> None:
         if len(failed) == len(record.finished):
             first = failed[0]["error"] if failed else "none was proposed"
             raise UserError(f"none of the {len(failed)} trials succeeded; the first: {first}")
-        for path in _report(planned.folder):
-            print(f"wrote {path}")
+        _report(planned.folder)
 
 
-def _report(folder: Path) -> list[Path]:
-    """Draw the report, export the picks and print the front; returns what was written."""
+def _report(folder: Path) -> None:
+    """Print the front, draw the report, export the picks."""
     from analysis.report import build
+    from analysis.study import load
+    from analysis.table import render
     from imer_ray.export import PICKS, export
 
+    print(render(load(folder)))
+    page, *figures = build([folder])
     exported = [export(folder, pick) for pick in PICKS]
-    return [folder / "results.parquet", *build([folder]), *exported]
+    print(f"wrote {folder}/results.parquet")
+    print(f"wrote {page} and {len(figures)} figures beside it")
+    print(f"wrote {', '.join(map(str, exported))}")
 
 
 if __name__ == "__main__":
