@@ -30,13 +30,13 @@ def component(group: str) -> Any:
 class LoopConfig:
     """How one training stage runs (AdamW with cosine decay, exponential moving average of the weights)."""
 
-    num_epochs: int = 30
+    num_epochs: int = 16
     batch_size: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
     ema_decay: float = 0.99
-    patience: int = 0  # epochs without a better validation loss before stopping; 0 never stops early
+    patience: int = 0  # epochs without a better validation loss before stopping at the best; 0: train to the end
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size"):
@@ -53,10 +53,17 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
+    """``modality_dropout``: share of the clips that `encode` sees under a random missing pattern; 0: complete data."""
+
+    modality_dropout: float = 0.0
     encode: LoopConfig = field(default_factory=LoopConfig)
     pretrain: LoopConfig = field(default_factory=LoopConfig)
     recognise: LoopConfig = field(default_factory=LoopConfig)
     joint: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.modality_dropout <= 1:
+            raise ValueError(f"modality_dropout must be in [0, 1], not {self.modality_dropout}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +85,7 @@ class BankConfig:
 
     mode: str = field(default="reference", metadata={"choices": ("reference", "same")})
     sampler: Mapping[str, Any] = component("diffusion/sampler")
-    num_steps: int = 16
+    num_steps: int = 6
     num_draws: int = 1
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """Hand a point of a study over for final training: ``python -m imer_ray.export run=runs/demo pick=knee``.
 
-Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of both), a trial's number,
-or ``max_latency_ms=5``: the best quality among points whose single-clip latency stays within the budget.
+Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of both), a trial's number
+(``pick=4``, or ``pick=4.1`` for a further point of its recogniser), or ``max_latency_ms=5``: the best quality among points
+whose single-clip latency stays within the budget.
 """
 
 from __future__ import annotations
@@ -89,11 +90,12 @@ def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tupl
         if pick == "speed":
             return front.loc[front["objective.speed"].idxmin()], pick
         return front.iloc[knee(front[["objective.quality", "objective.speed"]].to_numpy())], pick
-    if not pick.isdigit():
-        raise UserError(f"pick={pick}: choose quality, speed, knee or a trial's number")
-    rows = complete[(complete["trial"] == int(pick)) & complete["derived_from"].isna()]
+    trial, _, point = pick.partition(".")
+    if not (trial.isdigit() and (point or "0").isdigit()):
+        raise UserError(f"pick={pick}: choose quality, speed, knee, a trial's number, or trial.point as in 4.1")
+    rows = complete[(complete["trial"] == int(trial)) & (complete["point"] == int(point or "0"))]
     if rows.empty:
-        raise UserError(f"trial {pick} is not among the complete trials of this study")
+        raise UserError(f"{'point' if point else 'trial'} {pick} is not among the complete ones of this study")
     return rows.iloc[0], f"trial_{pick}"
 
 

@@ -20,6 +20,8 @@ class Projection:
 
     Attributes:
         dropout: of the input features of all modalities; ``text_dropout`` comes on top for the language features.
+        clip: bound on standardised features, in standard deviations: raw acoustic features have heavy tails. None: no
+            bound, as published.
     """
 
     latent_dim: int = 32
@@ -27,6 +29,7 @@ class Projection:
     padding: int = 0
     dropout: float = 0.0
     text_dropout: float = 0.0
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         if self.latent_dim < 1 or self.kernel_size < 1 or self.padding < 0:
@@ -36,6 +39,8 @@ class Projection:
         for name in ("dropout", "text_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be positive, not {self.clip}")
 
     def length(self, num_frames: int) -> int:
         """Latent frames made of this many feature frames."""
@@ -62,6 +67,7 @@ class Encoder(nn.Module):
     def __init__(self, settings: Projection, dims: Mapping[str, int], num_frames: int) -> None:
         super().__init__()
         self.num_frames, self.kernel_size, self.padding = num_frames, settings.kernel_size, settings.padding
+        self.clip = settings.clip
         self.convs = nn.ModuleDict(
             {
                 m: nn.Conv1d(dims[m], settings.latent_dim, self.kernel_size, padding=self.padding, bias=False)
@@ -78,6 +84,8 @@ class Encoder(nn.Module):
     def _project(self, m: str, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """[B, L_m, D_m] -> [B, L, D] and its frames [B, L]."""
         x = x.masked_fill(~frames[..., None], 0.0)
+        if self.clip is not None:
+            x = x.clamp(-self.clip, self.clip)
         h = self.convs[m](F.dropout(x, self.dropout[m], self.training).transpose(1, 2))
         weight = frames.to(h.dtype)[:, None]
         if self.kernel_size > 1:

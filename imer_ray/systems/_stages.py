@@ -24,7 +24,10 @@ def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[s
 
 
 def encode(config: Mapping[str, Any]) -> Stage:
-    slices = {**_parts(config, "encoder", "fusion"), "training": {"encode": config["training"]["encode"]}}
+    slices = {
+        **_parts(config, "encoder", "fusion"),
+        "training": _parts(config["training"], "encode", "modality_dropout"),
+    }
     return stage("encode", "encode", config, slices)
 
 

@@ -8,7 +8,7 @@ from imer_ray.systems import _stages
 
 
 def graph(config: Mapping[str, Any], split: str) -> Stage:
-    encoded = _stages.encode(config)
+    encoded = _stages.encode({**config, "training": {**config["training"], "modality_dropout": 0.0}})
     return _stages.evaluate(config, split, encoded, encoded, {})
 
 

@@ -15,11 +15,11 @@ from imer_ray.models.imer import Recogniser, StandardisedEncoder, build_encoder,
 from imer_ray.training.context import Context
 from imer_ray.training.latents import Latents, batches, encode_split, load_dataset
 from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import has_label, task_loss
+from imer_ray.training.losses import has_label, task_loss, training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Train encoder, fusion and head on everything recorded; write weights and standardised train and valid latents."""
+    """Train encoder, fusion and head on what was recorded; write weights and standardised train and valid latents."""
     dataset = load_dataset(config)
     for split in ("train", "valid"):
         if not bool(has_label(dataset.labels(split)).any()):
@@ -29,19 +29,23 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     recogniser = build_recogniser(config, with_refiners=False)
     model = nn.ModuleDict({"encoder": encoder, "recogniser": recogniser}).to(context.device)
 
-    def loss(module: Any, split: str, rows: Tensor) -> Tensor:
-        batch = dataset.batch(split, rows).to(context.device)
+    def loss(module: Any, split: str, rows: Tensor, available: Tensor) -> Tensor:
+        batch, available = dataset.batch(split, rows).to(context.device), available.to(context.device)
         latents, frames = module["encoder"](batch.features, batch.frames)
-        predictions = module["recogniser"](latents * batch.recorded[..., None, None], batch.recorded, frames)
+        predictions = module["recogniser"](latents * available[..., None, None], available, frames)
         return task_loss(predictions, batch.labels, dataset.label_kind)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": loss(model, "train", rows[share])}
+        recorded = dataset.recorded("train")[rows]
+        patterns = training_patterns(recorded, generator)
+        dropped = torch.rand(len(rows), 1, generator=generator, device=generator.device).cpu()
+        available = torch.where(dropped < config["training"]["modality_dropout"], patterns, recorded)
+        return {"loss": loss(model, "train", rows[share], available[share])}
 
     valid_rows = has_label(dataset.labels("valid")).nonzero().squeeze(1)
 
     def validate(average: nn.Module) -> float:
-        return float(loss(average, "valid", valid_rows).mean())
+        return float(loss(average, "valid", valid_rows, dataset.recorded("valid")[valid_rows]).mean())
 
     rows = (has_label(dataset.labels("train")) & dataset.recorded("train").any(1)).nonzero().squeeze(1)
     history = fit(model, losses, rows, config["training"]["encode"], context, config["seed"], validate)

@@ -28,9 +28,8 @@ from imer_ray.models.imer import build_recovery
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, load_recogniser, load_shape, weights
 from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import has_label, recovery_loss, task_loss
+from imer_ray.training.losses import has_label, recovery_loss, task_loss, training_patterns
 from imer_ray.training.pretrain import denoising_step
-from imer_ray.training.recognise import training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:

@@ -44,9 +44,10 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train ``module`` in place on the clips ``rows``; it ends with averaged (EMA) weights.
 
-    With ``validate`` (lower is better) it ends with the averaged weights of the best epoch, and ``patience`` epochs
-    without a better one end the training. Returns the history, one entry per epoch, which is also written to
-    ``history.json``.
+    With ``patience`` > 0 it ends with those of the epoch that ``validate`` (lower is better) liked best, and so many
+    epochs without a better one end the training. With 0 it keeps the last: on small validation splits the decayed
+    learning rate and the average choose better than the luck of an epoch. Returns the history, one entry per epoch,
+    which is also written to ``history.json``; without ``patience`` only the last has a ``valid_loss``.
 
     Raises:
         NonFiniteError: a loss became NaN or infinite.
@@ -58,6 +59,7 @@ def fit(
         parameters, lr=settings["learning_rate"], weight_decay=settings["weight_decay"], fused=True
     )
     num_batches = math.ceil(len(rows) / batch_size)
+    selects = validate is not None and settings["patience"] > 0
     average = copy.deepcopy(module).eval()
     best = {name: t.clone() for name, t in average.state_dict().items()}
     history: list[dict[str, float]] = []
@@ -82,9 +84,8 @@ def fit(
         checkpoint.save(context.checkpoint, tensors, state)
 
     def finished() -> bool:
-        patience = int(settings["patience"])
         waited = len(history) - 1 - best_epoch
-        return len(history) >= num_epochs or (validate is not None and 0 < patience <= waited)
+        return len(history) >= num_epochs or (selects and waited >= int(settings["patience"]))
 
     while not finished():
         epoch = len(history)
@@ -117,12 +118,12 @@ def fit(
                 f"the loss became {totals['loss']} in epoch {epoch + 1} of {num_epochs}; "
                 f"a lower learning rate (now {settings['learning_rate']:g}) or clip_norm may cure it"
             )
-        if validate is not None:
+        if validate is not None and (selects or epoch + 1 == num_epochs):
             with torch.no_grad():
                 totals["valid_loss"] = validate(average)
             if not math.isfinite(totals["valid_loss"]):
                 raise NonFiniteError(f"the validation loss became {totals['valid_loss']} in epoch {epoch + 1}")
-        if validate is None or totals["valid_loss"] < best_loss:
+        if not selects or totals["valid_loss"] < best_loss:
             best_loss, best_epoch = totals.get("valid_loss", math.inf), epoch
             best = {name: t.clone() for name, t in average.state_dict().items()}
         history.append(totals)
@@ -142,9 +143,8 @@ def fit(
 def summary(history: list[dict[str, float]]) -> dict[str, float]:
     """What a stage reports of its training: epochs done and the last and best losses."""
     metrics = {"epochs": float(len(history)), "train_loss": history[-1]["loss"]}
-    if "valid_loss" in history[-1]:
-        metrics["valid_loss"] = min(entry["valid_loss"] for entry in history)
-    return metrics
+    found = [entry["valid_loss"] for entry in history if "valid_loss" in entry]
+    return {**metrics, "valid_loss": min(found)} if found else metrics
 
 
 def _share(num_rows: int, context: Context) -> slice:

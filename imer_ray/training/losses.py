@@ -1,10 +1,12 @@
-"""The task loss and the loss of recovered latents, per clip."""
+"""What training minimises, per clip, and the missing patterns that it is minimised under."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from imer_ray.data.missing import PATTERNS
 
 
 def task_loss(predictions: Tensor, labels: Tensor, label_kind: str) -> Tensor:
@@ -30,3 +32,14 @@ def recovery_loss(refined: Tensor, truth: Tensor, wanted: Tensor, frames: Tensor
 def has_label(labels: Tensor) -> Tensor:
     """[N]: clips that carry a label."""
     return ~torch.isnan(labels)
+
+
+def training_patterns(recorded: Tensor, generator: torch.Generator) -> Tensor:
+    """Available modalities [B, M]: each clip gets one of the seven patterns, complete included, with equal chance.
+
+    A pattern that leaves a clip nothing (its only modality was never recorded) gives way to all that was recorded.
+    """
+    patterns = torch.stack([mask.cpu() for mask in PATTERNS.values()])
+    choice = torch.randint(len(patterns), (len(recorded),), generator=generator, device=generator.device).cpu()
+    available = patterns[choice] & recorded
+    return torch.where(available.any(1, keepdim=True), available, recorded)

@@ -15,7 +15,7 @@ from imer_ray.training.bank import Bank
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, load_recogniser, load_shape, weights
 from imer_ray.training.loop import fit, summary
-from imer_ray.training.losses import has_label, recovery_loss, task_loss
+from imer_ray.training.losses import has_label, recovery_loss, task_loss, training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -58,17 +58,6 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)
-
-
-def training_patterns(recorded: Tensor, generator: torch.Generator) -> Tensor:
-    """Available modalities [B, M]: each clip gets one of the seven patterns, complete included, with equal chance.
-
-    A pattern that leaves a clip nothing (its only modality was never recorded) gives way to all that was recorded.
-    """
-    patterns = torch.stack([mask.cpu() for mask in PATTERNS.values()])
-    choice = torch.randint(len(patterns), (len(recorded),), generator=generator, device=generator.device).cpu()
-    available = patterns[choice] & recorded
-    return torch.where(available.any(1, keepdim=True), available, recorded)
 
 
 def _load_bank(context: Context, split: str) -> Bank | None:

@@ -1,0 +1,109 @@
+"""A conditional denoising MLP-Mixer: no attention, a fraction of the Transformer's time.
+
+What the available modalities say is summed into one condition per frame, which `condition` computes once for all layers and
+`forward` adds at every step; layers mix along time and along features in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from imer_ray.models.backbones._rows import readable, sources_of
+from imer_ray.models.backbones.transformer import MAX_RATE, NUM_TIME_FEATURES
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """``num_layers`` layers of ``width`` features; each mixes the frames, then the features (``mlp_ratio`` times wider).
+
+    References:
+        Tolstikhin et al., 2021, MLP-Mixer: An all-MLP Architecture for Vision, arXiv:2105.01601, equation 1.
+    """
+
+    width: int = 64
+    num_layers: int = 2
+    mlp_ratio: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("width", "num_layers", "mlp_ratio"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def build(self, latent_dim: int, num_frames: int, target: int) -> MixerNetwork:
+        return MixerNetwork(self, latent_dim, num_frames, target)
+
+
+class MixerNetwork(nn.Module):
+    """F(x_t, t) = out(h) + s(t) x_t, both terms 0 at first (as in the Transformer); L is fixed at ``num_frames``."""
+
+    scale_input = True
+    time_rates: Tensor
+
+    def __init__(self, settings: Mixer, latent_dim: int, num_frames: int, target: int) -> None:
+        super().__init__()
+        W, num_sources = settings.width, len(sources_of(target))
+        self.width, self.target, self.num_layers = W, target, settings.num_layers
+        self.frame_in = nn.Linear(latent_dim, W)
+        self.position = nn.Parameter(torch.randn(num_frames, W) * 0.02)
+        self.source_in = nn.ModuleList(nn.Linear(latent_dim, W, bias=False) for _ in range(num_sources))
+        # What is available is told apart per subset, as a sum of sources alone could not be rescaled when one is gone.
+        self.subset = nn.Parameter(torch.randn(2**num_sources, W) * 0.02)
+        self.along_time = nn.Linear(num_frames, num_frames)
+        self.memory = nn.Sequential(nn.SiLU(), nn.Linear(W, W * settings.num_layers))
+        self.layers = nn.ModuleList(Layer(settings, num_frames) for _ in range(settings.num_layers))
+        rates = torch.logspace(0, math.log10(MAX_RATE), NUM_TIME_FEATURES // 2)
+        self.register_buffer("time_rates", rates, persistent=False)
+        self.time = nn.Sequential(nn.Linear(NUM_TIME_FEATURES, W), nn.SiLU())
+        self.modulation = nn.Linear(W, 2 * W * settings.num_layers)
+        self.skip = nn.Linear(W, latent_dim)
+        self.out = nn.Linear(W, latent_dim)
+        for last in (self.modulation, self.skip, self.out):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def condition(self, latents: Tensor, available: Tensor, frames: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Per layer what the available frames add [B, L, W], and which frames the clip has [B, L, 1]."""
+        x, present, own = readable(latents, available, frames, self.target)
+        told = sum(
+            (embed(x[:, i]) * present[:, i, :, None] for i, embed in enumerate(self.source_in)), start=x.new_zeros(())
+        )
+        bits = 2 ** torch.arange(present.shape[1], device=x.device)
+        told = told + self.subset[(present.any(2) * bits).sum(1)][:, None]
+        told = told + self.along_time(told.mT).mT
+        memory = self.memory(told).view(len(x), x.shape[2], self.num_layers, self.width)
+        return memory.unbind(2), own[..., None].to(x.dtype)
+
+    def forward(self, x: Tensor, t: Tensor, cache: tuple[tuple[Tensor, ...], Tensor]) -> Tensor:
+        """x [B, L, D] and t [B] to the network's output [B, L, D]."""
+        memories, own = cache
+        angles = t[:, None] * self.time_rates
+        time = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))
+        modulations = self.modulation(time).view(len(x), self.num_layers, 2, 1, self.width).unbind(1)
+        h = self.frame_in(x) + self.position
+        for layer, memory, modulation in zip(self.layers, memories, modulations, strict=True):
+            h = layer((h + memory) * own, modulation)
+        return torch.addcmul(self.out(h), self.skip(time)[:, None], x)
+
+
+class Layer(nn.Module):
+    """Pre-norm mixing of frames and of features, each scaled by time."""
+
+    def __init__(self, settings: Mixer, num_frames: int) -> None:
+        super().__init__()
+        W = settings.width
+        self.frames_norm, self.features_norm = nn.LayerNorm(W), nn.LayerNorm(W)
+        self.frames = nn.Sequential(
+            nn.Linear(num_frames, 2 * num_frames), nn.SiLU(), nn.Linear(2 * num_frames, num_frames)
+        )
+        self.expand, self.contract = nn.Linear(W, settings.mlp_ratio * W), nn.Linear(settings.mlp_ratio * W, W)
+
+    def forward(self, h: Tensor, modulation: Tensor) -> Tensor:
+        """h [B, L, W], modulation [B, 2, 1, W]."""
+        along_time, along_features = modulation.unbind(1)
+        h = h + self.frames((self.frames_norm(h) * (1 + along_time)).mT).mT
+        return h + self.contract(F.silu(self.expand(self.features_norm(h) * (1 + along_features))))

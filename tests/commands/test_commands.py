@@ -1,0 +1,196 @@
+"""The commands end to end, as a user runs them, on small synthetic clips and on real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+MOSI = ROOT.parent / "shared/data/mosi_utterance/clips.parquet"
+SMALL = [
+    "data.num_train=96",
+    "data.num_valid=64",
+    "data.num_test=64",
+    "training.encode.num_epochs=2",
+    "training.pretrain.num_epochs=2",
+    "training.recognise.num_epochs=2",
+    "bank.num_steps=2",
+    "speed.num_repeats=1",
+    "speed.reference_steps=1",
+    "scaling.train_stages=[]",
+]
+
+
+def command(name: str, *overrides: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", f"imer_ray.{name}", *overrides]
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def refused(name: str, *overrides: str, cwd: Path) -> str:
+    """What a command says that refuses its input: one clear line, status 2, no traceback."""
+    done = command(name, *overrides, cwd=cwd)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a search of three trials ran."""
+    folder = tmp_path_factory.mktemp("study")
+    done = command("search", "study.num_trials=3", *SMALL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert len((done.stdout + done.stderr).splitlines()) <= 30
+    return folder
+
+
+def test_search_leaves_what_the_contract_names(study: Path) -> None:
+    run = study / "runs/demo"
+    for name in ("study.journal", "results.parquet", "config.yaml", "report/index.html", "report/pareto.png"):
+        assert (run / name).stat().st_size > 0
+    for pick in ("quality", "speed", "knee"):
+        assert yaml.safe_load((run / f"export/{pick}.yaml").read_text())["config"]["system"] == "decoupled"
+    frame = pd.read_parquet(run / "results.parquet")
+    own = frame[frame["derived_from"].isna()]
+    assert len(own) == 3 and set(frame["status"]) == {"complete"}
+    assert len(frame) > 3, "other step counts of the same recognisers are points too"
+    assert frame["valid.Non0_F1_score"].between(0, 1).all() and (frame["speedup_vs_imder"] > 0).all()
+    assert (frame["seconds_reused"] > 0).any(), "trials share encode"
+    assert (study / "runs/stages").is_dir()
+
+
+def test_the_same_search_again_is_complete_and_a_larger_one_extends(study: Path) -> None:
+    done = command("search", "study.num_trials=3", *SMALL, cwd=study)
+    assert done.returncode == 0 and "complete" in done.stdout
+    done = command("search", "study.num_trials=4", *SMALL, cwd=study)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_parquet(study / "runs/demo/results.parquet")
+    assert frame["derived_from"].isna().sum() == 4
+
+
+def test_another_space_or_configuration_is_refused(study: Path) -> None:
+    (study / "other.yaml").write_text("diffusion.num_steps: {int: [2, 4]}\n")
+    assert "space" in refused("search", "space=other.yaml", "study.num_trials=5", *SMALL, cwd=study)
+    message = refused("search", "study.num_trials=5", *SMALL, "training.recognise.num_epochs=3", cwd=study)
+    assert "training.recognise.num_epochs" in message
+
+
+def test_an_artefact_with_a_wrong_checksum_is_rebuilt(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(study, folder)
+    damaged = 0
+    for path in (folder / "runs/stages").glob("*/encoder.safetensors"):
+        path.write_bytes(path.read_bytes()[:-8] + b"\0" * 8)
+        damaged += 1
+    assert damaged == 1
+    done = command("search", "study.num_trials=6", *SMALL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_parquet(folder / "runs/demo/results.parquet")["status"]) == {"complete"}
+
+
+def test_export_by_trial_and_under_a_budget(study: Path) -> None:
+    frame = pd.read_parquet(study / "runs/demo/results.parquet")
+    budget = float(frame["latency_ms_b1"].median())
+    done = command("export", f"max_latency_ms={budget}", "output=budget.yaml", cwd=study)
+    assert done.returncode == 0, done.stderr
+    within = frame[frame["latency_ms_b1"] <= budget]
+    measured = yaml.safe_load((study / "budget.yaml").read_text())["imer_ray"]["measured"]
+    assert measured["valid.Non0_F1_score"] == pytest.approx(within["valid.Non0_F1_score"].max())
+    assert command("export", "pick=1", cwd=study).returncode == 0
+    exported = yaml.safe_load((study / "runs/demo/export/trial_1.yaml").read_text())
+    row = frame[(frame["trial"] == 1) & frame["derived_from"].isna()].iloc[0]
+    assert exported["config"] == json.loads(row["config"])
+    assert "trial 99" in refused("export", "pick=99", cwd=study)
+    assert "the fastest takes" in refused("export", "max_latency_ms=0.000001", cwd=study)
+
+
+def test_train_and_evaluate_the_exported_pick(study: Path) -> None:
+    seeds = "seeds=[1111,1112]"
+    done = command("train", "config=runs/demo/export/knee.yaml", seeds, "scaling.train_stages=[]", cwd=study)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(study / "models/knee/metrics.csv")
+    assert set(table["Model"]) == {"knee", "zero", "masked"}
+    assert set(table["Setting"]) == {"mean", "l", "a", "v", "la", "lv", "av", "lav"}
+    assert (table["Seeds"] == 2).all() and table["Non0_acc_2"].between(0, 100).all()
+    assert (study / "models/knee/1112/model.safetensors").exists()
+    done = command("evaluate", "model=models/knee", "protocol=fixed", cwd=study)
+    assert done.returncode == 0, done.stderr
+    again = pd.read_csv(study / "models/knee/evaluate_fixed.csv")
+    merged = table.merge(again, on=["Model", "Setting"], suffixes=("", "_again"))
+    assert len(merged) == len(table)
+    assert merged["Non0_acc_2"].tolist() == pytest.approx(merged["Non0_acc_2_again"].tolist())
+    done = command("evaluate", "model=models/knee", "protocol=random", cwd=study)
+    assert done.returncode == 0, done.stderr
+    assert "0.7" in (study / "models/knee/evaluate_random.md").read_text()
+
+
+def test_sigkill_keeps_completed_trials_and_stages(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "imer_ray.search", "study.num_trials=4", "study.slots=1", *SMALL]
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, start_new_session=True)
+    results = tmp_path / "runs/demo/results.parquet"
+    deadline = time.monotonic() + 240
+    while not (results.exists() and len(pd.read_parquet(results))) and time.monotonic() < deadline:
+        assert process.poll() is None, "the search ended before it could be killed"
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = pd.read_parquet(results)
+    finished = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "runs/stages").glob("*/artefact.json")}
+    done = command("search", "study.num_trials=4", "study.slots=1", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    after = pd.read_parquet(results)
+    assert after["derived_from"].isna().sum() == 4
+    kept = after.merge(before, on=["trial", "point"], suffixes=("", "_before"))
+    assert len(kept) == len(before)
+    assert kept["finished"].tolist() == kept["finished_before"].tolist()
+    assert finished == {
+        p.name: p.stat().st_mtime_ns for p in (tmp_path / "runs/stages").glob("*/artefact.json") if p.name in finished
+    }
+
+
+def test_bad_input_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    assert "did you mean study.num_trials" in refused("search", "study.num_trial=3", cwd=tmp_path)
+    assert "num_steps must be at least 1" in refused("search", "diffusion.num_steps=0", cwd=tmp_path)
+    assert "did you mean heun" in refused("search", "diffusion.sampler=huen", cwd=tmp_path)
+    assert "data.path" in refused("search", "data=mosi_utterance", cwd=tmp_path)
+    assert "nowhere.parquet" in refused("search", "data=mosi_utterance", "data.path=nowhere.parquet", cwd=tmp_path)
+    space = tmp_path / "space.yaml"
+    space.write_text("diffusion.sde: {choice: [vp]}\ndiffusion.nmu_steps: {int: [1, 4]}\n")
+    assert "line 2" in refused("search", "space=space.yaml", cwd=tmp_path)
+    space.write_text("diffusion.num_steps: {int: [8, 2]}\n")
+    assert "line 1" in refused("search", "space=space.yaml", cwd=tmp_path)
+    space.write_text("diffusion.num_steps: {int: [0, 2]}\n")
+    assert "num_steps must be at least 1" in refused("search", "space=space.yaml", cwd=tmp_path)
+    assert "does not exist" in refused("train", "config=nothing.yaml", cwd=tmp_path)
+    assert "no trained model" in refused("evaluate", "model=nothing", cwd=tmp_path)
+    assert "runs/demo" in refused("export", "pick=knee", cwd=tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(not MOSI.exists(), reason="CMU-MOSI is not on this machine")
+def test_a_truncated_parquet_is_refused(tmp_path: Path) -> None:
+    whole = MOSI.read_bytes()
+    (tmp_path / "clips.parquet").write_bytes(whole[: len(whole) // 2])
+    message = refused("search", "data=mosi_utterance", "data.path=clips.parquet", cwd=tmp_path)
+    assert "clips.parquet" in message
+
+
+def test_a_full_disk_is_named_and_nothing_computed_is_lost(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    message = refused("search", "study.root=/dev/full", cwd=tmp_path)
+    assert "/dev/full" in message
