@@ -7,6 +7,7 @@ study.journal. The same command again continues where it stopped, or extends the
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from imer_ray import cli
@@ -30,10 +31,17 @@ def main(overrides: list[str]) -> None:
         else:
             print(f"study {study['name']}: {done} of {study['num_trials']} trials done, searching {planned.space.name}")
             from imer_ray.scaling.cluster import session
+            from imer_ray.tuning import baselines
             from imer_ray.tuning.run import run
 
-            with session(planned.stages, options["scaling"], slots=study["slots"]) as broker:
+            with (
+                session(planned.stages, options["scaling"], slots=study["slots"]) as broker,
+                ThreadPoolExecutor(max_workers=1) as pool,
+            ):
+                beside = pool.submit(baselines.score, planned, broker)
                 run(planned, record, broker)
+                if error := beside.exception():
+                    print(f"the baselines could not be scored and are left out: {error}")
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):
             first = failed[0]["error"] if failed else "none was proposed"
