@@ -50,7 +50,7 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         proposal = self._live.pop(trial_id, None)
-        if proposal is None:
+        if proposal is None or self.broken is not None:  # stopped with the search: the next driver proposes it again
             return
         outcome = json.loads(result[OUTCOME]) if result and not error and OUTCOME in result else None
         if outcome is None:

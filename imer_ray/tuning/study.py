@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -59,8 +60,10 @@ class Plan:
 
     @property
     def stages(self) -> str:
+        """Folder or URI of the artefacts; absolute, because workers may have another working folder."""
         study = self.options["study"]
-        return str(study["stages"] or Path(study["root"]) / "stages")
+        stages = study["stages"] or str(Path(study["root"]) / "stages")
+        return stages if "://" in stages else os.path.abspath(stages)
 
     @property
     def info(self) -> StudyInfo:
@@ -85,6 +88,9 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
         UserError: an unknown metric, a space that cannot be built, missing or damaged data.
     """
     wanted = objectives(options["study"])
+    if "://" in options["study"]["root"]:
+        root = options["study"]["root"]
+        raise UserError(f"study.root={root}: a study's own folder is local; study.stages may be remote ({root}/stages)")
     base = {key: value for key, value in options.items() if key not in RUN_KEYS}
     space = space_file.load(options["space"], base)
     fingerprint = build(base["data"]).fingerprint()

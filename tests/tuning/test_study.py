@@ -126,6 +126,7 @@ def test_new_points_in_a_space_are_proposed_when_it_is_resumed(options, tmp_path
     ("change", "message"),
     [
         ({"study__quality": "F1"}, "study.quality=F1"),
+        ({"study__root": "s3://bucket/runs"}, "study.stages may be remote"),
         ({"space": "nowhere"}, "space=nowhere: unknown search space"),
         ({"data_fingerprint": "0" * 64}, "the content is not that of data_fingerprint"),
     ],
