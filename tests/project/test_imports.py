@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 ORDER = ("diffusion", "models", "training", "stages", "systems", "scaling", "tuning")  # each may import those before it
@@ -89,6 +93,18 @@ def test_analysis_knows_only_the_results_schema(path: Path) -> None:
     ours = {module for module in imports(path) if within(module, ("imer_ray",))}
     assert all(within(module, ("imer_ray.results.schema",)) for module in ours)
     assert not {module for module in imports(path) if within(module, ("ray", "torch", "hydra"))}
+
+
+def test_what_is_imported_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    files = [*package_files(), *(ROOT / "analysis").rglob("*.py")]
+    modules = {module.partition(".")[0] for path in files for module in imports(path)}
+    foreign = modules - set(sys.stdlib_module_names) - {"imer_ray", "analysis"}
+    distributions = packages_distributions()
+    used = {canonicalize_name(distributions[module][0]) for module in foreign}
+    assert used <= declared
+    assert declared - used <= {"scikit-learn"}  # imported by Optuna for its importances
 
 
 def loaded_by(module: str) -> set[str]:
