@@ -30,7 +30,7 @@ def component(group: str) -> Any:
 class LoopConfig:
     """How one training stage runs (AdamW with cosine decay, exponential moving average of the weights)."""
 
-    num_epochs: int = 16
+    num_epochs: int = 12
     batch_size: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
@@ -73,10 +73,12 @@ class DiffusionConfig:
     backbone: Mapping[str, Any] = component("diffusion/backbone")
     sampler: Mapping[str, Any] = component("diffusion/sampler")
     num_steps: int = 8
+    num_draws: int = 1  # recoveries of a clip at inference, whose predictions are averaged
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, not {self.num_steps}")
+        for name in ("num_steps", "num_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     Raises:
         UserError: no such run or trial, no complete point, or none within the budget.
     """
-    from imer_ray.results.writer import read_results
+    from imer_ray.results.schema import read_results
 
     frame = read_results(run / "results.parquet")
     complete = frame[frame["status"] == "complete"]

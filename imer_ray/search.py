@@ -7,8 +7,8 @@ study.journal. The same command again continues where it stopped, or extends the
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 from imer_ray import cli
 from imer_ray.config import SearchConfig, compose
@@ -34,14 +34,11 @@ def main(overrides: list[str]) -> None:
             from imer_ray.tuning import baselines
             from imer_ray.tuning.run import run
 
-            with (
-                session(planned.stages, options["scaling"], slots=study["slots"]) as broker,
-                ThreadPoolExecutor(max_workers=1) as pool,
-            ):
-                beside = pool.submit(baselines.score, planned, broker)
+            with session(planned.stages, options["scaling"], slots=study["slots"]) as broker:
+                beside = Thread(target=baselines.score, args=(planned, broker), daemon=True)
+                beside.start()
                 run(planned, record, broker)
-                if error := beside.exception():
-                    print(f"the baselines could not be scored and are left out: {error}")
+                beside.join()
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):
             first = failed[0]["error"] if failed else "none was proposed"

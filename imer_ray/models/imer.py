@@ -152,14 +152,26 @@ class Imer(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, batch: Batch, available: Tensor, sampler: Sampler, num_steps: int, generator: torch.Generator
+        self,
+        batch: Batch,
+        available: Tensor,
+        sampler: Sampler,
+        num_steps: int,
+        generator: torch.Generator,
+        num_draws: int = 1,
     ) -> Tensor:
-        """Predictions [B] where ``available`` [B, M] says which recorded modalities may be used."""
+        """Predictions [B] where ``available`` [B, M] says which recorded modalities may be used.
+
+        With ``num_draws`` > 1 missing modalities are drawn so often and the predictions averaged, in one call.
+        """
         latents, frames = self.encoder(batch.features, batch.frames)
         filled = latents * available[..., None, None]
         if self.recovery is not None and not bool(available.all()):
+            latents, available, frames = (
+                x.repeat(num_draws, *(1 for _ in x.shape[1:])) for x in (latents, available, frames)
+            )
             filled, _ = self.recovery(latents, available, frames, sampler, num_steps, generator)
-        return self.recogniser(filled, available, frames)
+        return self.recogniser(filled, available, frames).view(-1, len(batch)).mean(0)
 
 
 def build_encoder(

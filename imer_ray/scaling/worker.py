@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import ray
-from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
@@ -45,6 +46,9 @@ def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> St
 class Reporter:
     """The ``report`` of a stage that runs under a broker: sends at most every half second and does not wait for long.
 
+    A task that blocks in Ray gives its CPU to another one meanwhile, and then too many run at once. Blocking in a
+    thread does not count, so all talk with the broker is in one.
+
     Raises:
         StageStopped: on construction, if nobody waits for the stage any more.
     """
@@ -52,25 +56,26 @@ class Reporter:
     def __init__(self, broker: ActorHandle, key: str) -> None:
         self._broker = broker
         self._key = key
-        self._pending: list[ObjectRef[bool]] = []
+        self._thread = ThreadPoolExecutor(max_workers=1)
         self._wanted = True
         self._sent = time.monotonic()
-        if not ray.get(broker.progress.remote(key, 0, 0, {})):
+        self._answer = self._tell(0, 0, {})
+        if not self._answer.result():
             raise StageStopped("nobody waits for it any more")
 
     def __call__(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
-        if not self._pending and time.monotonic() - self._sent >= PERIOD_SECONDS:
+        if self._answer.done() and time.monotonic() - self._sent >= PERIOD_SECONDS:
             self._sent = time.monotonic()
-            self._pending = [self._broker.progress.remote(self._key, epoch, num_epochs, dict(metrics))]
-        if self._pending:
-            ready, self._pending = ray.wait(self._pending, timeout=PATIENCE_SECONDS)
-            for answer in ready:
-                self._wanted = _get(answer)
+            self._answer = self._tell(epoch, num_epochs, dict(metrics))
+        with contextlib.suppress(TimeoutError):
+            self._wanted = self._answer.result(PATIENCE_SECONDS)
         return self._wanted
 
+    def _tell(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> Future[bool]:
+        return self._thread.submit(self._ask, epoch, num_epochs, metrics)
 
-def _get(answer: ObjectRef[bool]) -> bool:
-    try:
-        return bool(ray.get(answer))
-    except RayError:  # the broker is being restarted; it will be told next time
-        return True
+    def _ask(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
+        try:
+            return bool(ray.get(self._broker.progress.remote(self._key, epoch, num_epochs, metrics)))
+        except RayError:  # the broker is being restarted; it will be told next time
+            return True

@@ -11,7 +11,8 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     """Diffusion and recogniser are one stage, so that every change of either trains both again."""
     encoded = _stages.encode(config)
     slices = {
-        **{name: config[name] for name in ("encoder", "fusion", "refiner", "diffusion")},
+        **{name: config[name] for name in ("encoder", "fusion", "refiner")},
+        "diffusion": {k: v for k, v in config["diffusion"].items() if k != "num_draws"},
         "loss": {"diffusion": config["loss"]["diffusion"]},
         "training": {"joint": config["training"]["joint"]},
     }

@@ -51,21 +51,23 @@ def load_model(config: Mapping[str, Any], context: Context) -> Imer:
 
 
 def num_evaluations(config: Mapping[str, Any]) -> int:
-    """Network evaluations (NFE) that recovering one modality takes; 0 without recovery."""
+    """Network evaluations (NFE) that recovering one modality of a clip takes, all draws; 0 without recovery."""
     if "diffusion" not in config:
         return 0
-    return build(config["diffusion"]["sampler"]).num_evaluations(config["diffusion"]["num_steps"])
+    diffusion = config["diffusion"]
+    return diffusion["num_draws"] * build(diffusion["sampler"]).num_evaluations(diffusion["num_steps"])
 
 
 def predictor(model: Imer, config: Mapping[str, Any], generator: torch.Generator) -> Any:
     """``predict(batch, available) -> [B]`` of a configuration, in its precision."""
     sampler = build(config["diffusion"]["sampler"]) if "diffusion" in config else None
-    num_steps = config["diffusion"]["num_steps"] if "diffusion" in config else 0
+    num_steps, num_draws = (config.get("diffusion", {}).get(name, 1) for name in ("num_steps", "num_draws"))
     half = config["precision"] == "bf16"
 
     def predict(batch: Batch, available: Tensor) -> Tensor:
         with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=half):
-            return model.predict(batch, available, sampler, num_steps, generator).float()  # type: ignore[arg-type]
+            values = model.predict(batch, available, sampler, num_steps, generator, num_draws)  # type: ignore[arg-type]
+            return values.float()
 
     return predict
 

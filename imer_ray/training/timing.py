@@ -37,6 +37,7 @@ def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "sampler": option("diffusion/sampler", "euler_maruyama"),
         "parametrization": "score",
         "num_steps": REFERENCE_STEPS,
+        "num_draws": 1,
     }
     return {
         **config,
