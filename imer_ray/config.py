@@ -1,8 +1,8 @@
 """Typed configuration: frozen dataclasses hold the defaults, Hydra composes, YAML only picks.
 
 A composed configuration is a plain nested dict, so that a Tune trial can carry, hash and change it without importing
-torch. A *component* (SDE, sampler, backbone, data set, ...) is a node ``{"name": ..., "_target_": ..., **fields}`` whose
-``_target_`` is a frozen dataclass; the fields' defaults and range checks live in that class, once.
+torch. A *component* (SDE, sampler, backbone, data set, ...) is a node ``{"name": ..., "_target_": ..., **fields}``
+whose ``_target_`` is a frozen dataclass; the fields' defaults and range checks live in that class, once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from importlib import resources
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from imer_ray.errors import UserError
 
@@ -252,8 +252,7 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
             tree = OmegaConf.to_container(hydra_compose(config_name, overrides=words), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"cannot read the overrides: {str(error).splitlines()[0]}") from error
-    assert isinstance(tree, dict)
-    return resolve(tree, schema)
+    return resolve(cast(Mapping[str, Any], tree), schema)
 
 
 def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:
@@ -290,7 +289,7 @@ def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Itera
         if "group" in f.metadata:
             yield prefix + f.name, f.metadata["group"]
         elif is_dataclass(hints[f.name]):
-            yield from component_groups(hints[f.name], f"{prefix}{f.name}.")  # type: ignore[arg-type]
+            yield from component_groups(hints[f.name], f"{prefix}{f.name}.")
 
 
 def build(node: Mapping[str, Any]) -> Any:
@@ -369,7 +368,7 @@ def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, An
                 raise UserError(f"{path} is not chosen; options: {', '.join(options(f.metadata['group']))}")
             out[name] = _resolve_component(tree[name], f.metadata["group"], path)
         elif is_dataclass(hints[name]):
-            out[name] = _resolve(tree.get(name) or {}, hints[name], f"{path}.")  # type: ignore[arg-type]
+            out[name] = _resolve(tree.get(name) or {}, hints[name], f"{path}.")
         else:
             default = f.default if f.default is not MISSING else None
             value = _checked(tree.get(name, default), hints[name], path)

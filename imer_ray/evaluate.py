@@ -1,7 +1,7 @@
 """Score trained models under a missing protocol: ``python -m imer_ray.evaluate model=models/knee protocol=random``.
 
-Reads every seed of the model and of the baselines trained beside it, and leaves ``evaluate_<protocol>.csv`` and ``.md`` in
-the model's folder. The masks are drawn from each model's own seed.
+Reads every seed of the model and of the baselines trained beside it, and leaves ``evaluate_<protocol>.csv`` and
+``.md`` in the model's folder. The masks are drawn from each model's own seed.
 """
 
 from __future__ import annotations

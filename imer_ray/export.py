@@ -1,8 +1,8 @@
 """Hand a point of a study over for final training: ``python -m imer_ray.export run=runs/demo pick=knee``.
 
-Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of both), a trial's number
-(``pick=4``, or ``pick=4.1`` for a further point of its recogniser), or ``max_latency_ms=5``: the best quality among points
-whose single-clip latency stays within the budget.
+Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of both), a trial's
+number (``pick=4``, or ``pick=4.1`` for a further point of its recogniser), or ``max_latency_ms=5``: the best quality
+among points whose single-clip latency stays within the budget.
 """
 
 from __future__ import annotations

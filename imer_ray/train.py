@@ -1,8 +1,8 @@
 """Train a chosen configuration finally: ``python -m imer_ray.train config=runs/demo/export/knee.yaml``.
 
 Trains it and the baselines with every seed, scores the test split once for each, and leaves ``models/<name>/<seed>/``
-(safetensors and configuration), ``models/<name>/baselines/<system>/<seed>/``, ``metrics.csv`` (mean and standard deviation over
-seeds; accuracies and F1 in percent) and ``metrics.md``.
+(safetensors and configuration), ``models/<name>/baselines/<system>/<seed>/``, ``metrics.csv`` (mean and standard
+deviation over seeds; accuracies and F1 in percent) and ``metrics.md``.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ class StandardisedEncoder(nn.Module):
         self.register_buffer("std", torch.ones(len(MODALITIES), 1, latent_dim))
 
     def forward(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Features {m: [B, L_m, D_m]} to standardised latents [B, M, L, D], zero at absent frames, and frames [B, M, L]."""
+        """Features {m: [B, L_m, D_m]} to standardised latents [B, M, L, D], zero at absent frames, and frames [B, M,
+        L]."""
         latents, present = self.encoder(features, frames)
         return ((latents - self.mean) / self.std) * present[..., None], present
 
@@ -65,8 +66,8 @@ class StandardisedEncoder(nn.Module):
 class Recogniser(nn.Module):
     """Refiners for recovered modalities, fusion and head, in the space of standardised latents.
 
-    ``missing`` [M, D] is a learned mark added wherever a modality was not available, so that the fusion can tell what was
-    recovered (or left zero) from what was recorded.
+    ``missing`` [M, D] is a learned mark added wherever a modality was not available, so that the fusion can tell what
+    was recovered (or left zero) from what was recorded.
     """
 
     mean: Tensor
@@ -93,7 +94,8 @@ class Recogniser(nn.Module):
         return torch.stack(columns, dim=1)
 
     def classify(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
-        """Predictions [B] from filled latents; a filled modality has the frames of the modalities that were available."""
+        """Predictions [B] from filled latents; a filled modality has the frames of the modalities that were
+        available."""
         recorded = frames & available[..., None]
         frames = torch.where(available[..., None], frames, recorded.any(1, keepdim=True))
         latents = latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None]

@@ -19,8 +19,8 @@ class Pooled:
     """Pooling by multi-head attention with learned queries, one set per modality.
 
     Head h of modality m reads $\\sum_l softmax_l(q_{mh} x_{ml} / \\sqrt{D} + u_{mh} p_{L-l}) x_{ml}$ with sinusoidal
-    positions p counted back from the last frame, so that windows of any length share the weights; the heads' readings go
-    through one linear map per modality, and a residual layer mixes the modalities. A fraction of MulT's time and
+    positions p counted back from the last frame, so that windows of any length share the weights; the heads' readings
+    go through one linear map per modality, and a residual layer mixes the modalities. A fraction of MulT's time and
     parameters: no frame attends to a frame.
 
     References:

@@ -90,7 +90,8 @@ def predict_protocol(
 
 
 def score(predictions: Mapping[str, Tensor], dataset: Dataset, split: str, protocol: Any) -> dict[str, float]:
-    """``<split>.<metric>``, the mean over the settings in which something is missing, and ``<split>.<setting>.<metric>``."""
+    """``<split>.<metric>``, the mean over the settings in which something is missing, and
+    ``<split>.<setting>.<metric>``."""
     labels = dataset.labels(split)
     results: dict[str, float] = {}
     incomplete: dict[str, list[float]] = {}

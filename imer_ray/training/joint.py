@@ -1,12 +1,14 @@
-"""Stage `joint`: IMDer's training, diffusion and recogniser together, as published but for the defects that change results.
+"""Stage `joint`: IMDer's training, diffusion and recogniser together, as published but for the defects that change
+results.
 
-Wang et al., Incomplete Multimodality-Diffused Emotion Recognition, NeurIPS 2023: every batch samples its missing modalities
-with the diffusion being trained (no gradient through the sampler), refines them and classifies;
+Wang et al., Incomplete Multimodality-Diffused Emotion Recognition, NeurIPS 2023: every batch samples its missing
+modalities with the diffusion being trained (no gradient through the sampler), refines them and classifies;
 L = L_task + w (sum of score losses + reconstruction loss), w = ``loss.diffusion`` = 0.1.
 
 Mended (methods as published in brackets):
 - the condition is the clean latents [noised with the target's own noise in training, with fresh noise in sampling];
-- projections come from a recogniser trained on complete data, the stage `encode` [frozen at random without a checkpoint];
+- projections come from a recogniser trained on complete data, the stage `encode` [frozen at random without a
+  checkpoint];
 - one availability mask per clip, drawn anew every epoch [one pattern per batch, two-missing batches first];
 - losses are means over elements [sums over 32 x 48, which drown the task loss in the shared refiner];
 - gradients are clipped by norm, weight decay is applied, test is not read.

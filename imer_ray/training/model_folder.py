@@ -1,4 +1,5 @@
-"""A trained model on disk: ``model.safetensors``, ``config.yaml`` and ``shape.json`` in one folder, whole or not at all."""
+"""A trained model on disk: ``model.safetensors``, ``config.yaml`` and ``shape.json`` in one folder, whole or not at
+all."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Stage `pretrain[m]`: the conditional diffusion of one modality, on its own and before any recogniser.
 
-Decoupling after the NTUA thesis on IMDer: an untrained diffusion no longer disturbs the recogniser, and the task loss never
-waits for a sampler.
+Decoupling after the NTUA thesis on IMDer: an untrained diffusion no longer disturbs the recogniser, and the task loss
+never waits for a sampler.
 """
 
 from __future__ import annotations

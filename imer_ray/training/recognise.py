@@ -44,7 +44,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         draw = int(torch.randint(num_draws, (1,), generator=generator, device=generator.device))
         return forward(recogniser, "train", rows[share], available[share], draw)
 
-    def validate(average: Recogniser) -> float:
+    def validate(average: Any) -> float:
         total = []
         for pattern in PATTERNS.values():
             available = data["valid"].recorded.cpu() & pattern

@@ -1,4 +1,5 @@
-"""Tables of trained systems: rows are missing patterns or rates, columns MMSA's metrics, mean and deviation over seeds."""
+"""Tables of trained systems: rows are missing patterns or rates, columns MMSA's metrics, mean and deviation over
+seeds."""
 
 from __future__ import annotations
 

@@ -105,7 +105,8 @@ def _worker(rank: int, world_size: int, folder: Path) -> None:
 
 
 def test_two_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
-    """50 clips in batches of 16 leave a last batch of 2: shares are uneven too (float32 sums in another order: 1e-4)."""
+    """50 clips in batches of 16 leave a last batch of 2: shares are uneven too (float32 sums in another order:
+    1e-4)."""
     processes = [mp.get_context("spawn").Process(target=_worker, args=(rank, 2, tmp_path)) for rank in range(2)]
     for process in processes:
         process.start()

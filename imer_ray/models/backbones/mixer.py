@@ -1,7 +1,7 @@
 """A conditional denoising MLP-Mixer: no attention, a fraction of the Transformer's time.
 
-What the available modalities say is summed into one condition per frame, which `condition` computes once for all layers and
-`forward` adds at every step; layers mix along time and along features in turn.
+What the available modalities say is summed into one condition per frame, which `condition` computes once for all
+layers and `forward` adds at every step; layers mix along time and along features in turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from imer_ray.models.backbones.transformer import MAX_RATE, NUM_TIME_FEATURES
 
 @dataclass(frozen=True)
 class Mixer:
-    """``num_layers`` layers of ``width`` features; each mixes the frames, then the features (``mlp_ratio`` times wider).
+    """``num_layers`` layers of ``width`` features; each mixes the frames, then the features (``mlp_ratio`` times
+    wider).
 
     References:
         Tolstikhin et al., 2021, MLP-Mixer: An all-MLP Architecture for Vision, arXiv:2105.01601, equation 1.
