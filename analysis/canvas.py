@@ -96,12 +96,20 @@ def dot(label: str, colour: str, mark: str) -> Line2D:
     return Line2D([], [], linestyle="", marker=mark, color=colour, markersize=4.5, label=label)
 
 
+class RoomyLogLocator(LogLocator):
+    """Ticks at 1, 2 and 5 of each decade, or at 1 and 3 where the labels of more than three decades would touch."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        self.set_params(subs=(1.0, 2.0, 5.0) if vmax < 1000 * vmin else (1.0, 3.0))
+        return super().tick_values(vmin, vmax)
+
+
 def speed_scale(ax: Axes, axis: Axis) -> None:
     """Speed along x, faster to the right, in plain numbers (2, 20, 200; not powers)."""
     ax.set_xlabel(axis.label)
     if axis.log:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_locator(RoomyLogLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1e6 else number(value)))
         ax.xaxis.set_minor_formatter(NullFormatter())
     if not axis.higher_is_better:

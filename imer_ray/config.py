@@ -26,6 +26,11 @@ def component(group: str) -> Any:
     return field(metadata={"group": group})
 
 
+def overrides() -> Any:
+    """Changes to a data component that a file names: where the data lie here (``data.path``), a larger test split."""
+    return field(default_factory=dict, metadata={"overrides": True})
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """How one training stage runs (AdamW with cosine decay, exponential moving average of the weights)."""
@@ -87,7 +92,7 @@ class BankConfig:
 
     mode: str = field(default="reference", metadata={"choices": ("reference", "same")})
     sampler: Mapping[str, Any] = component("diffusion/sampler")
-    num_steps: int = 6
+    num_steps: int = 4
     num_draws: int = 1
 
     def __post_init__(self) -> None:
@@ -195,7 +200,7 @@ class TrainConfig:
     baselines: tuple[str, ...] = ("zero", "masked")
     output: str | None = None  # None: models/<name of the configuration file>
     stages: str = "runs/stages"
-    data_path: str | None = None  # where the data lie on this machine, if not where the configuration says
+    data: Mapping[str, Any] = overrides()
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
 
@@ -203,7 +208,7 @@ class TrainConfig:
 class EvaluateCommandConfig:
     model: str = "models/quality"
     protocol: Mapping[str, Any] = component("protocol")
-    data_path: str | None = None
+    data: Mapping[str, Any] = overrides()
     output: str | None = None  # None: beside the model
 
 
@@ -367,6 +372,8 @@ def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, An
             if name not in tree:
                 raise UserError(f"{path} is not chosen; options: {', '.join(options(f.metadata['group']))}")
             out[name] = _resolve_component(tree[name], f.metadata["group"], path)
+        elif "overrides" in f.metadata:
+            out[name] = dict(tree.get(name) or {})
         elif is_dataclass(hints[name]):
             out[name] = _resolve(tree.get(name) or {}, hints[name], f"{path}.")
         else:

@@ -20,13 +20,16 @@ SPLIT = "test"
 
 
 def main(overrides: list[str]) -> None:
-    from imer_ray.training.table import markdown, summarise
+    from imer_ray.training.table import BAYES, markdown, summarise
 
     options = compose(EvaluateCommandConfig, "evaluate", overrides)
     folder = Path(options["model"])
     runs: dict[str, list[dict[str, float]]] = {}
     for system, model in model_folders(folder):
-        runs.setdefault(system, []).append(_score(model, options))
+        metrics, best = _score(model, options)
+        runs.setdefault(system, []).append(metrics)
+        if best and system == folder.name:
+            runs.setdefault(BAYES, []).append(best)
     frame = summarise(runs, SPLIT)
     output = Path(options["output"] or folder)
     output.mkdir(parents=True, exist_ok=True)
@@ -59,17 +62,20 @@ def write(path: Path, text: str) -> None:
     os.replace(aside, path)
 
 
-def _score(folder: Path, options: dict[str, Any]) -> dict[str, float]:
+def _score(folder: Path, options: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """Metrics of one model, and of the Bayes optimum where it is known."""
     from imer_ray.config import build
     from imer_ray.training.evaluate import predict_protocol, score
     from imer_ray.training.latents import load_dataset
     from imer_ray.training.model_folder import load
+    from imer_ray.training.optimum import bayes_optimum
 
     model, config = load(folder)
-    config = {**config, "protocol": options["protocol"], "data_path": options["data_path"]}
+    same = None if set(options["data"]) - {"path"} else config["data_fingerprint"]
+    config |= {"protocol": options["protocol"], "data": {**config["data"], **options["data"]}, "data_fingerprint": same}
     dataset = load_dataset(config)
     predictions = predict_protocol(model, dataset, SPLIT, config, "cpu")
-    return score(predictions, dataset, SPLIT, build(config["protocol"]))
+    return score(predictions, dataset, SPLIT, build(config["protocol"])), bayes_optimum(config, SPLIT)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ from imer_ray.evaluate import BASELINES, SPLIT, write
 
 def main(overrides: list[str]) -> None:
     from imer_ray.scaling.cluster import session
-    from imer_ray.training.table import markdown, summarise
+    from imer_ray.training.optimum import bayes_optimum
+    from imer_ray.training.table import BAYES, markdown, summarise
 
     options = compose(TrainConfig, "train", overrides)
     if not options["seeds"]:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
     path = Path(options["config"])
-    config = read_config(path, options["data_path"])
+    config = read_config(path, options["data"])
     output = Path(options["output"] or Path("models") / path.stem)
     output.mkdir(parents=True, exist_ok=True)
     jobs = {
@@ -45,6 +46,8 @@ def main(overrides: list[str]) -> None:
         folder = output / str(seed) if own else output / BASELINES / system / str(seed)
         _save(folder, stage, jobs[system, seed], options["stages"])
         runs.setdefault(path.stem if own else system, []).append(metrics)
+    best = [bayes_optimum(jobs[config["system"], seed], SPLIT) for seed in options["seeds"]]
+    runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f"))
     write(output / "metrics.md", markdown(frame) + "\n")
@@ -52,8 +55,8 @@ def main(overrides: list[str]) -> None:
     print(f"wrote {output}/metrics.csv, metrics.md and a model for each of {len(options['seeds'])} seeds")
 
 
-def read_config(path: Path, data_path: str | None) -> dict[str, Any]:
-    """The resolved configuration of an exported file.
+def read_config(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved configuration of an exported file, with ``data`` changed.
 
     Raises:
         UserError: the file is missing, no export, or its data are elsewhere or changed.
@@ -69,10 +72,10 @@ def read_config(path: Path, data_path: str | None) -> dict[str, Any]:
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         raise UserError(f"{path} is no exported configuration: it has no section config")
     config = resolve(content["config"])
-    if data_path is not None:
-        config["data"]["path"] = data_path
-    fingerprint = load_dataset(config).fingerprint
-    return {**config, "data_fingerprint": fingerprint}
+    if set(data) - {"path"}:
+        config["data_fingerprint"] = None  # other data are asked for, not the same ones elsewhere
+    config = resolve({**config, "data": {**config["data"], **data}})
+    return {**config, "data_fingerprint": load_dataset(config).fingerprint}
 
 
 def _run(jobs: Mapping[tuple[str, int], Mapping[str, Any]], broker: Any) -> dict[tuple[str, int], tuple[Any, dict]]:

@@ -50,6 +50,7 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")  # else waiting trials are warned about
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns; stages are told their device
     address = scaling.get("address") or os.environ.get("RAY_ADDRESS")
     if address in (None, "", "local"):

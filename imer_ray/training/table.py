@@ -19,6 +19,8 @@ METRICS = (
     "Corr",
 )
 PERCENT = METRICS[:6]  # the others are reported as they are
+BAYES, ZERO = "bayes", "zero"  # the optimum, where it is known, and what recovery has to beat
+GAP = "gap_closed"
 
 
 def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> pd.DataFrame:
@@ -41,7 +43,17 @@ def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> 
                     row[metric] = scale * values.mean()
                     row[f"{metric}_std"] = scale * values.std(ddof=1) if len(values) > 1 else 0.0
             rows.append(row)
-    return pd.DataFrame(rows)
+    return _with_gap_closed(pd.DataFrame(rows))
+
+
+def _with_gap_closed(frame: pd.DataFrame) -> pd.DataFrame:
+    """``gap_closed``: percent of the way from zero-filling's Non0_acc_2 to the Bayes optimum's, per setting."""
+    if not {BAYES, ZERO} <= set(frame["Model"]):
+        return frame
+    accuracy = frame.pivot(index="Setting", columns="Model", values="Non0_acc_2")
+    zero, gap = accuracy[ZERO], accuracy[BAYES] - accuracy[ZERO]
+    closed = [100 * (a - zero[s]) / gap[s] for s, a in zip(frame["Setting"], frame["Non0_acc_2"], strict=True)]
+    return frame.assign(**{GAP: closed})
 
 
 def _settings(result: Mapping[str, float], split: str) -> list[tuple[str, str]]:
@@ -70,4 +82,11 @@ def markdown(frame: pd.DataFrame, metrics: Sequence[str] = ("Non0_acc_2", "Non0_
                     f"{row[metric].iloc[0]:.{digits}f} ± {row[f'{metric}_std'].iloc[0]:.{digits}f}" if len(row) else "–"
                 )
         lines.append("| " + " | ".join(cells) + " |")
+    if GAP in frame:
+        others = [s for s in systems if s not in (BAYES, ZERO)]
+        lines[0] += "".join(f" {s} gap closed % |" for s in others)
+        lines[1] += "---|" * len(others)
+        closed = frame.pivot(index="Setting", columns="Model", values=GAP)
+        for i, setting in enumerate(dict.fromkeys(frame["Setting"])):
+            lines[i + 2] += "".join(f" {closed.loc[setting, s]:.0f} |" for s in others)
     return "\n".join(lines)

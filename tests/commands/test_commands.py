@@ -121,7 +121,9 @@ def test_train_and_evaluate_the_exported_pick(study: Path) -> None:
     done = command("train", "config=runs/demo/export/knee.yaml", seeds, "scaling.train_stages=[]", cwd=study)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(study / "models/knee/metrics.csv")
-    assert set(table["Model"]) == {"knee", "zero", "masked"}
+    assert set(table["Model"]) == {"knee", "zero", "masked", "bayes"}
+    one_missing = table[(table["Model"] == "bayes") & table["Setting"].isin(["la", "lv", "av"])]
+    assert one_missing["gap_closed"].tolist() == pytest.approx([100.0] * 3)
     assert set(table["Setting"]) == {"mean", "l", "a", "v", "la", "lv", "av", "lav"}
     assert (table["Seeds"] == 2).all() and table["Non0_acc_2"].between(0, 100).all()
     assert (study / "models/knee/1112/model.safetensors").exists()
