@@ -1,4 +1,4 @@
-"""Which modalities are available: patterns, the fixed and the random protocol, masks for training.
+"""Which modalities are available: patterns, the fixed and the random protocol.
 
 Legend: N clips, M = 3 modalities in the order l (language), a (acoustic), v (visual). Masks are bool, True = present.
 ``recorded`` [N, M] says what the data hold; ``available`` [N, M] what a model may read, always a part of ``recorded``.
@@ -70,11 +70,6 @@ class Random:
     def mask(self, setting: str, recorded: Tensor, split: str, seed: int) -> Tensor:
         """Available modalities [N, M], the same whenever asked; clips with nothing recorded are False throughout."""
         return random_mask(recorded, float(setting), seeded(split, "random", setting, seed))
-
-
-def training_mask(recorded: Tensor, rate: float, epoch: int, seed: int) -> Tensor:
-    """Available modalities [N, M] of one training epoch, drawn anew each epoch."""
-    return random_mask(recorded, rate, seeded("train", "random", str(float(rate)), seed, epoch))
 
 
 def random_mask(recorded: Tensor, rate: float, generator: torch.Generator) -> Tensor:

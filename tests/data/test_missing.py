@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imer_ray.data.missing import MODALITIES, PATTERNS, Fixed, Random, pattern_mask, training_mask
+from imer_ray.data.missing import MODALITIES, PATTERNS, Fixed, Random, pattern_mask
 
 ALL = torch.ones(686, 3, dtype=torch.bool)
 
@@ -86,13 +86,6 @@ def test_a_mask_is_frozen_by_split_setting_and_seed_and_by_nothing_else():
     assert torch.equal(torch.get_rng_state(), before), "a mask drew from the global generator"
     for setting, split, seed in (("0.4", "test", 1111), ("0.5", "valid", 1111), ("0.5", "test", 1112)):
         assert not torch.equal(protocol.mask(setting, ALL, split, seed), mask)
-
-
-def test_training_masks_are_redrawn_each_epoch_and_repeatable():
-    first, second = (training_mask(ALL, 0.5, epoch, 1111) for epoch in (0, 1))
-    assert not torch.equal(first, second)
-    assert torch.equal(first, training_mask(ALL, 0.5, 0, 1111))
-    assert int((~first).sum()) == int((~second).sum()) == round(0.5 * ALL.numel())
 
 
 @pytest.mark.parametrize("rates", [(), (-0.1,), (1.0,), (0.1, 2.0)])

@@ -14,6 +14,7 @@ from torch import nn
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.training.context import Context
 from imer_ray.training.loop import fit, seeded
+from imer_ray.training.losses import training_patterns
 
 SETTINGS = {
     "num_epochs": 5,
@@ -116,3 +117,13 @@ def test_two_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
         assert process.exitcode == 0
     together = json.loads((tmp_path / "0/artefact/history.json").read_text())
     assert [e["loss"] for e in together] == pytest.approx([e["loss"] for e in alone], abs=1e-4)
+
+
+def test_training_patterns_are_drawn_per_clip_and_leave_something() -> None:
+    """Seven patterns with equal chance over 7,000 clips: each 1,000 times, to four deviations (29 each)."""
+    recorded = torch.ones(7000, 3, dtype=torch.bool)
+    drawn = training_patterns(recorded, seeded(0, "patterns"))
+    counts = drawn.unique(dim=0, return_counts=True)[1]
+    assert len(counts) == 7 and ((counts - 1000).abs() < 120).all()
+    only_l = torch.tensor([[True, False, False]]).expand(500, 3)
+    assert torch.equal(training_patterns(only_l, seeded(1, "patterns")), only_l)
