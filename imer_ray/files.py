@@ -13,7 +13,12 @@ from pathlib import Path
 from imer_ray.errors import UserError
 
 _FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit reached"}
-_DENIED = {errno.EROFS: "read-only file system", errno.EACCES: "permission denied", errno.EPERM: "not permitted"}
+_DENIED = {
+    errno.EROFS: "read-only file system",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+    errno.ENOTDIR: "not a folder",
+}
 
 
 @contextmanager

@@ -93,7 +93,9 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
         raise UserError(f"study.root={root}: a study's own folder is local; study.stages may be remote ({root}/stages)")
     base = {key: value for key, value in options.items() if key not in RUN_KEYS}
     space = space_file.load(options["space"], base)
-    fingerprint = build(base["data"]).fingerprint()
+    data = build(base["data"])
+    data.load()  # damaged data are named here, not by the first stage
+    fingerprint = data.fingerprint()
     if base["data_fingerprint"] not in (None, fingerprint):
         raise UserError(f"data {base['data']['name']}: the content is not that of data_fingerprint; leave that key out")
     base["data_fingerprint"] = fingerprint

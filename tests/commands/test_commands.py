@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+
+from imer_ray.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 MOSI = ROOT.parent / "shared/data/mosi_utterance/clips.parquet"
@@ -87,6 +90,7 @@ def test_another_space_or_configuration_is_refused(study: Path) -> None:
     assert "training.recognise.num_epochs" in message
 
 
+@pytest.mark.slow
 def test_an_artefact_with_a_wrong_checksum_is_rebuilt(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(study, folder)
@@ -138,6 +142,7 @@ def test_train_and_evaluate_the_exported_pick(study: Path) -> None:
     assert "0.7" in (study / "models/knee/evaluate_random.md").read_text()
 
 
+@pytest.mark.slow
 def test_sigkill_keeps_completed_trials_and_stages(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "imer_ray.search", "study.num_trials=4", "study.slots=1", *SMALL]
@@ -163,36 +168,55 @@ def test_sigkill_keeps_completed_trials_and_stages(tmp_path: Path) -> None:
     }
 
 
-def test_bad_input_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    assert "did you mean study.num_trials" in refused("search", "study.num_trial=3", cwd=tmp_path)
-    assert "num_steps must be at least 1" in refused("search", "diffusion.num_steps=0", cwd=tmp_path)
-    assert "did you mean heun" in refused("search", "diffusion.sampler=huen", cwd=tmp_path)
-    assert "data.path" in refused("search", "data=mosi_utterance", cwd=tmp_path)
-    assert "nowhere.parquet" in refused("search", "data=mosi_utterance", "data.path=nowhere.parquet", cwd=tmp_path)
-    space = tmp_path / "space.yaml"
-    space.write_text("diffusion.sde: {choice: [vp]}\ndiffusion.nmu_steps: {int: [1, 4]}\n")
-    assert "line 2" in refused("search", "space=space.yaml", cwd=tmp_path)
-    space.write_text("diffusion.num_steps: {int: [8, 2]}\n")
-    assert "line 1" in refused("search", "space=space.yaml", cwd=tmp_path)
-    space.write_text("diffusion.num_steps: {int: [0, 2]}\n")
-    assert "num_steps must be at least 1" in refused("search", "space=space.yaml", cwd=tmp_path)
-    assert "does not exist" in refused("train", "config=nothing.yaml", cwd=tmp_path)
-    assert "no trained model" in refused("evaluate", "model=nothing", cwd=tmp_path)
-    assert "runs/demo" in refused("export", "pick=knee", cwd=tmp_path)
-    assert not (tmp_path / "runs").exists()
+def test_a_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
+    assert "did you mean num_trials" in refused("search", "study.num_trial=3", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "says"),
+    [
+        ("search", ["diffusion.num_steps=0"], "num_steps must be at least 1"),
+        ("search", ["diffusion.sampler=huen"], "did you mean heun"),
+        ("search", ["data=mosi_utterance"], "data.path"),
+        ("search", ["data=mosi_utterance", "data.path=nowhere.parquet"], "nowhere.parquet"),
+        ("search", ["study.root=/dev/full"], "/dev/full"),
+        ("train", ["config=nothing.yaml"], "does not exist"),
+        ("train", ["seeds=[]"], "seeds is empty"),
+        ("evaluate", ["model=nothing"], "no trained model"),
+        ("export", ["pick=knee"], "runs/demo"),
+        ("export", [], "say what to export"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(
+    name: str, overrides: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=says):
+        importlib.import_module(f"imer_ray.{name}").main(overrides)
+    assert not (tmp_path / "runs/stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ("diffusion.sde: {choice: [vp]}\ndiffusion.nmu_steps: {int: [1, 4]}\n", "space.yaml:2"),
+        ("diffusion.num_steps: {int: [8, 2]}\n", "space.yaml:1"),
+        ("diffusion.num_steps: {int: [0, 2]}\n", "num_steps must be at least 1"),
+    ],
+)
+def test_a_space_that_cannot_be_built_is_refused_by_line(
+    space: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(space)
+    with pytest.raises(UserError, match=says):
+        importlib.import_module("imer_ray.search").main(["space=space.yaml"])
 
 
 @pytest.mark.skipif(not MOSI.exists(), reason="CMU-MOSI is not on this machine")
-def test_a_truncated_parquet_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_parquet_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = MOSI.read_bytes()
-    (tmp_path / "clips.parquet").write_bytes(whole[: len(whole) // 2])
-    message = refused("search", "data=mosi_utterance", "data.path=clips.parquet", cwd=tmp_path)
-    assert "clips.parquet" in message
-
-
-def test_a_full_disk_is_named_and_nothing_computed_is_lost(tmp_path: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("needs /dev/full")
-    message = refused("search", "study.root=/dev/full", cwd=tmp_path)
-    assert "/dev/full" in message
+    monkeypatch.chdir(tmp_path)
+    Path("clips.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="clips.parquet"):
+        importlib.import_module("imer_ray.search").main(["data=mosi_utterance", "data.path=clips.parquet"])
