@@ -44,7 +44,7 @@ def test_the_make_targets_that_documents_name_exist() -> None:
 
 
 def test_the_makefile_passes_arguments_on() -> None:
-    dry = ["make", "--dry-run", "--always-make", "search", "ARGS=study.num_trials=48"]
+    dry = ["make", "--no-print-directory", "--dry-run", "--always-make", "search", "ARGS=study.num_trials=48"]
     commands = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert commands.rstrip().endswith("-m imer_ray.search study.num_trials=48")
 
