@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from imer_ray import config
+from imer_ray import config, schema
 from imer_ray.errors import UserError
 
 FAILED, INTERRUPTED = 2, 130
@@ -49,17 +49,17 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
 def help_text(main: Callable[[list[str]], None]) -> str:
     """The docstring of the command's module, then every key with its default.
 
-    The module names its schema: the one dataclass of `imer_ray.config` that it imports.
+    The module names its schema: the one dataclass of `imer_ray.schema` that it imports.
     """
     module = sys.modules[main.__module__]
     name = (module.__spec__.name if module.__spec__ else module.__name__).rpartition(".")[2]
-    schemas = [v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == config.__name__]
+    found = [v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == schema.__name__]
     lines = [(module.__doc__ or "").strip()]
-    for schema in schemas:
-        assert isinstance(schema, type)
-        groups = dict(config.component_groups(schema))
+    for cls in found:
+        assert isinstance(cls, type)
+        groups = dict(config.component_groups(cls))
         lines += ["", "Keys and their defaults:"]
-        lines += [f"  {line}" for line in _keys(config.compose(schema, name, []), groups, _choices(schema))]
+        lines += [f"  {line}" for line in _keys(config.compose(cls, name, []), groups, _choices(cls))]
     return "\n".join(lines)
 
 
@@ -70,9 +70,9 @@ def _keys(tree: dict[str, Any], groups: dict[str, str], choices: dict[str, list[
         yield f"{path}={text}" + (f"  ({', '.join(allowed)})" if allowed else "")
 
 
-def _choices(schema: type, prefix: str = "") -> dict[str, list[str]]:
+def _choices(cls: type, prefix: str = "") -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for field in dataclasses.fields(schema):
+    for field in dataclasses.fields(cls):
         if "choices" in field.metadata:
             found[prefix + field.name] = list(field.metadata["choices"])
         elif dataclasses.is_dataclass(field.default_factory):

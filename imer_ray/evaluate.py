@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray import cli
-from imer_ray.config import EvaluateCommandConfig, compose
+from imer_ray.config import compose
 from imer_ray.errors import UserError
+from imer_ray.schema import EvaluateCommandConfig
 
 BASELINES = "baselines"
 SPLIT = "test"

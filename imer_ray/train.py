@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 
 from imer_ray import cli
-from imer_ray.config import TrainConfig, compose, resolve
+from imer_ray.config import compose, resolve
 from imer_ray.errors import UserError
 from imer_ray.evaluate import BASELINES, SPLIT, write
+from imer_ray.schema import TrainConfig
 
 
 def main(overrides: list[str]) -> None:

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from imer_ray import config
+from imer_ray.schema import ConvertConfig, EvaluateCommandConfig, ExportConfig, SearchConfig, TrainConfig
 
-GROUPS = sorted({group for _, group in config.component_groups(config.SearchConfig)})
+GROUPS = sorted({group for _, group in config.component_groups(SearchConfig)})
 OPTIONS = [(group, name) for group in GROUPS for name in config.options(group)]
 
 
@@ -43,11 +44,11 @@ def test_an_option_does_not_repeat_its_defaults(group: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "name"),
     [
-        (config.SearchConfig, "search"),
-        (config.TrainConfig, "train"),
-        (config.EvaluateCommandConfig, "evaluate"),
-        (config.ExportConfig, "export"),
-        (config.ConvertConfig, "convert"),
+        (SearchConfig, "search"),
+        (TrainConfig, "train"),
+        (EvaluateCommandConfig, "evaluate"),
+        (ExportConfig, "export"),
+        (ConvertConfig, "convert"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -17,11 +17,19 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 ORDER = ("diffusion", "models", "training", "stages", "systems", "scaling", "tuning")  # each may import those before it
 LEAVES = ("data", "results")
-ANYONE = ("imer_ray.errors", "imer_ray.files", "imer_ray.config", "imer_ray.training.context", "imer_ray.stages.graph")
+ANYONE = (
+    "imer_ray.errors",
+    "imer_ray.files",
+    "imer_ray.config",
+    "imer_ray.schema",
+    "imer_ray.training.context",
+    "imer_ray.stages.graph",
+)
 COMMANDS = ("cli", "convert", "evaluate", "export", "search", "train")
 LIGHT = (  # neither torch nor ray
     "imer_ray",
     "imer_ray.config",
+    "imer_ray.schema",
     "imer_ray.errors",
     "imer_ray.stages.graph",
     "imer_ray.results.schema",
@@ -64,7 +72,7 @@ def test_imports_point_one_way(path: Path) -> None:
     if own in ORDER:
         allowed = {*ORDER[: ORDER.index(own)], *LEAVES} if own != "diffusion" else set()
         assert {part(module) for module in foreign} - {""} <= allowed
-    elif own in LEAVES or own in ("errors", "files", "config", "conf"):
+    elif own in LEAVES or own in ("errors", "files", "schema", "config", "conf"):
         assert not foreign
     else:
         assert own in ("", *COMMANDS), f"imer_ray.{own} has no place in the order of imports"

@@ -1,0 +1,218 @@
+"""What can be configured: frozen dataclasses hold every default and its range.
+
+A *component* (SDE, sampler, backbone, data set, ...) is a class of its own elsewhere; `component` says from which
+group of ``conf/`` it is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SEEDS = (1111, 1112, 1113, 1114, 1115)
+
+
+def component(group: str) -> Any:
+    """A field whose value is one option of ``conf/<group>/``; which one by default, the YAML's defaults list says."""
+    return field(metadata={"group": group})
+
+
+def overrides() -> Any:
+    """Changes to a data component that a file names: where the data lie here (``data.path``), a larger test split."""
+    return field(default_factory=dict, metadata={"overrides": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How one training stage runs (AdamW with cosine decay, exponential moving average of the weights)."""
+
+    num_epochs: int = 12
+    batch_size: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    clip_norm: float = 1.0
+    ema_decay: float = 0.99
+    patience: int = 0  # epochs without a better validation loss before stopping at the best; 0: train to the end
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be in [0, 1), not {self.ema_decay}")
+        if self.weight_decay < 0 or self.patience < 0:
+            raise ValueError("weight_decay and patience must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """``modality_dropout``: share of the clips that `encode` sees under a random missing pattern; 0: complete data."""
+
+    modality_dropout: float = 0.0
+    encode: LoopConfig = field(default_factory=LoopConfig)
+    pretrain: LoopConfig = field(default_factory=LoopConfig)
+    recognise: LoopConfig = field(default_factory=LoopConfig)
+    joint: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.modality_dropout <= 1:
+            raise ValueError(f"modality_dropout must be in [0, 1], not {self.modality_dropout}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig:
+    sde: Mapping[str, Any] = component("diffusion/sde")
+    parametrization: str = field(default="v", metadata={"choices": ("eps", "x0", "v", "score")})
+    backbone: Mapping[str, Any] = component("diffusion/backbone")
+    sampler: Mapping[str, Any] = component("diffusion/sampler")
+    num_steps: int = 8
+    num_draws: int = 1  # recoveries of a clip at inference, whose predictions are averaged
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "num_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankConfig:
+    """Recovered latents of every training clip and missing pattern, drawn once from the frozen diffusion."""
+
+    mode: str = field(default="reference", metadata={"choices": ("reference", "same")})
+    sampler: Mapping[str, Any] = component("diffusion/sampler")
+    num_steps: int = 4
+    num_draws: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1 or self.num_draws < 1:
+            raise ValueError("bank.num_steps and bank.num_draws must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the auxiliary losses beside the task loss."""
+
+    recovery: float = 0.1  # refiner MSE in the recogniser
+    diffusion: float = 0.1  # IMDer's weight of score and reconstruction losses in joint training
+
+    def __post_init__(self) -> None:
+        if self.recovery < 0 or self.diffusion < 0:
+            raise ValueError("loss weights must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedConfig:
+    """How cost is measured beside the IMDer reference."""
+
+    batch_size: int = 32
+    num_repeats: int = 3
+    num_threads: int = 1
+    reference_steps: int = 2  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.num_repeats, self.num_threads, self.reference_steps) < 1:
+            raise ValueError("the speed settings must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Which further points a trained recogniser is scored at, relative to its own number of steps."""
+
+    step_factors: tuple[float, ...] = (0.5, 2.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingConfig:
+    """Which hardware a stage takes, and which stages run on Ray Train worker groups."""
+
+    num_workers: int = 2
+    train_stages: tuple[str, ...] = ("encode",)
+    cpus_per_stage: float = 1
+    gpus_per_stage: float = 0
+    max_failures: int = 2
+    address: str | None = None  # None: start a local Ray, or join the cluster that RAY_ADDRESS names
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One configuration of one system on one data set: everything a stage graph is built from."""
+
+    seed: int = 1111
+    system: str = field(default="decoupled", metadata={"package": "imer_ray.systems"})
+    data: Mapping[str, Any] = component("data")
+    data_fingerprint: str | None = None  # of the data's content; filled in when a command starts, checked ever after
+    protocol: Mapping[str, Any] = component("protocol")
+    encoder: Mapping[str, Any] = component("encoder")
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    bank: BankConfig = field(default_factory=BankConfig)
+    refiner: Mapping[str, Any] = component("refiner")
+    fusion: Mapping[str, Any] = component("fusion")
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    precision: str = field(default="fp32", metadata={"choices": ("fp32", "bf16")})
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    name: str = "demo"
+    num_trials: int = 24
+    root: str = "runs"
+    stages: str | None = None  # artefacts shared by all studies; None: <root>/stages
+    seed: int = 1111
+    searcher: str = field(default="tpe", metadata={"choices": ("tpe", "nsga2", "random")})
+    num_startup_trials: int = 8
+    quality: str = "Non0_F1_score"
+    speed: str = field(default="latency", metadata={"choices": ("latency", "flops", "nfe")})
+    slots: int = 4  # trials in flight; a trial that waits holds no CPU
+
+    def __post_init__(self) -> None:
+        if self.num_trials < 1 or self.slots < 1 or self.num_startup_trials < 1:
+            raise ValueError("study.num_trials, study.slots and study.num_startup_trials must be at least 1")
+        if not self.name or any(part in ("", ".", "..") for part in self.name.split("/")):
+            raise ValueError(f"study.name must be a plain folder name, not {self.name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(ExperimentConfig):
+    study: StudyConfig = field(default_factory=StudyConfig)
+    space: str = "default"  # a name in search_spaces/ or a path to a YAML file
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    config: str = "runs/demo/export/quality.yaml"
+    seeds: tuple[int, ...] = SEEDS
+    baselines: tuple[str, ...] = ("zero", "masked")
+    output: str | None = None  # None: models/<name of the configuration file>
+    stages: str = "runs/stages"
+    data: Mapping[str, Any] = overrides()
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommandConfig:
+    model: str = "models/quality"
+    protocol: Mapping[str, Any] = component("protocol")
+    data: Mapping[str, Any] = overrides()
+    output: str | None = None  # None: beside the model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    run: str = "runs/demo"
+    pick: str | None = None  # quality, speed, knee or a trial's number
+    max_latency_ms: float | None = None  # best quality within this latency of one clip
+    output: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    input: str | None = None
+    output: str | None = None
