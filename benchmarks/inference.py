@@ -20,7 +20,8 @@ import yaml
 
 from imer_ray.config import build, resolve
 from imer_ray.data.batch import Batch
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser, build_recovery
+from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.models.recovery import build_recovery
 from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
 from imer_ray.training.timing import reference_config, reference_for, threads, timed

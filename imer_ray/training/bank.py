@@ -12,7 +12,7 @@ from torch import Tensor
 
 from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.imer import Recovery
+from imer_ray.models.recovery import Recovery
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents
 from imer_ray.training.latents import BATCH_SIZE, Latents

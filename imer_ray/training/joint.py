@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES, PATTERNS
 from imer_ray.diffusion.loss import sample_time
-from imer_ray.models.imer import build_recovery
+from imer_ray.models.recovery import build_recovery
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, load_recogniser, load_shape, weights
 from imer_ray.training.loop import fit, seeded, summary

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from imer_ray.config import build
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser, build_recovery
+from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.models.recovery import build_recovery
 from imer_ray.training.encode import weights
 
 

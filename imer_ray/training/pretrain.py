@@ -17,7 +17,7 @@ from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.loss import denoising_loss, sample_time
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Recovery, build_network, build_recovery
+from imer_ray.models.recovery import Recovery, build_network, build_recovery
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, weights
 from imer_ray.training.loop import fit, seeded, summary

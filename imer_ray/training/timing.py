@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from imer_ray.config import build, option
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser, build_recovery
+from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.models.recovery import build_recovery
 from imer_ray.training.loop import seeded
 
 REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
