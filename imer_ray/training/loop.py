@@ -15,6 +15,14 @@ from torch import Tensor, nn
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.training import checkpoint
 from imer_ray.training.context import Context
+from imer_ray.training.players import (
+    Groups,
+    make_players,
+    optimiser_tensors,
+    restore_optimisers,
+    take,
+    take_gradients,
+)
 
 Losses = Callable[[Tensor, slice, torch.Generator], Mapping[str, Tensor]]
 """``losses(rows, share, generator)``: per-clip losses [share] of the clips ``rows[share]``; "loss" is minimised.
@@ -41,8 +49,11 @@ def fit(
     context: Context,
     seed: int,
     validate: Callable[[nn.Module], float] | None = None,
+    groups: Groups | None = None,
 ) -> list[dict[str, float]]:
     """Train ``module`` in place on the clips ``rows``; it ends with averaged (EMA) weights.
+
+    All trainable parameters minimise "loss", unless ``groups`` gives each loss its own (`imer_ray.training.players`).
 
     With ``patience`` > 0 it ends with those of the epoch that ``validate`` (lower is better) liked best, and so many
     epochs without a better one end the training. With 0 it keeps the last: on small validation splits the decayed
@@ -54,10 +65,7 @@ def fit(
         StageStopped: nobody waits for the stage any more; the last epoch's checkpoint is kept.
     """
     num_epochs, batch_size = int(settings["num_epochs"]), int(settings["batch_size"])
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=settings["learning_rate"], weight_decay=settings["weight_decay"], fused=True
-    )
+    players = make_players(module, groups, settings)
     num_batches = math.ceil(len(rows) / batch_size)
     selects = validate is not None and settings["patience"] > 0
     average = copy.deepcopy(module).eval()
@@ -69,16 +77,16 @@ def fit(
     if restored is not None:
         tensors, state = restored
         history, best_loss, best_epoch = state["history"], state["best_loss"] or math.inf, state["best_epoch"]
-        module.load_state_dict(_take(tensors, "module."))
-        average.load_state_dict(_take(tensors, "average."))
-        best = _take(tensors, "best.")
-        _restore_optimiser(optimiser, parameters, tensors)
+        module.load_state_dict(take(tensors, "module."))
+        average.load_state_dict(take(tensors, "average."))
+        best = take(tensors, "best.")
+        restore_optimisers(players, tensors)
 
     def save(epoch: int) -> None:
         tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in best.items()}
-        tensors |= _optimiser_tensors(optimiser, parameters)
+        tensors |= optimiser_tensors(players)
         finite_best = best_loss if math.isfinite(best_loss) else None
         state = {"epoch": epoch, "history": history, "best_loss": finite_best, "best_epoch": best_epoch}
         checkpoint.save(context.checkpoint, tensors, state)
@@ -97,25 +105,24 @@ def fit(
             torch.manual_seed(seeded(seed, "dropout", epoch, context.rank).initial_seed() % 2**63)
             for number in range(num_batches):
                 step = epoch * num_batches + number
-                for group in optimiser.param_groups:
-                    group["lr"] = settings["learning_rate"] * _schedule(step, num_epochs * num_batches)
+                rate = settings["learning_rate"] * _schedule(step, num_epochs * num_batches)
                 batch = order[number * batch_size : (number + 1) * batch_size]
                 share = _share(len(batch), context)
                 generator = seeded(seed, "noise", epoch, number, device=context.device)
                 values = {k: v.sum() / len(batch) for k, v in losses(batch, share, generator).items()}
-                optimiser.zero_grad(set_to_none=True)
-                values["loss"].backward()
+                take_gradients(players, values)
                 reported = torch.stack([v.detach() for v in values.values()])
                 if context.world_size > 1:
-                    _sum_over_workers(parameters, reported)
-                nn.utils.clip_grad_norm_(parameters, settings["clip_norm"])
-                optimiser.step()
+                    _sum_over_workers([p for player in players for p in player.parameters], reported)
+                for player in players:
+                    player.step(rate, settings["clip_norm"])
                 _update_average(average, module, settings["ema_decay"], step)
                 for name, value in zip(values, reported.tolist(), strict=True):
                     totals[name] = totals.get(name, 0.0) + value * len(batch) / len(rows)
-        if not all(math.isfinite(v) for v in totals.values()):
+        if broken := [name for name, v in totals.items() if not math.isfinite(v)]:
+            name = "loss" if "loss" in broken else broken[0]
             raise NonFiniteError(
-                f"the loss became {totals['loss']} in epoch {epoch + 1} of {num_epochs}; "
+                f"the {name} became {totals[name]} in epoch {epoch + 1} of {num_epochs}; "
                 f"a lower learning rate (now {settings['learning_rate']:g}) or clip_norm may cure it"
             )
         if validate is not None and (selects or epoch + 1 == num_epochs):
@@ -193,24 +200,3 @@ def _agreed(answer: bool, context: Context) -> bool:
     votes = torch.tensor([float(answer)], device=context.device)
     dist.all_reduce(votes, op=dist.ReduceOp.MIN)
     return bool(votes.item())
-
-
-def _take(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _optimiser_tensors(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
-    tensors = {}
-    for i, parameter in enumerate(parameters):
-        for name, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{i}.{name}"] = value
-    return tensors
-
-
-def _restore_optimiser(
-    optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], tensors: Mapping[str, Tensor]
-) -> None:
-    for name, value in _take(tensors, "optimiser.").items():
-        number, _, key = name.partition(".")
-        parameter = parameters[int(number)]
-        optimiser.state[parameter][key] = value if key == "step" else value.to(parameter.device)

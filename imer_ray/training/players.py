@@ -1,0 +1,88 @@
+"""Who minimises what in one training: disjoint groups of parameters, each with a loss and an optimiser of its own.
+
+All gradients are taken at the same weights before anybody steps: simultaneous gradient descent (Mescheder et al., 2017,
+The Numerics of GANs, arXiv:1705.10461, section 2). An ordinary training has one player.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Groups = Mapping[str, Sequence[nn.Parameter]]
+"""Loss name -> the parameters that minimise it."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Parameters that minimise the loss of this name."""
+
+    loss: str
+    parameters: list[nn.Parameter]
+    optimiser: torch.optim.Optimizer
+
+    def step(self, learning_rate: float, clip_norm: float) -> None:
+        """One step along the gradients that the parameters hold, their norm clipped over this player's alone."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        nn.utils.clip_grad_norm_(self.parameters, clip_norm)
+        self.optimiser.step()
+
+
+def make_players(module: nn.Module, groups: Groups | None, settings: Mapping[str, Any]) -> list[Player]:
+    """The players of ``groups``; None: one, whose "loss" all trainable parameters minimise.
+
+    Raises:
+        ValueError: a trainable parameter of ``module`` is in no group or in more than one.
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    players = []
+    for loss, parameters in ({"loss": trainable} if groups is None else groups).items():
+        own = list(parameters)
+        optimiser = torch.optim.AdamW(
+            own, lr=settings["learning_rate"], weight_decay=settings["weight_decay"], fused=True
+        )
+        players.append(Player(loss, own, optimiser))
+    if sorted(id(p) for p, _ in _owned(players)) != sorted(map(id, trainable)):
+        raise ValueError("every trainable parameter must be in exactly one group")
+    return players
+
+
+def take_gradients(players: Sequence[Player], values: Mapping[str, Tensor]) -> None:
+    """Each player's gradient of its own loss; nobody's loss leaves a gradient in another's parameters."""
+    for player in players:
+        kept = player is not players[-1]  # the losses share a graph
+        found = torch.autograd.grad(values[player.loss], player.parameters, retain_graph=kept, allow_unused=True)
+        for parameter, gradient in zip(player.parameters, found, strict=True):
+            parameter.grad = gradient
+
+
+def optimiser_tensors(players: Sequence[Player]) -> dict[str, Tensor]:
+    """The optimisers' state, for a checkpoint."""
+    tensors = {}
+    for i, (parameter, optimiser) in enumerate(_owned(players)):
+        for name, value in optimiser.state[parameter].items():
+            tensors[f"optimiser.{i}.{name}"] = value
+    return tensors
+
+
+def restore_optimisers(players: Sequence[Player], tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` gave."""
+    owned = _owned(players)
+    for name, value in take(tensors, "optimiser.").items():
+        number, _, key = name.partition(".")
+        parameter, optimiser = owned[int(number)]
+        optimiser.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+
+
+def take(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _owned(players: Sequence[Player]) -> list[tuple[nn.Parameter, torch.optim.Optimizer]]:
+    return [(parameter, player.optimiser) for player in players for parameter in player.parameters]
