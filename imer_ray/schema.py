@@ -55,6 +55,8 @@ class TrainingConfig:
     modality_dropout: float = 0.0
     encode: LoopConfig = field(default_factory=LoopConfig)
     pretrain: LoopConfig = field(default_factory=LoopConfig)
+    distill: LoopConfig = field(default_factory=LoopConfig)
+    impute: LoopConfig = field(default_factory=LoopConfig)  # of the system autoencoder
     recognise: LoopConfig = field(default_factory=LoopConfig)
     joint: LoopConfig = field(default_factory=LoopConfig)
 
@@ -76,6 +78,22 @@ class DiffusionConfig:
         for name in ("num_steps", "num_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Turning each pretrained diffusion into one that needs one to four evaluations (`imer_ray.training.distill`)."""
+
+    method: str = field(default="none", metadata={"choices": ("none", "reflow", "consistency")})
+    num_steps: int = 16  # Heun steps from noise to data with which the teacher is followed
+    num_draws: int = 4  # reflow: noises per training clip whose ends are worked out in advance
+    target_decay: float = 0.95  # consistency: of the average of the student's weights that gives its targets
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 2 or self.num_draws < 1:
+            raise ValueError("distill.num_steps must be at least 2 and distill.num_draws at least 1")
+        if not 0 <= self.target_decay < 1:
+            raise ValueError(f"target_decay must be in [0, 1), not {self.target_decay}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +166,7 @@ class ExperimentConfig:
     protocol: Mapping[str, Any] = component("protocol")
     encoder: Mapping[str, Any] = component("encoder")
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     bank: BankConfig = field(default_factory=BankConfig)
     refiner: Mapping[str, Any] = component("refiner")
     fusion: Mapping[str, Any] = component("fusion")
@@ -216,3 +235,11 @@ class ExportConfig:
 class ConvertConfig:
     input: str | None = None
     output: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    shape: Mapping[str, Any] = component("shape")
+    output: str | None = None
+    aligned: bool = True
+    seed: int = 0

@@ -9,9 +9,17 @@ import pytest
 import yaml
 
 from imer_ray import config
-from imer_ray.schema import ConvertConfig, EvaluateCommandConfig, ExportConfig, SearchConfig, TrainConfig
+from imer_ray.schema import (
+    ConvertConfig,
+    EvaluateCommandConfig,
+    ExportConfig,
+    GenerateConfig,
+    SearchConfig,
+    TrainConfig,
+)
 
-GROUPS = sorted({group for _, group in config.component_groups(SearchConfig)})
+COMMANDS = (SearchConfig, GenerateConfig)
+GROUPS = sorted({group for schema in COMMANDS for _, group in config.component_groups(schema)})
 OPTIONS = [(group, name) for group in GROUPS for name in config.options(group)]
 
 
@@ -49,6 +57,7 @@ def test_an_option_does_not_repeat_its_defaults(group: str, name: str) -> None:
         (EvaluateCommandConfig, "evaluate"),
         (ExportConfig, "export"),
         (ConvertConfig, "convert"),
+        (GenerateConfig, "generate"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -25,7 +25,7 @@ ANYONE = (
     "imer_ray.training.context",
     "imer_ray.stages.graph",
 )
-COMMANDS = ("cli", "convert", "evaluate", "export", "search", "train")
+COMMANDS = ("cli", "convert", "evaluate", "export", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray
     "imer_ray",
     "imer_ray.config",

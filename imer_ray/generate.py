@@ -1,0 +1,69 @@
+"""Write synthetic clips in MMSA's format: python -m imer_ray.generate shape=mosei output=mosei_aligned_50.pkl
+
+The file has the exact shape of CMU-MOSI's or CMU-MOSEI's (`aligned=false`: of the unaligned one) and is converted like
+one, so that everything can be tried at full size without the licensed data. Memory stays small whatever its size.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from imer_ray.cli import run
+from imer_ray.config import build, compose
+from imer_ray.errors import UserError
+from imer_ray.schema import GenerateConfig
+
+BYTES_PER_CLIP = 256  # beside the features: names, texts, label, lengths
+
+
+def main(overrides: list[str]) -> None:
+    config = compose(GenerateConfig, "generate", overrides)
+    if config["output"] is None:
+        raise UserError("say where to write: output=mosi_aligned_50.pkl")
+    generate(build(config["shape"]), config["aligned"], config["seed"], Path(config["output"]))
+
+
+def generate(shape: Any, aligned: bool, seed: int, output: Path) -> None:
+    """Write the file ``output``, whole or not at all, and print what it holds."""
+    from imer_ray.data import mmsa_synthetic
+    from imer_ray.data.dataset import SPLITS
+    from imer_ray.files import disk_errors
+
+    if output.exists():
+        raise UserError(f"output={output} already exists; choose another name or remove it")
+    counts = {split: shape.num_clips(split) for split in SPLITS}
+    aside = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
+    with disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(output, shape.num_bytes(aligned) + BYTES_PER_CLIP * sum(counts.values()))
+        try:
+            with open(aside, "xb") as file:
+                mmsa_synthetic.write(file, shape, aligned, seed)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, output)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    lengths = shape.lengths(aligned)
+    shapes = ", ".join(f"{m} {lengths[m]} x {dim}" for m, dim in shape.dims.items())
+    clips = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"wrote {output} ({output.stat().st_size / 1e9:.2f} GB): {clips} clips; frames x features: {shapes}")
+    print(f"use it with python -m imer_ray.convert input={output} output=data/{output.stem}")
+
+
+def _check_space(output: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(output.parent).free
+    if free < num_bytes:
+        raise UserError(
+            f"output={output} takes {num_bytes / 1e9:.2f} GB, and only {free / 1e9:.2f} GB are free there; "
+            "free some space or choose another folder"
+        )
+
+
+if __name__ == "__main__":
+    run(main)
