@@ -92,6 +92,7 @@ class Head(nn.Module):
 
     def __init__(self, num_features: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.num_features = num_features
         self.hidden = nn.Linear(num_features, num_features)
         self.residual = nn.Linear(num_features, num_features)
         self.out = nn.Linear(num_features, 1)

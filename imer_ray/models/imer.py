@@ -7,7 +7,7 @@ Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features. ``late
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from imer_ray.config import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
+from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.recovery import Recovery, Sampler
+from imer_ray.models.refiner import refine
 
 
 class StandardisedEncoder(nn.Module):
@@ -38,7 +40,7 @@ class StandardisedEncoder(nn.Module):
         return ((latents - self.mean) / self.std) * present[..., None], present
 
     @torch.no_grad()
-    def standardise(self, batches: Sequence[Batch]) -> None:
+    def standardise(self, batches: Iterable[Batch]) -> None:
         """Set mean and standard deviation from the present frames of the given (training) batches."""
         count = total = square = torch.zeros(())
         for batch in batches:
@@ -56,42 +58,50 @@ class StandardisedEncoder(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """Refiners for recovered modalities, fusion and head, in the space of standardised latents.
+    """Refiners for recovered modalities, fusion, reconstructor and head, in the space of standardised latents.
 
-    ``missing`` [M, D] is a learned mark added wherever a modality was not available, so that the fusion can tell what
-    was recovered (or left zero) from what was recorded.
+    Refiners and reconstructor are left out where they are None. ``missing`` [M, D] is a learned mark added wherever a
+    modality was not available, so that the fusion can tell what was recovered (or left zero) from what was recorded.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, fusion: nn.Module, head: nn.Module, refiners: nn.ModuleList | None, latent_dim: int) -> None:
+    def __init__(
+        self,
+        fusion: nn.Module,
+        head: nn.Module,
+        refiners: nn.ModuleList | None,
+        latent_dim: int,
+        reconstructor: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.fusion, self.head, self.refiners = fusion, head, refiners
+        self.fusion, self.head, self.refiners, self.reconstructor = fusion, head, refiners, reconstructor
         self.missing = nn.Parameter(torch.zeros(len(MODALITIES), latent_dim))
         self.register_buffer("mean", torch.zeros(len(MODALITIES), 1, latent_dim))
         self.register_buffer("std", torch.ones(len(MODALITIES), 1, latent_dim))
 
     def refine(self, latents: Tensor, available: Tensor) -> Tensor:
         """Pass the recovered modalities through their refiners; recorded ones stay as they are."""
-        if self.refiners is None:
-            return latents
-        columns = list(latents.unbind(1))
-        for m, refiner in enumerate(self.refiners):
-            rows = (~available[:, m]).nonzero().squeeze(1)
-            if len(rows) == len(latents):
-                columns[m] = refiner(columns[m])
-            elif len(rows):
-                columns[m] = columns[m].index_copy(0, rows, refiner(columns[m][rows]))
-        return torch.stack(columns, dim=1)
+        return latents if self.refiners is None else refine(self.refiners, latents, available)
 
-    def classify(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
-        """Predictions [B] from filled latents; a filled modality has the frames of the modalities that were
+    def fuse(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
+        """Fused features [B, F] of filled latents; a filled modality has the frames of the modalities that were
         available."""
         recorded = frames & available[..., None]
         frames = torch.where(available[..., None], frames, recorded.any(1, keepdim=True))
         latents = latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None]
-        return self.head(self.fusion((latents * self.std + self.mean) * frames[..., None], frames))
+        return self.fusion((latents * self.std + self.mean) * frames[..., None], frames)
+
+    def reconstruct(self, features: Tensor, available: Tensor) -> Tensor:
+        """Features [B, F] as they would be of complete data; those of complete clips stay as they are."""
+        if self.reconstructor is None:
+            return features
+        return torch.where(available.all(1, keepdim=True), features, self.reconstructor(features))
+
+    def classify(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
+        """Predictions [B] from filled latents."""
+        return self.head(self.reconstruct(self.fuse(latents, available, frames), available))
 
     def forward(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
         """Predictions [B] from latents [B, M, L, D] in which missing modalities are recovered or zero."""
@@ -137,12 +147,18 @@ def build_encoder(
     return StandardisedEncoder(settings.build(dims, lengths), settings.latent_dim)
 
 
-def build_recogniser(config: Mapping[str, Any], with_refiners: bool) -> Recogniser:
-    """Fusion, head and, where missing modalities are recovered, one refiner per modality."""
+def build_recogniser(config: Mapping[str, Any], with_refiners: bool, with_reconstructor: bool = False) -> Recogniser:
+    """Fusion, head and, where missing modalities are recovered, one refiner per modality; a reconstructor of the fused
+    features where asked for."""
     latent_dim = config["encoder"]["latent_dim"]
     fusion = build(config["fusion"])
-    refiners = None
-    if with_refiners:
-        refiner = build(config["refiner"])
-        refiners = nn.ModuleList(refiner.build(latent_dim) for _ in MODALITIES)
-    return Recogniser(fusion.build(latent_dim), fusion.build_head(latent_dim), refiners, latent_dim)
+    refiners = build_refiners(config) if with_refiners else None
+    encoders, head = fusion.build(latent_dim), fusion.build_head(latent_dim)
+    reconstructor = Reconstructor(head.num_features) if with_reconstructor else None
+    return Recogniser(encoders, head, refiners, latent_dim, reconstructor)
+
+
+def build_refiners(config: Mapping[str, Any]) -> nn.ModuleList:
+    """One refiner per modality."""
+    refiner = build(config["refiner"])
+    return nn.ModuleList(refiner.build(config["encoder"]["latent_dim"]) for _ in MODALITIES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,3 +72,15 @@ class Block(nn.Module):
         c = self.second(F.relu(self.first(h)))
         scale = self.excite(F.relu(self.squeeze(c.mean(2)))).sigmoid()
         return h + c * scale[..., None]
+
+
+def refine(refiners: Sequence[nn.Module] | nn.ModuleList, latents: Tensor, available: Tensor) -> Tensor:
+    """Latents [B, M, L, D] in which each modality that was not ``available`` [B, M] went through its refiner."""
+    columns = list(latents.unbind(1))
+    for m, refiner in enumerate(refiners):
+        rows = (~available[:, m]).nonzero().squeeze(1)
+        if len(rows) == len(latents):
+            columns[m] = refiner(columns[m])
+        elif len(rows):
+            columns[m] = columns[m].index_copy(0, rows, refiner(columns[m][rows]))
+    return torch.stack(columns, dim=1)
