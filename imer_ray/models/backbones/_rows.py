@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES
 
 
-def sources_of(target: int) -> list[int]:
-    """The modalities that condition the target's diffusion: all others."""
+def sources_of(target: int | None) -> list[int]:
+    """The modalities that condition the target's diffusion: all others; all where rows have targets of their own."""
     return [m for m in range(len(MODALITIES)) if m != target]
 
 
-def readable(latents: Tensor, available: Tensor, frames: Tensor, target: int) -> tuple[Tensor, Tensor, Tensor]:
+def readable(
+    latents: Tensor,
+    available: Tensor,
+    frames: Tensor,
+    target: int | None,
+    targets: Tensor | None = None,
+    dropped: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The other modalities' latents, zero where absent, and which frames may be read.
 
     Args:
         latents, available, frames: [B, M, L, D], [B, M], [B, M, L].
+        target: the network's; None: shared, then ``targets`` [B] has each row's.
+        dropped: [B], True where a row sees nothing but which frames it has.
 
     Returns:
-        source latents [B, 2, L, D]; their present frames [B, 2, L]; the clip's own frames [B, L]: those that any
-        available source has, or all if nothing is available (the target's own are unknown when it is missing).
+        source latents [B, S, L, D], S = 2, or 3 if shared; their present frames [B, S, L]; the clip's own frames
+        [B, L]: those that any available source has, or all if nothing is available (the target's own are unknown when
+        it is missing).
     """
     sources = sources_of(target)
     present = frames[:, sources] & available[:, sources, None]
+    if target is None:
+        if targets is None:
+            raise ValueError("a shared network must be told which modality each row recovers")
+        present = present & (targets[:, None] != torch.arange(len(sources), device=targets.device))[..., None]
     own = present.any(1)
     own = own | ~own.any(1, keepdim=True)
+    if dropped is not None:
+        present = present & ~dropped[:, None, None]
     return latents[:, sources].masked_fill(~present[..., None], 0.0), present, own
+
+
+def subset_number(present: Tensor) -> Tensor:
+    """[B]: which sources are there at all, as a binary number, of present frames [B, S, L]."""
+    bits = 2 ** torch.arange(present.shape[1], device=present.device)
+    return (present.any(2) * bits).sum(1)
+
+
+def without_unread(tokens: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens [B, S, W] and read [B, S] without those that no row reads, such as a modality missing everywhere."""
+    columns = read.any(0).nonzero().squeeze(1)
+    return tokens[:, columns], read[:, columns]
+
+
+def attention_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """[B, 1, 1, S], 0 where allowed [B, S] and else -inf, added to attention scores; None if everything is allowed."""
+    if bool(allowed.all()):
+        return None
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)[:, None, None]
+
+
+def target_marks(target: int | None, width: int) -> nn.Parameter | None:
+    """[M, width], learned: tells a shared network what to recover, as a class label; None where the target is known."""
+    return nn.Parameter(torch.randn(len(MODALITIES), width) * 0.02) if target is None else None
+
+
+def marked(time: Tensor, mark: Tensor | None) -> Tensor:
+    """The embedded time [B, W] with the rows' target marks [B, W], if there are any."""
+    return time if mark is None else time + mark

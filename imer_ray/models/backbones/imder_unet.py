@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ class ImderUnet:
     It is the yardstick of speed, so the condition's pyramid, keys and values are computed at every call, as published.
     """
 
+    shareable: ClassVar[bool] = False
+    min_frames: ClassVar[int] = MIN_FRAMES
     num_heads: int = 8
     num_layers: int = 2
     time_dim: int = 256
@@ -37,9 +39,14 @@ class ImderUnet:
         if self.time_dim < 2 or self.time_dim % 2:
             raise ValueError(f"time_dim must be even and positive, not {self.time_dim}")
 
-    def build(self, latent_dim: int, num_frames: int, target: int) -> ImderUnetNetwork:
+    def build(self, latent_dim: int, num_frames: int, target: int | None) -> ImderUnetNetwork:
+        if target is None:
+            raise ValueError("the backbone imder_unet is one network per modality, as published; it cannot be shared")
         if num_frames < MIN_FRAMES:
-            raise ValueError(f"the backbone imder_unet needs at least {MIN_FRAMES} frames, not {num_frames}")
+            raise ValueError(
+                f"diffusion.backbone=imder_unet needs latents of at least {MIN_FRAMES} frames, not {num_frames}: "
+                "choose another backbone, longer sequences, or an encoder that keeps them (encoder.padding)"
+            )
         return ImderUnetNetwork(self, latent_dim, target)
 
 
@@ -59,9 +66,16 @@ class ImderUnetNetwork(nn.Module):
         self.score_net = ScoreNet(settings, latent_dim)
         self.fuse = nn.Conv1d(2 * latent_dim, latent_dim, 1)
 
-    def condition(self, latents: Tensor, available: Tensor, frames: Tensor) -> Condition:
+    def condition(
+        self,
+        latents: Tensor,
+        available: Tensor,
+        frames: Tensor,
+        targets: Tensor | None = None,
+        dropped: Tensor | None = None,
+    ) -> Condition:
         """The only available modality itself, or the fusion of two; zero if there is none."""
-        x, present, own = readable(latents, available, frames, self.target)
+        x, present, own = readable(latents, available, frames, self.target, targets, dropped)
         x = x.transpose(2, 3)
         both = present.any(2).all(1)[:, None, None]
         return Condition(torch.where(both, self.fuse(x.flatten(1, 2)), x.sum(1)), own[:, None].to(x.dtype))

@@ -6,15 +6,15 @@ layers and `forward` adds at every step; layers mix along time and along feature
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imer_ray.models.backbones._rows import readable, sources_of
-from imer_ray.models.backbones.transformer import MAX_RATE, NUM_TIME_FEATURES
+from imer_ray.models.backbones._blocks import NUM_TIME_FEATURES, time_features, time_rates
+from imer_ray.models.backbones._rows import marked, readable, sources_of, subset_number, target_marks
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Mixer:
         Tolstikhin et al., 2021, MLP-Mixer: An all-MLP Architecture for Vision, arXiv:2105.01601, equation 1.
     """
 
+    shareable: ClassVar[bool] = True
+    min_frames: ClassVar[int] = 1
     width: int = 64
     num_layers: int = 2
     mlp_ratio: int = 2
@@ -35,8 +37,14 @@ class Mixer:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
-    def build(self, latent_dim: int, num_frames: int, target: int) -> MixerNetwork:
+    def build(self, latent_dim: int, num_frames: int, target: int | None) -> MixerNetwork:
         return MixerNetwork(self, latent_dim, num_frames, target)
+
+
+class Condition(NamedTuple):
+    memories: tuple[Tensor, ...]  # per layer [B, L, W]
+    own: Tensor  # [B, L, 1], 1 where the clip has frames
+    mark: Tensor | None  # [B, W], of each row's target, where the network is shared
 
 
 class MixerNetwork(nn.Module):
@@ -45,7 +53,7 @@ class MixerNetwork(nn.Module):
     scale_input = True
     time_rates: Tensor
 
-    def __init__(self, settings: Mixer, latent_dim: int, num_frames: int, target: int) -> None:
+    def __init__(self, settings: Mixer, latent_dim: int, num_frames: int, target: int | None) -> None:
         super().__init__()
         W, num_sources = settings.width, len(sources_of(target))
         self.width, self.target, self.num_layers = W, target, settings.num_layers
@@ -57,33 +65,39 @@ class MixerNetwork(nn.Module):
         self.along_time = nn.Linear(num_frames, num_frames)
         self.memory = nn.Sequential(nn.SiLU(), nn.Linear(W, W * settings.num_layers))
         self.layers = nn.ModuleList(Layer(settings, num_frames) for _ in range(settings.num_layers))
-        rates = torch.logspace(0, math.log10(MAX_RATE), NUM_TIME_FEATURES // 2)
-        self.register_buffer("time_rates", rates, persistent=False)
+        self.register_buffer("time_rates", time_rates(), persistent=False)
         self.time = nn.Sequential(nn.Linear(NUM_TIME_FEATURES, W), nn.SiLU())
         self.modulation = nn.Linear(W, 2 * W * settings.num_layers)
         self.skip = nn.Linear(W, latent_dim)
         self.out = nn.Linear(W, latent_dim)
+        self.target_marks = target_marks(target, W)
         for last in (self.modulation, self.skip, self.out):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def condition(self, latents: Tensor, available: Tensor, frames: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Per layer what the available frames add [B, L, W], and which frames the clip has [B, L, 1]."""
-        x, present, own = readable(latents, available, frames, self.target)
+    def condition(
+        self,
+        latents: Tensor,
+        available: Tensor,
+        frames: Tensor,
+        targets: Tensor | None = None,
+        dropped: Tensor | None = None,
+    ) -> Condition:
+        """What the available frames add to every layer, and which frames the clip has."""
+        x, present, own = readable(latents, available, frames, self.target, targets, dropped)
         told = sum(
             (embed(x[:, i]) * present[:, i, :, None] for i, embed in enumerate(self.source_in)), start=x.new_zeros(())
         )
-        bits = 2 ** torch.arange(present.shape[1], device=x.device)
-        told = told + self.subset[(present.any(2) * bits).sum(1)][:, None]
+        told = told + self.subset[subset_number(present)][:, None]
         told = told + self.along_time(told.mT).mT
         memory = self.memory(told).view(len(x), x.shape[2], self.num_layers, self.width)
-        return memory.unbind(2), own[..., None].to(x.dtype)
+        mark = None if self.target_marks is None else self.target_marks[targets]
+        return Condition(memory.unbind(2), own[..., None].to(x.dtype), mark)
 
-    def forward(self, x: Tensor, t: Tensor, cache: tuple[tuple[Tensor, ...], Tensor]) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cache: Condition) -> Tensor:
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
-        memories, own = cache
-        angles = t[:, None] * self.time_rates
-        time = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))
+        memories, own, mark = cache
+        time = marked(self.time(time_features(t, self.time_rates)), mark)
         modulations = self.modulation(time).view(len(x), self.num_layers, 2, 1, self.width).unbind(1)
         h = self.frame_in(x) + self.position
         for layer, memory, modulation in zip(self.layers, memories, modulations, strict=True):

@@ -4,33 +4,34 @@ Tokens are the frames of x_t. In every layer they attend, in one softmax, to eac
 available modalities (cross-attention). The latter's keys and values depend on neither x_t nor t, so `condition`
 computes those of all layers and `forward` reuses them at every step. Time enters by adaptive layer norms (Peebles and
 Xie, Scalable Diffusion Models with Transformers, 2023, arXiv:2212.09748).
-
-What every backbone offers: ``build(latent_dim, num_frames, target)`` makes the network of one target modality, with
-``condition(latents [B, M, L, D], available [B, M], frames [B, M, L]) -> cache``, ``forward(x [B, L, D], t [B], cache)``
-and ``scale_input``: whether x_t must come with unit variance. The target's own latents are never read.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from imer_ray.models.attention import sinusoidal_positions
-from imer_ray.models.backbones._rows import readable, sources_of
-
-NUM_TIME_FEATURES = 64
-MAX_RATE = 1000.0  # of the time features, in radians per unit of t
+from imer_ray.models.backbones._blocks import (
+    NUM_TIME_FEATURES,
+    Layer,
+    check_widths,
+    modulated,
+    time_features,
+    time_rates,
+)
+from imer_ray.models.backbones._rows import attention_bias, marked, readable, sources_of, target_marks, without_unread
 
 
 @dataclass(frozen=True)
 class Transformer:
     """``num_layers`` layers of ``width`` features and ``num_heads`` heads; ``mlp_ratio`` widens the feed-forward."""
 
+    shareable: ClassVar[bool] = True
+    min_frames: ClassVar[int] = 1
     width: int = 64
     num_layers: int = 2
     num_heads: int = 4
@@ -38,21 +39,16 @@ class Transformer:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("width", "num_layers", "num_heads", "mlp_ratio"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.width % self.num_heads or self.width % 2:
-            raise ValueError(f"width {self.width} must be even and a multiple of num_heads {self.num_heads}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
+        check_widths(self.width, self.num_layers, self.num_heads, self.mlp_ratio, self.dropout)
 
-    def build(self, latent_dim: int, num_frames: int, target: int) -> TransformerNetwork:
+    def build(self, latent_dim: int, num_frames: int, target: int | None) -> TransformerNetwork:
         return TransformerNetwork(self, latent_dim, num_frames, target)
 
 
 class Condition(NamedTuple):
     memories: tuple[Tensor, ...]  # per layer keys and values [2, B, H, S, d]
     mask: Tensor | None  # [B, 1, 1, L + S], 0 or -inf, added to the attention scores; None: everything is read
+    mark: Tensor | None  # [B, W], of each row's target, where the network is shared
 
 
 class TransformerNetwork(nn.Module):
@@ -65,7 +61,7 @@ class TransformerNetwork(nn.Module):
     scale_input = True
     time_rates: Tensor
 
-    def __init__(self, settings: Transformer, latent_dim: int, num_frames: int, target: int) -> None:
+    def __init__(self, settings: Transformer, latent_dim: int, num_frames: int, target: int | None) -> None:
         super().__init__()
         W, H = settings.width, settings.num_heads
         self.width, self.num_heads, self.target = W, H, target
@@ -77,14 +73,16 @@ class TransformerNetwork(nn.Module):
         self.nothing = nn.Parameter(torch.randn(W) * 0.02)  # a token that is always there to be read
         self.memory_norm = nn.LayerNorm(W)
         self.memory = nn.Linear(W, 2 * W * settings.num_layers)
-        self.layers = nn.ModuleList(Layer(settings) for _ in range(settings.num_layers))
+        self.layers = nn.ModuleList(
+            Layer(W, H, settings.mlp_ratio, settings.dropout) for _ in range(settings.num_layers)
+        )
         self.num_modulations = [6] * settings.num_layers + [2]  # shift, scale and gate twice; shift and scale
-        rates = torch.logspace(0, math.log10(MAX_RATE), NUM_TIME_FEATURES // 2)
-        self.register_buffer("time_rates", rates, persistent=False)
+        self.register_buffer("time_rates", time_rates(), persistent=False)
         self.time = nn.Sequential(nn.Linear(NUM_TIME_FEATURES, W), nn.SiLU())
         self.modulation = nn.Linear(W, sum(self.num_modulations) * W)
         self.skip = nn.Linear(W, latent_dim)
         self.out = nn.Linear(W, latent_dim)
+        self.target_marks = target_marks(target, W)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -96,65 +94,35 @@ class TransformerNetwork(nn.Module):
         with torch.no_grad():
             self.modulation.bias.copy_(torch.cat([starts, torch.tensor([0.0, 1.0])]).repeat_interleave(self.width))
 
-    def condition(self, latents: Tensor, available: Tensor, frames: Tensor) -> Condition:
+    def condition(
+        self,
+        latents: Tensor,
+        available: Tensor,
+        frames: Tensor,
+        targets: Tensor | None = None,
+        dropped: Tensor | None = None,
+    ) -> Condition:
         """Keys and values of the available modalities' frames for every layer, and which of them each row may read."""
-        x, present, own = readable(latents, available, frames, self.target)
+        x, present, own = readable(latents, available, frames, self.target, targets, dropped)
         B = len(x)
         tokens = torch.cat([embed(x[:, i]) for i, embed in enumerate(self.source_in)], dim=1)
         tokens = tokens + (self.source + self.position).flatten(0, 1)
         tokens = torch.cat([self.nothing.expand(B, 1, -1), tokens], dim=1)
         readable_tokens = torch.cat([present.new_ones(B, 1), present.flatten(1)], dim=1)
         if not self.training:
-            # Tokens that no row reads, such as a modality missing in the whole batch, need no keys.
-            columns = readable_tokens.any(0).nonzero().squeeze(1)
-            tokens, readable_tokens = tokens[:, columns], readable_tokens[:, columns]
+            tokens, readable_tokens = without_unread(tokens, readable_tokens)
         memory = self.memory(self.memory_norm(tokens))
         memory = memory.view(B, tokens.shape[1], len(self.layers), 2, self.num_heads, -1).permute(2, 3, 0, 4, 1, 5)
         allowed = torch.cat([own, readable_tokens], dim=1)
-        mask = None
-        if not bool(allowed.all()):
-            mask = torch.zeros_like(allowed, dtype=x.dtype).masked_fill(~allowed, -math.inf)[:, None, None]
-        return Condition(memory.unbind(0), mask)
+        mark = None if self.target_marks is None else self.target_marks[targets]
+        return Condition(memory.unbind(0), attention_bias(allowed, x.dtype), mark)
 
     def forward(self, x: Tensor, t: Tensor, cache: Condition) -> Tensor:
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
-        angles = t[:, None] * self.time_rates
-        time = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))
+        time = marked(self.time(time_features(t, self.time_rates)), cache.mark)
         per_layer = self.modulation(time).view(len(x), 1, -1, self.width).split(self.num_modulations, dim=2)
         h = self.frame_in(x) + self.position
         for layer, modulation, memory in zip(self.layers, per_layer, cache.memories, strict=False):
             h = layer(h, modulation.unbind(2), memory, cache.mask)
         shift, scale = per_layer[-1].unbind(2)
         return torch.addcmul(self.out(modulated(h, shift, scale)), self.skip(time)[:, None], x)
-
-
-class Layer(nn.Module):
-    """Pre-norm attention and feed-forward, both modulated by time."""
-
-    def __init__(self, settings: Transformer) -> None:
-        super().__init__()
-        W = settings.width
-        self.num_heads, self.dropout = settings.num_heads, settings.dropout
-        self.qkv = nn.Linear(W, 3 * W)
-        self.attended = nn.Linear(W, W)
-        self.expand = nn.Linear(W, settings.mlp_ratio * W)
-        self.contract = nn.Linear(settings.mlp_ratio * W, W)
-
-    def forward(self, h: Tensor, modulation: tuple[Tensor, ...], memory: Tensor, mask: Tensor | None) -> Tensor:
-        """h [B, L, W], six modulations [B, 1, W], memory [2, B, H, S, d], mask [B, 1, 1, L + S]."""
-        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulation
-        B, L, W = h.shape
-        qkv = self.qkv(modulated(h, shift, scale)).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        k, v = torch.cat([qkv[1:], memory], dim=3)
-        attended = F.scaled_dot_product_attention(qkv[0], k, v, mask).transpose(1, 2).reshape(B, L, W)
-        h = torch.addcmul(h, gate, self._drop(self.attended(attended)))
-        hidden = F.silu(self.expand(modulated(h, shift_mlp, scale_mlp)))
-        return torch.addcmul(h, gate_mlp, self._drop(self.contract(hidden)))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
-
-
-def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """shift + scale * layer_norm(h)."""
-    return torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), scale)
