@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,38 @@ class Node(NamedTuple):
     t: float
     alpha: float
     sigma: float
+
+    @property
+    def ratio(self) -> float:
+        """sigma_t / alpha_t, the noise level of x_t / alpha_t."""
+        return self.sigma / self.alpha
+
+    @property
+    def half_log_snr(self) -> float:
+        """lambda_t = ln(alpha_t / sigma_t), which rises as the noise falls."""
+        return math.log(self.alpha) - math.log(self.sigma)
+
+    @property
+    def angle(self) -> float:
+        """theta_t = arctan(sigma_t / alpha_t)."""
+        return math.atan2(self.sigma, self.alpha)
+
+    @property
+    def norm(self) -> float:
+        """sqrt(alpha_t^2 + sigma_t^2), the standard deviation of x_t for data of unit variance."""
+        return math.hypot(self.alpha, self.sigma)
+
+
+class Walk(NamedTuple):
+    """A sampler's way: the steps t -> s one after another, then the node at which it lands on the estimate of x_0."""
+
+    steps: tuple[tuple[Node, Node], ...]
+    last: Node
+
+    @property
+    def first(self) -> Node:
+        """Where the way starts: at t_max."""
+        return self.steps[0][0] if self.steps else self.last
 
 
 def check_spacing(spacing: str) -> None:
@@ -41,13 +74,7 @@ def time_grid(sde: SDE, num_steps: int, spacing: str) -> Tensor:
         return torch.linspace(sde.t_max, sde.t_min, num_steps + 1, dtype=torch.float64)
     ends = torch.tensor([sde.t_max, sde.t_min], dtype=torch.float64)
     u_max, u_min = _coordinate(sde, ends, spacing).tolist()
-    u = torch.linspace(u_max, u_min, num_steps + 1, dtype=torch.float64)
-    low, high = torch.full_like(u, sde.t_min), torch.full_like(u, sde.t_max)
-    for _ in range(60):  # bisection to double precision: u grows with t
-        middle = (low + high) / 2
-        above = _coordinate(sde, middle, spacing) > u
-        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    grid = (low + high) / 2
+    grid = _time_of(sde, torch.linspace(u_max, u_min, num_steps + 1, dtype=torch.float64), spacing)
     grid[0], grid[-1] = ends
     return grid
 
@@ -58,6 +85,32 @@ def nodes(sde: SDE, num_steps: int, spacing: str) -> tuple[Node, ...]:
     grid = time_grid(sde, num_steps, spacing)
     alpha, sigma = sde.marginal_prob(grid)
     return tuple(map(Node, grid.tolist(), alpha.tolist(), sigma.tolist()))
+
+
+@functools.lru_cache(maxsize=1024)
+def walk(sde: SDE, num_steps: int, spacing: str) -> Walk:
+    """The num_steps - 1 steps between the grid's times, and the last time but one, where the step onto x_0 starts."""
+    grid = nodes(sde, num_steps, spacing)
+    return Walk(tuple(zip(grid[:-2], grid[1:-1], strict=True)), grid[-2])
+
+
+@functools.lru_cache(maxsize=4096)
+def node_at(sde: SDE, ratio: float) -> Node:
+    """The node at which sigma_t / alpha_t is ``ratio``, or the nearest between t_min and t_max."""
+    log_ratio = torch.tensor([math.log(ratio)], dtype=torch.float64)
+    t = _time_of(sde, log_ratio, "log_snr")
+    alpha, sigma = sde.marginal_prob(t)
+    return Node(t.item(), alpha.item(), sigma.item())
+
+
+def _time_of(sde: SDE, u: Tensor, spacing: str) -> Tensor:
+    """The times at which the coordinate is u, by bisection to double precision: the coordinate grows with t."""
+    low, high = torch.full_like(u, sde.t_min), torch.full_like(u, sde.t_max)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = _coordinate(sde, middle, spacing) > u
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return (low + high) / 2
 
 
 def _coordinate(sde: SDE, t: Tensor, spacing: str) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from imer_ray.diffusion.noise import standard_normal
 from imer_ray.diffusion.samplers import DenoiserFunction
 from imer_ray.diffusion.sde import SDE
-from imer_ray.diffusion.time_grid import check_spacing, nodes
+from imer_ray.diffusion.time_grid import check_spacing, walk
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class DDIM:
        \kappa = \eta \sigma_s \sqrt{1 - \frac{\alpha_t^2 \sigma_s^2}{\alpha_s^2 \sigma_t^2}} $$
 
     eta = 0 is the exponential Euler step of the probability-flow ODE (first order), eta = 1 ancestral sampling (DDPM).
+    DPM-Solver++ of order 1, single step or multistep, is eta = 0 (Lu et al., 2022, arXiv:2211.01095, section 4), its
+    SDE form of order 1 is eta = 1, and Euler's method on Karras et al.'s ODE (arXiv:2206.00364) is eta = 0 again.
 
     References:
         Song et al., 2021, Denoising Diffusion Implicit Models, arXiv:2010.02502, equations 12 and 16, written for any
@@ -43,15 +45,15 @@ class DDIM:
     def sample(
         self, denoiser: DenoiserFunction, sde: SDE, x_T: Tensor, num_steps: int, generator: torch.Generator
     ) -> Tensor:
-        grid = nodes(sde, num_steps, self.spacing)
+        steps, last = walk(sde, num_steps, self.spacing)
         x = x_T
-        for (t, alpha_t, sigma_t), (_, alpha_s, sigma_s) in zip(grid[:-2], grid[1:-1], strict=True):
-            kappa = self.eta * sigma_s * math.sqrt(1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
-            c_x = math.sqrt(sigma_s**2 - kappa**2) / sigma_t
-            x = c_x * x + (alpha_s - c_x * alpha_t) * denoiser(x, t)
+        for t, s in steps:
+            kappa = self.eta * s.sigma * math.sqrt(1 - (t.alpha * s.sigma / (s.alpha * t.sigma)) ** 2)
+            c_x = math.sqrt(s.sigma**2 - kappa**2) / t.sigma
+            x = c_x * x + (s.alpha - c_x * t.alpha) * denoiser(x, t.t)
             if kappa > 0:
                 x = x + kappa * standard_normal(x.shape, generator, x.device, x.dtype)
-        return denoiser(x, grid[-2].t)
+        return denoiser(x, last.t)
 
     def num_evaluations(self, num_steps: int) -> int:
         return num_steps

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imer_ray.diffusion.samplers import DenoiserFunction
 from imer_ray.diffusion.sde import SDE
-from imer_ray.diffusion.time_grid import check_spacing, nodes
+from imer_ray.diffusion.time_grid import check_spacing, walk
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class DPMpp2M:
     def sample(
         self, denoiser: DenoiserFunction, sde: SDE, x_T: Tensor, num_steps: int, generator: torch.Generator
     ) -> Tensor:
-        grid = nodes(sde, num_steps, self.spacing)
+        steps, last = walk(sde, num_steps, self.spacing)
         x, h_before, D_before = x_T, 0.0, x_T
-        for (t, alpha_t, sigma_t), (_, alpha_s, sigma_s) in zip(grid[:-2], grid[1:-1], strict=True):
-            h = math.log(alpha_s / sigma_s) - math.log(alpha_t / sigma_t)
-            c_x, c_0 = sigma_s / sigma_t, -alpha_s * math.expm1(-h)
-            D = denoiser(x, t)
+        for t, s in steps:
+            h = s.half_log_snr - t.half_log_snr
+            c_x, c_0 = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
+            D = denoiser(x, t.t)
             c_before = c_0 * h / (2 * h_before) if h_before else 0.0
             x = c_x * x + (c_0 + c_before) * D
             if c_before:
                 x = x - c_before * D_before
             h_before, D_before = h, D
-        return denoiser(x, grid[-2].t)
+        return denoiser(x, last.t)
 
     def num_evaluations(self, num_steps: int) -> int:
         return num_steps

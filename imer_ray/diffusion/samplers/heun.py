@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from imer_ray.diffusion.samplers import DenoiserFunction
 from imer_ray.diffusion.sde import SDE
-from imer_ray.diffusion.time_grid import check_spacing, nodes
+from imer_ray.diffusion.time_grid import check_spacing, walk
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,15 @@ class Heun:
     def sample(
         self, denoiser: DenoiserFunction, sde: SDE, x_T: Tensor, num_steps: int, generator: torch.Generator
     ) -> Tensor:
-        grid = nodes(sde, num_steps, self.spacing)
-        y = x_T / math.hypot(grid[0].alpha, grid[0].sigma)
-        for t, s in zip(grid[:-2], grid[1:-1], strict=True):
-            step = math.atan2(s.sigma, s.alpha) - math.atan2(t.sigma, t.alpha)
-            n_t, n_s = math.hypot(t.alpha, t.sigma), math.hypot(s.alpha, s.sigma)
-            v_t = (t.alpha * y - n_t * denoiser(n_t * y, t.t)) / t.sigma
+        way = walk(sde, num_steps, self.spacing)
+        y = x_T / way.first.norm
+        for t, s in way.steps:
+            step = s.angle - t.angle
+            v_t = (t.alpha * y - t.norm * denoiser(t.norm * y, t.t)) / t.sigma
             y_s = y + step * v_t
-            v_s = (s.alpha * y_s - n_s * denoiser(n_s * y_s, s.t)) / s.sigma
+            v_s = (s.alpha * y_s - s.norm * denoiser(s.norm * y_s, s.t)) / s.sigma
             y = y + step / 2 * (v_t + v_s)
-        last = grid[-2]
-        return denoiser(math.hypot(last.alpha, last.sigma) * y, last.t)
+        return denoiser(way.last.norm * y, way.last.t)
 
     def num_evaluations(self, num_steps: int) -> int:
         return 2 * num_steps - 1
