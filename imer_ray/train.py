@@ -108,7 +108,8 @@ def _save(folder: Path, stage: Any, config: Mapping[str, Any], root: str) -> Non
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=folder, inputs=inputs, checkpoint=folder)
-    save(folder, load_model({**config, **stage.config}, context), config, load_shape(context))
+    imputer = {name: node for name, node in stage.config.items() if name == "imputer"}  # the system's choice
+    save(folder, load_model({**config, **stage.config}, context), {**config, **imputer}, load_shape(context))
 
 
 if __name__ == "__main__":
