@@ -8,6 +8,7 @@ from typing import Any
 from imer_ray.stages.graph import Stage
 
 MODALITIES = ("l", "a", "v")
+NETWORK = ("backbone", "sharing")  # of the diffusion: what says which networks there are
 
 
 def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[str, Any], **inputs: Stage) -> Stage:
@@ -32,29 +33,84 @@ def encode(config: Mapping[str, Any]) -> Stage:
 
 
 def pretrain(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:
-    """One stage per modality, by the role under which others read its network."""
+    """One stage per modality, by the role under which others read its network; one for all where it is shared."""
     slices = {
         **_parts(config, "encoder"),
-        "diffusion": _parts(config["diffusion"], "sde", "parametrization", "backbone"),
+        "diffusion": _parts(
+            config["diffusion"],
+            "sde",
+            "parametrization",
+            "sigma_data",
+            "weighting",
+            "time_sampling",
+            *NETWORK,
+            "condition_dropout",
+        ),
         "training": {"pretrain": config["training"]["pretrain"]},
     }
+    if config["diffusion"]["sharing"] == "shared":
+        shared = stage("pretrain[shared]", "pretrain", config, {**slices, "modality": "shared"}, encode=encoded)
+        return {f"network_{m}": shared for m in MODALITIES}
     return {
         f"network_{m}": stage(f"pretrain[{m}]", "pretrain", config, {**slices, "modality": m}, encode=encoded)
         for m in MODALITIES
     }
 
 
-def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage]) -> Stage:
-    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own."""
-    settings = dict(config["bank"])
-    if settings.pop("mode") == "same":
-        settings |= {name: config["diffusion"][name] for name in ("sampler", "num_steps")}
+def distill(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage]) -> Mapping[str, Stage]:
+    """A student of each network, under the network's role; the networks themselves with ``distill.method=none``."""
+    settings = config["distill"]
+    if settings["method"] == "none":
+        return networks
+    unread = {"reflow": "target_decay", "consistency": "num_draws"}[settings["method"]]
     slices = {
         **_parts(config, "encoder"),
         "diffusion": _parts(config["diffusion"], "sde", "parametrization", "backbone"),
+        "distill": {k: v for k, v in settings.items() if k != unread},
+        "training": {"distill": config["training"]["distill"]},
+    }
+    return {
+        f"network_{m}": stage(
+            f"distill[{m}]",
+            "distill",
+            config,
+            {**slices, "modality": m},
+            encode=encoded,
+            teacher=networks[f"network_{m}"],
+        )
+        for m in MODALITIES
+    }
+
+
+def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage]) -> Stage:
+    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own."""
+    settings, guidance = dict(config["bank"]), 1.0
+    if settings.pop("mode") == "same":
+        settings |= {name: config["diffusion"][name] for name in ("sampler", "num_steps")}
+        guidance = config["diffusion"]["guidance"]
+    slices = {
+        **_parts(config, "encoder"),
+        "diffusion": {
+            **_parts(config["diffusion"], "sde", "parametrization", "sigma_data", *NETWORK),
+            "guidance": guidance,
+        },
         "bank": settings,
     }
     return stage("bank", "bank", config, slices, encode=encoded, **networks)
+
+
+def impute(
+    config: Mapping[str, Any], encoded: Stage, imputer: Mapping[str, Any], function: str = "impute", **slices: Any
+) -> Stage:
+    """What fills missing modalities without diffusion: ``imputer`` is its component's node."""
+    slices = {**_parts(config, "encoder"), "imputer": imputer, **slices}
+    return stage("impute", function, config, slices, encode=encoded)
+
+
+def imputed_bank(config: Mapping[str, Any], encoded: Stage, imputed: Stage) -> Stage:
+    """Imputers give one answer: there is no sampler, and nothing to draw twice."""
+    slices = {**_parts(config, "encoder"), "imputer": imputed.config["imputer"], "bank": {"num_draws": 1}}
+    return stage("bank", "bank", config, slices, encode=encoded, imputer=imputed)
 
 
 def recognise(config: Mapping[str, Any], encoded: Stage, banked: Stage | None) -> Stage:
@@ -70,12 +126,22 @@ def recognise(config: Mapping[str, Any], encoded: Stage, banked: Stage | None) -
 
 
 def evaluate(
-    config: Mapping[str, Any], split: str, encoded: Stage, recogniser: Stage, networks: Mapping[str, Stage]
+    config: Mapping[str, Any],
+    split: str,
+    encoded: Stage,
+    recogniser: Stage,
+    networks: Mapping[str, Stage],
+    imputed: Stage | None = None,
 ) -> Stage:
     slices = {**_parts(config, "encoder", "fusion", "protocol", "precision", "speed"), "split": split}
     if networks:
         slices |= _parts(config, "refiner", "diffusion")
-    return stage("evaluate", "evaluate", config, slices, encode=encoded, recogniser=recogniser, **networks)
+    inputs = {"encode": encoded, "recogniser": recogniser, **networks}
+    if imputed is not None:
+        slices["imputer"], inputs["imputer"] = imputed.config["imputer"], imputed
+        if "bank" in recogniser.inputs:  # trained on what the imputer fills in, and so with refiners
+            slices |= _parts(config, "refiner")
+    return stage("evaluate", "evaluate", config, slices, **inputs)
 
 
 def _parts(config: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.recovery import Recovery
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents
+from imer_ray.training.filling import load_filling
 from imer_ray.training.latents import BATCH_SIZE, Latents
 from imer_ray.training.loop import seeded
-from imer_ray.training.pretrain import load_recovery
 
 NUM_MODALITIES = len(MODALITIES)
 BITS = torch.tensor([1, 2, 4])
@@ -30,7 +29,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     drawn = 0
     for split in ("train", "valid"):
         latents = load_latents(context, split)
-        recovery = load_recovery(config, context, latents.num_frames)
+        recovery = load_filling(config, context, latents.num_frames)
         draws = [_draw(config, recovery, latents, split, k) for k in range(config["bank"]["num_draws"])]
         save_file({"recovered": torch.stack(draws)}, context.folder / f"bank_{split}.safetensors")
         drawn += len(draws) * len(latents.x)
@@ -38,10 +37,13 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     return {"clips": float(drawn)}
 
 
-def _draw(config: Mapping[str, Any], recovery: Recovery, latents: Latents, split: str, k: int) -> Tensor:
-    """[9 entries, N, L, D] in half precision; zero where the pattern asks for something that was not recorded."""
+def _draw(config: Mapping[str, Any], recovery: Any, latents: Latents, split: str, k: int) -> Tensor:
+    """[9 entries, N, L, D] in half precision; zero where the pattern asks for something that was not recorded.
+
+    Imputers need no sampler, and so have none in the configuration.
+    """
     settings = config["bank"]
-    sampler = build(settings["sampler"])
+    sampler, num_steps = build(settings["sampler"]) if "sampler" in settings else None, settings.get("num_steps", 0)
     device = latents.x.device
     out = torch.zeros(len(ENTRIES), len(latents.x), *latents.x.shape[2:], dtype=torch.float16)
     for subset in SUBSETS:
@@ -50,9 +52,7 @@ def _draw(config: Mapping[str, Any], recovery: Recovery, latents: Latents, split
         generator = seeded(config["seed"], "bank", split, subset, k, device=device)
         for some in rows.split(BATCH_SIZE):
             available = wanted.expand(len(some), -1)
-            filled, _ = recovery(
-                latents.x[some], available, latents.frames[some], sampler, settings["num_steps"], generator
-            )
+            filled, _ = recovery(latents.x[some], available, latents.frames[some], sampler, num_steps, generator)
             for entry, (source, m) in enumerate(ENTRIES):
                 if source == subset:
                     out[entry, some.cpu()] = filled[:, m].to("cpu", torch.float16)

@@ -13,15 +13,16 @@ from torch import Tensor
 from imer_ray.config import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
+from imer_ray.diffusion.guidance import evaluations_per_call
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_recogniser
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_encoder, load_shape
+from imer_ray.training.filling import load_filling
 from imer_ray.training.latents import batches, load_dataset
 from imer_ray.training.loop import seeded
 from imer_ray.training.losses import has_label
 from imer_ray.training.metrics import metrics
-from imer_ray.training.pretrain import load_recovery
 from imer_ray.training.timing import cost, reference_for
 
 BATCH_SIZE = 1024
@@ -40,28 +41,39 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
 
 
 def load_model(config: Mapping[str, Any], context: Context) -> Imer:
-    """The recogniser put together from the artefacts of its stages; without networks, missing modalities stay zero."""
+    """The recogniser put together from the artefacts of its stages; without any that recovers, missing modalities stay
+    zero."""
     encoder = load_encoder(config, context)
-    recovers = "network_l" in context.inputs
-    recogniser = build_recogniser(config, with_refiners=recovers)
-    recogniser.load_state_dict(load_file(context.inputs["recogniser"] / "recogniser.safetensors"))
+    trained = load_file(context.inputs["recogniser"] / "recogniser.safetensors")
+    recogniser = build_recogniser(config, with_refiners=any(name.startswith("refiners.") for name in trained))
+    recogniser.load_state_dict(trained)
     num_frames = build(config["encoder"]).length(min(load_shape(context)["lengths"].values()))
-    recovery = load_recovery(config, context, num_frames) if recovers else None
+    recovery = load_filling(config, context, num_frames)
     return Imer(encoder, recovery, recogniser).eval().requires_grad_(False).to(context.device)
 
 
 def num_evaluations(config: Mapping[str, Any]) -> int:
-    """Network evaluations (NFE) that recovering one modality of a clip takes, all draws; 0 without recovery."""
-    if "diffusion" not in config:
+    """Network evaluations (NFE) that recovering one modality of a clip takes, all draws; 0 without recovery.
+
+    Guidance doubles them: with and without the condition are two evaluations, though they run as one batch.
+    """
+    diffusion = sampling(config)
+    if not diffusion:
         return 0
-    diffusion = config["diffusion"]
-    return diffusion["num_draws"] * build(diffusion["sampler"]).num_evaluations(diffusion["num_steps"])
+    num_calls = build(diffusion["sampler"]).num_evaluations(diffusion["num_steps"])
+    return diffusion["num_draws"] * num_calls * evaluations_per_call(diffusion["guidance"])
+
+
+def sampling(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The diffusion's settings; none where nothing is sampled, be it that an imputer recovers."""
+    return {} if "imputer" in config else config.get("diffusion", {})
 
 
 def predictor(model: Imer, config: Mapping[str, Any], generator: torch.Generator) -> Any:
     """``predict(batch, available) -> [B]`` of a configuration, in its precision."""
-    sampler = build(config["diffusion"]["sampler"]) if "diffusion" in config else None
-    num_steps, num_draws = (config.get("diffusion", {}).get(name, 1) for name in ("num_steps", "num_draws"))
+    diffusion = sampling(config)
+    sampler = build(diffusion["sampler"]) if diffusion else None
+    num_steps, num_draws = (diffusion.get(name, 1) for name in ("num_steps", "num_draws"))
     half = config["precision"] == "bf16"
 
     def predict(batch: Batch, available: Tensor) -> Tensor:
