@@ -158,6 +158,12 @@ def build_recogniser(config: Mapping[str, Any], with_refiners: bool, with_recons
     return Recogniser(encoders, head, refiners, latent_dim, reconstructor)
 
 
+def build_recogniser_of(config: Mapping[str, Any], names: Iterable[str], prefix: str = "") -> Recogniser:
+    """A recogniser with the parts that trained weights of these names (after ``prefix``) are for."""
+    parts = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
+    return build_recogniser(config, "refiners" in parts, "reconstructor" in parts)
+
+
 def build_refiners(config: Mapping[str, Any]) -> nn.ModuleList:
     """One refiner per modality."""
     refiner = build(config["refiner"])

@@ -15,7 +15,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.diffusion.guidance import evaluations_per_call
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, build_recogniser
+from imer_ray.models.imer import Imer, build_recogniser_of
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_encoder, load_shape
 from imer_ray.training.filling import load_filling
@@ -45,7 +45,7 @@ def load_model(config: Mapping[str, Any], context: Context) -> Imer:
     zero."""
     encoder = load_encoder(config, context)
     trained = load_file(context.inputs["recogniser"] / "recogniser.safetensors")
-    recogniser = build_recogniser(config, with_refiners=any(name.startswith("refiners.") for name in trained))
+    recogniser = build_recogniser_of(config, trained)
     recogniser.load_state_dict(trained)
     num_frames = build(config["encoder"]).length(min(load_shape(context)["lengths"].values()))
     recovery = load_filling(config, context, num_frames)

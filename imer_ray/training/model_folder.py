@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from imer_ray.config import build
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.models.imer import Imer, build_encoder, build_recogniser_of
 from imer_ray.training.encode import weights
 from imer_ray.training.filling import build_filling
 
@@ -53,13 +53,11 @@ def load(folder: Path, device: str = "cpu") -> tuple[Imer, dict[str, Any]]:
     with _readable(folder):
         shape = json.loads((folder / SHAPE).read_text())
         tensors = load_file(folder / WEIGHTS)
-    recovers, refines = (
-        any(name.startswith(part) for name in tensors) for part in ("recovery.", "recogniser.refiners.")
-    )
+    recovers = any(name.startswith("recovery.") for name in tensors)
     encoder = build_encoder(config, shape["dims"], shape["lengths"])
     num_frames = build(config["encoder"]).length(min(shape["lengths"].values()))
     recovery = build_filling(config, num_frames) if recovers else None
-    model = Imer(encoder, recovery, build_recogniser(config, with_refiners=refines))
+    model = Imer(encoder, recovery, build_recogniser_of(config, tensors, "recogniser."))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
