@@ -58,6 +58,8 @@ class TrainingConfig:
     distill: LoopConfig = field(default_factory=LoopConfig)
     impute: LoopConfig = field(default_factory=LoopConfig)  # of the system autoencoder
     recognise: LoopConfig = field(default_factory=LoopConfig)
+    fuse: LoopConfig = field(default_factory=LoopConfig)
+    classify: LoopConfig = field(default_factory=LoopConfig)
     joint: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
@@ -68,16 +70,40 @@ class TrainingConfig:
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig:
     sde: Mapping[str, Any] = component("diffusion/sde")
-    parametrization: str = field(default="v", metadata={"choices": ("eps", "x0", "v", "score")})
+    parametrization: str = field(default="v", metadata={"choices": ("eps", "x0", "v", "score", "velocity", "edm")})
+    sigma_data: float = 1.0  # standard deviation of the latents; they are standardised
+    weighting: Mapping[str, Any] = component("diffusion/weighting")
+    time_sampling: Mapping[str, Any] = component("diffusion/time_sampling")
     backbone: Mapping[str, Any] = component("diffusion/backbone")
+    sharing: str = field(default="per_modality", metadata={"choices": ("per_modality", "shared")})  # of the network
+    condition_dropout: float = 0.0  # share of the training clips that see no condition
     sampler: Mapping[str, Any] = component("diffusion/sampler")
     num_steps: int = 8
     num_draws: int = 1  # recoveries of a clip at inference, whose predictions are averaged
+    guidance: float = 1.0  # weight of classifier-free guidance at inference; 1: none
 
     def __post_init__(self) -> None:
+        from imer_ray.config import build
+
         for name in ("num_steps", "num_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.condition_dropout < 1:
+            raise ValueError(f"condition_dropout must be in [0, 1), not {self.condition_dropout}")
+        if not 0 <= self.guidance < float("inf"):
+            raise ValueError(f"guidance must be 0 or positive, not {self.guidance}")
+        if self.guidance != 1 and self.condition_dropout == 0:
+            raise ValueError(
+                f"guidance={self.guidance:g} needs a network that was also trained without its condition: "
+                "set condition_dropout, for example to 0.1, or leave guidance at 1"
+            )
+        if self.sharing == "shared" and not build(self.backbone).shareable:
+            raise ValueError(
+                f"the backbone {self.backbone['name']} is one network per modality and cannot be shared: "
+                "set sharing=per_modality, or choose another backbone"
+            )
+        if not 0 < self.sigma_data < float("inf"):
+            raise ValueError(f"sigma_data must be positive, not {self.sigma_data}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +142,20 @@ class LossConfig:
 
     recovery: float = 0.1  # refiner MSE in the recogniser
     diffusion: float = 0.1  # IMDer's weight of score and reconstruction losses in joint training
+    # RoHyDR's; the defaults are those that its authors use for CMU-MOSI
+    lambda_g: float = (
+        1.0  # of the refiner's MSE against the diffusion loss, in (L_diff + lambda_g L_rec)/(1 + lambda_g)
+    )
+    lambda_al: float = 0.5  # of the adversarial loss against the reconstruction of complete-data features
+    lambda_c: float = 0.4  # of the incomplete branch's task loss against the complete one's
 
     def __post_init__(self) -> None:
-        if self.recovery < 0 or self.diffusion < 0:
-            raise ValueError("loss weights must not be negative")
+        for name in ("recovery", "diffusion", "lambda_g"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"loss weights must not be negative: {name} is {getattr(self, name)}")
+        for name in ("lambda_al", "lambda_c"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,10 +253,16 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateCommandConfig:
-    model: str = "models/quality"
+    model: tuple[str, ...] = ("models/quality",)  # several are laid side by side
     protocol: Mapping[str, Any] = component("protocol")
+    against: str | None = None  # system that the others are tested against; None: masked, if it is there
+    published: bool = False  # lay published numbers beside, where the data are CMU-MOSI or CMU-MOSEI
     data: Mapping[str, Any] = overrides()
-    output: str | None = None  # None: beside the model
+    output: str | None = None  # None: the model's folder; of several models, one beside theirs
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ValueError("model must name the folder of at least one trained model")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.denoiser import Denoiser
+from imer_ray.diffusion.guidance import evaluations_per_call, guided
+from imer_ray.diffusion.noise import initial_noise
+from imer_ray.models.backbones import Network
 
 
 class Sampler(Protocol):
@@ -25,17 +28,56 @@ class Sampler(Protocol):
 
 
 class Recovery(nn.Module):
-    """Draw missing modalities from their conditional diffusions, given the available ones."""
+    """Draw missing modalities from their conditional diffusions, given the available ones.
 
-    def __init__(self, networks: nn.ModuleList, sde: Any, parametrization: str) -> None:
+    ``networks`` holds one network per modality, or one that all share; ``guidance`` is the weight of
+    `imer_ray.diffusion.guidance.guided`, 1 for none.
+    """
+
+    def __init__(
+        self,
+        networks: nn.ModuleList,
+        sde: Any,
+        parametrization: str,
+        sigma_data: float = 1.0,
+        guidance: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.networks, self.sde, self.parametrization = networks, sde, parametrization
+        self.networks, self.sde, self.guidance = networks, sde, guidance
+        self.parametrization, self.sigma_data = parametrization, sigma_data
 
-    def denoiser(self, m: int, latents: Tensor, available: Tensor, frames: Tensor) -> Denoiser:
-        """Modality m's denoiser given the condition; what the network can compute of it in advance is computed here."""
-        network: Any = self.networks[m]
-        cache = network.condition(latents, available, frames)
-        return Denoiser(lambda x, t: network(x, t, cache), self.sde, self.parametrization, network.scale_input)
+    def calls(self, wanted: Tensor) -> Iterator[tuple[Any, Tensor, int | Tensor]]:
+        """What to recover where ``wanted`` [B, M], in as few calls as can be.
+
+        Yields:
+            network, clips [R], and which modality of them it recovers: one for all, or [R] from a shared network.
+        """
+        if len(self.networks) == 1:
+            rows, targets = wanted.nonzero(as_tuple=True)
+            found: list[tuple[Any, Tensor, int | Tensor]] = [(self.networks[0], rows, targets)]
+        else:
+            found = [(net, wanted[:, m].nonzero().squeeze(1), m) for m, net in enumerate(self.networks)]
+        yield from (call for call in found if len(call[1]))
+
+    def denoiser(self, target: int | Tensor, latents: Tensor, available: Tensor, frames: Tensor) -> Denoiser:
+        """The denoiser of one modality, or of the modalities [B] of the rows with a shared network, given the
+        condition; what the network can compute of it in advance is computed here."""
+        shared = len(self.networks) == 1
+        if shared and isinstance(target, int):
+            target = torch.full((len(latents),), target, device=latents.device)
+        network: Any = self.networks[0 if shared else target]
+        dropped, guides = None, self.guidance != 1
+        if guides:  # every row twice, the second time without its condition
+            dropped = torch.arange(2 * len(latents), device=latents.device) >= len(latents)
+            latents, available, frames = (torch.cat([x, x]) for x in (latents, available, frames))
+            target = torch.cat([target, target]) if isinstance(target, Tensor) else target
+        cache = condition(network, latents, available, frames, target, dropped)
+
+        def ask(x: Tensor, t: Tensor) -> Tensor:
+            return network(x, t, cache)
+
+        asked = guided(ask, self.guidance) if guides else ask
+        return Denoiser(asked, self.sde, self.parametrization, network.scale_input, self.sigma_data)
 
     @torch.no_grad()
     def forward(
@@ -47,28 +89,53 @@ class Recovery(nn.Module):
         num_steps: int,
         generator: torch.Generator,
     ) -> tuple[Tensor, int]:
-        """Fill what is not available; return the latents and the network evaluations that one modality took."""
+        """Fill what is not available; return the latents and the network evaluations that one modality took.
+
+        What is filled has the frames that any available modality of the clip has, and zeros elsewhere.
+        """
         filled = latents * available[..., None, None]
-        known = available.any(1)
+        own = (frames & available[..., None]).any(1)
         num_evaluations = 0
-        for m in range(len(MODALITIES)):
-            rows = (known & ~available[:, m]).nonzero().squeeze(1)
-            if not len(rows):
-                continue
-            x_T = torch.randn(len(rows), *latents.shape[2:], generator=generator, device=latents.device)
-            x_T = x_T * self.sde.prior_std
-            denoiser = self.denoiser(m, latents[rows], available[rows], frames[rows])
-            filled[rows, m] = sampler.sample(denoiser, self.sde, x_T, num_steps, generator).to(filled.dtype)
-            num_evaluations = denoiser.num_evaluations
+        for _, rows, target in self.calls(available.any(1, keepdim=True) & ~available):
+            x_T = initial_noise(self.sde, (len(rows), *latents.shape[2:]), generator, latents.device)
+            denoiser = self.denoiser(target, latents[rows], available[rows], frames[rows])
+            drawn = sampler.sample(denoiser, self.sde, x_T, num_steps, generator)
+            filled[rows, target] = drawn.to(filled.dtype).masked_fill(~own[rows, :, None], 0.0)
+            num_evaluations = denoiser.num_evaluations * evaluations_per_call(self.guidance)
         return filled, num_evaluations
 
 
-def build_network(config: Mapping[str, Any], num_frames: int, m: int) -> nn.Module:
-    """The conditional score network of modality number m."""
-    return build(config["diffusion"]["backbone"]).build(config["encoder"]["latent_dim"], num_frames, m)
+def condition(
+    network: Network,
+    latents: Tensor,
+    available: Tensor,
+    frames: Tensor,
+    target: int | Tensor,
+    dropped: Tensor | None = None,
+) -> Any:
+    """What a network makes of the condition; it is told the rows' targets [B] where it is shared."""
+    targets = target if isinstance(target, Tensor) else None
+    return network.condition(latents, available, frames, targets, dropped)
+
+
+def network_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The networks that a configuration trains: one per modality, or the one they share."""
+    return ("shared",) if config["diffusion"]["sharing"] == "shared" else MODALITIES
+
+
+def build_network(config: Mapping[str, Any], num_frames: int, target: int | None) -> nn.Module:
+    """The conditional score network of modality number ``target``, or with None the one that all targets share."""
+    return build(config["diffusion"]["backbone"]).build(config["encoder"]["latent_dim"], num_frames, target)
 
 
 def build_recovery(config: Mapping[str, Any], num_frames: int) -> Recovery:
-    """All three modalities' diffusions of a configuration."""
-    networks = nn.ModuleList(build_network(config, num_frames, m) for m in range(len(MODALITIES)))
-    return Recovery(networks, build(config["diffusion"]["sde"]), config["diffusion"]["parametrization"])
+    """The diffusions of all three modalities of a configuration."""
+    diffusion = config["diffusion"]
+    targets = [MODALITIES.index(name) if name in MODALITIES else None for name in network_names(config)]
+    return Recovery(
+        nn.ModuleList(build_network(config, num_frames, target) for target in targets),
+        build(diffusion["sde"]),
+        diffusion["parametrization"],
+        diffusion["sigma_data"],
+        diffusion["guidance"],
+    )

@@ -34,7 +34,18 @@ def encode(config: Mapping[str, Any]) -> Stage:
 
 def pretrain(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:
     """One stage per modality, by the role under which others read its network; one for all where it is shared."""
+    return _diffusions(config, encoded, "pretrain", {})
+
+
+def recover(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:
+    """As `pretrain`, but each stage trains the refiners of its modalities, too."""
+    slices = {**_parts(config, "refiner"), "loss": _parts(config["loss"], "lambda_g")}
+    return _diffusions(config, encoded, "recover", slices)
+
+
+def _diffusions(config: Mapping[str, Any], encoded: Stage, function: str, more: Mapping[str, Any]) -> dict[str, Stage]:
     slices = {
+        **more,
         **_parts(config, "encoder"),
         "diffusion": _parts(
             config["diffusion"],
@@ -49,10 +60,10 @@ def pretrain(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:
         "training": {"pretrain": config["training"]["pretrain"]},
     }
     if config["diffusion"]["sharing"] == "shared":
-        shared = stage("pretrain[shared]", "pretrain", config, {**slices, "modality": "shared"}, encode=encoded)
+        shared = stage(f"{function}[shared]", function, config, {**slices, "modality": "shared"}, encode=encoded)
         return {f"network_{m}": shared for m in MODALITIES}
     return {
-        f"network_{m}": stage(f"pretrain[{m}]", "pretrain", config, {**slices, "modality": m}, encode=encoded)
+        f"network_{m}": stage(f"{function}[{m}]", function, config, {**slices, "modality": m}, encode=encoded)
         for m in MODALITIES
     }
 
@@ -63,27 +74,31 @@ def distill(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, St
     if settings["method"] == "none":
         return networks
     unread = {"reflow": "target_decay", "consistency": "num_draws"}[settings["method"]]
+    read = ("sde", "parametrization", "sigma_data", "backbone", "condition_dropout")
     slices = {
         **_parts(config, "encoder"),
-        "diffusion": _parts(config["diffusion"], "sde", "parametrization", "backbone"),
+        "diffusion": _parts(config["diffusion"], *read),
         "distill": {k: v for k, v in settings.items() if k != unread},
-        "training": {"distill": config["training"]["distill"]},
+        "training": _parts(config["training"], "distill"),
     }
-    return {
-        f"network_{m}": stage(
-            f"distill[{m}]",
-            "distill",
-            config,
-            {**slices, "modality": m},
-            encode=encoded,
-            teacher=networks[f"network_{m}"],
-        )
-        for m in MODALITIES
-    }
+    students = {}
+    for role, teacher in networks.items():
+        name = teacher.config["modality"]
+        own = {**slices, "modality": name}
+        students[role] = stage(f"distill[{name}]", "distill", config, own, encode=encoded, teacher=teacher)
+    return students
 
 
-def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage]) -> Stage:
-    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own."""
+def bank(
+    config: Mapping[str, Any],
+    encoded: Stage,
+    networks: Mapping[str, Stage],
+    recovered: Mapping[str, Stage] | None = None,
+) -> Stage:
+    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own.
+
+    What is drawn is refined where `recover` trained refiners.
+    """
     settings, guidance = dict(config["bank"]), 1.0
     if settings.pop("mode") == "same":
         settings |= {name: config["diffusion"][name] for name in ("sampler", "num_steps")}
@@ -96,7 +111,15 @@ def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage
         },
         "bank": settings,
     }
-    return stage("bank", "bank", config, slices, encode=encoded, **networks)
+    inputs = {"encode": encoded, **networks}
+    if recovered is not None:
+        slices |= _parts(config, "refiner")
+        inputs |= _refiners(recovered)
+    return stage("bank", "bank", config, slices, **inputs)
+
+
+def _refiners(recovered: Mapping[str, Stage]) -> dict[str, Stage]:
+    return {f"refiner_{m}": recovered[f"network_{m}"] for m in MODALITIES}
 
 
 def impute(
@@ -123,6 +146,24 @@ def recognise(config: Mapping[str, Any], encoded: Stage, banked: Stage | None) -
         slices |= {**_parts(config, "refiner"), "loss": {"recovery": config["loss"]["recovery"]}}
         inputs["bank"] = banked
     return stage("recognise", "recognise", config, slices, **inputs)
+
+
+def fuse(config: Mapping[str, Any], encoded: Stage, recovered: Mapping[str, Stage], banked: Stage) -> Stage:
+    slices = {
+        **_parts(config, "encoder", "fusion", "refiner"),
+        "loss": _parts(config["loss"], "lambda_al"),
+        "training": _parts(config["training"], "fuse"),
+    }
+    return stage("fuse", "fuse", config, slices, encode=encoded, bank=banked, **_refiners(recovered))
+
+
+def classify(config: Mapping[str, Any], encoded: Stage, banked: Stage, fused: Stage) -> Stage:
+    slices = {
+        **_parts(config, "encoder", "fusion", "refiner"),
+        "loss": _parts(config["loss"], "lambda_c"),
+        "training": _parts(config["training"], "classify"),
+    }
+    return stage("classify", "classify", config, slices, encode=encoded, bank=banked, fuse=fused)
 
 
 def evaluate(

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Recogniser, StandardisedEncoder, build_encoder, build_recogniser
 from imer_ray.training.context import Context
-from imer_ray.training.latents import Latents, batches, encode_split, load_dataset
+from imer_ray.training.latents import BATCH_SIZE, Latents, batches, encode_split, load_dataset
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import has_label, task_loss, training_patterns
+from imer_ray.training.timing import check_reference
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     """Train encoder, fusion and head on what was recorded; write weights and standardised train and valid latents."""
     dataset = load_dataset(config)
+    check_reference(config, dataset.lengths)
     for split in ("train", "valid"):
         if not bool(has_label(dataset.labels(split)).any()):
             raise UserError(f"the {split} split of {config['data']['name']} has no clip with a label")
@@ -45,14 +47,15 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     valid_rows = has_label(dataset.labels("valid")).nonzero().squeeze(1)
 
     def validate(average: nn.Module) -> float:
-        return float(loss(average, "valid", valid_rows, dataset.recorded("valid")[valid_rows]).mean())
+        parts = [loss(average, "valid", rows, dataset.recorded("valid")[rows]) for rows in valid_rows.split(BATCH_SIZE)]
+        return float(torch.cat(parts).mean())
 
     rows = (has_label(dataset.labels("train")) & dataset.recorded("train").any(1)).nonzero().squeeze(1)
     history = fit(model, losses, rows, config["training"]["encode"], context, config["seed"], validate)
     if context.rank == 0:
         with torch.no_grad():
             # From here on latents are standardised, and the recogniser undoes it.
-            encoder.standardise(list(batches(dataset, "train", context.device)))
+            encoder.standardise(batches(dataset, "train", context.device))
             recogniser.mean.copy_(encoder.mean)
             recogniser.std.copy_(encoder.std)
         save_file(weights(encoder), context.folder / "encoder.safetensors")

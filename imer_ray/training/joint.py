@@ -24,14 +24,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imer_ray.config import build
-from imer_ray.data.missing import MODALITIES, PATTERNS
-from imer_ray.diffusion.loss import sample_time
-from imer_ray.models.recovery import build_recovery
+from imer_ray.data.missing import PATTERNS
+from imer_ray.models.recovery import build_recovery, network_names
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, load_recogniser, load_shape, weights
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import has_label, recovery_loss, task_loss, training_patterns
-from imer_ray.training.pretrain import denoising_step
+from imer_ray.training.pretrain import denoising_step, random_drop
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -43,6 +42,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(config, context, True)})
     model.to(context.device)
     sampler, num_steps = build(config["diffusion"]["sampler"]), config["diffusion"]["num_steps"]
+    time_sampling = build(config["diffusion"]["time_sampling"])
 
     def forward(
         module: Any, split: str, rows: Tensor, available: Tensor, generator: torch.Generator
@@ -66,13 +66,12 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
         available = available.to(x.device)
         score = torch.zeros(len(rows), device=x.device)
-        for m, network in enumerate(model["recovery"].networks):
-            some = (recorded[:, m] & ~available[:, m]).nonzero().squeeze(1)
-            if len(some):
-                t = sample_time(recovery.sde, len(some), generator)
-                eps = torch.randn(x[some, m].shape, generator=generator, device=x.device)
-                step = denoising_step(network, recovery.sde, config, x[some], available[some], frames[some], m, t, eps)
-                score = score.index_add(0, some, step)
+        for network, some, target in recovery.calls(recorded & ~available):
+            t = time_sampling.sample(recovery.sde, len(some), generator)
+            eps = torch.randn(x[some, target].shape, generator=generator, device=x.device)
+            dropped = random_drop(len(some), config["diffusion"]["condition_dropout"], generator)
+            given = (x[some], available[some], frames[some], target)
+            score = score.index_add(0, some, denoising_step(network, recovery.sde, config, *given, t, eps, dropped))
         values["score"] = score
         values["loss"] = values["task"] + config["loss"]["diffusion"] * (score + values["recovery"])
         return values
@@ -90,7 +89,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
     history = fit(model, losses, rows, config["training"]["joint"], context, config["seed"], validate)
     if context.rank == 0:
-        for network, name in zip(model["recovery"].networks, MODALITIES, strict=True):
+        for network, name in zip(recovery.networks, network_names(config), strict=True):
             save_file(weights(network), context.folder / f"network_{name}.safetensors")
         save_file(weights(model["recogniser"]), context.folder / "recogniser.safetensors")
     return summary(history)

@@ -1,12 +1,14 @@
 """Stage `pretrain[m]`: the conditional diffusion of one modality, on its own and before any recogniser.
 
+`pretrain[shared]` trains one network for all modalities.
+
 Decoupling after the NTUA thesis on IMDer: an untrained diffusion no longer disturbs the recogniser, and the task loss
 never waits for a sampler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,35 +17,49 @@ from torch import Tensor, nn
 
 from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES
-from imer_ray.diffusion.loss import denoising_loss, sample_time
+from imer_ray.diffusion.loss import denoising_loss
 from imer_ray.errors import UserError
-from imer_ray.models.recovery import Recovery, build_network, build_recovery
+from imer_ray.models.recovery import Recovery, build_network, build_recovery, condition, network_names
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, weights
 from imer_ray.training.loop import fit, seeded, summary
 
+OTHERS = torch.tensor([[1, 2], [0, 2], [0, 1]])  # of each modality
+
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Train modality ``config["modality"]``'s network to denoise its latents given any subset of the others."""
-    m = MODALITIES.index(config["modality"])
-    data = {split: load_latents(context, split) for split in ("train", "valid")}
-    sde = build(config["diffusion"]["sde"])
-    torch.manual_seed(seeded(config["seed"], "pretrain", m).initial_seed())
-    network = build_network(config, data["train"].num_frames, m).to(context.device)
+    """Train modality ``config["modality"]``'s network to denoise its latents given any subset of the others.
 
-    def loss(net: nn.Module, split: str, rows: Tensor, share: slice, generator: torch.Generator) -> Tensor:
+    With ``shared`` one network learns all modalities; an epoch has every clip once per modality it has recorded, so
+    that it is as much training as three networks get together.
+    """
+    name = config["modality"]
+    targets = [MODALITIES.index(name)] if name in MODALITIES else list(range(len(MODALITIES)))
+    shared = len(targets) > 1
+    data = {split: load_latents(context, split) for split in ("train", "valid")}
+    sde, time_sampling = build(config["diffusion"]["sde"]), build(config["diffusion"]["time_sampling"])
+    torch.manual_seed(seeded(config["seed"], "pretrain", name if shared else targets[0]).initial_seed())
+    network = build_network(config, data["train"].num_frames, None if shared else targets[0]).to(context.device)
+
+    def loss(net: nn.Module, split: str, pairs: Tensor, share: slice, generator: torch.Generator) -> Tensor:
         latents = data[split]
+        rows, of_rows = pairs // len(MODALITIES), pairs % len(MODALITIES)
         shape = (len(rows), *latents.x.shape[2:])
-        t = sample_time(sde, len(rows), generator)[share]
+        t = time_sampling.sample(sde, len(rows), generator)[share]
         eps = torch.randn(shape, generator=generator, device=context.device)[share]
-        available = random_condition(latents.recorded[rows], m, generator)[share]
-        rows = rows[share].to(context.device)
-        return denoising_step(net, sde, config, latents.x[rows], available, latents.frames[rows], m, t, eps)
+        target = of_rows if shared else targets[0]
+        available = random_condition(latents.recorded[rows], target, generator)[share]
+        dropped = random_drop(len(rows), config["diffusion"]["condition_dropout"], generator)
+        rows, dropped = rows[share].to(context.device), None if dropped is None else dropped[share]
+        target = of_rows[share].to(context.device) if shared else targets[0]
+        return denoising_step(
+            net, sde, config, latents.x[rows], available, latents.frames[rows], target, t, eps, dropped
+        )
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         return {"loss": loss(network, "train", rows, share, generator)}
 
-    valid_rows = usable_rows(data["valid"].recorded, m)
+    valid_rows = usable_pairs(data["valid"].recorded, targets)
 
     def validate(average: nn.Module) -> float:
         # The same times, noise and conditions at every epoch, so that epochs differ by the network alone.
@@ -51,9 +67,10 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         generator = seeded(config["seed"], "valid", device=context.device)
         return float(loss(average, "valid", rows, slice(None), generator).mean())
 
-    rows = usable_rows(data["train"].recorded, m)
+    rows = usable_pairs(data["train"].recorded, targets)
     if not len(rows):
-        raise UserError(f"no training clip has modality {MODALITIES[m]} recorded together with another one")
+        wanted = "two modalities recorded" if shared else f"modality {name} recorded together with another one"
+        raise UserError(f"no training clip has {wanted}")
     history = fit(
         network,
         losses,
@@ -64,7 +81,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         validate if len(valid_rows) else None,
     )
     if context.rank == 0:
-        save_file(weights(network), context.folder / f"network_{MODALITIES[m]}.safetensors")
+        save_file(weights(network), context.folder / f"network_{name}.safetensors")
     return summary(history)
 
 
@@ -75,21 +92,29 @@ def denoising_step(
     latents: Tensor,
     available: Tensor,
     frames: Tensor,
-    m: int,
+    target: int | Tensor,
     t: Tensor,
     eps: Tensor,
+    dropped: Tensor | None = None,
 ) -> Tensor:
-    """Denoising loss [B] of modality m of ``latents`` [B, M, L, D] at times t [B] with noise eps [B, L, D]."""
-    cache = network.condition(latents, available, frames)
+    """Denoising loss [B] of a modality of ``latents`` [B, M, L, D] at times t [B] with noise eps [B, L, D].
+
+    The modality is one for all rows, or ``target`` [B] for a shared network; rows that are ``dropped`` [B] see no
+    condition.
+    """
+    cache = condition(network, latents, available, frames, target, dropped)
+    column = torch.arange(len(t), device=latents.device) if isinstance(target, Tensor) else slice(None)
     return denoising_loss(
         lambda x, time: network(x, time, cache),
         sde,
         config["diffusion"]["parametrization"],
-        latents[:, m],
+        latents[column, target],
         t,
         eps,
-        frames[:, m],
+        frames[column, target],
         scale_input=network.scale_input,
+        weighting=build(config["diffusion"]["weighting"]),
+        sigma_data=config["diffusion"]["sigma_data"],
     )
 
 
@@ -98,20 +123,34 @@ def usable_rows(recorded: Tensor, m: int) -> Tensor:
     return (recorded[:, m] & (recorded.sum(1) > 1)).nonzero().squeeze(1)
 
 
-def random_condition(recorded: Tensor, m: int, generator: torch.Generator) -> Tensor:
-    """[B, M]: one other modality or both, as far as recorded, with equal chance for each missing pattern."""
-    a, b = (k for k in range(len(MODALITIES)) if k != m)
+def usable_pairs(recorded: Tensor, targets: Sequence[int]) -> Tensor:
+    """Clips and the modality of them to be learned, as clip * M + modality, in order of clips."""
+    pairs = [usable_rows(recorded, m) * len(MODALITIES) + m for m in targets]
+    return torch.cat(pairs).sort().values
+
+
+def random_condition(recorded: Tensor, target: int | Tensor, generator: torch.Generator) -> Tensor:
+    """[B, M]: one modality beside the target (one for all, or [B]) or both, as far as recorded, with equal chance for
+    each missing pattern."""
     choice = torch.randint(3, (len(recorded),), generator=generator, device=generator.device).to(recorded.device)
-    available = torch.zeros_like(recorded)
-    both = recorded[:, a] & recorded[:, b]
-    available[:, a] = recorded[:, a] & ((choice != 1) | ~both)
-    available[:, b] = recorded[:, b] & ((choice != 0) | ~both)
-    return available
+    others = OTHERS.to(recorded.device)[target].expand(len(recorded), 2)
+    a, b = recorded.gather(1, others).unbind(1)
+    seen = torch.stack([a & ((choice != 1) | ~b), b & ((choice != 0) | ~a)], dim=1)
+    return torch.zeros_like(recorded).scatter(1, others, seen)
+
+
+def random_drop(num_rows: int, share: float, generator: torch.Generator) -> Tensor | None:
+    """[B], True for rows that shall see no condition, each with chance ``share``; None if that is 0."""
+    if share == 0:
+        return None
+    return torch.rand(num_rows, generator=generator, device=generator.device) < share
 
 
 def load_recovery(config: Mapping[str, Any], context: Context, num_frames: int) -> Recovery:
-    """The frozen diffusions of all modalities, from the inputs ``network_l``, ``network_a`` and ``network_v``."""
+    """The frozen diffusions of all modalities, from the inputs ``network_l``, ``network_a`` and ``network_v``, which
+    are one and the same where they share a network."""
     recovery = build_recovery(config, num_frames)
-    for network, name in zip(recovery.networks, MODALITIES, strict=True):
-        network.load_state_dict(load_file(context.inputs[f"network_{name}"] / f"network_{name}.safetensors"))
+    for m, network in enumerate(recovery.networks):
+        folder = context.inputs[f"network_{MODALITIES[m]}"]
+        network.load_state_dict(load_file(folder / f"network_{network_names(config)[m]}.safetensors"))
     return recovery.eval().requires_grad_(False).to(context.device)

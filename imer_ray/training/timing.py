@@ -12,6 +12,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -21,8 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from imer_ray.config import build, option
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
+from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
+from imer_ray.schema import DiffusionConfig
 from imer_ray.training.loop import seeded
 
 REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
@@ -36,21 +39,38 @@ TIMED_PATTERN = torch.tensor([False, True, True])  # one modality missing: langu
 
 def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """IMDer's networks as published, on this configuration's latents."""
-    diffusion = {
-        "sde": option("diffusion/sde", "imder_ve"),
-        "backbone": option("diffusion/backbone", "imder_unet"),
-        "sampler": option("diffusion/sampler", "euler_maruyama"),
-        "parametrization": "score",
-        "num_steps": REFERENCE_STEPS,
-        "num_draws": 1,
-    }
+    diffusion = DiffusionConfig(
+        sde=option("diffusion/sde", "imder_ve"),
+        weighting=option("diffusion/weighting", "uniform"),
+        time_sampling=option("diffusion/time_sampling", "uniform"),
+        backbone=option("diffusion/backbone", "imder_unet"),
+        sampler=option("diffusion/sampler", "euler_maruyama"),
+        parametrization="score",
+        num_steps=REFERENCE_STEPS,
+    )
     return {
         **config,
         "system": "imder",
-        "diffusion": diffusion,
+        "diffusion": asdict(diffusion),
         "refiner": option("refiner", "imder"),
         "fusion": option("fusion", "imder"),
     }
+
+
+def check_reference(config: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
+    """Refuse data that every system would be trained on before the reference could not be built for them.
+
+    Raises:
+        UserError: the latents have fewer frames than IMDer's network can halve.
+    """
+    num_frames = build(config["encoder"]).length(min(lengths.values()))
+    needed = build(option("diffusion/backbone", "imder_unet")).min_frames
+    if num_frames < needed:
+        raise UserError(
+            f"speed is measured beside IMDer's network, which needs latents of at least {needed} frames; encoder="
+            f"{config['encoder']['name']} makes {num_frames} of the data's {min(lengths.values())}: use longer "
+            f"sequences (such as data.num_frames), encoder.kernel_size=1 or encoder.padding"
+        )
 
 
 @functools.lru_cache(maxsize=2)
