@@ -34,12 +34,13 @@ def has_label(labels: Tensor) -> Tensor:
     return ~torch.isnan(labels)
 
 
-def training_patterns(recorded: Tensor, generator: torch.Generator) -> Tensor:
-    """Available modalities [B, M]: each clip gets one of the seven patterns, complete included, with equal chance.
+def training_patterns(recorded: Tensor, generator: torch.Generator, complete: bool = True) -> Tensor:
+    """Available modalities [B, M]: each clip gets one of the seven patterns with equal chance, or one of the six in
+    which something is missing where not even ``complete`` data shall be seen.
 
     A pattern that leaves a clip nothing (its only modality was never recorded) gives way to all that was recorded.
     """
-    patterns = torch.stack([mask.cpu() for mask in PATTERNS.values()])
+    patterns = torch.stack([mask.cpu() for mask in PATTERNS.values() if complete or not mask.all()])
     choice = torch.randint(len(patterns), (len(recorded),), generator=generator, device=generator.device).cpu()
     available = patterns[choice] & recorded
     return torch.where(available.any(1, keepdim=True), available, recorded)

@@ -8,7 +8,7 @@ never waits for a sampler.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,15 +33,37 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     With ``shared`` one network learns all modalities; an epoch has every clip once per modality it has recorded, so
     that it is as much training as three networks get together.
     """
+    network, history = train(config, context, lambda network: network, lambda *given: {"loss": denoising_step(*given)})
+    if context.rank == 0:
+        save_file(weights(network), context.folder / f"network_{config['modality']}.safetensors")
+    return summary(history)
+
+
+def targets_of(config: Mapping[str, Any]) -> list[int]:
+    """The modalities that a stage's network recovers: one, or all with ``shared``."""
     name = config["modality"]
-    targets = [MODALITIES.index(name)] if name in MODALITIES else list(range(len(MODALITIES)))
+    return [MODALITIES.index(name)] if name in MODALITIES else list(range(len(MODALITIES)))
+
+
+def train(
+    config: Mapping[str, Any],
+    context: Context,
+    model_with: Callable[[nn.Module], nn.Module],
+    step: Callable[..., dict[str, Tensor]],
+) -> tuple[Any, list[dict[str, float]]]:
+    """Train a network and what ``model_with`` puts beside it; ``step`` gives the losses from the model and then what
+    `denoising_step` takes after the network."""
+    name, targets = config["modality"], targets_of(config)
     shared = len(targets) > 1
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     sde, time_sampling = build(config["diffusion"]["sde"]), build(config["diffusion"]["time_sampling"])
     torch.manual_seed(seeded(config["seed"], "pretrain", name if shared else targets[0]).initial_seed())
-    network = build_network(config, data["train"].num_frames, None if shared else targets[0]).to(context.device)
+    network = build_network(config, data["train"].num_frames, None if shared else targets[0])
+    model = model_with(network).to(context.device)
 
-    def loss(net: nn.Module, split: str, pairs: Tensor, share: slice, generator: torch.Generator) -> Tensor:
+    def forward(
+        module: nn.Module, split: str, pairs: Tensor, share: slice, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         latents = data[split]
         rows, of_rows = pairs // len(MODALITIES), pairs % len(MODALITIES)
         shape = (len(rows), *latents.x.shape[2:])
@@ -52,12 +74,10 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         dropped = random_drop(len(rows), config["diffusion"]["condition_dropout"], generator)
         rows, dropped = rows[share].to(context.device), None if dropped is None else dropped[share]
         target = of_rows[share].to(context.device) if shared else targets[0]
-        return denoising_step(
-            net, sde, config, latents.x[rows], available, latents.frames[rows], target, t, eps, dropped
-        )
+        return step(module, sde, config, latents.x[rows], available, latents.frames[rows], target, t, eps, dropped)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": loss(network, "train", rows, share, generator)}
+        return forward(model, "train", rows, share, generator)
 
     valid_rows = usable_pairs(data["valid"].recorded, targets)
 
@@ -65,14 +85,14 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         # The same times, noise and conditions at every epoch, so that epochs differ by the network alone.
         rows = valid_rows.repeat(max(1, 512 // len(valid_rows)))
         generator = seeded(config["seed"], "valid", device=context.device)
-        return float(loss(average, "valid", rows, slice(None), generator).mean())
+        return float(forward(average, "valid", rows, slice(None), generator)["loss"].mean())
 
     rows = usable_pairs(data["train"].recorded, targets)
     if not len(rows):
         wanted = "two modalities recorded" if shared else f"modality {name} recorded together with another one"
         raise UserError(f"no training clip has {wanted}")
     history = fit(
-        network,
+        model,
         losses,
         rows.cpu(),
         config["training"]["pretrain"],
@@ -80,9 +100,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         config["seed"],
         validate if len(valid_rows) else None,
     )
-    if context.rank == 0:
-        save_file(weights(network), context.folder / f"network_{name}.safetensors")
-    return summary(history)
+    return model, history
 
 
 def denoising_step(
@@ -103,19 +121,23 @@ def denoising_step(
     condition.
     """
     cache = condition(network, latents, available, frames, target, dropped)
-    column = torch.arange(len(t), device=latents.device) if isinstance(target, Tensor) else slice(None)
     return denoising_loss(
         lambda x, time: network(x, time, cache),
         sde,
         config["diffusion"]["parametrization"],
-        latents[column, target],
+        of_target(latents, target),
         t,
         eps,
-        frames[column, target],
+        of_target(frames, target),
         scale_input=network.scale_input,
         weighting=build(config["diffusion"]["weighting"]),
         sigma_data=config["diffusion"]["sigma_data"],
     )
+
+
+def of_target(x: Tensor, target: int | Tensor) -> Tensor:
+    """[B, ...]: the modality ``target`` of x [B, M, ...], one for all rows or [B]."""
+    return x[torch.arange(len(x), device=x.device) if isinstance(target, Tensor) else slice(None), target]
 
 
 def usable_rows(recorded: Tensor, m: int) -> Tensor:

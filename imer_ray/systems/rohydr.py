@@ -1,0 +1,29 @@
+"""RoHyDR: encode -> recover[l, a, v] (-> distill[l, a, v]) -> bank -> fuse -> classify -> evaluate.
+
+Its three training stages as published (their code, d305062), each over parameters of its own and none sampling in its
+batches: `recover` trains the diffusions and refiners, `fuse` the reconstructor of fused features against its
+discriminator, `classify` the head. What was mended is said in `imer_ray.training.recover`, `imer_ray.training.fuse`
+and `imer_ray.models.adversary`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from imer_ray.stages.graph import Stage
+from imer_ray.systems import _stages
+
+
+def graph(config: Mapping[str, Any], split: str) -> Stage:
+    """Each loss weight costs its stage and what follows: lambda_c a head, lambda_al a reconstructor, lambda_g all."""
+    encoded = _stages.encode(config)
+    recovered = _stages.recover(config, encoded)
+    networks = _stages.distill(config, encoded, recovered)
+    drawn_from = networks if config["bank"]["mode"] == "same" else recovered  # as in `decoupled`
+    banked = _stages.bank(config, encoded, drawn_from, recovered)
+    fused = _stages.fuse(config, encoded, recovered, banked)
+    return _stages.evaluate(config, split, encoded, _stages.classify(config, encoded, banked, fused), networks)
+
+
+def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Configurations that share all but the evaluation (a bank drawn with the trial's own sampler shares less)."""
+    return [] if config["bank"]["mode"] == "same" else _stages.other_steps(config)

@@ -1,0 +1,68 @@
+r"""Stage `classify`: RoHyDR's head, on complete and on reconstructed features.
+
+$$ (1 - \lambda_c) \, L(head(F_{gt}), y) + \lambda_c \, L(head(R(F_{lm})), y) $$
+
+L is the task loss. The head is all that trains; fusion, R and refiners are done, so a new lambda_c costs this stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imer_ray.data.missing import PATTERNS
+from imer_ray.models.imer import Recogniser, build_recogniser
+from imer_ray.training.bank import Bank
+from imer_ray.training.context import Context
+from imer_ray.training.encode import load_latents, load_shape, weights
+from imer_ray.training.loop import fit, summary
+from imer_ray.training.losses import has_label, task_loss, training_patterns
+
+
+def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+    """Train the head of the input ``fuse``; every clip is read complete and under a missing pattern of its own."""
+    data = {split: load_latents(context, split) for split in ("train", "valid")}
+    banks = {split: Bank.load(context.inputs["bank"], split) for split in data}
+    label_kind = load_shape(context)["label_kind"]
+    recogniser = build_recogniser(config, with_refiners=True, with_reconstructor=True)
+    recogniser.load_state_dict(load_file(context.inputs["fuse"] / "recogniser.safetensors"))
+    recogniser.requires_grad_(False).to(context.device)
+    recogniser.head.requires_grad_(True)
+
+    def task(model: Recogniser, split: str, rows: Tensor, available: Tensor, draw: int) -> Tensor:
+        latents = data[split]
+        available = available.to(context.device)
+        filled = banks[split].fill(latents.x[rows], available, rows, draw)
+        return task_loss(model.classify(filled, available, latents.frames[rows]), latents.labels[rows], label_kind)
+
+    def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
+        recorded = data["train"].recorded[rows].cpu()
+        available = training_patterns(recorded, generator, complete=False)
+        draw = int(torch.randint(banks["train"].num_draws, (1,), generator=generator, device=generator.device))
+        complete, incomplete = (task(recogniser, "train", rows[share], a[share], draw) for a in (recorded, available))
+        return branches(complete, incomplete, config["loss"]["lambda_c"])
+
+    def validate(average: Any) -> float:
+        found = []
+        for pattern in PATTERNS.values():
+            available = data["valid"].recorded.cpu() & pattern
+            rows = (available.any(1) & has_label(data["valid"].labels).cpu()).nonzero().squeeze(1)
+            if len(rows):
+                found.append(task(average, "valid", rows, available[rows], 0).mean())
+        return float(torch.stack(found).mean())
+
+    rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
+    history = fit(recogniser, losses, rows, config["training"]["classify"], context, config["seed"], validate)
+    if context.rank == 0:
+        save_file(weights(recogniser), context.folder / "recogniser.safetensors")
+    return summary(history)
+
+
+def branches(complete: Tensor, incomplete: Tensor, lambda_c: float) -> dict[str, Tensor]:
+    """``complete`` and ``incomplete`` task losses [B] and their weighted mean ``loss``."""
+    loss = (1 - lambda_c) * complete + lambda_c * incomplete
+    return {"loss": loss, "complete": complete, "incomplete": incomplete}
