@@ -18,8 +18,8 @@ class Denoiser:
 
     $$ D(x_t, t) = c_{skip}(t) x_t + c_{out}(t) F(c_{in}(t) x_t, t) $$
 
-    c_skip and c_out follow from the parametrization; c_in = 1/sqrt(alpha_t^2 + sigma_t^2) gives the network inputs of
-    unit variance whatever the process, as the data have unit variance.
+    c_skip and c_out follow from the parametrization; c_in = 1/sqrt(alpha_t^2 sigma_data^2 + sigma_t^2) gives the
+    network inputs of unit variance whatever the process.
 
     References:
         Karras et al., 2022, Elucidating the Design Space of Diffusion-Based Generative Models, arXiv:2206.00364, eq. 7.
@@ -29,25 +29,33 @@ class Denoiser:
         sde: the forward process.
         parametrization: what F means, see `imer_ray.diffusion.parametrization`.
         scale_input: False hands x_t to the network as it is (c_in = 1), as IMDer does.
+        sigma_data: standard deviation of the data, for c_in and the parametrization ``edm``.
     """
 
-    def __init__(self, network: Network, sde: SDE, parametrization: str, scale_input: bool = True) -> None:
+    def __init__(
+        self,
+        network: Network,
+        sde: SDE,
+        parametrization: str,
+        scale_input: bool = True,
+        sigma_data: float = 1.0,
+    ) -> None:
         check_parametrization(parametrization)
         self.network, self.sde = network, sde
-        self.parametrization, self.scale_input = parametrization, scale_input
+        self.parametrization, self.scale_input, self.sigma_data = parametrization, scale_input, sigma_data
         self.num_evaluations = 0
 
     def __call__(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """x_0 [B, L, D] for x_t [B, L, D] at the times t [B], or at one time (a number) for all."""
         self.num_evaluations += 1
         alpha_t, sigma_t, times = expand_time(self.sde, x_t, t)
-        F = self.network(x_t * input_scale(alpha_t, sigma_t) if self.scale_input else x_t, times)
-        return to_x0(self.parametrization, F.to(x_t.dtype), x_t, alpha_t, sigma_t)
+        F = self.network(x_t * input_scale(alpha_t, sigma_t, self.sigma_data) if self.scale_input else x_t, times)
+        return to_x0(self.parametrization, F.to(x_t.dtype), x_t, alpha_t, sigma_t, self.sigma_data)
 
 
-def input_scale(alpha_t: Tensor | float, sigma_t: Tensor | float) -> Tensor | float:
-    """c_in = 1/sqrt(alpha_t^2 + sigma_t^2)."""
-    return (alpha_t**2 + sigma_t**2) ** -0.5
+def input_scale(alpha_t: Tensor | float, sigma_t: Tensor | float, sigma_data: float = 1.0) -> Tensor | float:
+    """c_in = 1/sqrt(alpha_t^2 sigma_data^2 + sigma_t^2)."""
+    return ((alpha_t * sigma_data) ** 2 + sigma_t**2) ** -0.5
 
 
 def expand_time(sde: SDE, x_t: Tensor, t: Tensor | float) -> tuple[Tensor | float, Tensor | float, Tensor]:

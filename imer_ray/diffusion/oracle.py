@@ -69,13 +69,13 @@ class GaussianMixture:
         log_joint, y, variance, _, vectors = self._components(x_t, alpha_t, sigma_t)
         return -torch.einsum("blk,kij,blkj->bli", log_joint.softmax(-1), vectors, y / variance)
 
-    def network(self, sde: SDE, parametrization: str, scale_input: bool = True) -> Network:
+    def network(self, sde: SDE, parametrization: str, scale_input: bool = True, sigma_data: float = 1.0) -> Network:
         """The network that a perfect training would end in, for `Denoiser` and `denoising_loss`."""
 
         def network(x: Tensor, t: Tensor) -> Tensor:
             alpha_t, sigma_t, _ = expand_time(sde, x, t)
-            x_t = x / input_scale(alpha_t, sigma_t) if scale_input else x
-            return from_x0(parametrization, self.denoise(x_t, alpha_t, sigma_t), x_t, alpha_t, sigma_t)
+            x_t = x / input_scale(alpha_t, sigma_t, sigma_data) if scale_input else x
+            return from_x0(parametrization, self.denoise(x_t, alpha_t, sigma_t), x_t, alpha_t, sigma_t, sigma_data)
 
         return network
 

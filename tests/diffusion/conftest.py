@@ -8,7 +8,7 @@ from imer_ray.config import build, option, options
 VARIANTS = {
     "imder_ve": [{}, {"sigma": 50.0}],
     "ve": [{}, {"sigma_max": 50.0}],
-    "vp": [{"schedule": "linear"}, {"schedule": "cosine"}],
+    "vp": [{"schedule": "linear"}, {"schedule": "cosine"}, {"schedule": "shifted_cosine", "shift": 0.25}],
 }
 PROCESSES = {
     " ".join([name, *map(str, settings.values())]): {**option("diffusion/sde", name), **settings}

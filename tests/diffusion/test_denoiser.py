@@ -50,7 +50,7 @@ def test_half_precision_keeps_times_apart():
 
 def test_inputs_have_unit_variance_for_data_of_unit_variance(sde):
     generator, network = torch.Generator().manual_seed(0), Recorder()
-    for t in (sde.t_min, 0.3, 1.0):
+    for t in (sde.t_min, 0.3, sde.t_max):
         alpha_t, sigma_t = marginal_at(sde, t)
         x_0, eps = torch.randn(2, 1, 1, 50_000, generator=generator)
         Denoiser(network, sde, "x0")(alpha_t * x_0 + sigma_t * eps, t)
@@ -69,6 +69,25 @@ def test_score_network_is_read_as_imders():
     std = math.sqrt((25**1.2 - 1) / (2 * math.log(25)))
     x_0 = Denoiser(Recorder(), ImderVE(), "score", scale_input=False)(x, 0.6)
     torch.testing.assert_close(x_0, x + std**2 * (torch.ones_like(x) / std))
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 3.0])
+def test_inputs_have_unit_variance_for_data_of_any_stated_spread(sde, sigma_data):
+    generator, network = torch.Generator().manual_seed(0), Recorder()
+    for t in (sde.t_min, 0.3, sde.t_max):
+        alpha_t, sigma_t = marginal_at(sde, t)
+        x_0, eps = torch.randn(2, 1, 1, 50_000, generator=generator)
+        Denoiser(network, sde, "edm", sigma_data=sigma_data)(alpha_t * sigma_data * x_0 + sigma_t * eps, t)
+        assert network.calls[-1][0].std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_edm_network_is_read_as_karras():
+    """D = c_skip x + c_out F(c_in x) with the formulas of their table 1, for sigma = 2 and sigma_data = 0.5."""
+    x, sigma, d = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 2.0, 0.5
+    sde = VE(sigma_min=1.0, sigma_max=4.0)  # sigma = 2 at t = 1/2
+    x_0 = Denoiser(lambda x, t: x.cos(), sde, "edm", sigma_data=d)(x, 0.5)
+    c_skip, c_out = d**2 / (sigma**2 + d**2), sigma * d / math.sqrt(sigma**2 + d**2)
+    torch.testing.assert_close(x_0, c_skip * x + c_out * (x / math.sqrt(sigma**2 + d**2)).cos())
 
 
 @pytest.mark.parametrize("sde", [VE(sigma_max=50.0), VP(schedule="cosine"), VP(schedule="linear")])

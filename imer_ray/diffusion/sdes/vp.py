@@ -1,4 +1,4 @@
-"""Variance-preserving process with a linear or a cosine schedule."""
+"""Variance-preserving process with a linear, a cosine or a shifted cosine schedule."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from imer_ray.diffusion.sde import check_t_min
+
+SCHEDULES = ("linear", "cosine", "shifted_cosine")
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,23 @@ class VP:
        \theta_1 = \arctan(noise\_to\_signal\_max), \quad \beta(t) = 2 (\theta_1 - \theta_0) \tan \theta_t $$
     Ending before pi/2 keeps alpha_1 away from zero and beta finite, where the published schedule clips beta at 0.999.
 
+    ``shifted_cosine``: the log-SNR of such a cosine plus 2 ln(shift), up to the same noise_to_signal_max,
+    $$ \frac{\sigma_t}{\alpha_t} = \frac{\tan \theta_t}{shift}, \quad \theta_1 = \arctan(shift \cdot
+       noise\_to\_signal\_max), \quad
+       \beta(t) = \frac{2 (\theta_1 - \theta_0) \tan \theta_t}{shift^2 \cos^2 \theta_t + \sin^2 \theta_t} $$
+    Frames say much the same, so noise of each frame's own hides less than it would of one number; shift < 1 adds some.
+
     References:
         Song et al., 2021, arXiv:2011.13456, equations 32 and 33 (linear).
         Nichol and Dhariwal, 2021, Improved Denoising Diffusion Probabilistic Models, arXiv:2102.09672, eq. 17 (cosine).
+        Hoogeboom et al., 2023, simple diffusion, arXiv:2301.11093, section 3.1 (shift: 64 over the image's width).
 
     Attributes:
-        schedule: ``linear`` or ``cosine``.
+        schedule: ``linear``, ``cosine`` or ``shifted_cosine``.
         beta_min, beta_max: of the linear schedule.
-        cosine_offset: s of the cosine schedule; keeps the noise near t = 0 from becoming vanishingly small.
-        noise_to_signal_max: sigma_1 / alpha_1 of the cosine schedule.
+        cosine_offset: s of the cosine schedules; keeps the noise near t = 0 from becoming vanishingly small.
+        noise_to_signal_max: sigma_1 / alpha_1 of the cosine schedules.
+        shift: factor of alpha_t/sigma_t of the shifted cosine.
         t_min: where training and sampling end.
     """
 
@@ -42,25 +52,36 @@ class VP:
     beta_max: float = 20.0
     cosine_offset: float = 0.008
     noise_to_signal_max: float = 100.0
+    shift: float = 0.5
     t_min: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("linear", "cosine"):
-            raise ValueError(f"schedule must be linear or cosine, not {self.schedule}")
-        if not 0 < self.beta_min < self.beta_max < math.inf:
-            raise ValueError(f"need 0 < beta_min < beta_max, not {self.beta_min} and {self.beta_max}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule}")
+        check_linear(self.beta_min, self.beta_max)
         if not 0 <= self.cosine_offset < 0.5:
             raise ValueError(f"cosine_offset must be in [0, 0.5), not {self.cosine_offset}")
         if not 1 < self.noise_to_signal_max < math.inf:
             raise ValueError(f"noise_to_signal_max must be greater than 1, not {self.noise_to_signal_max}")
+        if not 0 < self.shift < math.inf:
+            raise ValueError(f"shift must be positive, not {self.shift}")
+        theta_0, theta_1 = self._ends
+        if not theta_0 < theta_1:
+            raise ValueError(
+                f"with cosine_offset={self.cosine_offset} noise never grows: shift={self.shift} is too small"
+            )
         check_t_min(self.t_min)
 
     def marginal_prob(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        if self.schedule == "linear":
+            log_alpha_t = linear_log_alpha(t, self.beta_min, self.beta_max)
+            return log_alpha_t.exp(), (-(2 * log_alpha_t).expm1()).sqrt()  # expm1: 1 - alpha^2 cancels at small t
+        theta_t = self._theta(t)
         if self.schedule == "cosine":
-            theta_t = self._theta(t)
             return theta_t.cos(), theta_t.sin()
-        log_alpha_t = -t * (t * (self.beta_max - self.beta_min) / 4 + self.beta_min / 2)
-        return log_alpha_t.exp(), (-(2 * log_alpha_t).expm1()).sqrt()  # expm1: 1 - alpha^2 cancels at small t
+        signal, noise = self.shift * theta_t.cos(), theta_t.sin()
+        n = (signal**2 + noise**2).sqrt()
+        return signal / n, noise / n
 
     def drift_coefficient(self, t: Tensor) -> Tensor:
         return -self._beta(t) / 2
@@ -69,10 +90,13 @@ class VP:
         return self._beta(t).sqrt()
 
     def _beta(self, t: Tensor) -> Tensor:
+        if self.schedule == "linear":
+            return linear_beta(t, self.beta_min, self.beta_max)
+        (theta_0, theta_1), theta_t = self._ends, self._theta(t)
+        beta = 2 * (theta_1 - theta_0) * theta_t.tan()
         if self.schedule == "cosine":
-            theta_0, theta_1 = self._ends
-            return 2 * (theta_1 - theta_0) * self._theta(t).tan()
-        return self.beta_min + t * (self.beta_max - self.beta_min)
+            return beta
+        return beta / ((self.shift * theta_t.cos()) ** 2 + theta_t.sin() ** 2)
 
     def _theta(self, t: Tensor) -> Tensor:
         theta_0, theta_1 = self._ends
@@ -80,4 +104,22 @@ class VP:
 
     @property
     def _ends(self) -> tuple[float, float]:
-        return math.pi / 2 * self.cosine_offset / (1 + self.cosine_offset), math.atan(self.noise_to_signal_max)
+        shift = self.shift if self.schedule == "shifted_cosine" else 1.0
+        theta_0 = math.pi / 2 * self.cosine_offset / (1 + self.cosine_offset)
+        return theta_0, math.atan(shift * self.noise_to_signal_max)
+
+
+def check_linear(beta_min: float, beta_max: float) -> None:
+    """Refuse a linear beta(t) that does not grow from above zero."""
+    if not 0 < beta_min < beta_max < math.inf:
+        raise ValueError(f"need 0 < beta_min < beta_max, not {beta_min} and {beta_max}")
+
+
+def linear_beta(t: Tensor, beta_min: float, beta_max: float) -> Tensor:
+    """beta(t) of the linear schedule."""
+    return beta_min + t * (beta_max - beta_min)
+
+
+def linear_log_alpha(t: Tensor, beta_min: float, beta_max: float) -> Tensor:
+    """ln alpha_t = -(1/2) times the integral of the linear beta from 0 to t."""
+    return -t * (t * (beta_max - beta_min) / 4 + beta_min / 2)
