@@ -23,6 +23,7 @@ from imer_ray.errors import UserError
 from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
 from imer_ray.results.writer import write_results
+from imer_ray.training.timing import check_reference
 from imer_ray.tuning import space_file
 from imer_ray.tuning.identity import check_identity
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
@@ -85,7 +86,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     """Check a search before anything starts.
 
     Raises:
-        UserError: an unknown metric, a space that cannot be built, missing or damaged data.
+        UserError: an unknown metric, a space that cannot be built, missing, damaged or too short data.
     """
     wanted = objectives(options["study"])
     if "://" in options["study"]["root"]:
@@ -94,7 +95,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     base = {key: value for key, value in options.items() if key not in RUN_KEYS}
     space = space_file.load(options["space"], base)
     data = build(base["data"])
-    data.load()  # damaged data are named here, not by the first stage
+    check_reference(base, data.load().lengths)  # damaged or too short data are named here, not by the first stage
     fingerprint = data.fingerprint()
     if base["data_fingerprint"] not in (None, fingerprint):
         raise UserError(f"data {base['data']['name']}: the content is not that of data_fingerprint; leave that key out")

@@ -1,0 +1,94 @@
+"""Shared networks and guidance in the graphs: which stages there are, what a change costs, and small runs."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imer_ray.config import component_options, compose, replace
+from imer_ray.errors import UserError
+from imer_ray.schema import SearchConfig
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
+from imer_ray.training import evaluate
+from imer_ray.training.context import Context
+from imer_ray.training.pretrain import load_recovery
+
+GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")
+SMALL = (
+    *("data.num_train=64", "data.num_valid=48", "data.num_test=48", "bank.num_steps=2", "diffusion.num_steps=2"),
+    *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "recognise", "joint")),
+    *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
+)
+
+
+def _config(*overrides: str) -> dict[str, Any]:
+    return compose(SearchConfig, "search", [*SMALL, *overrides])
+
+
+def _graph(config: dict[str, Any]) -> Stage:
+    return importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, "valid")
+
+
+def _keys(config: dict[str, Any]) -> dict[str, str]:
+    return {stage.name: stage.key for stage in _graph(config).in_order()}
+
+
+def test_a_shared_network_is_one_stage_in_place_of_three() -> None:
+    names = [stage.name for stage in _graph(_config("diffusion.sharing=shared")).in_order()]
+    assert sorted(names) == ["bank", "encode", "evaluate", "pretrain[shared]", "recognise"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "path", "value", "recomputed"),
+    [
+        ("reference", "guidance", 3.0, {"evaluate"}),
+        ("same", "guidance", 3.0, {"bank", "recognise", "evaluate"}),
+        ("reference", "condition_dropout", 0.3, {"pretrain[shared]", "bank", "recognise", "evaluate"}),
+    ],
+)
+def test_guidance_is_paid_at_inference_and_dropout_in_training(
+    mode: str, path: str, value: float, recomputed: set[str]
+) -> None:
+    base = _config("diffusion.sharing=shared", f"bank.mode={mode}", *GUIDED)
+    before, after = _keys(base), _keys(replace(base, {f"diffusion.{path}": value}, component_options()))
+    assert {name for name in before if before[name] != after[name]} == recomputed
+
+
+def test_a_shared_guided_system_runs_from_clips_to_metrics(tmp_path: Path) -> None:
+    config, store = _config("diffusion.sharing=shared", *GUIDED), Store(str(tmp_path))
+    final = _graph(config)
+    metrics = run_graph(final, store)[-1].metrics
+    assert metrics["nfe"] == 2 * 2 * 1  # with and without condition, two steps, one draw
+    assert all(0 <= metrics[f"valid.{p}.Non0_acc_2"] <= 1 for p in ("l", "a", "v", "la", "lv", "av"))
+    inputs = {role: store.open(stage.key).folder for role, stage in final.inputs.items()}
+    context = Context(folder=tmp_path, checkpoint=tmp_path, inputs=inputs)
+    recovery = load_recovery(final.settings, context, 8)
+    assert len(recovery.networks) == 1 and recovery.guidance == 2.0
+    assert evaluate.load_model(final.settings, context).recovery is not None
+
+
+@pytest.mark.parametrize("overrides", [("diffusion.sharing=shared", *GUIDED), GUIDED], ids=["shared", "per_modality"])
+def test_joint_training_shares_and_drops_conditions_too(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    config = _config("system=imder", *overrides)
+    assert run_graph(_graph(config), Store(str(tmp_path)))[-1].metrics["nfe"] == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("diffusion.guidance=2",), "guidance=2 needs a network that was also trained without.*condition_dropout"),
+        (("diffusion.guidance=0",), "guidance=0 needs"),
+        (("diffusion.guidance=-1", "diffusion.condition_dropout=0.1"), "guidance must be 0 or positive"),
+        (("diffusion.condition_dropout=1.0",), r"condition_dropout must be in \[0, 1\)"),
+        (("diffusion.sharing=shared", "diffusion.backbone=imder_unet"), "imder_unet is one network per modality"),
+        (("diffusion.sharing=both",), "sharing=both"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_composed(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        _config(*overrides)
