@@ -75,8 +75,17 @@ def batches(dataset: Dataset, split: str, device: str, batch_size: int = BATCH_S
 
 @torch.no_grad()
 def encode_split(encoder: StandardisedEncoder, dataset: Dataset, split: str, device: str) -> Latents:
-    """Latents of every clip of a split."""
-    parts = [(*encoder(b.features, b.frames), b.recorded, b.labels) for b in batches(dataset, split, device)]
-    if not parts:
+    """Latents of every clip of a split, on the CPU."""
+    out: Latents | None = None
+    for batch in batches(dataset, split, device):
+        x, frames = encoder(batch.features, batch.frames)
+        if out is None:  # collecting the parts and joining them would hold everything twice
+            out = Latents(
+                *(torch.empty(dataset.size(split), *part.shape[1:], dtype=part.dtype) for part in (x, frames)),
+                dataset.recorded(split),
+                dataset.labels(split),
+            )
+        out.x[batch.index.cpu()], out.frames[batch.index.cpu()] = x.cpu(), frames.cpu()
+    if out is None:
         raise UserError(f"the {split} split is empty")
-    return Latents(*(torch.cat([part[i] for part in parts]).cpu() for i in range(4)))
+    return out
