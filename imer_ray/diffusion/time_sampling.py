@@ -70,8 +70,7 @@ class LogNormal:
         _check_normal(self.mean, self.std)
 
     def sample(self, sde: SDE, n: int, generator: torch.Generator) -> Tensor:
-        y = _truncated_normal(self, log_noise_range(sde), spread(n, generator))
-        return at_log_noise(sde, y)
+        return at_log_noise(sde, _truncated_normal(self, log_noise_range(sde), spread(n, generator)))
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,7 @@ class LogitNormal:
 
     def sample(self, sde: SDE, n: int, generator: torch.Generator) -> Tensor:
         ends = (_logit(sde.t_min), _logit(sde.t_max))
-        t = _truncated_normal(self, ends, spread(n, generator)).sigmoid()
-        return t.clamp(sde.t_min, sde.t_max).float()
+        return _truncated_normal(self, ends, spread(n, generator)).sigmoid().float()
 
 
 def spread(n: int, generator: torch.Generator) -> Tensor:
@@ -138,11 +136,7 @@ def _truncated_normal(law: LogNormal | LogitNormal, ends: tuple[float, float], u
             f"has next to nothing between {ends[0]:.3g} and {ends[1]:.3g}, where the process begins and ends; choose a "
             "mean between them"
         )
-    return law.mean + law.std * torch.special.ndtri(low + (high - low) * u.double()).clamp(*_standard(law, ends))
-
-
-def _standard(law: LogNormal | LogitNormal, ends: tuple[float, float]) -> tuple[float, float]:
-    return (ends[0] - law.mean) / law.std, (ends[1] - law.mean) / law.std
+    return (law.mean + law.std * torch.special.ndtri(low + (high - low) * u.double())).clamp(*ends)
 
 
 def _logit(p: float) -> float:

@@ -146,6 +146,30 @@ def test_the_oracle_has_the_smallest_loss(weighting, sde):
         assert (best >= 0).all() and best.isfinite().all()
 
 
+@pytest.mark.parametrize("time_sampling", options("diffusion/time_sampling"))
+@pytest.mark.parametrize("weighting", WEIGHTINGS, ids=repr)
+def test_training_ends_in_the_same_network_whatever_is_weighted_and_drawn(weighting, time_sampling):
+    """eps = (k_0 + k_1 sigma_t + k_2 alpha_t) x_t holds the best network of unit data, k = (0, 1, 0), and its loss is
+    quadratic in k: one Newton step trains it."""
+    sde, generator = VP(t_min=0.1), torch.Generator().manual_seed(0)
+    t = build(option("diffusion/time_sampling", time_sampling)).sample(sde, 20_000, generator)
+    x_0, eps = torch.randn(2, 20_000, 1, 8, generator=generator)
+    frames = torch.ones(20_000, 1, dtype=torch.bool)
+
+    def loss(k):
+        def network(x, t):
+            alpha_t, sigma_t = (value[:, None, None] for value in sde.marginal_prob(t))
+            return (k[0] + k[1] * sigma_t + k[2] * alpha_t) * x
+
+        return denoising_loss(network, sde, "eps", x_0, t, eps, frames, weighting=weighting).mean()
+
+    k = torch.zeros(3)
+    gradient, hessian = torch.autograd.functional.jacobian(loss, k), torch.autograd.functional.hessian(loss, k)
+    k = -torch.linalg.solve(hessian.double(), gradient.double())
+    alpha_t, sigma_t = sde.marginal_prob(torch.linspace(0.1, 0.9, 9, dtype=torch.float64))
+    torch.testing.assert_close(k[0] + k[1] * sigma_t + k[2] * alpha_t, sigma_t, rtol=0, atol=0.05)
+
+
 def test_the_default_loss_is_the_plain_one():
     """To the last bit, so that curves from before there were weightings come out the same."""
     sde = VP()
