@@ -52,7 +52,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     teacher = teacher.to(context.device)
     module = nn.ModuleDict({"student": copy.deepcopy(teacher)})
     teacher.eval().requires_grad_(False)
-    method = {"reflow": _reflow, "consistency": _consistency}[config["distill"]["method"]]
+    method = {"reflow": reflow_losses, "consistency": consistency_losses}[config["distill"]["method"]]
     losses = method(config, module, teacher, train)
 
     validate, found = None, {}
@@ -144,7 +144,7 @@ def draw_ends(teacher: nn.Module, config: Mapping[str, Any], clips: Clips, gener
     return Ends(x_T.half(), torch.cat(x_0).half(), available, dropped)
 
 
-def _reflow(config: Mapping[str, Any], module: Any, teacher: nn.Module, clips: Clips) -> Losses:
+def reflow_losses(config: Mapping[str, Any], module: Any, teacher: nn.Module, clips: Clips) -> Losses:
     """The denoising loss on the teacher's pairs of noise and sample.
 
     They are drawn once (by every worker, all the same): anew for each epoch they would cost many times the training.
@@ -179,7 +179,7 @@ def _reflow(config: Mapping[str, Any], module: Any, teacher: nn.Module, clips: C
     return losses
 
 
-def _consistency(config: Mapping[str, Any], module: Any, teacher: nn.Module, clips: Clips) -> Losses:
+def consistency_losses(config: Mapping[str, Any], module: Any, teacher: nn.Module, clips: Clips) -> Losses:
     """The consistency loss on noised clips; the target's weights travel in the module, and so in its checkpoint."""
     sde, settings = build(config["diffusion"]["sde"]), config["distill"]
     times = time_grid(sde, settings["num_steps"], SPACING).to(clips.rows.device, torch.float32)
