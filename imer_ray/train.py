@@ -32,6 +32,7 @@ def main(overrides: list[str]) -> None:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
     path = Path(options["config"])
     config = read_config(path, options["data"])
+    cli.say_unscored(config, SPLIT)
     output = Path(options["output"] or Path("models") / path.stem)
     output.mkdir(parents=True, exist_ok=True)
     jobs = {
