@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from imer_ray import config, schema
@@ -44,6 +44,14 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
         where = f" for {error.filename}" if error.filename else ""
         _end(FAILED, f"error: no space left{where}; free some space, then run the same command again")
     sys.exit(0)
+
+
+def say_unscored(tree: Mapping[str, Any], split: str) -> None:
+    """Print which settings of the protocol will have no numbers because of the data, if there are any."""
+    from imer_ray.training.evaluate import MIN_CLIPS, unscored
+
+    if settings := unscored(tree, split):
+        print(f"not scored: {', '.join(settings)} (fewer than {MIN_CLIPS} labelled {split} clips recorded any of it)")
 
 
 def help_text(main: Callable[[list[str]], None]) -> str:

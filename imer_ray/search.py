@@ -34,7 +34,9 @@ def main(overrides: list[str]) -> None:
             from imer_ray.scaling.cluster import session
             from imer_ray.tuning import baselines
             from imer_ray.tuning.run import run
+            from imer_ray.tuning.trial import SPLIT
 
+            cli.say_unscored(planned.base, SPLIT)
             with session(planned.stages, options["scaling"], slots=study["slots"]) as broker:
                 beside = Thread(target=baselines.score, args=(planned, broker), daemon=True)
                 beside.start()

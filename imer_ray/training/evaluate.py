@@ -122,6 +122,14 @@ def score(predictions: Mapping[str, Tensor], dataset: Dataset, split: str, proto
     return {**means, **results}
 
 
+def unscored(config: Mapping[str, Any], split: str) -> list[str]:
+    """The protocol's settings that `score` leaves out: too few labelled clips recorded anything that they leave."""
+    dataset, protocol = load_dataset(config), build(config["protocol"])
+    labelled = has_label(dataset.labels(split))
+    masks = {s: protocol.mask(s, dataset.recorded(split), split, config["seed"]) for s in protocol.settings()}
+    return [setting for setting, mask in masks.items() if int((mask.any(1) & labelled).sum()) < MIN_CLIPS]
+
+
 def measure_cost(
     model: Imer, dataset: Dataset, split: str, config: Mapping[str, Any], context: Context
 ) -> dict[str, float]:
