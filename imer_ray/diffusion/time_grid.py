@@ -94,13 +94,12 @@ def walk(sde: SDE, num_steps: int, spacing: str) -> Walk:
     return Walk(tuple(zip(grid[:-2], grid[1:-1], strict=True)), grid[-2])
 
 
-@functools.lru_cache(maxsize=4096)
-def node_at(sde: SDE, ratio: float) -> Node:
-    """The node at which sigma_t / alpha_t is ``ratio``, or the nearest between t_min and t_max."""
-    log_ratio = torch.tensor([math.log(ratio)], dtype=torch.float64)
-    t = _time_of(sde, log_ratio, "log_snr")
+@functools.lru_cache(maxsize=256)
+def nodes_at(sde: SDE, ratios: tuple[float, ...]) -> tuple[Node, ...]:
+    """The nodes at which sigma_t / alpha_t has these values, or those nearest to them between t_min and t_max."""
+    t = _time_of(sde, torch.tensor(ratios, dtype=torch.float64).log(), "log_snr")
     alpha, sigma = sde.marginal_prob(t)
-    return Node(t.item(), alpha.item(), sigma.item())
+    return tuple(map(Node, t.tolist(), alpha.tolist(), sigma.tolist()))
 
 
 def _time_of(sde: SDE, u: Tensor, spacing: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from imer_ray.diffusion.noise import standard_normal
 from imer_ray.diffusion.samplers import DenoiserFunction
 from imer_ray.diffusion.sde import SDE
-from imer_ray.diffusion.time_grid import Node, check_spacing, node_at, walk
+from imer_ray.diffusion.time_grid import Node, check_spacing, nodes_at, walk
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,36 @@ class StochasticHeun:
     def sample(
         self, denoiser: DenoiserFunction, sde: SDE, x_T: Tensor, num_steps: int, generator: torch.Generator
     ) -> Tensor:
-        way = walk(sde, num_steps, self.spacing)
+        way, starts = walk(sde, num_steps, self.spacing), _starts(self, sde, num_steps)
         y = x_T / way.first.alpha
-        for node, s in way.steps:
-            y, t = self._churn(y, node, sde, num_steps, generator)
+        for (node, s), t in zip(way.steps, starts, strict=False):
+            y = self._churn(y, node, t, generator)
             d_t = (y - denoiser(t.alpha * y, t.t)) / t.ratio
             y_s = y + (s.ratio - t.ratio) * d_t
             d_s = (y_s - denoiser(s.alpha * y_s, s.t)) / s.ratio
             y = y + (s.ratio - t.ratio) / 2 * (d_t + d_s)
-        y, last = self._churn(y, way.last, sde, num_steps, generator)
-        return denoiser(last.alpha * y, last.t)
+        y = self._churn(y, way.last, starts[-1], generator)
+        return denoiser(starts[-1].alpha * y, starts[-1].t)
 
     def num_evaluations(self, num_steps: int) -> int:
         return 2 * num_steps - 1
 
-    def _churn(self, y: Tensor, t: Node, sde: SDE, num_steps: int, generator: torch.Generator) -> tuple[Tensor, Node]:
-        """y with noise added, and the node whose noise it then has."""
-        if self.s_churn == 0 or not self.s_tmin <= t.ratio <= self.s_tmax:
-            return y, t
-        raised = node_at(sde, t.ratio * (1 + min(self.s_churn / num_steps, math.sqrt(2) - 1)))
-        if raised.t <= t.t:
-            return y, t
-        std = self.s_noise * math.sqrt(raised.ratio**2 - t.ratio**2)
-        return y + std * standard_normal(y.shape, generator, y.device, y.dtype), raised
+    def _churn(self, y: Tensor, node: Node, start: Node, generator: torch.Generator) -> Tensor:
+        """y of the node with the noise that it has at the start."""
+        if start is node:
+            return y
+        std = self.s_noise * math.sqrt(start.ratio**2 - node.ratio**2)
+        return y + std * standard_normal(y.shape, generator, y.device, y.dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _starts(sampler: StochasticHeun, sde: SDE, num_steps: int) -> tuple[Node, ...]:
+    """Where each step starts: its node, or one of more noise."""
+    way = walk(sde, num_steps, sampler.spacing)
+    grid = (*(t for t, _ in way.steps), way.last)
+    gamma = min(sampler.s_churn / num_steps, math.sqrt(2) - 1)
+    raised = nodes_at(sde, tuple(node.ratio * (1 + gamma) for node in grid))
+    return tuple(
+        up if sampler.s_tmin <= node.ratio <= sampler.s_tmax and gamma > 0 and up.t > node.t else node
+        for node, up in zip(grid, raised, strict=True)
+    )
