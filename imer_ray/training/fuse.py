@@ -37,14 +37,10 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     complete = {split: complete_features(model["recogniser"].eval(), data[split], banks[split]) for split in SPLITS}
 
     def forward(module: Any, split: str, rows: Tensor, available: Tensor, draw: int) -> dict[str, Tensor]:
-        recogniser, latents = module["recogniser"], data[split]
-        available = available.to(context.device)
+        latents, available = data[split], available.to(context.device)
         filled = banks[split].fill(latents.x[rows], available, rows, draw)
-        features = recogniser.fuse(filled, available, latents.frames[rows])
-        reconstructed = recogniser.reconstruct(features, available)
         F_gt = complete[split][draw, rows]
-        values = generator_loss(module["discriminator"], reconstructed, F_gt, config["loss"]["lambda_al"])
-        return values | {"discriminator_loss": discriminator_loss(module["discriminator"], reconstructed, F_gt)}
+        return fusion_step(module, filled, available, latents.frames[rows], F_gt, config["loss"]["lambda_al"])
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         available = training_patterns(data["train"].recorded[rows].cpu(), generator, complete=False)[share]
@@ -66,6 +62,22 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     if context.rank == 0:
         save_file(weights(model["recogniser"]), context.folder / "recogniser.safetensors")
     return summary(history)
+
+
+def fusion_step(
+    model: Any, filled: Tensor, available: Tensor, frames: Tensor, F_gt: Tensor, lambda_al: float
+) -> dict[str, Tensor]:
+    """The losses [B] of both players; D's fakes are R(F_lm), the very features that G reconstructs.
+
+    Args:
+        filled: latents [B, M, L, D] with refined recovered ones where not ``available`` [B, M].
+        F_gt: features [B, F] of complete data.
+    """
+    recogniser, discriminator = model["recogniser"], model["discriminator"]
+    F_lm = recogniser.fuse(filled, available, frames)
+    reconstructed = recogniser.reconstruct(F_lm, available)
+    values = generator_loss(discriminator, reconstructed, F_gt, lambda_al)
+    return values | {"discriminator_loss": discriminator_loss(discriminator, reconstructed, F_gt)}
 
 
 def build_players(config: Mapping[str, Any], context: Context) -> Any:
