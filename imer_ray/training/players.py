@@ -55,10 +55,10 @@ def make_players(module: nn.Module, groups: Groups | None, settings: Mapping[str
 def take_gradients(players: Sequence[Player], values: Mapping[str, Tensor]) -> None:
     """Each player's gradient of its own loss; nobody's loss leaves a gradient in another's parameters."""
     for player in players:
-        kept = player is not players[-1]  # the losses share a graph
-        found = torch.autograd.grad(values[player.loss], player.parameters, retain_graph=kept, allow_unused=True)
-        for parameter, gradient in zip(player.parameters, found, strict=True):
-            parameter.grad = gradient
+        player.optimiser.zero_grad(set_to_none=True)
+        # Not autograd.grad: its gradients may lie in memory otherwise than their parameters, or share it with each
+        # other, which the fused optimiser and the clipping in place do not expect.
+        values[player.loss].backward(inputs=player.parameters, retain_graph=player is not players[-1])
 
 
 def optimiser_tensors(players: Sequence[Player]) -> dict[str, Tensor]:
