@@ -16,9 +16,12 @@ from imer_ray.results.schema import UserError
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with results.parquet, as runs/demo")
-    runs = parser.parse_args(arguments).runs
+    said = "also draw the quality against this setting, as diffusion.num_steps (may be repeated)"
+    parser.add_argument("--panel", action="append", default=[], metavar="SETTING", help=said)
+    options = parser.parse_args(arguments)
+    runs = options.runs
     try:
-        written = report.build(runs)
+        written = report.build(runs, options.panel)
         for run in runs:
             print(render(load(run)))
     except UserError as error:

@@ -49,10 +49,10 @@ house_style = rc_context(RC)
 SIDES = ((5, 4, "left"), (5, -9, "left"), (-5, 4, "right"), (-5, -9, "right"), (5, 13, "left"), (-5, -18, "right"))
 
 
-def figure(width: float, height: float, ncols: int = 1, sharey: bool = False) -> tuple[Figure, Any]:
+def figure(width: float, height: float, ncols: int = 1, sharey: bool = False, nrows: int = 1) -> tuple[Figure, Any]:
     """A figure (inches) whose axes make room for legends placed outside of them."""
     fig = Figure(figsize=(width, height), layout="constrained")
-    return fig, fig.subplots(1, ncols, sharey=sharey)
+    return fig, fig.subplots(nrows, ncols, sharey=sharey)
 
 
 @house_style

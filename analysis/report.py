@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.importance import importances
+from analysis.settings_curve import checked, weights_of
 from analysis.study import QUALITY, SPEED, Study, load
 from imer_ray.results.schema import CONFIG_PREFIX, UserError
 
@@ -18,8 +19,12 @@ REPORT = "report"
 MAX_AXES = 10  # settings that parallel coordinates stay readable with
 
 
-def build(runs: Sequence[Path]) -> list[Path]:
+def build(runs: Sequence[Path], panels: Sequence[str] = ()) -> list[Path]:
     """Write every run's report into its own folder, and of several runs a comparison into that of the first.
+
+    Args:
+        runs: folders with results.
+        panels: settings to draw the quality against, beside the loss weights that a study varies.
 
     Returns:
         The pages first, then the figures.
@@ -35,26 +40,26 @@ def build(runs: Sequence[Path]) -> list[Path]:
     for study in studies:  # a folder that cannot be written is told before anything is drawn
         with _disk_errors(study.folder / REPORT):
             (study.folder / REPORT).mkdir(exist_ok=True)
-    files = [file for study in studies for file in _of_one(study)]
+    files = [file for study in studies for file in _of_one(study, panels)]
     if len(studies) > 1:
         from analysis.compare import comparison
 
         files += [(studies[0].folder / REPORT / name, content) for name, content in comparison(studies)]
     for path, content in files:
-        _write_whole(path, content)
+        write_whole(path, content)
     return sorted((path for path, _ in files), key=lambda path: path.suffix != ".html")
 
 
-def _of_one(study: Study) -> Iterator[tuple[Path, bytes]]:
+def _of_one(study: Study, panels: Sequence[str]) -> Iterator[tuple[Path, bytes]]:
     shares = _importances(study)
-    chosen = _axes(study, shares)
-    folder = study.folder / REPORT
-    yield folder / "index.html", page(study, chosen, shares).encode()
-    for name, content in _figures(study, chosen, shares):
+    chosen, folder = _axes(study, shares), study.folder / REPORT
+    paths = list(dict.fromkeys([*weights_of(study), *checked(study, panels)]))
+    yield folder / "index.html", page(study, chosen, shares, paths).encode()
+    for name, content in _figures(study, chosen, shares, paths):
         yield folder / name, content
 
 
-def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -> str:
+def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths: Sequence[str]) -> str:
     from analysis import sections
     from analysis.page import Page
 
@@ -67,14 +72,18 @@ def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -> st
         made.add(sections.front_table(study))
         made.add(sections.course(made, study))
         made.add(sections.settings(made, study, chosen, shares))
+        made.add(sections.panels(made, study, paths))
     made.add(sections.work(made, study))
     made.add(sections.failures(study))
     return made.render()
 
 
-def _figures(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -> Iterator[tuple[str, bytes]]:
+def _figures(
+    study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
     from analysis import figures
     from analysis.canvas import render
+    from analysis.panels import panels as panels_figure
 
     drawn = {
         "pareto": figures.pareto([study]),
@@ -83,6 +92,7 @@ def _figures(study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -
         "importance": figures.importance(shares),
         "patterns": figures.patterns(study),
         "timeline": figures.timeline(study),
+        "panels": panels_figure(study, paths),
     }
     for name, figure in drawn.items():
         if figure is not None:
@@ -105,7 +115,7 @@ def _axes(study: Study, shares: Mapping[str, pd.Series]) -> list[str]:
     return [path for path in study.varying if path in most]
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write aside and rename, so that a reader never finds half a file."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with _disk_errors(path):

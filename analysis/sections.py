@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pandas as pd
@@ -158,6 +158,16 @@ def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, p
             note += f" A rough guide: there are only {len(study.points)} points."
         panels.append(section(f"What matters for {name}", chart, note=note))
     return html + (f'<div class="pair">{"".join(panels)}</div>' if panels else "")
+
+
+def panels(page: Page, study: Study, paths: Sequence[str]) -> str:
+    """Quality against single settings."""
+    note = f"{study.quality.label}: every point, and the mean over points with the same value (or in the same sixth)."
+    made = [
+        section(f"Against {short(path)}", page.chart(f"panel{i}", study_charts.panel(study, path), 300), note=note)
+        for i, path in enumerate(paths)
+    ]
+    return f'<div class="pair">{"".join(made)}</div>' if made else ""
 
 
 def work(page: Page, study: Study) -> str:

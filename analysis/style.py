@@ -47,6 +47,21 @@ def series(i: int) -> str:
     return f"series{i % NUM_SERIES}"
 
 
+def system_looks(systems: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Line style of each compared system: colour and mark, and beyond `NUM_SERIES` systems another dash as well."""
+    dashes = ("-", (0, (5, 1.5)), (0, (2, 1)))
+    return {
+        system: {
+            "color": LIGHT[series(i)],
+            "marker": MARKS[i % len(MARKS)][0],
+            "linestyle": dashes[i // NUM_SERIES % len(dashes)],
+            "linewidth": 1.3,
+            "markersize": 3.5,
+        }
+        for i, system in enumerate(systems)
+    }
+
+
 def groups(studies: Sequence[Study], path: str) -> list[str]:
     """The values that a setting takes among the studies' points, sorted; empty if nobody has it."""
     column = CONFIG_PREFIX + path

@@ -207,7 +207,7 @@ def _resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
 
 
 def _checked(value: Any, hint: Any, path: str) -> Any:
-    """Check one plain value against its annotation; an int where a float is asked for becomes a float."""
+    """Check one plain value against its annotation; an int becomes a float where one is asked for, a text a list."""
     allowed = get_args(hint) if type(None) in get_args(hint) else (hint,)
     if value is None and type(None) in allowed:
         return None
@@ -215,6 +215,8 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         origin = getattr(kind, "__origin__", kind)
         if origin is tuple and isinstance(value, (list, tuple)):
             return [_checked(v, get_args(kind)[0], path) for v in value]
+        if kind == tuple[str, ...] and isinstance(value, str):
+            return [value]
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if kind is int and isinstance(value, float) and value.is_integer():

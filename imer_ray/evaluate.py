@@ -1,82 +1,134 @@
 """Score trained models under a missing protocol: ``python -m imer_ray.evaluate model=models/knee protocol=random``.
 
-Reads every seed of the model and of the baselines trained beside it, and leaves ``evaluate_<protocol>.csv`` and
-``.md`` in the model's folder. The masks are drawn from each model's own seed.
+Several are laid side by side by ``model=[models/decoupled,models/rohydr]``. Reads every seed of the models and of the
+baselines trained beside them, all under the same masks, and tests each system against the one that ``against`` names
+(``masked`` by default). Leaves in the model's folder (of several: ``models/decoupled-vs-rohydr``) or in ``output``:
+
+- ``evaluate_<protocol>.csv``: per system and setting each metric's mean, std, 95 % interval and p-value, and the cost
+- ``evaluate_<protocol>_seeds.csv``: one row per system, seed, setting and metric
+- ``evaluate_<protocol>.md``: the tables as people read them; ``published=true`` adds published numbers
+- figures as PNG and SVG: ``evaluate_<protocol>``, ``training``, ``recovered`` (of ``recovered.parquet``)
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import io
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imer_ray import cli
 from imer_ray.config import compose
 from imer_ray.errors import UserError
+from imer_ray.files import write_whole
 from imer_ray.schema import EvaluateCommandConfig
 
-BASELINES = "baselines"
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from imer_ray.training.collect import Systems
+    from imer_ray.training.comparison import Scored
+
 SPLIT = "test"
+DEFAULT_AGAINST = "masked"
+WITH_PUBLISHED = ("mosei", "mosi")
 
 
 def main(overrides: list[str]) -> None:
+    from analysis import comparison as figures
+    from imer_ray.training import comparison_table as tables
+    from imer_ray.training.collect import collect
+    from imer_ray.training.comparison import check_same_masks, compare
     from imer_ray.training.table import BAYES, markdown, summarise
 
     options = compose(EvaluateCommandConfig, "evaluate", overrides)
-    folder = Path(options["model"])
-    runs: dict[str, list[dict[str, float]]] = {}
-    for system, model in model_folders(folder):
-        metrics, best = _score(model, options)
-        runs.setdefault(system, []).append(metrics)
-        if best and system == folder.name:
-            runs.setdefault(BAYES, []).append(best)
-    frame = summarise(runs, SPLIT)
-    output = Path(options["output"] or folder)
-    output.mkdir(parents=True, exist_ok=True)
+    folders = [Path(model) for model in options["model"]]
+    systems = collect(folders)
+    against = _against(options["against"], systems)
+    published, footnotes = _published(options, systems)
+    runs, costs, latents = _measure(systems, options)
+    check_same_masks(runs)
+
+    results = {system: [one.metrics for one in scored.values()] for system, scored in runs.items()}
+    best = [one.optimum for one in runs[folders[0].name].values() if one.optimum]
+    frame = summarise({folders[0].name: results.pop(folders[0].name), BAYES: best, **results}, SPLIT)
+    others = {system: scored for system, scored in runs.items() if against not in (None, system)}
+    p_values = {system: compare(scored, runs[str(against)], SPLIT) for system, scored in others.items()}
+    frame = tables.with_costs(tables.with_p_values(frame, p_values, SPLIT), costs)
+
+    plain = [markdown(frame), "± one standard deviation over seeds."] if len(folders) == 1 else []
+    frame = tables.with_rows(frame, published)
+    compared = list(tables.tables(frame, against))
+    notes = "\n".join(f"- {line}" for line in [*tables.notes(frame, against), *footnotes])
+    output = Path(options["output"] or (folders[0] if len(folders) == 1 else _beside(folders)))
     name = f"evaluate_{options['protocol']['name']}"
-    text = markdown(frame)
-    write(output / f"{name}.csv", frame.to_csv(index=False, float_format="%.4f"))
-    write(output / f"{name}.md", text + "\n")
-    print(text)
-    print(f"wrote {output / name}.csv and .md")
+    write_whole(output / f"{name}.csv", frame.to_csv(index=False, float_format="%.4f").encode())
+    write_whole(output / f"{name}_seeds.csv", tables.by_seed(runs, SPLIT).to_csv(index=False).encode())
+    write_whole(output / f"{name}.md", ("\n\n".join([*plain, *compared, notes]) + "\n").encode())
+    (output / "recovered.parquet").unlink(missing_ok=True)
+    if latents is not None:
+        buffer = io.BytesIO()
+        latents.to_parquet(buffer, index=False)
+        write_whole(output / "recovered.parquet", buffer.getvalue())
+    drawn = figures.draw(output, name, {system: list(found.values()) for system, found in systems.items()})
+    print("\n".join(plain or [compared[0], notes]))
+    print(f"wrote {output / name}.csv, {name}_seeds.csv and {name}.md (all metrics, intervals, significance and cost)")
+    print(f"wrote {', '.join(drawn)} as PNG and SVG beside them")
 
 
-def model_folders(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(system, folder of one seed) of a model and of the baselines beside it.
-
-    Raises:
-        UserError: there is no trained model.
-    """
-    own = sorted(f.parent for f in folder.glob("*/model.safetensors"))
-    if not own:
-        raise UserError(f"no trained model in {folder}; train one with python -m imer_ray.train config=...")
-    yield from ((folder.name, f) for f in own)
-    for path in sorted(folder.glob(f"{BASELINES}/*/*/model.safetensors")):
-        yield path.parent.parent.name, path.parent
+def _against(wanted: str | None, systems: Systems) -> str | None:
+    """The system that the others are tested against; None where there is nothing to compare."""
+    if wanted is not None and wanted not in systems:
+        raise UserError(f"against={wanted}: there is no such system; choose one of {', '.join(systems)}")
+    against = wanted or DEFAULT_AGAINST
+    return against if against in systems and len(systems) > 1 else None
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(text)
-    os.replace(aside, path)
+def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFrame | None, list[str]]:
+    """Published rows for the data and protocol, and their footnotes."""
+    from analysis.published import published
+    from imer_ray.training.model_folder import read_config
+
+    if not options["published"]:
+        return None, []
+    data = read_config(next(iter(next(iter(systems.values())).values())))["data"] | options["data"]
+    words = re.split(r"[\W_]+", f"{data['name']} {Path(data.get('path') or '').stem}".lower())
+    known = next((name for name in WITH_PUBLISHED if name in words and "synthetic" not in words), None)
+    if known is None:
+        raise UserError(
+            f"published=true: numbers were published for CMU-MOSI and CMU-MOSEI, and neither the name of these data "
+            f"({data['name']}) nor their path says that they are one of them"
+        )
+    found = published(known, options["protocol"]["name"])
+    return found.rows, found.footnotes
 
 
-def _score(folder: Path, options: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """Metrics of one model, and of the Bayes optimum where it is known."""
-    from imer_ray.config import build
-    from imer_ray.training.evaluate import predict_protocol, score
-    from imer_ray.training.latents import load_dataset
-    from imer_ray.training.model_folder import load
-    from imer_ray.training.optimum import bayes_optimum
+def _measure(
+    systems: Systems, options: Mapping[str, Any]
+) -> tuple[dict[str, dict[int, Scored]], dict[str, dict[str, float]], pd.DataFrame | None]:
+    """Scores of every model; cost and recovered latents of every system, with its first seed."""
+    import pandas as pd
 
-    model, config = load(folder)
-    same = None if set(options["data"]) - {"path"} else config["data_fingerprint"]
-    config |= {"protocol": options["protocol"], "data": {**config["data"], **options["data"]}, "data_fingerprint": same}
-    dataset = load_dataset(config)
-    predictions = predict_protocol(model, dataset, SPLIT, config, "cpu")
-    return score(predictions, dataset, SPLIT, build(config["protocol"])), bayes_optimum(config, SPLIT)
+    from imer_ray.training.comparison import cost_of, open_model, score_model
+    from imer_ray.training.recovered import latents_of
+
+    runs: dict[str, dict[int, Scored]] = {}
+    costs: dict[str, dict[str, float]] = {}
+    latents = []
+    for system, folders in systems.items():
+        for seed, folder in folders.items():
+            trained = open_model(folder, options["protocol"], options["data"])
+            runs.setdefault(system, {})[seed] = score_model(trained, SPLIT, with_replicates=len(systems) > 1)
+            if system not in costs:
+                costs[system] = cost_of(trained, SPLIT)
+                latents += [{"Model": system, **row} for row in latents_of(trained, SPLIT)]
+        print(f"scored {system}: {len(folders)} seed{'s' * (len(folders) > 1)}", flush=True)
+    return runs, costs, pd.DataFrame(latents) if latents else None
+
+
+def _beside(folders: Sequence[Path]) -> Path:
+    return folders[0].parent / "-vs-".join(folder.name for folder in folders)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ from analysis import parallel as coordinates
 from analysis import progress
 from analysis.charts.parts import FAINT, INK, MUTED, PAPER, POINT_TRACE, Chart, colour, numbers, plain_axis, point_id
 from analysis.labels import short
+from analysis.settings_curve import curve
 from analysis.study import Study
 from analysis.style import MARKS, PICK_SERIES, STATUS_SERIES
+from imer_ray.results.schema import CONFIG_PREFIX
 
 
 def parallel(study: Study, settings: list[str]) -> Chart:
@@ -72,6 +74,35 @@ def parallel(study: Study, settings: list[str]) -> Chart:
         "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
     }
     return {"data": data, "layout": layout}
+
+
+def panel(study: Study, path: str) -> Chart:
+    """Quality against one setting: every point, to be pointed at, and the mean over points."""
+    values, quality = study.points[CONFIG_PREFIX + path], study.points[study.quality.column]
+    known = values.notna()
+    found = curve(values, quality)
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    x = (lambda column: numbers(column)) if numeric else (lambda column: [str(value) for value in column])
+    points = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": x(values[known]),
+        "y": numbers(quality[known]),
+        "customdata": [point_id(study, i) for i in study.points.index[known]],
+        "meta": POINT_TRACE,
+        "marker": {"size": 6, "color": MUTED, "opacity": 0.45},
+    }
+    mean = {
+        "type": "scatter",
+        "mode": "lines+markers" if numeric else "markers",
+        "x": x(found["x"]),
+        "y": numbers(found["mean"]),
+        "line": {"color": colour("series0"), "width": 2},
+        "hovertemplate": "mean at %{x:.3g}: <b>%{y:.3f}</b><extra></extra>",
+    }
+    xaxis = plain_axis(short(path)) | ({} if numeric else {"type": "category"})
+    yaxis = plain_axis(study.quality.name) | ({} if study.quality.higher_is_better else {"autorange": "reversed"})
+    return {"data": [points, mean], "layout": {"xaxis": xaxis, "yaxis": yaxis, "showlegend": False}}
 
 
 def importance(share: pd.Series, series_name: str) -> Chart:

@@ -1,5 +1,4 @@
-"""Tables of trained systems: rows are missing patterns or rates, columns MMSA's metrics, mean and deviation over
-seeds."""
+"""Tables of trained systems: a row per system and setting (missing pattern or rate), MMSA's metrics over seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+
+from imer_ray.training.significance import half_width
 
 METRICS = (
     "Has0_acc_2",
@@ -24,7 +25,8 @@ GAP = "gap_closed"
 
 
 def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> pd.DataFrame:
-    """One row per system and setting: ``Model, Setting, Seeds``, then each metric's mean and ``<metric>_std``.
+    """One row per system and setting: ``Model, Setting, Seeds``, then of each metric its mean, ``<metric>_std`` and the
+    ends of the mean's 95 % interval over seeds, ``<metric>_low`` and ``<metric>_high`` (NaN for a single seed).
 
     Args:
         runs: system -> one result of `evaluate` per seed.
@@ -32,8 +34,8 @@ def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> 
     """
     rows: list[dict[str, Any]] = []
     for system, results in runs.items():
-        found = {(s, m) for r in results for s, m in _settings(r, split)}
-        for setting in dict.fromkeys(s for r in results for s, _ in _settings(r, split)):
+        found = [(setting, metric) for result in results for setting, metric, _ in settings_of(result, split)]
+        for setting in dict.fromkeys(setting for setting, _ in found):
             row: dict[str, Any] = {"Model": system, "Setting": setting, "Seeds": len(results)}
             for metric in METRICS:
                 if (setting, metric) in found:
@@ -42,6 +44,8 @@ def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> 
                     scale = 100 if metric in PERCENT else 1
                     row[metric] = scale * values.mean()
                     row[f"{metric}_std"] = scale * values.std(ddof=1) if len(values) > 1 else 0.0
+                    half = scale * half_width(values)
+                    row[f"{metric}_low"], row[f"{metric}_high"] = row[metric] - half, row[metric] + half
             rows.append(row)
     return _with_gap_closed(pd.DataFrame(rows))
 
@@ -56,13 +60,14 @@ def _with_gap_closed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{GAP: closed})
 
 
-def _settings(result: Mapping[str, float], split: str) -> list[tuple[str, str]]:
+def settings_of(result: Mapping[str, float], split: str) -> list[tuple[str, str, float]]:
+    """(setting, metric, value) of a split's metrics; the mean over settings is the setting ``mean``."""
     out = []
-    for key in result:
+    for key, value in result.items():
         head, _, rest = key.partition(".")
         if head == split:
             setting, _, metric = rest.rpartition(".")
-            out.append((setting or "mean", metric))
+            out.append((setting or "mean", metric, value))
     return out
 
 

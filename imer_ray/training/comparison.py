@@ -1,0 +1,147 @@
+"""Several trained systems under one protocol: same clips, same masks, so that their differences are paired."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imer_ray.config import build
+from imer_ray.data.dataset import Dataset
+from imer_ray.errors import UserError
+from imer_ray.models.imer import Imer
+from imer_ray.results.schema import COSTS
+from imer_ray.training.context import Context
+from imer_ray.training.evaluate import measure_cost, num_evaluations, predict_protocol, score
+from imer_ray.training.latents import load_dataset
+from imer_ray.training.model_folder import load
+from imer_ray.training.optimum import bayes_optimum
+from imer_ray.training.significance import Floats, holm, jackknife, paired_p_value
+
+DEVICE = "cpu"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One system trained with one seed, and the clips that it is scored on.
+
+    ``config`` is the one it was trained with, except for the protocol and where the data lie (or which they are).
+    """
+
+    folder: Path
+    model: Imer
+    config: Mapping[str, Any]
+    dataset: Dataset
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a trained model reached.
+
+    Attributes:
+        metrics: ``<split>.<metric>`` and ``<split>.<setting>.<metric>``, as `score` has them.
+        replicates: the same without each group of clips (see `imer_ray.training.significance.jackknife`).
+        masks: setting -> hash of the availability mask.
+        optimum: metrics of the Bayes optimum under the same masks; empty where it is not known.
+    """
+
+    metrics: Mapping[str, float]
+    replicates: Mapping[str, Floats]
+    masks: Mapping[str, str]
+    optimum: Mapping[str, float]
+
+
+def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any]) -> Trained:
+    """A model's folder with its clips; ``data`` changes where they lie (``path``), or which they are.
+
+    Raises:
+        UserError: the folder is no model's, or the data are not those of its training.
+    """
+    model, config = load(folder, DEVICE)
+    same = None if set(data) - {"path"} else config["data_fingerprint"]
+    config = {**config, "protocol": protocol, "data": {**config["data"], **data}, "data_fingerprint": same}
+    return Trained(folder, model, config, load_dataset(config))
+
+
+def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
+    """Score a split; replicates are only needed where systems are compared, and cost fifty scorings."""
+    config, dataset = trained.config, trained.dataset
+    protocol = build(config["protocol"])
+    predictions = predict_protocol(trained.model, dataset, split, config, DEVICE)
+
+    def scored(kept: np.ndarray) -> Mapping[str, float]:
+        left_out = torch.from_numpy(~kept)
+        try:
+            left = {setting: values.masked_fill(left_out, math.nan) for setting, values in predictions.items()}
+            return score(left, dataset, split, protocol)
+        except UserError:  # too few clips are left
+            return {}
+
+    masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
+    return Scored(
+        metrics=score(predictions, dataset, split, protocol),
+        replicates=jackknife(scored, dataset.size(split)) if with_replicates else {},
+        masks={setting: _digest(mask) for setting, mask in masks.items()},
+        optimum=bayes_optimum(config, split),
+    )
+
+
+def cost_of(trained: Trained, split: str) -> dict[str, float]:
+    """The cost columns of a system, measured beside the IMDer reference."""
+    context = Context(folder=trained.folder, checkpoint=trained.folder, device=DEVICE)
+    found = measure_cost(trained.model, trained.dataset, split, trained.config, context)
+    found["nfe"] = float(num_evaluations(trained.config)) if trained.model.recovery is not None else 0.0
+    return {name: found[name] for name in COSTS}
+
+
+def check_same_masks(runs: Mapping[str, Mapping[int, Scored]]) -> None:
+    """Every system must have read the same modalities of the same clips, per seed and setting; paired tests rest on it.
+
+    Raises:
+        ValueError: two systems' masks differ.
+    """
+    seen: dict[tuple[int, str], tuple[str, str]] = {}
+    for system, scored in runs.items():
+        for seed, one in scored.items():
+            for setting, mask in one.masks.items():
+                other, expected = seen.setdefault((seed, setting), (system, mask))
+                if mask != expected:
+                    raise ValueError(f"{system} and {other} were scored with different masks at {setting}, seed {seed}")
+
+
+def compare(ours: Mapping[int, Scored], theirs: Mapping[int, Scored], split: str) -> dict[str, float]:
+    """{``<split>.<setting>.<metric>``: p-value of no difference}, over the seeds that both were trained with.
+
+    For each metric the settings are corrected for one another (`holm`); the mean over settings is one question of its
+    own, and is not.
+    """
+    seeds = [seed for seed in ours if seed in theirs]
+    if not seeds:
+        return {}
+    raw: dict[str, float] = {}
+    for key in ours[seeds[0]].replicates:
+        sides = [[one[seed] for seed in seeds] for one in (ours, theirs)]
+        if all(key in one.metrics and key in one.replicates for side in sides for one in side):
+            a, b = (np.array([one.metrics[key] for one in side]) for side in sides)
+            left, right = (np.stack([one.replicates[key] for one in side]) for side in sides)
+            raw[key] = paired_p_value(a - b, left - right)
+    by_setting = [key for key in raw if key.count(".") > 1]
+    adjusted = dict(raw)
+    for metric in dict.fromkeys(key.rpartition(".")[2] for key in by_setting):
+        adjusted |= holm({key: raw[key] for key in by_setting if key.endswith(f".{metric}")})
+    return adjusted
+
+
+def _digest(mask: Tensor) -> str:
+    return hashlib.sha256(mask.numpy().tobytes()).hexdigest()[:16]
