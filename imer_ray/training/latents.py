@@ -80,11 +80,8 @@ def encode_split(encoder: StandardisedEncoder, dataset: Dataset, split: str, dev
     for batch in batches(dataset, split, device):
         x, frames = encoder(batch.features, batch.frames)
         if out is None:  # collecting the parts and joining them would hold everything twice
-            out = Latents(
-                *(torch.empty(dataset.size(split), *part.shape[1:], dtype=part.dtype) for part in (x, frames)),
-                dataset.recorded(split),
-                dataset.labels(split),
-            )
+            room, present = (torch.empty(dataset.size(split), *t.shape[1:], dtype=t.dtype) for t in (x, frames))
+            out = Latents(room, present, dataset.recorded(split), dataset.labels(split))
         out.x[batch.index.cpu()], out.frames[batch.index.cpu()] = x.cpu(), frames.cpu()
     if out is None:
         raise UserError(f"the {split} split is empty")
