@@ -62,10 +62,9 @@ class Recovery(nn.Module):
     def denoiser(self, target: int | Tensor, latents: Tensor, available: Tensor, frames: Tensor) -> Denoiser:
         """The denoiser of one modality, or of the modalities [B] of the rows with a shared network, given the
         condition; what the network can compute of it in advance is computed here."""
-        shared = len(self.networks) == 1
-        if shared and isinstance(target, int):
+        if len(self.networks) == 1 and isinstance(target, int):
             target = torch.full((len(latents),), target, device=latents.device)
-        network: Any = self.networks[0 if shared else target]
+        network: Any = self.networks[target if isinstance(target, int) else 0]
         dropped, guides = None, self.guidance != 1
         if guides:  # every row twice, the second time without its condition
             dropped = torch.arange(2 * len(latents), device=latents.device) >= len(latents)
