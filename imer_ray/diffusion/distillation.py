@@ -33,14 +33,14 @@ def heun_step(denoiser: DenoiserOfTimes, sde: SDE, x_t: Tensor, t: Tensor, s: Te
     """
     alpha_t, sigma_t, _ = expand_time(sde, x_t, t)
     alpha_s, sigma_s, _ = expand_time(sde, x_t, s)
-    theta_t, theta_s = (torch.atan2(*pair) for pair in ((sigma_t, alpha_t), (sigma_s, alpha_s)))  # type: ignore[arg-type]
+    turn = torch.atan2(sigma_s, alpha_s) - torch.atan2(sigma_t, alpha_t)  # type: ignore[arg-type]  # tensors, as t is
     n_t, n_s = (alpha_t**2 + sigma_t**2) ** 0.5, (alpha_s**2 + sigma_s**2) ** 0.5
     y = x_t / n_t
     D_t = denoiser(x_t, t)
     v_t = (alpha_t * y - n_t * D_t) / sigma_t
-    y_s = y + (theta_s - theta_t) * v_t
+    y_s = y + turn * v_t
     v_s = (alpha_s * y_s - n_s * denoiser(n_s * y_s, s)) / sigma_s
-    return n_s * (y + (theta_s - theta_t) / 2 * (v_t + v_s)), D_t
+    return n_s * (y + turn / 2 * (v_t + v_s)), D_t
 
 
 def consistency_loss(

@@ -1,11 +1,14 @@
 """Stage `distill[m]`: a student of modality m's diffusion (or of the shared one) that needs one to four evaluations.
 
 The student is a network like the teacher's, on the same process and with the same parametrization, so that every
-sampler takes it in the teacher's place:
+sampler takes it in the teacher's place. One step of any deterministic sampler gives its sample. With more steps
 
-- ``reflow``: one evaluation of any deterministic sampler gives the sample; with more, DDIM (eta = 0) follows its paths.
-- ``consistency``: one evaluation of any deterministic sampler gives the sample; to use more, noise has to be put back
-  between them (Song et al., 2023, algorithm 1), which DDIM with eta = 1 does but for what x_t still tells of the noise.
+- ``reflow``: DDIM (eta = 0) and DPM-Solver++ follow its paths exactly;
+- ``consistency``: noise has to be put back between steps (Song et al., 2023, algorithm 1), which DDIM with eta = 1
+  does, the more fully the longer the step. eta = 0 would take what is no posterior mean for one.
+
+Both learn the unguided teacher. With ``condition_dropout`` the student sees as many clips without their condition as
+the teacher did, so that guidance remains possible.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_a_students_one_step_comes_nearer_to_where_its_teachers_ode_leads(
     assert {name for name in results if name.startswith("distill")} == names
     for name in names:
         metrics = results[name].metrics
-        assert metrics["valid_loss"] < 0.9 * metrics["teacher_valid_loss"]
+        assert metrics["valid_loss"] < 0.5 * metrics["teacher_valid_loss"]
     assert results["evaluate"].metrics["nfe"] == 1
     assert 0 <= results["evaluate"].metrics["valid.la.Non0_acc_2"] <= 1
 
