@@ -10,8 +10,14 @@ from imer_ray.diffusion.noise import initial_noise
 from imer_ray.diffusion.oracle import GaussianMixture
 from imer_ray.diffusion.samplers.ddim import DDIM
 from imer_ray.diffusion.samplers.dpmpp_2m import DPMpp2M
+from imer_ray.diffusion.samplers.dpmpp_2s import DPMpp2S
+from imer_ray.diffusion.samplers.dpmpp_3m import DPMpp3M
+from imer_ray.diffusion.samplers.dpmpp_sde import SDEDPMpp2M
 from imer_ray.diffusion.samplers.euler_maruyama import EulerMaruyama
 from imer_ray.diffusion.samplers.heun import Heun
+from imer_ray.diffusion.samplers.pf_euler import ProbabilityFlowEuler
+from imer_ray.diffusion.samplers.stochastic_heun import StochasticHeun
+from imer_ray.diffusion.samplers.unipc import UniPC
 from imer_ray.diffusion.sde import marginal_at
 from imer_ray.diffusion.sdes.imder_ve import ImderVE
 from imer_ray.diffusion.sdes.ve import VE
@@ -104,7 +110,22 @@ def test_ddim_with_all_noise_is_ancestral_sampling(sde):
         torch.testing.assert_close(x_s, mean + math.sqrt(variance) * z, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("sampler", [DDIM(), DDIM(eta=0.7), Heun(), DPMpp2M()], ids=repr)
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        DDIM(),
+        DDIM(eta=0.7),
+        Heun(),
+        ProbabilityFlowEuler(),
+        DPMpp2M(),
+        DPMpp2S(),
+        DPMpp3M(),
+        SDEDPMpp2M(),
+        UniPC(),
+        StochasticHeun(spacing="angle"),
+    ],
+    ids=repr,
+)
 def test_variance_exploding_and_preserving_are_one_process(sampler):
     """Between the same ends of sigma/alpha, scaling x is all that differs; spacing by angle sees only sigma/alpha."""
     vp = VP(schedule="cosine")
@@ -125,3 +146,20 @@ def test_second_order_samplers_meet(sde):
         sampler.sample(Trace(sde), sde, x_T, 150, torch.Generator()) for sampler in (Heun(), DPMpp2M(), DDIM())
     )
     assert (heun - dpmpp).abs().max() < 0.2 * (heun - ddim).abs().max()
+
+
+def test_euler_is_the_first_half_of_heun_and_not_ddim(sde):
+    """DDIM turns by the step's angle where Euler goes straight on: they part by the second order of that angle."""
+    euler, heun, ddim = Trace(sde), Trace(sde), Trace(sde)
+    for trace, sampler in ((euler, ProbabilityFlowEuler()), (heun, Heun()), (ddim, DDIM())):
+        sampler.sample(trace, sde, start(sde), 8, torch.Generator())
+    torch.testing.assert_close(euler.calls[1][0], heun.calls[1][0], rtol=1e-12, atol=1e-12)
+    (x, t, D), (x_s, s, _) = euler.calls[:2]
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = marginal_at(sde, t), marginal_at(sde, s)
+    n_t, n_s = math.hypot(alpha_t, sigma_t), math.hypot(alpha_s, sigma_s)
+    y = x / n_t
+    v = (alpha_t * y - n_t * D) / sigma_t
+    angle = math.atan2(sigma_s, alpha_s) - math.atan2(sigma_t, alpha_t)
+    torch.testing.assert_close(x_s / n_s, y + angle * v, rtol=1e-9, atol=1e-9)
+    turned = math.cos(angle) * y + math.sin(angle) * v
+    torch.testing.assert_close(ddim.calls[1][0] / n_s, turned, rtol=1e-9, atol=1e-9)

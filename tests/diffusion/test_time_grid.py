@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from imer_ray.diffusion.sdes.vp import VP
-from imer_ray.diffusion.time_grid import SPACINGS, check_spacing, nodes, time_grid
+from imer_ray.diffusion.time_grid import SPACINGS, check_spacing, nodes, nodes_at, time_grid, walk
 
 COORDINATES = {
     "uniform": lambda t, r: t,
@@ -33,6 +33,24 @@ def test_nodes_carry_the_marginals():
     t = time_grid(sde, 5, "angle")
     for node, time, alpha_t, sigma_t in zip(nodes(sde, 5, "angle"), t, *sde.marginal_prob(t), strict=True):
         assert node == (time.item(), alpha_t.item(), sigma_t.item())
+
+
+def test_nodes_are_found_by_their_noise(sde):
+    grid = nodes(sde, 9, "karras")
+    found = nodes_at(sde, tuple(node.ratio for node in grid))
+    for node, again in zip(grid, found, strict=True):
+        assert again == pytest.approx(node, rel=1e-9)
+    above, below = nodes_at(sde, (2 * grid[0].ratio, grid[-1].ratio / 2))
+    assert (above.t, below.t) == (pytest.approx(sde.t_max), pytest.approx(sde.t_min))
+    assert above.t <= sde.t_max and below.t >= sde.t_min
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 7])
+def test_a_walk_visits_all_times_but_the_last_one_after_another(sde, num_steps):
+    grid, way = nodes(sde, num_steps, "angle"), walk(sde, num_steps, "angle")
+    assert (*(t for t, _ in way.steps), way.last) == grid[:-1]
+    assert [s for _, s in way.steps] == list(grid[1:-1])
+    assert way.first == grid[0]
 
 
 def test_bad_settings_are_refused():
