@@ -152,7 +152,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("recovery", "diffusion", "lambda_g"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"loss weights must not be negative: {name} is {getattr(self, name)}")
+                raise ValueError(f"loss weights must not be negative or infinite: {name} is {getattr(self, name)}")
         for name in ("lambda_al", "lambda_c"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
