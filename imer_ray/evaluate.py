@@ -124,6 +124,7 @@ def _measure(
                 costs[system] = cost_of(trained, SPLIT)
                 latents += [{"Model": system, **row} for row in latents_of(trained, SPLIT)]
         print(f"scored {system}: {len(folders)} seed{'s' * (len(folders) > 1)}", flush=True)
+    cli.say_unscored(trained.config, SPLIT)
     return runs, costs, pd.DataFrame(latents) if latents else None
 
 

@@ -55,8 +55,10 @@ def test_what_is_available_stays_and_clips_without_anything_stay_zero(imputer, c
     assert torch.equal(filled[available], latents[available])
     nothing = ~available.any(1)
     assert nothing.any() and not filled[nothing].any()
-    recovered = ~available & available.any(1, keepdim=True)
-    assert filled[recovered].flatten(1).any(1).all()
+    own = (frames & available[..., None]).any(1, keepdim=True).expand(-1, 3, -1)
+    missing = ~available[..., None].expand_as(own)
+    assert filled[missing & own].any(1).all()
+    assert (missing & ~own).any() and not filled[missing & ~own].any(), "no frames beyond those of the clip"
 
 
 def test_what_is_missing_or_padding_is_not_read(imputer, clips) -> None:
@@ -130,8 +132,8 @@ def drawn(mixture, num_clips, seed):
 
 
 def test_regression_approaches_the_exact_conditional_mean_of_gaussian_clips(gaussian) -> None:
-    """Its distance is the residual's size times sqrt(P / n), P <= 13 weights of a number: less than the data's own spread
-    times that, and with 16 times the clips a quarter (a half is asked for)."""
+    """Its distance is the residual's size times sqrt(P / n), with P <= 13 weights of a number: less than the data's
+    spread times that, and with 16 times the clips a quarter (a half is asked for)."""
     x, latents = drawn(gaussian, 500, 1)
     frames = torch.ones(500, 3, L, dtype=torch.bool)
     worst = {}

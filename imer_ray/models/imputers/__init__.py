@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 
-def fill(latents: Tensor, available: Tensor, estimates: Tensor) -> Tensor:
+def fill(latents: Tensor, available: Tensor, frames: Tensor, estimates: Tensor) -> Tensor:
     """Latents [B, M, L, D] with ``estimates`` [B, M, L, D] where a modality is not ``available`` [B, M].
 
-    A clip with nothing available stays zero throughout: there is nothing to recover it from.
+    What is filled has the ``frames`` [B, M, L] that any available modality of the clip has, and zeros elsewhere; a clip
+    with nothing available stays zero.
     """
-    missing = ~available & available.any(1, keepdim=True)
-    known = latents * available[..., None, None]
-    return torch.where(missing[..., None, None], estimates.to(known.dtype), known)
+    own = (frames & available[..., None]).any(1)
+    missing = ~available[..., None] & own[:, None]
+    return torch.where(missing[..., None], estimates.to(latents.dtype), latents * available[..., None, None])

@@ -63,7 +63,7 @@ class CascadeImputer(nn.Module):
         self, latents: Tensor, available: Tensor, frames: Tensor, sampler: Any, num_steps: int, generator: Any
     ) -> tuple[Tensor, int]:
         """Fill what is not available; neither sampler nor generator is used."""
-        return fill(latents, available, self.estimate(latents, available, frames)), 0
+        return fill(latents, available, frames, self.estimate(latents, available, frames)), 0
 
 
 def _block(size: int, widths: tuple[int, ...]) -> nn.Sequential:

@@ -43,4 +43,4 @@ class MeanImputer(nn.Module):
         self, latents: Tensor, available: Tensor, frames: Tensor, sampler: Any, num_steps: int, generator: Any
     ) -> tuple[Tensor, int]:
         """Fill what is not available; neither sampler nor generator is used."""
-        return fill(latents, available, self.mean.expand_as(latents)), 0
+        return fill(latents, available, frames, self.mean.expand_as(latents)), 0

@@ -74,8 +74,9 @@ class RidgeImputer(nn.Module):
                 weight, bias, chosen[f"strength_{key}"] = ridge(
                     x[rows][:, sources].flatten(1), x[rows, m].flatten(1), self.strengths
                 )
-                self.maps[key].weight.copy_(weight)
-                self.maps[key].bias.copy_(bias)
+                linear: Any = self.maps[key]
+                linear.weight.copy_(weight)
+                linear.bias.copy_(bias)
         return chosen
 
     def forward(
@@ -90,7 +91,7 @@ class RidgeImputer(nn.Module):
                 for m in missing:
                     found = self.maps[f"{name}_{MODALITIES[m]}"](read)
                     estimates[rows, m] = found.view(len(rows), *latents.shape[2:]).to(estimates.dtype)
-        return fill(latents, available, estimates), 0
+        return fill(latents, available, frames, estimates), 0
 
 
 def incomplete() -> Iterator[tuple[str, list[int], list[int]]]:
