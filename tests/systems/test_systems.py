@@ -20,7 +20,8 @@ from imer_ray.stages.store import Store
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SMALL = [
     *("data.num_train=64", "data.num_valid=48", "data.num_test=48", "bank.num_steps=2", "diffusion.num_steps=2"),
-    *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "recognise", "joint", "fuse", "classify")),
+    *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "impute", "recognise", "joint")),
+    *(f"training.{stage}.num_epochs=1" for stage in ("fuse", "classify")),
     *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
 ]
 
