@@ -33,7 +33,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     for split in ("train", "valid"):
         latents = load_latents(context, split)
         recovery = load_filling(config, context, latents.num_frames)
-        refiners = load_refiners(config, context) if "refiner" in config else []
+        refiners: Any = load_refiners(config, context) if "refiner" in config else []
         shape = (config["bank"]["num_draws"], len(ENTRIES), len(latents.x), *latents.x.shape[2:])
         out = mapped_tensor(context.folder / f"bank_{split}.safetensors", "recovered", shape, torch.float16)
         for k in range(len(out)):

@@ -82,7 +82,7 @@ def fusion_step(
 
 def build_players(config: Mapping[str, Any], context: Context) -> Any:
     """``recogniser`` and ``discriminator``; of the recogniser, only R and the marks of missing modalities train."""
-    recogniser = load_recogniser(config, context, with_refiners=True)
+    recogniser: Any = load_recogniser(config, context, with_refiners=True)
     recogniser.refiners = load_refiners(config, context)
     torch.manual_seed(seeded(config["seed"], "fuse").initial_seed())
     num_features = recogniser.head.num_features
