@@ -35,7 +35,7 @@ def scores(frame: pd.DataFrame) -> Figure | None:
 @house_style
 def rates(frame: pd.DataFrame, settings: Sequence[str]) -> Figure:
     """One panel per metric, one line per system with its 95 % interval; what was published is thin and grey."""
-    metrics = [metric for metric in LABELS if metric in frame and frame[metric].notna().any()]
+    metrics = [metric for metric in LABELS if f"{metric}_low" in frame]
     ncols = min(2, len(metrics))
     nrows = -(-len(metrics) // ncols)
     fig, panels = figure(PAGE, 0.5 + 2.2 * nrows, ncols=ncols, nrows=nrows)
@@ -71,7 +71,7 @@ def rates(frame: pd.DataFrame, settings: Sequence[str]) -> Figure:
 @house_style
 def patterns(frame: pd.DataFrame, settings: Sequence[str]) -> Figure:
     """Two panels, ACC2 and F1: grouped bars with 95 % intervals; the optimum is a line across its group."""
-    metrics = [metric for metric in BAR_METRICS if metric in frame and frame[metric].notna().any()]
+    metrics = [metric for metric in BAR_METRICS if f"{metric}_low" in frame]
     settings = [*settings, MEAN] if MEAN in set(frame["Setting"]) else list(settings)
     fig, panels = figure(PAGE, 0.6 + 2.1 * len(metrics), nrows=len(metrics))
     own, published = _own(frame), _published(frame)

@@ -47,10 +47,12 @@ def with_p_values(frame: pd.DataFrame, p_values: Mapping[str, Mapping[str, float
 
 
 def with_rows(frame: pd.DataFrame, rows: pd.DataFrame | None) -> pd.DataFrame:
-    """The table with rows from elsewhere below it, in the same settings only; what they do not tell is NaN."""
+    """The table with rows from elsewhere below it, in the same settings and metrics only; the rest of them is NaN."""
     if rows is None:
         return frame
-    return pd.concat([frame, rows[rows["Setting"].isin(frame["Setting"])]], ignore_index=True)
+    metrics = [metric for metric in METRICS if metric in frame and metric in rows]
+    known = rows[rows["Setting"].isin(frame["Setting"]) & rows[metrics].notna().any(axis=1)]
+    return pd.concat([frame, known[["Model", "Setting", "Source", *metrics]]], ignore_index=True)
 
 
 def with_costs(frame: pd.DataFrame, costs: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:

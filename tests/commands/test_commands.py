@@ -137,6 +137,12 @@ def test_train_and_evaluate_the_exported_pick(study: Path) -> None:
     merged = table.merge(again, on=["Model", "Setting"], suffixes=("", "_again"))
     assert len(merged) == len(table)
     assert merged["Non0_acc_2"].tolist() == pytest.approx(merged["Non0_acc_2_again"].tolist())
+    assert again[again["Model"] != "bayes"]["speedup_vs_imder"].gt(0).all()
+    seeds = pd.read_csv(study / "models/knee/evaluate_fixed_seeds.csv")
+    masks = seeds[seeds["Setting"] != "mean"].groupby(["Seed", "Setting"])["Masks"].nunique()
+    assert len(masks) == 14 and (masks == 1).all(), "all systems read the same modalities of the same clips"
+    for name in ("evaluate_fixed", "training", "recovered"):
+        assert (study / f"models/knee/{name}.png").stat().st_size > 20_000
     done = command("evaluate", "model=models/knee", "protocol=random", cwd=study)
     assert done.returncode == 0, done.stderr
     assert "0.7" in (study / "models/knee/evaluate_random.md").read_text()
