@@ -17,6 +17,7 @@ from imer_ray.config import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.models.adversary import Reconstructor
+from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.recovery import Recovery, Sampler
 from imer_ray.models.refiner import refine
 
@@ -111,7 +112,7 @@ class Recogniser(nn.Module):
 class Imer(nn.Module):
     """Features in, predictions out: encoder, recovery (None leaves missing modalities zero) and recogniser."""
 
-    def __init__(self, encoder: StandardisedEncoder, recovery: Recovery | None, recogniser: Recogniser) -> None:
+    def __init__(self, encoder: StandardisedEncoder, recovery: Recovery | None, recogniser: nn.Module) -> None:
         super().__init__()
         self.encoder, self.recovery, self.recogniser = encoder, recovery, recogniser
 
@@ -158,9 +159,13 @@ def build_recogniser(config: Mapping[str, Any], with_refiners: bool, with_recons
     return Recogniser(encoders, head, refiners, latent_dim, reconstructor)
 
 
-def build_recogniser_of(config: Mapping[str, Any], names: Iterable[str], prefix: str = "") -> Recogniser:
-    """A recogniser with the parts that trained weights of these names (after ``prefix``) are for."""
-    parts = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
+def build_recogniser_of(
+    config: Mapping[str, Any], trained: Mapping[str, Tensor], prefix: str = ""
+) -> Recogniser | MixtureRecogniser:
+    """A recogniser with the parts that trained weights (their names after ``prefix``) are for."""
+    parts = {name.removeprefix(prefix).partition(".")[0] for name in trained if name.startswith(prefix)}
+    if "covariances" in parts:
+        return MixtureRecogniser.like(trained, prefix)
     return build_recogniser(config, "refiners" in parts, "reconstructor" in parts)
 
 

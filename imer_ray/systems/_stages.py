@@ -166,6 +166,10 @@ def classify(config: Mapping[str, Any], encoded: Stage, banked: Stage, fused: St
     return stage("classify", "classify", config, slices, encode=encoded, bank=banked, fuse=fused)
 
 
+def mixture(config: Mapping[str, Any], encoded: Stage, settings: Mapping[str, Any]) -> Stage:
+    return stage("mixture", "mixture", config, {"mixture": dict(settings)}, encode=encoded)
+
+
 def evaluate(
     config: Mapping[str, Any],
     split: str,
