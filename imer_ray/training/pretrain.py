@@ -25,6 +25,7 @@ from imer_ray.training.encode import load_latents, weights
 from imer_ray.training.loop import fit, seeded, summary
 
 OTHERS = torch.tensor([[1, 2], [0, 2], [0, 1]])  # of each modality
+VALID_ROWS = 1024  # validated at once: MOSEI's thousands would take more memory than all else
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -83,9 +84,11 @@ def train(
 
     def validate(average: nn.Module) -> float:
         # The same times, noise and conditions at every epoch, so that epochs differ by the network alone.
-        rows = valid_rows.repeat(max(1, 512 // len(valid_rows)))
-        generator = seeded(config["seed"], "valid", device=context.device)
-        return float(forward(average, "valid", rows, slice(None), generator)["loss"].mean())
+        rows, found = valid_rows.repeat(max(1, 512 // len(valid_rows))), []
+        for start in range(0, len(rows), VALID_ROWS):
+            generator = seeded(config["seed"], "valid", device=context.device)
+            found.append(forward(average, "valid", rows, slice(start, start + VALID_ROWS), generator)["loss"])
+        return float(torch.cat(found).mean())
 
     rows = usable_pairs(data["train"].recorded, targets)
     if not len(rows):
