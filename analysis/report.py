@@ -59,7 +59,7 @@ def _of_one(study: Study, panels: Sequence[str]) -> Iterator[tuple[Path, bytes]]
         yield folder / name, content
 
 
-def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths: Sequence[str]) -> str:
+def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths: Sequence[str] = ()) -> str:
     from analysis import sections
     from analysis.page import Page
 

@@ -111,13 +111,13 @@ def _bar_axes(ax: Axes, x: np.ndarray, settings: Sequence[str], label: str) -> N
 
 def _legend(fig: Figure, handles: list[Any], frame: pd.DataFrame, published: Sequence[str], lines: bool) -> None:
     if OPTIMUM in set(frame["Model"]):
-        line = {"color": LIGHT["ink"], "linewidth": 1.0, "linestyle": (0, (1, 1.5))}
-        handles.append(Line2D([], [], label="Bayes optimum", **line))
+        dotted: dict[str, Any] = {"color": LIGHT["ink"], "linewidth": 1.0, "linestyle": (0, (1, 1.5))}
+        handles.append(Line2D([], [], label="Bayes optimum", **dotted))
     for i, system in enumerate(published):
         line = PUBLISHED_LINES[i % len(PUBLISHED_LINES)] if lines else ""
-        look = {"color": LIGHT["muted" if lines else "ink"], "linewidth": 0.8, "markersize": 4, "linestyle": line}
-        mark = PUBLISHED_MARKS[i % len(PUBLISHED_MARKS)]
-        handles.append(Line2D([], [], marker=mark, markerfacecolor="white", label=f"{system} published", **look))
+        look: dict[str, Any] = {"color": LIGHT["muted" if lines else "ink"], "linewidth": 0.8, "linestyle": line}
+        look |= {"marker": PUBLISHED_MARKS[i % len(PUBLISHED_MARKS)], "markersize": 4, "markerfacecolor": "white"}
+        handles.append(Line2D([], [], label=f"{system} published", **look))
     fig.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), columnspacing=1.4)
 
 

@@ -61,7 +61,8 @@ def _filled(trained: Trained, batch: Batch, available: Tensor, purpose: str) -> 
     finally:
         hook.remove()
     latents, available, frames = (x[: len(batch)] for x in caught[0])  # the first of several draws
-    return trained.model.recogniser.refine(latents, available), frames
+    recogniser: Any = trained.model.recogniser
+    return recogniser.refine(latents, available), frames
 
 
 def _mean(x: Tensor, present: Tensor) -> Tensor:
