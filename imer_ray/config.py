@@ -19,6 +19,7 @@ from imer_ray.errors import UserError
 from imer_ray.schema import ExperimentConfig
 
 CONF_MODULE = "imer_ray.conf"
+PRESETS = "preset"  # the folder of a published system's settings, as one would type them
 
 
 def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -35,11 +36,8 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
 
     groups = dict(component_groups(schema))
     words = []
-    for override in overrides:
-        key, separator, value = override.partition("=")
+    for key, value in _with_preset([_pair(override) for override in overrides]):
         path = key.replace("/", ".")
-        if not separator or not key or key[0] in "~+":
-            raise UserError(f"cannot read {override!r}: write key=value, for example study.num_trials=48")
         if path not in groups:
             words.append(f"++{key}={value}")
             continue
@@ -55,6 +53,26 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     return resolve(cast(Mapping[str, Any], tree), schema)
 
 
+def _pair(override: str) -> tuple[str, str]:
+    key, separator, value = override.partition("=")
+    if not separator or not key or key[0] in "~+":
+        raise UserError(f"cannot read {override!r}: write key=value, for example study.num_trials=48")
+    return key, value
+
+
+def _with_preset(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The settings of ``preset=NAME`` before all others; those inside a component that is chosen anew are left out."""
+    chosen = [(key.replace("/", "."), value) for key, value in pairs]
+    out: list[tuple[str, str]] = []
+    for _, name in (pair for pair in chosen if pair[0] == PRESETS):
+        if name not in options(PRESETS):
+            raise UserError(f"{PRESETS}={name}: {_unknown(name, options(PRESETS))}")
+        for path, value in _read(PRESETS, name).items():
+            if not any(path == other or path.startswith(f"{other}.") for other, _ in chosen):
+                out.append((path, str(value)))
+    return [*out, *(pair for pair in pairs if pair[0] != PRESETS)]
+
+
 def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:
     """Fill in defaults and check every key and value of a configuration tree against ``schema``."""
     return _resolve(tree, schema, "")
@@ -67,19 +85,19 @@ def options(group: str) -> list[str]:
 
 
 @functools.cache
-def _option(group: str, name: str) -> dict[str, Any]:
+def _read(group: str, name: str) -> dict[str, Any]:
     import yaml
 
     folder = resources.files(CONF_MODULE).joinpath(*group.split("/"))
-    node = yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text())
-    return node.get(group, node)
+    return yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text())
 
 
 def option(group: str, name: str) -> dict[str, Any]:
     """One component with all its defaults: ``{"name": name, "_target_": ..., **fields}``."""
     if name not in options(group):
         raise UserError(f"{group}: {_unknown(name, options(group))}")
-    return _resolve_component(_option(group, name), group, group.replace("/", "."))
+    node = _read(group, name)
+    return _resolve_component(node.get(group, node), group, group.replace("/", "."))
 
 
 def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, str]]:

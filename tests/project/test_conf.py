@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from imer_ray import config
+from imer_ray.errors import UserError
 from imer_ray.schema import (
     ConvertConfig,
     EvaluateCommandConfig,
@@ -27,7 +28,7 @@ def test_there_is_a_choice_in_every_group() -> None:
     assert {group for group, _ in OPTIONS} == set(GROUPS)
     conf = resources.files("imer_ray.conf")
     folders = {entry.name for entry in conf.iterdir() if entry.is_dir() and entry.name != "__pycache__"}
-    assert folders == {group.partition("/")[0] for group in GROUPS}
+    assert folders == {group.partition("/")[0] for group in GROUPS} | {"preset", "shape"}
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: value)
@@ -63,3 +64,38 @@ def test_an_option_does_not_repeat_its_defaults(group: str, name: str) -> None:
 )
 def test_every_command_has_a_complete_default(schema: type, name: str) -> None:
     assert set(config.compose(schema, name, [])) == {f.name for f in fields(schema)}
+
+
+PRESETS = {
+    "imder": {
+        "system": "imder",
+        "diffusion.sde": "imder_ve",
+        "diffusion.backbone": "imder_unet",
+        "diffusion.num_steps": 100,
+    },
+    "decoupled": {"system": "decoupled", "diffusion.backbone": "transformer", "fusion": "imder", "refiner": "imder"},
+    "rohydr": {
+        "system": "rohydr",
+        "diffusion.backbone": "dit",
+        "loss.lambda_c": 0.4,
+        "diffusion.backbone.num_layers": 6,
+    },
+}
+
+
+def test_there_is_a_preset_for_every_published_system() -> None:
+    assert set(config.options(config.PRESETS)) == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_chooses_and_what_else_is_said_comes_on_top(name: str) -> None:
+    tree = config.compose(SearchConfig, "search", [f"preset={name}"])
+    assert {path: config.get(tree, path) for path in PRESETS[name]} == PRESETS[name]
+    changed = config.compose(SearchConfig, "search", ["diffusion.sde=ve", f"preset={name}", "diffusion.num_steps=3"])
+    assert config.get(changed, "diffusion.sde") == "ve" and changed["diffusion"]["num_steps"] == 3
+    assert config.get(changed, "diffusion.backbone") == config.get(tree, "diffusion.backbone")
+
+
+def test_an_unknown_preset_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="preset=imdre: .*imder"):
+        config.compose(SearchConfig, "search", ["preset=imdre"])
