@@ -2,7 +2,7 @@
 
 Synthetic clips, of whose law the optimal prediction under every missing pattern follows exactly; accuracy (Non0_acc_2)
 on 20,000 test clips, mean of five seeds; ``gap_closed`` in percent. Options: ``systems=decoupled,mixture``,
-``seeds=1111,1112``, ``num_test=20000``, ``stages=FOLDER`` (default ``runs/stages``: what is there is not computed again);
+``seeds=1111,1112``, ``num_test=20000``, ``stages=FOLDER`` (default ``runs/stages``; what is there is not computed again);
 every other ``key=value`` is a setting of the configuration. Prints a table and, last, one line of JSON.
 """
 

@@ -60,7 +60,7 @@ RECOVER = {"recover[l]", "recover[a]", "recover[v]"}
         ({"loss.diffusion": 0.5}, set()),
         ({"training.recognise.num_epochs": 9}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "-".join(sorted(value)),
 )
 def test_a_loss_weight_costs_its_stage_and_what_follows(changes: dict[str, Any], recomputed: set[str]) -> None:
     base = _config()
