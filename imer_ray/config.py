@@ -143,6 +143,15 @@ def replace(tree: Mapping[str, Any], changes: Mapping[str, Any], components: Map
     return new
 
 
+def merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``tree`` with nested changes; a component may be given by name alone, and then has its own defaults."""
+    new = dict(tree)
+    for key, value in changes.items():
+        inner = new.get(key)
+        new[key] = merge(inner, value) if isinstance(value, Mapping) and isinstance(inner, Mapping) else value
+    return new
+
+
 def component_options(schema: type = ExperimentConfig) -> dict[str, dict[str, dict[str, Any]]]:
     """For every component's path, each option's node with its defaults, for `replace`."""
     return {path: {name: option(group, name) for name in options(group)} for path, group in component_groups(schema)}

@@ -19,7 +19,7 @@ def component(group: str) -> Any:
 
 
 def overrides() -> Any:
-    """Changes to a data component that a file names: where the data lie here (``data.path``), a larger test split."""
+    """Changes to what a file says: where its data lie here (``data.path``), a larger test split, other settings."""
     return field(default_factory=dict, metadata={"overrides": True})
 
 
@@ -242,12 +242,13 @@ class SearchConfig(ExperimentConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    config: str = "runs/demo/export/quality.yaml"
+    config: str = "runs/demo/export/quality.yaml"  # or the name of a preset
     seeds: tuple[int, ...] = SEEDS
     baselines: tuple[str, ...] = ("zero", "masked")
     output: str | None = None  # None: models/<name of the configuration file>
     stages: str = "runs/stages"
     data: Mapping[str, Any] = overrides()
+    settings: Mapping[str, Any] = overrides()
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
 
