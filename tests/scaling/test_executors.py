@@ -139,6 +139,7 @@ def losses(folder):
     return [entry["loss"] for entry in json.loads((folder / "history.json").read_text())]
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_curve_of_one_and_survive_a_kill(broker, tmp_path):
     """Rank 1 is killed after the third epoch; the group that replaces it goes on with the fourth."""
     log, store = str(tmp_path / "log"), Store(tmp_path / "stages")
