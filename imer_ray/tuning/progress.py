@@ -66,8 +66,16 @@ class ProgressLine:
         self._summary = (-1, "")
         self._shown = ""
 
-    def show(self, rows: Sequence[Mapping[str, Any]], done: int, running: int, last: bool = False) -> None:
-        """Write the line if it is time, or if it is the ``last``."""
+    def show(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        done: int,
+        running: int,
+        last: bool = False,
+        stages: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+    ) -> None:
+        """Write the line if it is time, or if it is the ``last``. ``stages`` tells which are running (the broker's
+        ``stats()["running"]``); it is asked only when a line is written."""
         now = self._clock()
         if not last and now < self._next:
             return
@@ -79,6 +87,8 @@ class ProgressLine:
         finished = done - self._done_before
         if 0 < finished and done < self._info.num_trials:
             text += f" | {_clock(elapsed / finished * (self._info.num_trials - done))} left"
+        if not last:
+            text += _computing(stages())
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write("\r" + text[:width].ljust(min(width, len(self._shown))) + ("\n" if last else ""))
@@ -86,6 +96,13 @@ class ProgressLine:
             self._stream.write(text + "\n")
         self._shown = text
         self._stream.flush()
+
+
+def _computing(stages: Sequence[Mapping[str, Any]]) -> str:
+    names = [
+        stage["name"] + (f" {stage['epoch']}/{stage['num_epochs']}" if stage["num_epochs"] else "") for stage in stages
+    ]
+    return f" | computing {', '.join(names)}" if names else ""
 
 
 def _clock(seconds: float) -> str:

@@ -73,7 +73,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
             name="study",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[_Watch(plan, record)],
+            callbacks=[_Watch(plan, record, client)],
             stop=_StopIfBroken(searcher),
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
@@ -97,8 +97,8 @@ class _NotPickled:
 class _Watch(_NotPickled, tune.Callback):
     """After each of Tune's steps: results and progress."""
 
-    def __init__(self, plan: Plan, record: Record) -> None:
-        self._record = record
+    def __init__(self, plan: Plan, record: Record, client: Client) -> None:
+        self._record, self._client = record, client
         self._results = ResultsFile(plan, record)
         self._line = ProgressLine(plan.info, len(record.finished))
 
@@ -110,7 +110,13 @@ class _Watch(_NotPickled, tune.Callback):
         self._show(last=True)
 
     def _show(self, last: bool = False) -> None:
-        self._line.show(self._record.rows, len(self._record.finished), self._record.num_running, last)
+        self._line.show(
+            self._record.rows,
+            len(self._record.finished),
+            self._record.num_running,
+            last,
+            lambda: self._client.stats()["running"],
+        )
 
 
 class _StopIfBroken(_NotPickled, tune.Stopper):

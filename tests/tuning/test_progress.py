@@ -82,3 +82,20 @@ def test_time_left_counts_only_this_run(capsys):
     now[0] = 90.0
     line.show([row(0)], 12, 4)
     assert "left" not in stream.getvalue().splitlines()[-1]
+
+
+def test_what_is_being_computed_is_asked_for_only_when_a_line_is_written():
+    now, stream, asked = [0.0], io.StringIO(), []
+    line = ProgressLine(INFO, 0, stream, lambda: now[0])
+
+    def stages():
+        asked.append(now[0])
+        return [{"name": "encode", "epoch": 3, "num_epochs": 30}, {"name": "bank", "epoch": 0, "num_epochs": 0}]
+
+    for second in range(30):
+        now[0] = float(second)
+        line.show([], 0, 4, stages=stages)
+    assert stream.getvalue() == "0/24 trials, 4 running | computing encode 3/30, bank\n"
+    assert asked == [20.0]
+    line.show([], 0, 0, last=True, stages=stages)
+    assert stream.getvalue().splitlines()[-1] == "0/24 trials, 0 running"
