@@ -209,6 +209,9 @@ class ExperimentConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     precision: str = field(default="fp32", metadata={"choices": ("fp32", "bf16")})
+    compile: str = field(  # of networks and recogniser at inference, with a mode of torch.compile
+        default="none", metadata={"choices": ("none", "default", "reduce-overhead", "max-autotune-no-cudagraphs")}
+    )
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 

@@ -178,7 +178,7 @@ def evaluate(
     networks: Mapping[str, Stage],
     imputed: Stage | None = None,
 ) -> Stage:
-    slices = {**_parts(config, "encoder", "fusion", "protocol", "precision", "speed"), "split": split}
+    slices = {**_parts(config, "encoder", "fusion", "protocol", "precision", "compile", "speed"), "split": split}
     if networks:
         slices |= _parts(config, "refiner", "diffusion")
     inputs = {"encode": encoded, "recogniser": recogniser, **networks}

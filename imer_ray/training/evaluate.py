@@ -15,6 +15,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.diffusion.guidance import evaluations_per_call
 from imer_ray.errors import UserError
+from imer_ray.models.compiled import NUM_WARM_UPS, compile_parts
 from imer_ray.models.imer import Imer, build_recogniser_of
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_encoder, load_shape
@@ -69,8 +70,15 @@ def sampling(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {} if "imputer" in config else config.get("diffusion", {})
 
 
+def is_compiled(config: Mapping[str, Any]) -> bool:
+    """Whether predictions are made by compiled parts; models saved before there was a choice have none."""
+    return config.get("compile", "none") != "none"
+
+
 def predictor(model: Imer, config: Mapping[str, Any], generator: torch.Generator) -> Any:
-    """``predict(batch, available) -> [B]`` of a configuration, in its precision."""
+    """``predict(batch, available) -> [B]`` of a configuration, in its precision; compiles ``model`` if it says so."""
+    if is_compiled(config):
+        compile_parts(model, config["compile"])
     diffusion = sampling(config)
     sampler = build(diffusion["sampler"]) if diffusion else None
     num_steps, num_draws = (diffusion.get(name, 1) for name in ("num_steps", "num_draws"))
@@ -138,4 +146,5 @@ def measure_cost(
     batch, one = (dataset.batch(split, some).to(context.device) for some in (rows, rows[:1]))
     reference = reference_for(config, dataset.dims, dataset.lengths, context.device)
     generator = seeded(config["seed"], "cost", device=context.device)
-    return cost(model, reference, batch, one, config["speed"], predictor(model, config, generator))
+    predict, num_warm_ups = predictor(model, config, generator), NUM_WARM_UPS if is_compiled(config) else 1
+    return cost(model, reference, batch, one, config["speed"], predict, num_warm_ups)

@@ -98,20 +98,26 @@ def cost(
     one: Batch,
     speed: Mapping[str, Any],
     predict: Callable[[Batch, Tensor], Tensor],
+    num_warm_ups: int = 1,
 ) -> dict[str, float]:
-    """Cost of ``predict(batch, available)`` with one modality missing, for a batch and for one clip.
+    """Cost of ``predict(batch, available)`` with one modality missing, for a batch and for one clip, after so many
+    calls that are not timed.
 
     Returns:
         ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
         ``speedup_vs_imder`` (median ratio at the batch's size), ``flops_per_clip``, ``num_parameters``.
     """
     available, available_1 = (TIMED_PATTERN.to(b.labels.device).expand(len(b), -1) for b in (batch, one))
-    with threads(speed["num_threads"]), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    # Compiled code is not counted, so nothing runs compiled here.
+    with threads(speed["num_threads"]), torch.compiler.set_stance("force_eager"), counter:
         predict(one, available_1)
     flops = counter.get_total_flops()
     seconds, seconds_1, ratios = [], [], []
     with threads(speed["num_threads"]):
-        predict(batch, available)
+        for some, there in ((one, available_1), (batch, available)):
+            for _ in range(num_warm_ups):
+                predict(some, there)
         time_reference(reference, batch, available, speed["reference_steps"])
         for _ in range(speed["num_repeats"]):
             seconds.append(timed(lambda: predict(batch, available)))

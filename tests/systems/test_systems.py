@@ -77,6 +77,7 @@ def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
         ({"diffusion.num_draws": 2}, {"evaluate"}),
         ({"diffusion.sampler": "heun"}, {"evaluate"}),
         ({"precision": "bf16"}, {"evaluate"}),
+        ({"compile": "default"}, {"evaluate"}),
         ({"loss.recovery": 0.5}, {"recognise", "evaluate"}),
         ({"training.recognise.num_epochs": 3}, {"recognise", "evaluate"}),
         ({"bank.num_steps": 3}, {"bank", "recognise", "evaluate"}),

@@ -1,0 +1,167 @@
+"""Compiled predictions: equal to those as written, for any number of clips, in what costs and is saved too.
+
+Those on a GPU want CUDA_VISIBLE_DEVICES set, which the tests otherwise empty.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from imer_ray.command_schema import SearchConfig
+from imer_ray.config import build, compose
+from imer_ray.data.batch import Batch
+from imer_ray.data.missing import PATTERNS
+from imer_ray.errors import UserError
+from imer_ray.models.compiled import compile_parts, parts
+from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.models.recovery import build_recovery
+from imer_ray.training.evaluate import predictor
+from imer_ray.training.loop import seeded
+from imer_ray.training.timing import cost
+
+DIMS = {"l": 5, "a": 3, "v": 4}
+NUM_FRAMES = 6
+SIZES = (7, 1, 4, 3)
+SMALL = ("diffusion.backbone.num_layers=1", "refiner.num_blocks=1", "diffusion.sampler=ddim", "diffusion.num_steps=2")
+SPEED = {"batch_size": 2, "num_repeats": 1, "num_threads": 1, "reference_steps": 1}
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler to compile with")
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no GPU, or CUDA_VISIBLE_DEVICES is empty"
+)
+
+
+def config_of(*overrides):
+    return compose(SearchConfig, "search", [*SMALL, *overrides])
+
+
+def model_of(config, randomise):
+    lengths = dict.fromkeys(DIMS, NUM_FRAMES)
+    torch.manual_seed(3)
+    num_frames = build(config["encoder"]).length(NUM_FRAMES)
+    model = Imer(
+        build_encoder(config, DIMS, lengths),
+        build_recovery(config, num_frames),
+        build_recogniser(config, with_refiners=True),
+    )
+    return randomise(model, 0.05).eval().requires_grad_(False)
+
+
+def clips_of(size, device="cpu"):
+    g = seeded(size, "clips")
+    frames = torch.ones(size, NUM_FRAMES, dtype=torch.bool)
+    frames[size // 2 :, :2] = size == 1  # shorter clips, but for the single one
+    return Batch(
+        features={m: torch.randn(size, NUM_FRAMES, d, generator=g) * frames[..., None] for m, d in DIMS.items()},
+        frames=dict.fromkeys(DIMS, frames),
+        recorded=torch.ones(size, 3, dtype=torch.bool),
+        labels=torch.zeros(size),
+        index=torch.arange(size),
+    ).to(device)
+
+
+def predict(model, config, size, pattern, device="cpu"):
+    generator = seeded(0, "test", device=device)
+    available = PATTERNS[pattern].to(device).expand(size, -1)
+    return predictor(model, config, generator)(clips_of(size, device), available)
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["transformer", "mixer"])
+def test_compiled_predictions_are_the_same_and_no_number_of_clips_compiles_again(backbone, randomise):
+    """1e-5: sums in another order, of numbers around 1."""
+    torch._dynamo.reset()
+    config = config_of(f"diffusion.backbone={backbone}")
+    model, compiled = model_of(config, randomise), {**config, "compile": "default"}
+    faster = copy.deepcopy(model)
+    expected = {(n, p): predict(model, config, n, p) for n in SIZES for p in ("av", "l")}
+    graphs = []
+    for (size, pattern), there in expected.items():
+        torch.testing.assert_close(predict(faster, compiled, size, pattern), there, rtol=0, atol=1e-5)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0, "nothing was compiled"
+    assert graphs[3] == graphs[-1], "a number of clips was compiled for"
+    batch, one = clips_of(2), clips_of(1)
+    flops = {
+        cost(m, model, batch, one, SPEED, predictor(m, c, seeded(0, "cost")), warm_ups)["flops_per_clip"]
+        for m, c, warm_ups in ((model, config, 1), (faster, compiled, 3))
+    }
+    assert len(flops) == 1 and flops.pop() > 0  # operations are counted as written
+
+
+@needs_compiler
+def test_compiling_leaves_weights_and_their_names_and_is_done_once(randomise):
+    model = model_of(config_of(), randomise)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    compile_parts(model, "default")
+    calls = [getattr(part, name) for part, name in parts(model)]
+    compile_parts(model, "default")
+    assert calls == [getattr(part, name) for part, name in parts(model)]
+    assert len(calls) == 3 + 3 + 1  # networks, refiners, fusion with head
+    after = model.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_without_a_compiler_the_user_is_told_what_to_do(randomise, monkeypatch, tmp_path):
+    model = model_of(config_of(), randomise)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError, match=r"compile=default needs a C\+\+ compiler.*or set compile=none"):
+        predict(model, config_of("compile=default"), 2, "av")
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    with pytest.raises(UserError, match="/no/such/compiler is not on PATH"):
+        predict(model, config_of("compile=max-autotune-no-cudagraphs"), 2, "av")
+    predict(model, config_of(), 2, "av")
+
+
+def test_a_mode_that_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="compile=reduce_overhead: .*did you mean reduce-overhead"):
+        config_of("compile=reduce_overhead")
+
+
+@needs_gpu
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune-no-cudagraphs"])
+@pytest.mark.parametrize("backbone", ["transformer", "mixer"])
+def test_compiled_predictions_are_the_same_on_a_gpu(backbone, mode, randomise):
+    """Every size three times: the first call compiles, the second records the CUDA graph, the third replays it."""
+    torch._dynamo.reset()
+    config = config_of(f"diffusion.backbone={backbone}")
+    model = model_of(config, randomise).to("cuda")
+    faster = copy.deepcopy(model)
+    for pattern in ("av", "l"):
+        for size in SIZES:
+            expected = predict(model, config, size, pattern, "cuda")
+            for _ in range(3):
+                found = predict(faster, {**config, "compile": mode}, size, pattern, "cuda")
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@needs_gpu
+@pytest.mark.parametrize("backbone", ["transformer", "mixer"])
+def test_half_precision_on_a_gpu_stays_near_single(backbone, randomise):
+    """bfloat16 has 8 bits: 2^-8 of predictions around 1, through a few layers."""
+    config = config_of(f"diffusion.backbone={backbone}")
+    model = model_of(config, randomise).to("cuda")
+    for pattern in ("av", "l"):
+        half = predict(model, {**config, "precision": "bf16"}, 32, pattern, "cuda")
+        full = predict(model, config, 32, pattern, "cuda")
+        assert half.dtype == torch.float32 and not torch.equal(half, full)
+        torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
+
+
+@needs_gpu
+def test_a_gpu_predicts_what_a_cpu_does(randomise):
+    """With the same noise; single precision, whose products of matrices a GPU sums in another order."""
+    config = config_of()
+    model = model_of(config, randomise)
+    here = predictor(model, config, seeded(0, "test"))(clips_of(5), PATTERNS["av"].expand(5, -1))
+    there = predictor(copy.deepcopy(model).to("cuda"), config, seeded(0, "test"))(
+        clips_of(5, "cuda"), PATTERNS["av"].to("cuda").expand(5, -1)
+    )
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-4)
