@@ -2,7 +2,7 @@
 
 Synthetic clips, of whose law the optimal prediction under every missing pattern follows exactly; accuracy (Non0_acc_2)
 on 20,000 test clips, mean of five seeds; ``gap_closed`` in percent. Options: ``systems=decoupled,mixture``,
-``seeds=1111,1112``, ``num_test=20000``, ``stages=FOLDER`` (default ``runs/stages``; what is there is not computed again);
+``seeds=1111,1112``, ``num_test=20000``, ``stages=FOLDER`` (default ``runs/stages``; what is there is used);
 every other ``key=value`` is a setting of the configuration. Prints a table and, last, one line of JSON.
 """
 
@@ -18,9 +18,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
+from imer_ray.command_schema import SEEDS
 from imer_ray.config import compose
 from imer_ray.data.missing import PATTERNS
-from imer_ray.schema import SEEDS, ExperimentConfig
+from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.training.latents import load_dataset

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from imer_ray import config, schema
+from imer_ray import command_schema, config
 from imer_ray.errors import UserError
 
 FAILED, INTERRUPTED = 2, 130
@@ -57,11 +57,13 @@ def say_unscored(tree: Mapping[str, Any], split: str) -> None:
 def help_text(main: Callable[[list[str]], None]) -> str:
     """The docstring of the command's module, then every key with its default.
 
-    The module names its schema: the one dataclass of `imer_ray.schema` that it imports.
+    The module names its schema: the one dataclass of `imer_ray.command_schema` that it imports.
     """
     module = sys.modules[main.__module__]
     name = (module.__spec__.name if module.__spec__ else module.__name__).rpartition(".")[2]
-    found = [v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == schema.__name__]
+    found = [
+        v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == command_schema.__name__
+    ]
     lines = [(module.__doc__ or "").strip()]
     for cls in found:
         assert isinstance(cls, type)

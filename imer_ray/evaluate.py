@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imer_ray import cli
+from imer_ray.command_schema import EvaluateCommandConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.files import write_whole
-from imer_ray.schema import EvaluateCommandConfig
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from imer_ray import __version__, cli
+from imer_ray.command_schema import ExportConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
-from imer_ray.schema import ExportConfig
 
 PICKS = ("quality", "speed", "knee")
 

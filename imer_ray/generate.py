@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.cli import run
+from imer_ray.command_schema import GenerateConfig
 from imer_ray.config import build, compose
 from imer_ray.errors import UserError
-from imer_ray.schema import GenerateConfig
 
 BYTES_PER_CLIP = 256  # beside the features: names, texts, label, lengths
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Thread
 
 from imer_ray import cli
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
-from imer_ray.schema import SearchConfig
 
 
 def main(overrides: list[str]) -> None:

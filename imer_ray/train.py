@@ -21,11 +21,12 @@ from typing import Any
 import yaml
 
 from imer_ray import cli
+from imer_ray.command_schema import TrainConfig
 from imer_ray.config import PRESETS, compose, merge, options, resolve
 from imer_ray.errors import UserError
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import write_whole
-from imer_ray.schema import ExperimentConfig, TrainConfig
+from imer_ray.schema import ExperimentConfig
 
 HISTORY = "history.json"
 

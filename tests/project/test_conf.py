@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from imer_ray import config
-from imer_ray.errors import UserError
-from imer_ray.schema import (
+from imer_ray.command_schema import (
     ConvertConfig,
     EvaluateCommandConfig,
     ExportConfig,
@@ -18,6 +17,7 @@ from imer_ray.schema import (
     SearchConfig,
     TrainConfig,
 )
+from imer_ray.errors import UserError
 
 COMMANDS = (SearchConfig, GenerateConfig)
 GROUPS = sorted({group for schema in COMMANDS for _, group in config.component_groups(schema)})

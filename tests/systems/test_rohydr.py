@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import component_options, compose, replace
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Recogniser
-from imer_ray.schema import SearchConfig
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import rohydr

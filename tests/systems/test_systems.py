@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 import imer_ray.systems
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import component_options, compose, replace
-from imer_ray.schema import SearchConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store

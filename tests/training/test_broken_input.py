@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from imer_ray import cli, convert
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import build, compose
 from imer_ray.errors import NonFiniteError, UserError
-from imer_ray.schema import SearchConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import load_function, run_graph
 from imer_ray.stages.store import Store

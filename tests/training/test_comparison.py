@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose, option
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
-from imer_ray.schema import SearchConfig
 from imer_ray.training import comparison_table
 from imer_ray.training.collect import collect
 from imer_ray.training.comparison import Scored, check_same_masks, compare, open_model, score_model

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import component_options, compose, replace
 from imer_ray.errors import StageStopped, UserError
 from imer_ray.models.recovery import build_network
-from imer_ray.schema import SearchConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import component_options, compose, replace
 from imer_ray.data.missing import PATTERNS
-from imer_ray.schema import SearchConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store

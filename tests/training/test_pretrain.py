@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.sdes.vp import VP
 from imer_ray.models.recovery import build_network
-from imer_ray.schema import SearchConfig
 from imer_ray.training.pretrain import denoising_step, random_condition, random_drop, usable_pairs, usable_rows
 
 

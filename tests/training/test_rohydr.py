@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import build, component_options, compose, option, options
 from imer_ray.config import replace as changed
 from imer_ray.data.missing import MODALITIES
 from imer_ray.models.imer import build_recogniser
 from imer_ray.models.recovery import build_network
-from imer_ray.schema import SearchConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.systems import rohydr
 from imer_ray.training import recover

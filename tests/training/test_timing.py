@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
-from imer_ray.schema import SearchConfig
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems.zero import graph

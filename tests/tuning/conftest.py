@@ -19,8 +19,8 @@ points:
 @pytest.fixture(scope="session")
 def composed():
     """The search's configuration as its command composes it by default."""
+    from imer_ray.command_schema import SearchConfig
     from imer_ray.config import compose
-    from imer_ray.schema import SearchConfig
 
     return compose(SearchConfig, "search", [])
 

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
+from imer_ray.command_schema import StudyConfig
 from imer_ray.errors import UserError
-from imer_ray.schema import StudyConfig
 from imer_ray.tuning.objectives import NotMeasured, minimised, objectives
 
 SPEEDS = next(f for f in dataclasses.fields(StudyConfig) if f.name == "speed").metadata["choices"]

@@ -8,8 +8,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from imer_ray.command_schema import StudyConfig
 from imer_ray.errors import UserError
-from imer_ray.schema import StudyConfig
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record

@@ -49,8 +49,8 @@ def ray_session(tmp_path_factory):
     """A local Ray whose workers know the toy systems and note in a log what they run."""
     import ray
 
+    from imer_ray.command_schema import ScalingConfig
     from imer_ray.scaling.cluster import start
-    from imer_ray.schema import ScalingConfig
 
     scaling = {**vars(ScalingConfig()), **SCALING}
     with pytest.MonkeyPatch.context() as patch:
