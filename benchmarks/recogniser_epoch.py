@@ -140,6 +140,7 @@ def _inputs(config: dict[str, Any], num_clips: int, frames: int, folder: Path) -
     save_file(weights(build_recogniser(config, with_refiners=False)), encode / "recogniser.safetensors")
     lengths = dict.fromkeys("lav", frames)
     shape = {"dims": dict.fromkeys("lav", dim), "lengths": lengths, "label_kind": "regression"}
+    shape["recoverable"] = list("lav")
     (encode / "shape.json").write_text(json.dumps(shape))
     return Context(folder=folder / "out", inputs={"encode": encode, "bank": bank}, checkpoint=folder / "checkpoint")
 

@@ -8,6 +8,7 @@ A mask depends on the split as a whole and on (split, protocol, setting, seed), 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,26 @@ def pattern_mask(name: str) -> Tensor:
     if not name or set(name) - set(MODALITIES):
         raise ValueError(f"a pattern is made of the letters {', '.join(MODALITIES)}, not {name!r}")
     return torch.tensor([m in name for m in MODALITIES])
+
+
+def modality_mask(names: Iterable[str]) -> Tensor:
+    """[M]: the modalities among ``names``, which may be none."""
+    wanted = set(names)
+    return torch.tensor([m in wanted for m in MODALITIES])
+
+
+def recoverable_modalities(recorded: Tensor) -> list[str]:
+    """The modalities that some clip of ``recorded`` [N, M] has together with another one.
+
+    Of no other modality, and from no other, can recovery be learnt.
+    """
+    together = recorded[recorded.sum(1) > 1].any(0).tolist()
+    return [m for m, found in zip(MODALITIES, together, strict=True) if found]
+
+
+def fillable(available: Tensor, recoverable: Tensor) -> Tensor:
+    """[B, M]: what can be recovered of each clip, given what is ``available`` [B, M] and ``recoverable`` [M]."""
+    return (available & recoverable).any(1, keepdim=True) & ~available & recoverable
 
 
 PATTERNS = {name: pattern_mask(name) for name in ("l", "a", "v", "la", "lv", "av", "lav")}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from imer_ray.config import build
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES
+from imer_ray.data.missing import MODALITIES, modality_mask
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.recovery import Recovery, Sampler
@@ -63,10 +63,12 @@ class Recogniser(nn.Module):
 
     Refiners and reconstructor are left out where they are None. ``missing`` [M, D] is a learned mark added wherever a
     modality was not available, so that the fusion can tell what was recovered (or left zero) from what was recorded.
+    What is not ``recoverable`` is left zero, by the refiners, too.
     """
 
     mean: Tensor
     std: Tensor
+    recoverable: Tensor
 
     def __init__(
         self,
@@ -75,16 +77,18 @@ class Recogniser(nn.Module):
         refiners: nn.ModuleList | None,
         latent_dim: int,
         reconstructor: nn.Module | None = None,
+        recoverable: Iterable[str] = MODALITIES,
     ) -> None:
         super().__init__()
         self.fusion, self.head, self.refiners, self.reconstructor = fusion, head, refiners, reconstructor
+        self.register_buffer("recoverable", modality_mask(recoverable), persistent=False)
         self.missing = nn.Parameter(torch.zeros(len(MODALITIES), latent_dim))
         self.register_buffer("mean", torch.zeros(len(MODALITIES), 1, latent_dim))
         self.register_buffer("std", torch.ones(len(MODALITIES), 1, latent_dim))
 
     def refine(self, latents: Tensor, available: Tensor) -> Tensor:
         """Pass the recovered modalities through their refiners; recorded ones stay as they are."""
-        return latents if self.refiners is None else refine(self.refiners, latents, available)
+        return latents if self.refiners is None else refine(self.refiners, latents, available, self.recoverable)
 
     def fuse(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
         """Fused features [B, F] of filled latents; a filled modality has the frames of the modalities that were
@@ -148,7 +152,12 @@ def build_encoder(
     return StandardisedEncoder(settings.build(dims, lengths), settings.latent_dim)
 
 
-def build_recogniser(config: Mapping[str, Any], with_refiners: bool, with_reconstructor: bool = False) -> Recogniser:
+def build_recogniser(
+    config: Mapping[str, Any],
+    with_refiners: bool,
+    with_reconstructor: bool = False,
+    recoverable: Iterable[str] = MODALITIES,
+) -> Recogniser:
     """Fusion, head and, where missing modalities are recovered, one refiner per modality; a reconstructor of the fused
     features where asked for."""
     latent_dim = config["encoder"]["latent_dim"]
@@ -156,17 +165,17 @@ def build_recogniser(config: Mapping[str, Any], with_refiners: bool, with_recons
     refiners = build_refiners(config) if with_refiners else None
     encoders, head = fusion.build(latent_dim), fusion.build_head(latent_dim)
     reconstructor = Reconstructor(head.num_features) if with_reconstructor else None
-    return Recogniser(encoders, head, refiners, latent_dim, reconstructor)
+    return Recogniser(encoders, head, refiners, latent_dim, reconstructor, recoverable)
 
 
 def build_recogniser_of(
-    config: Mapping[str, Any], trained: Mapping[str, Tensor], prefix: str = ""
+    config: Mapping[str, Any], trained: Mapping[str, Tensor], recoverable: Iterable[str], prefix: str = ""
 ) -> Recogniser | MixtureRecogniser:
     """A recogniser with the parts that trained weights (their names after ``prefix``) are for."""
     parts = {name.removeprefix(prefix).partition(".")[0] for name in trained if name.startswith(prefix)}
     if "covariances" in parts:
         return MixtureRecogniser.like(trained, prefix)
-    return build_recogniser(config, "refiners" in parts, "reconstructor" in parts)
+    return build_recogniser(config, "refiners" in parts, "reconstructor" in parts, recoverable)
 
 
 def build_refiners(config: Mapping[str, Any]) -> nn.ModuleList:

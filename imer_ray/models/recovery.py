@@ -5,14 +5,14 @@ Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from imer_ray.config import build
-from imer_ray.data.missing import MODALITIES
+from imer_ray.data.missing import MODALITIES, fillable, modality_mask
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided
 from imer_ray.diffusion.noise import initial_noise
@@ -31,8 +31,11 @@ class Recovery(nn.Module):
     """Draw missing modalities from their conditional diffusions, given the available ones.
 
     ``networks`` holds one network per modality, or one that all share; ``guidance`` is the weight of
-    `imer_ray.diffusion.guidance.guided`, 1 for none.
+    `imer_ray.diffusion.guidance.guided`, 1 for none. What is not ``recoverable`` (its networks have learnt nothing) is
+    left missing, and nothing is recovered from it.
     """
+
+    recoverable: Tensor
 
     def __init__(
         self,
@@ -41,10 +44,12 @@ class Recovery(nn.Module):
         parametrization: str,
         sigma_data: float = 1.0,
         guidance: float = 1.0,
+        recoverable: Iterable[str] = MODALITIES,
     ) -> None:
         super().__init__()
         self.networks, self.sde, self.guidance = networks, sde, guidance
         self.parametrization, self.sigma_data = parametrization, sigma_data
+        self.register_buffer("recoverable", modality_mask(recoverable), persistent=False)
 
     def calls(self, wanted: Tensor) -> Iterator[tuple[Any, Tensor, int | Tensor]]:
         """What to recover where ``wanted`` [B, M], in as few calls as can be.
@@ -94,10 +99,10 @@ class Recovery(nn.Module):
         """
         filled = latents * available[..., None, None]
         own = (frames & available[..., None]).any(1)
-        num_evaluations = 0
-        for _, rows, target in self.calls(available.any(1, keepdim=True) & ~available):
+        num_evaluations, known = 0, available & self.recoverable
+        for _, rows, target in self.calls(fillable(available, self.recoverable)):
             x_T = initial_noise(self.sde, (len(rows), *latents.shape[2:]), generator, latents.device)
-            denoiser = self.denoiser(target, latents[rows], available[rows], frames[rows])
+            denoiser = self.denoiser(target, latents[rows], known[rows], frames[rows])
             drawn = sampler.sample(denoiser, self.sde, x_T, num_steps, generator)
             filled[rows, target] = drawn.to(filled.dtype).masked_fill(~own[rows, :, None], 0.0)
             num_evaluations = denoiser.num_evaluations * evaluations_per_call(self.guidance)
@@ -127,8 +132,8 @@ def build_network(config: Mapping[str, Any], num_frames: int, target: int | None
     return build(config["diffusion"]["backbone"]).build(config["encoder"]["latent_dim"], num_frames, target)
 
 
-def build_recovery(config: Mapping[str, Any], num_frames: int) -> Recovery:
-    """The diffusions of all three modalities of a configuration."""
+def build_recovery(config: Mapping[str, Any], num_frames: int, recoverable: Iterable[str] = MODALITIES) -> Recovery:
+    """The diffusions of all three modalities of a configuration, of which those ``recoverable`` are used."""
     diffusion = config["diffusion"]
     targets = [MODALITIES.index(name) if name in MODALITIES else None for name in network_names(config)]
     return Recovery(
@@ -137,4 +142,5 @@ def build_recovery(config: Mapping[str, Any], num_frames: int) -> Recovery:
         diffusion["parametrization"],
         diffusion["sigma_data"],
         diffusion["guidance"],
+        recoverable,
     )

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imer_ray.data.missing import fillable
+
 
 @dataclass(frozen=True)
 class RCAN:
@@ -74,11 +76,16 @@ class Block(nn.Module):
         return h + c * scale[..., None]
 
 
-def refine(refiners: Sequence[nn.Module] | nn.ModuleList, latents: Tensor, available: Tensor) -> Tensor:
-    """Latents [B, M, L, D] in which each modality that was not ``available`` [B, M] went through its refiner."""
-    columns = list(latents.unbind(1))
+def refine(
+    refiners: Sequence[nn.Module] | nn.ModuleList, latents: Tensor, available: Tensor, recoverable: Tensor
+) -> Tensor:
+    """Latents [B, M, L, D] in which each modality that was recovered went through its refiner.
+
+    Recovered is what was not ``available`` [B, M] and could be (``recoverable`` [M]); zeros of what could not stay.
+    """
+    columns, recovered = list(latents.unbind(1)), fillable(available, recoverable)
     for m, refiner in enumerate(refiners):
-        rows = (~available[:, m]).nonzero().squeeze(1)
+        rows = recovered[:, m].nonzero().squeeze(1)
         if len(rows) == len(latents):
             columns[m] = refiner(columns[m])
         elif len(rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from imer_ray.stages.graph import Stage
@@ -29,7 +30,7 @@ def encode(config: Mapping[str, Any]) -> Stage:
         **_parts(config, "encoder", "fusion"),
         "training": _parts(config["training"], "encode", "modality_dropout"),
     }
-    return stage("encode", "encode", config, slices)
+    return replace(stage("encode", "encode", config, slices), version=2)
 
 
 def pretrain(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:

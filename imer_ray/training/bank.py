@@ -52,7 +52,8 @@ def _draw(
     k: int,
     out: Tensor,
 ) -> None:
-    """Fill [9 entries, N, L, D]; what is zero stays so where the pattern asks for something that was not recorded.
+    """Fill [9 entries, N, L, D]; what is zero stays so where the pattern asks for something that was not recorded, or
+    the modality is not recoverable.
 
     Imputers need no sampler, and so have none in the configuration.
     """
@@ -66,7 +67,7 @@ def _draw(
         for some in rows.split(BATCH_SIZE):
             available = wanted.expand(len(some), -1)
             filled, _ = recovery(latents.x[some], available, latents.frames[some], sampler, num_steps, generator)
-            filled = refine(refiners, filled, available)
+            filled = refine(refiners, filled, available, recovery.recoverable)
             for entry, (source, m) in enumerate(ENTRIES):
                 if source == subset:
                     out[entry, some.cpu()] = filled[:, m].to("cpu", torch.float16)

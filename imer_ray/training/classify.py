@@ -27,8 +27,9 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     """Train the head of the input ``fuse``; every clip is read complete and under a missing pattern of its own."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     banks = {split: Bank.load(context.inputs["bank"], split) for split in data}
-    label_kind = load_shape(context)["label_kind"]
-    recogniser = build_recogniser(config, with_refiners=True, with_reconstructor=True)
+    shape = load_shape(context)
+    label_kind = shape["label_kind"]
+    recogniser = build_recogniser(config, True, with_reconstructor=True, recoverable=shape["recoverable"])
     recogniser.load_state_dict(load_file(context.inputs["fuse"] / "recogniser.safetensors"))
     recogniser.requires_grad_(False).to(context.device)
     recogniser.head.requires_grad_(True)

@@ -52,6 +52,10 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     train, valid = (Clips.of(load_latents(context, split), targets) for split in ("train", "valid"))
     teacher = build_network(config, train.latents.num_frames, targets[0] if len(targets) == 1 else None)
     teacher.load_state_dict(load_file(context.inputs["teacher"] / f"network_{name}.safetensors"))
+    if not len(train):  # the teacher has learnt nothing, either
+        if context.rank == 0:
+            save_file(weights(teacher), context.folder / f"network_{name}.safetensors")
+        return summary([])
     teacher = teacher.to(context.device)
     module = nn.ModuleDict({"student": copy.deepcopy(teacher)})
     teacher.eval().requires_grad_(False)

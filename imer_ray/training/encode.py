@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from imer_ray.data.missing import recoverable_modalities
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Recogniser, StandardisedEncoder, build_encoder, build_recogniser
 from imer_ray.training.context import Context
@@ -62,13 +63,17 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
         for split in ("train", "valid"):
             encode_split(encoder, dataset, split, context.device).save(context.folder / f"latents_{split}.safetensors")
-        shape = {"dims": dataset.dims, "lengths": dataset.lengths, "label_kind": dataset.label_kind}
+        shape = {
+            **{"dims": dataset.dims, "lengths": dataset.lengths, "label_kind": dataset.label_kind},
+            "recoverable": recoverable_modalities(dataset.recorded("train")),
+        }
         (context.folder / "shape.json").write_text(json.dumps(shape))
     return summary(history)
 
 
 def load_shape(context: Context) -> dict[str, Any]:
-    """``dims``, ``lengths`` and ``label_kind`` of the data that the input ``encode`` was trained on."""
+    """``dims``, ``lengths``, ``label_kind`` and ``recoverable`` modalities of the data that the input ``encode`` was
+    trained on."""
     return json.loads((context.inputs["encode"] / "shape.json").read_text())
 
 
@@ -88,7 +93,7 @@ def load_latents(context: Context, split: str) -> Latents:
 def load_recogniser(config: Mapping[str, Any], context: Context, with_refiners: bool) -> Recogniser:
     """A recogniser that starts from the complete-data one; its refiners are new."""
     torch.manual_seed(seeded(config["seed"], "recogniser").initial_seed())
-    recogniser = build_recogniser(config, with_refiners)
+    recogniser = build_recogniser(config, with_refiners, recoverable=load_shape(context)["recoverable"])
     trained = load_file(context.inputs["encode"] / "recogniser.safetensors")
     recogniser.load_state_dict(trained, strict=False)
     return recogniser.to(context.device)

@@ -46,9 +46,10 @@ def load_model(config: Mapping[str, Any], context: Context) -> Imer:
     zero."""
     encoder = load_encoder(config, context)
     trained = load_file(context.inputs["recogniser"] / "recogniser.safetensors")
-    recogniser = build_recogniser_of(config, trained)
+    shape = load_shape(context)
+    recogniser = build_recogniser_of(config, trained, shape["recoverable"])
     recogniser.load_state_dict(trained)
-    num_frames = build(config["encoder"]).length(min(load_shape(context)["lengths"].values()))
+    num_frames = build(config["encoder"]).length(min(shape["lengths"].values()))
     recovery = load_filling(config, context, num_frames)
     return Imer(encoder, recovery, recogniser).eval().requires_grad_(False).to(context.device)
 

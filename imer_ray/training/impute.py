@@ -11,14 +11,14 @@ from typing import Any
 from safetensors.torch import save_file
 
 from imer_ray.training.context import Context
-from imer_ray.training.encode import load_latents, weights
+from imer_ray.training.encode import load_latents, load_shape, weights
 from imer_ray.training.filling import IMPUTER_FILE, build_imputer
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     """Fit ``config["imputer"]`` to the training clips."""
     latents = load_latents(context, "train")
-    imputer: Any = build_imputer(config, latents.num_frames).to(context.device)
+    imputer: Any = build_imputer(config, latents.num_frames, load_shape(context)["recoverable"]).to(context.device)
     metrics = imputer.fit(latents.x, latents.recorded, latents.frames)
     if context.rank == 0:
         save_file(weights(imputer), context.folder / IMPUTER_FILE)

@@ -29,16 +29,18 @@ from imer_ray.models.recovery import build_recovery, network_names
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, load_recogniser, load_shape, weights
 from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import has_label, recovery_loss, task_loss, training_patterns
+from imer_ray.training.losses import check_learnable, has_label, recovery_loss, task_loss, training_patterns
 from imer_ray.training.pretrain import denoising_step, random_drop
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     """Train score networks, refiners, fusion and head together; the sampler runs in every step."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
-    label_kind = load_shape(context)["label_kind"]
+    check_learnable(data["train"].recorded)
+    shape = load_shape(context)
+    label_kind = shape["label_kind"]
     torch.manual_seed(seeded(config["seed"], "joint").initial_seed())
-    recovery = build_recovery(config, data["train"].num_frames)
+    recovery = build_recovery(config, data["train"].num_frames, shape["recoverable"])
     model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(config, context, True)})
     model.to(context.device)
     sampler, num_steps = build(config["diffusion"]["sampler"]), config["diffusion"]["num_steps"]

@@ -148,7 +148,9 @@ def fit(
 
 
 def summary(history: list[dict[str, float]]) -> dict[str, float]:
-    """What a stage reports of its training: epochs done and the last and best losses."""
+    """What a stage reports of its training: epochs done and the last and best losses; without an epoch only that."""
+    if not history:
+        return {"epochs": 0.0}
     metrics = {"epochs": float(len(history)), "train_loss": history[-1]["loss"]}
     found = [entry["valid_loss"] for entry in history if "valid_loss" in entry]
     return {**metrics, "valid_loss": min(found)} if found else metrics

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from imer_ray.data.missing import PATTERNS
+from imer_ray.data.missing import PATTERNS, recoverable_modalities
+from imer_ray.errors import UserError
 
 
 def task_loss(predictions: Tensor, labels: Tensor, label_kind: str) -> Tensor:
@@ -32,6 +33,16 @@ def recovery_loss(refined: Tensor, truth: Tensor, wanted: Tensor, frames: Tensor
 def has_label(labels: Tensor) -> Tensor:
     """[N]: clips that carry a label."""
     return ~torch.isnan(labels)
+
+
+def check_learnable(recorded: Tensor) -> None:
+    """Refuse training clips, of which ``recorded`` [N, M] is known, that say nothing about recovery.
+
+    Raises:
+        UserError: no clip has two modalities.
+    """
+    if not recoverable_modalities(recorded):
+        raise UserError("no training clip has two modalities recorded, so that nothing can be learnt about recovery")
 
 
 def training_patterns(recorded: Tensor, generator: torch.Generator, complete: bool = True) -> Tensor:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from imer_ray.config import build
+from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser_of
 from imer_ray.training.encode import weights
@@ -56,8 +57,9 @@ def load(folder: Path, device: str = "cpu") -> tuple[Imer, dict[str, Any]]:
     recovers = any(name.startswith("recovery.") for name in tensors)
     encoder = build_encoder(config, shape["dims"], shape["lengths"])
     num_frames = build(config["encoder"]).length(min(shape["lengths"].values()))
-    recovery = build_filling(config, num_frames) if recovers else None
-    model = Imer(encoder, recovery, build_recogniser_of(config, tensors, "recogniser."))
+    recoverable = shape.get("recoverable", MODALITIES)  # older models do not say, and knew nothing else
+    recovery = build_filling(config, num_frames, recoverable) if recovers else None
+    model = Imer(encoder, recovery, build_recogniser_of(config, tensors, recoverable, "recogniser."))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.loss import denoising_loss
-from imer_ray.errors import UserError
 from imer_ray.models.recovery import Recovery, build_network, build_recovery, condition, network_names
 from imer_ray.training.context import Context
-from imer_ray.training.encode import load_latents, weights
+from imer_ray.training.encode import load_latents, load_shape, weights
 from imer_ray.training.loop import fit, seeded, summary
+from imer_ray.training.losses import check_learnable
 
 OTHERS = torch.tensor([[1, 2], [0, 2], [0, 1]])  # of each modality
 VALID_ROWS = 1024  # validated at once: MOSEI's thousands would take more memory than all else
@@ -53,7 +53,10 @@ def train(
     step: Callable[..., dict[str, Tensor]],
 ) -> tuple[Any, list[dict[str, float]]]:
     """Train a network and what ``model_with`` puts beside it; ``step`` gives the losses from the model and then what
-    `denoising_step` takes after the network."""
+    `denoising_step` takes after the network.
+
+    A modality that no training clip recorded together with another one has nothing to train on: no epoch is done.
+    """
     name, targets = config["modality"], targets_of(config)
     shared = len(targets) > 1
     data = {split: load_latents(context, split) for split in ("train", "valid")}
@@ -91,9 +94,9 @@ def train(
         return float(torch.cat(found).mean())
 
     rows = usable_pairs(data["train"].recorded, targets)
+    check_learnable(data["train"].recorded)
     if not len(rows):
-        wanted = "two modalities recorded" if shared else f"modality {name} recorded together with another one"
-        raise UserError(f"no training clip has {wanted}")
+        return model.eval(), []
     history = fit(
         model,
         losses,
@@ -174,7 +177,7 @@ def random_drop(num_rows: int, share: float, generator: torch.Generator) -> Tens
 def load_recovery(config: Mapping[str, Any], context: Context, num_frames: int) -> Recovery:
     """The frozen diffusions of all modalities, from the inputs ``network_l``, ``network_a`` and ``network_v``, which
     are one and the same where they share a network."""
-    recovery = build_recovery(config, num_frames)
+    recovery = build_recovery(config, num_frames, load_shape(context)["recoverable"])
     for m, network in enumerate(recovery.networks):
         folder = context.inputs[f"network_{MODALITIES[m]}"]
         network.load_state_dict(load_file(folder / f"network_{network_names(config)[m]}.safetensors"))

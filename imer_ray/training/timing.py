@@ -34,7 +34,6 @@ MIN_SECONDS = 0.01  # repeat quicker calls until a reading lasts this long
 CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *rest, **named: sdpa_flop_count(q, k, v)
 }
-TIMED_PATTERN = torch.tensor([False, True, True])  # one modality missing: language
 
 
 def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +106,8 @@ def cost(
         ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
         ``speedup_vs_imder`` (median ratio at the batch's size), ``flops_per_clip``, ``num_parameters``.
     """
-    available, available_1 = (TIMED_PATTERN.to(b.labels.device).expand(len(b), -1) for b in (batch, one))
+    pattern = timed_pattern(model)
+    available, available_1 = (pattern.to(b.labels.device).expand(len(b), -1) for b in (batch, one))
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     # Compiled code is not counted, so nothing runs compiled here.
     with threads(speed["num_threads"]), torch.compiler.set_stance("force_eager"), counter:
@@ -132,6 +132,14 @@ def cost(
         "flops_per_clip": float(flops),
         "num_parameters": float(sum(p.numel() for p in model.parameters())),
     }
+
+
+def timed_pattern(model: Imer) -> Tensor:
+    """[M]: what is available where time is measured. One modality is missing: language, or the first that the model
+    can recover."""
+    recoverable = None if model.recovery is None else model.recovery.recoverable
+    missing = 0 if recoverable is None else int(recoverable.int().argmax())
+    return torch.arange(len(MODALITIES)) != missing
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def imputer(request, clips):
     latents, _, _ = clips
     built = request.param().build(latents.shape[3], latents.shape[2])
     with torch.no_grad():
-        for tensor in (*built.parameters(), *built.buffers()):
+        for tensor in (t for t in (*built.parameters(), *built.buffers()) if t.is_floating_point()):
             tensor.copy_(torch.randn_like(tensor) / tensor.shape[-1] ** 0.5)  # keeps sizes in all layers
     return built.eval()
 

@@ -78,12 +78,6 @@ def test_a_pattern_that_no_clip_recorded_is_not_scored_and_the_user_is_told(
     assert capsys.readouterr().out == "not scored: v (fewer than 2 labelled valid clips recorded any of it)\n"
 
 
-@pytest.mark.parametrize("system", ["decoupled", "regression"])
-def test_what_must_learn_to_recover_a_modality_says_that_it_was_never_recorded(system: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no training clip has modality v|cannot recover v from l: 0 training clips"):
-        _run(tmp_path, _data(tmp_path, _without_vision), f"system={system}")
-
-
 def test_the_autoencoder_needs_two_modalities_in_some_clip(tmp_path: Path) -> None:
     def only_text(tree: dict[str, Any]) -> None:
         _without_vision(tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES
+from imer_ray.data.missing import MODALITIES, modality_mask
 from imer_ray.models.imputers import fill
 
 
@@ -39,15 +40,20 @@ class CascadeAutoencoder:
         if not self.widths or min(self.widths) < 1:
             raise ValueError(f"widths must be positive whole numbers, not {list(self.widths)}")
 
-    def build(self, latent_dim: int, num_frames: int) -> CascadeImputer:
-        return CascadeImputer(self, latent_dim, num_frames)
+    def build(self, latent_dim: int, num_frames: int, recoverable: Iterable[str] = MODALITIES) -> CascadeImputer:
+        return CascadeImputer(self, latent_dim, num_frames, recoverable)
 
 
 class CascadeImputer(nn.Module):
     """One network for all patterns: it reads the available latents, zeros for the others, and which are available."""
 
-    def __init__(self, settings: CascadeAutoencoder, latent_dim: int, num_frames: int) -> None:
+    recoverable: Tensor
+
+    def __init__(
+        self, settings: CascadeAutoencoder, latent_dim: int, num_frames: int, recoverable: Iterable[str]
+    ) -> None:
         super().__init__()
+        self.register_buffer("recoverable", modality_mask(recoverable), persistent=False)
         size = len(MODALITIES) * num_frames * latent_dim
         self.blocks = nn.ModuleList(_block(size, settings.widths) for _ in range(settings.num_blocks))
 
@@ -63,7 +69,8 @@ class CascadeImputer(nn.Module):
         self, latents: Tensor, available: Tensor, frames: Tensor, sampler: Any, num_steps: int, generator: Any
     ) -> tuple[Tensor, int]:
         """Fill what is not available; neither sampler nor generator is used."""
-        return fill(latents, available, frames, self.estimate(latents, available, frames)), 0
+        estimates = self.estimate(latents, available & self.recoverable, frames)
+        return fill(latents, available, frames, estimates, self.recoverable), 0
 
 
 def _block(size: int, widths: tuple[int, ...]) -> nn.Sequential:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES, PATTERNS
+from imer_ray.data.missing import MODALITIES, PATTERNS, modality_mask
 from imer_ray.errors import UserError
 from imer_ray.models.imputers import fill
 
@@ -30,15 +30,19 @@ class Ridge:
         if not self.strengths or not all(strength > 0 for strength in self.strengths):
             raise ValueError(f"strengths must be positive numbers, not {list(self.strengths)}")
 
-    def build(self, latent_dim: int, num_frames: int) -> RidgeImputer:
-        return RidgeImputer(self, latent_dim, num_frames)
+    def build(self, latent_dim: int, num_frames: int, recoverable: Iterable[str] = MODALITIES) -> RidgeImputer:
+        return RidgeImputer(self, latent_dim, num_frames, recoverable)
 
 
 class RidgeImputer(nn.Module):
-    """One linear map per incomplete pattern and modality missing in it, for example ``la_v``."""
+    """One linear map per incomplete pattern and modality missing in it, for example ``la_v``; those of or from
+    what is not ``recoverable`` are zero."""
 
-    def __init__(self, settings: Ridge, latent_dim: int, num_frames: int) -> None:
+    recoverable: Tensor
+
+    def __init__(self, settings: Ridge, latent_dim: int, num_frames: int, recoverable: Iterable[str]) -> None:
         super().__init__()
+        self.register_buffer("recoverable", modality_mask(recoverable), persistent=False)
         self.strengths = settings.strengths
         size = num_frames * latent_dim
         self.maps = nn.ModuleDict(
@@ -64,17 +68,21 @@ class RidgeImputer(nn.Module):
         x, chosen = (latents * frames[..., None]).double(), {}
         for name, sources, missing in incomplete():
             for m in missing:
+                key = f"{name}_{MODALITIES[m]}"
+                linear: Any = self.maps[key]
+                if not bool(self.recoverable[[*sources, m]].all()):
+                    linear.weight.zero_()
+                    linear.bias.zero_()
+                    continue
                 rows = recorded[:, [*sources, m]].all(1).nonzero().squeeze(1)
                 if len(rows) < MIN_CLIPS:
                     raise UserError(
                         f"the system regression cannot recover {MODALITIES[m]} from {name}: {len(rows)} training clips "
                         f"recorded both, and it takes {MIN_CLIPS}; leave it out of the systems for these data"
                     )
-                key = f"{name}_{MODALITIES[m]}"
                 weight, bias, chosen[f"strength_{key}"] = ridge(
                     x[rows][:, sources].flatten(1), x[rows, m].flatten(1), self.strengths
                 )
-                linear: Any = self.maps[key]
                 linear.weight.copy_(weight)
                 linear.bias.copy_(bias)
         return chosen
@@ -83,15 +91,15 @@ class RidgeImputer(nn.Module):
         self, latents: Tensor, available: Tensor, frames: Tensor, sampler: Any, num_steps: int, generator: Any
     ) -> tuple[Tensor, int]:
         """Fill what is not available; neither sampler nor generator is used."""
-        x, estimates = latents * frames[..., None], torch.zeros_like(latents)
+        x, estimates, known = latents * frames[..., None], torch.zeros_like(latents), available & self.recoverable
         for name, sources, missing in incomplete():
-            rows = (available == PATTERNS[name].to(available.device)).all(1).nonzero().squeeze(1)
+            rows = (known == PATTERNS[name].to(known.device)).all(1).nonzero().squeeze(1)
             if len(rows):
                 read = x[rows][:, sources].flatten(1)
                 for m in missing:
                     found = self.maps[f"{name}_{MODALITIES[m]}"](read)
                     estimates[rows, m] = found.view(len(rows), *latents.shape[2:]).to(estimates.dtype)
-        return fill(latents, available, frames, estimates), 0
+        return fill(latents, available, frames, estimates, self.recoverable), 0
 
 
 def incomplete() -> Iterator[tuple[str, list[int], list[int]]]:
