@@ -54,12 +54,12 @@ def main() -> None:
 def _measure(pick: str, config: dict, frames: int | None) -> dict[str, list[float]]:
     dataset = build(config["data"]).load()
     lengths = dict.fromkeys(dataset.dims, frames) if frames else dict(dataset.lengths)
-    model = _untrained(config, dataset.dims, lengths)
+    model = untrained(config, dataset.dims, lengths)
     reference = reference_for(config, dataset.dims, lengths, "cpu")
-    as_published = {**reference_config(config), "precision": "fp32"}
+    as_published = {**reference_config(config), "precision": "fp32", "compile": "none"}
     ratios: dict[str, list[float]] = {}
     for size, suffix in ((32, ""), (1, "_batch1")):
-        batch = _batch(size, dataset.dims, lengths)
+        batch = random_batch(size, dataset.dims, lengths)
         for missing, pattern in AVAILABLE.items():
             available = pattern.expand(size, -1)
             ours = functools.partial(predictor(model, config, seeded(0, "ours")), batch, available)
@@ -69,7 +69,7 @@ def _measure(pick: str, config: dict, frames: int | None) -> dict[str, list[floa
     return ratios
 
 
-def _untrained(config: dict, dims: dict, lengths: dict) -> Imer:
+def untrained(config: dict, dims: dict, lengths: dict) -> Imer:
     torch.manual_seed(0)
     num_frames = build(config["encoder"]).length(min(lengths.values()))
     recovery = build_recovery(config, num_frames)
@@ -77,7 +77,7 @@ def _untrained(config: dict, dims: dict, lengths: dict) -> Imer:
     return model.eval().requires_grad_(False)
 
 
-def _batch(size: int, dims: dict, lengths: dict) -> Batch:
+def random_batch(size: int, dims: dict, lengths: dict) -> Batch:
     generator = seeded(0, "features")
     return Batch(
         features={m: torch.randn(size, lengths[m], dims[m], generator=generator) for m in dims},

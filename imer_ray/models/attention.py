@@ -19,9 +19,9 @@ from torch.nn import functional as F
 def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """[length, width]: sin(p w_i), then cos(p w_i), w_i = 10000^(-i / (width/2 - 1)), p = 1, 2, ... as in MulT."""
     half = width // 2
-    rates = torch.exp(torch.arange(half) * (-math.log(10000) / max(half - 1, 1)))
-    angles = torch.arange(1, length + 1)[:, None] * rates
-    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width % 2)).to(device, dtype)
+    rates = torch.exp(torch.arange(half, device=device) * (-math.log(10000) / max(half - 1, 1)))
+    angles = torch.arange(1, length + 1, device=device)[:, None] * rates
+    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width % 2)).to(dtype)
 
 
 class Mask(NamedTuple):

@@ -89,5 +89,6 @@ def refine(
         if len(rows) == len(latents):
             columns[m] = refiner(columns[m])
         elif len(rows):
-            columns[m] = columns[m].index_copy(0, rows, refiner(columns[m][rows]))
+            refined = refiner(columns[m][rows]).to(columns[m].dtype)  # autocast refines in half precision
+            columns[m] = columns[m].index_copy(0, rows, refined)
     return torch.stack(columns, dim=1)

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from imer_ray.config import build, option
+from imer_ray.models.fusion import MulT
+from imer_ray.models.imer import Recogniser
 from imer_ray.models.refiner import RCAN
 
 
@@ -47,3 +50,17 @@ def test_gradients_reach_every_parameter(randomise):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RCAN(**wrong)
+
+
+def test_latents_keep_their_precision_where_refiners_give_half(clips):
+    """As they do under autocast; a GPU's does not bring the two together when rows are copied, a CPU's does."""
+    latents, available, _ = clips
+    some = available.any(1)
+    encoders = MulT().build(16), MulT().build_head(16)
+    refiners = nn.ModuleList(nn.Linear(16, 16).to(torch.bfloat16) for _ in range(3))
+    for refiner in refiners:
+        refiner.register_forward_pre_hook(lambda _module, inputs: tuple(x.to(torch.bfloat16) for x in inputs))
+    recogniser = Recogniser(*encoders, refiners, 16)
+    refined = recogniser.refine(latents[some], available[some])
+    assert refined.dtype == torch.float32
+    assert torch.equal(refined[available[some]], latents[some][available[some]])
