@@ -54,7 +54,10 @@ def subset_number(present: Tensor) -> Tensor:
 
 def without_unread(tokens: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [B, S, W] and read [B, S] without those that no row reads, such as a modality missing everywhere."""
-    columns = read.any(0).nonzero().squeeze(1)
+    somewhere = read.any(0)
+    if bool(somewhere.all()):
+        return tokens, read
+    columns = somewhere.nonzero().squeeze(1)
     return tokens[:, columns], read[:, columns]
 
 
