@@ -61,7 +61,8 @@ class Recovery(nn.Module):
             rows, targets = wanted.nonzero(as_tuple=True)
             found: list[tuple[Any, Tensor, int | Tensor]] = [(self.networks[0], rows, targets)]
         else:
-            found = [(net, wanted[:, m].nonzero().squeeze(1), m) for m, net in enumerate(self.networks)]
+            somewhere = wanted.any(0).tolist()  # asked at once: a GPU waits for each answer
+            found = [(n, wanted[:, m].nonzero().squeeze(1), m) for m, n in enumerate(self.networks) if somewhere[m]]
         yield from (call for call in found if len(call[1]))
 
     def denoiser(self, target: int | Tensor, latents: Tensor, available: Tensor, frames: Tensor) -> Denoiser:

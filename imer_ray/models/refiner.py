@@ -84,11 +84,12 @@ def refine(
     Recovered is what was not ``available`` [B, M] and could be (``recoverable`` [M]); zeros of what could not stay.
     """
     columns, recovered = list(latents.unbind(1)), fillable(available, recoverable)
+    counts = recovered.sum(0).tolist()
     for m, refiner in enumerate(refiners):
-        rows = recovered[:, m].nonzero().squeeze(1)
-        if len(rows) == len(latents):
+        if counts[m] == len(latents):
             columns[m] = refiner(columns[m])
-        elif len(rows):
+        elif counts[m]:
+            rows = recovered[:, m].nonzero().squeeze(1)
             refined = refiner(columns[m][rows]).to(columns[m].dtype)  # autocast refines in half precision
             columns[m] = columns[m].index_copy(0, rows, refined)
     return torch.stack(columns, dim=1)
