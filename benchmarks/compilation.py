@@ -14,8 +14,8 @@ cores that others used as well (ratios differ by 0.1 from run to run, compiling 
     mixer            48     32      43.5 ms   33.1 ms   1.30       34 s
     mixer            48      1       8.9 ms    6.6 ms   1.12       29 s
 
-So on a CPU it saves a fifth to a quarter of the time on long sequences in batches, and little elsewhere; a minute or more
-of compiling is earned back by a service, not by a search. That is why ``compile`` is none unless set.
+So on a CPU it saves a sixth to a quarter of the time on long sequences in batches, and little elsewhere; a minute or
+more of compiling is earned back by a service, not by a search. That is why ``compile`` is none unless set.
 """
 
 from __future__ import annotations
