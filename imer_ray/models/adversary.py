@@ -6,7 +6,9 @@ Mended (as published in brackets):
 - widths follow the fusion's, F = 192 giving the published ones [fixed];
 - R adds to its input and is the identity at first, so that training begins with the recovered features themselves [the
   bottleneck makes them anew];
-- D gives a logit [a sigmoid, whose logarithm overflows].
+- D gives a logit [a sigmoid, whose logarithm overflows];
+- D's layers have spectral norm 1 (Miyato et al., 2018, Spectral Normalization for GANs, arXiv:1802.05957, section 2.1),
+  or its gradient drowns that of the L1, whose norm is 1/sqrt(F) [D's loss times 0.1, which its Adam undoes].
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 DROPOUT = 0.4  # of R, as published
 SLOPE = 0.2  # of the leaky ReLUs, as published
@@ -51,12 +54,12 @@ class Discriminator(nn.Module):
         super().__init__()
         wide, narrow = max(1, num_features * 2 // 3), max(1, num_features // 3)
         self.layers = nn.Sequential(
-            nn.LayerNorm(num_features),
-            nn.Linear(num_features, wide),
+            nn.LayerNorm(num_features, elementwise_affine=False),  # a gain would undo the spectral norm's bound
+            spectral_norm(nn.Linear(num_features, wide)),
             nn.LeakyReLU(SLOPE),
-            nn.Linear(wide, narrow),
+            spectral_norm(nn.Linear(wide, narrow)),
             nn.Tanh(),
-            nn.Linear(narrow, 1),
+            spectral_norm(nn.Linear(narrow, 1)),
         )
 
     def forward(self, features: Tensor) -> Tensor:

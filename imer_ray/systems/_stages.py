@@ -90,16 +90,8 @@ def distill(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, St
     return students
 
 
-def bank(
-    config: Mapping[str, Any],
-    encoded: Stage,
-    networks: Mapping[str, Stage],
-    recovered: Mapping[str, Stage] | None = None,
-) -> Stage:
-    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own.
-
-    What is drawn is refined where `recover` trained refiners.
-    """
+def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage]) -> Stage:
+    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own."""
     settings, guidance = dict(config["bank"]), 1.0
     if settings.pop("mode") == "same":
         settings |= {name: config["diffusion"][name] for name in ("sampler", "num_steps")}
@@ -112,15 +104,7 @@ def bank(
         },
         "bank": settings,
     }
-    inputs = {"encode": encoded, **networks}
-    if recovered is not None:
-        slices |= _parts(config, "refiner")
-        inputs |= _refiners(recovered)
-    return stage("bank", "bank", config, slices, **inputs)
-
-
-def _refiners(recovered: Mapping[str, Stage]) -> dict[str, Stage]:
-    return {f"refiner_{m}": recovered[f"network_{m}"] for m in MODALITIES}
+    return stage("bank", "bank", config, slices, encode=encoded, **networks)
 
 
 def impute(
@@ -155,7 +139,8 @@ def fuse(config: Mapping[str, Any], encoded: Stage, recovered: Mapping[str, Stag
         "loss": _parts(config["loss"], "lambda_al"),
         "training": _parts(config["training"], "fuse"),
     }
-    return stage("fuse", "fuse", config, slices, encode=encoded, bank=banked, **_refiners(recovered))
+    refiners = {f"refiner_{m}": recovered[f"network_{m}"] for m in MODALITIES}
+    return replace(stage("fuse", "fuse", config, slices, encode=encoded, bank=banked, **refiners), version=2)
 
 
 def classify(config: Mapping[str, Any], encoded: Stage, banked: Stage, fused: Stage) -> Stage:
@@ -164,7 +149,7 @@ def classify(config: Mapping[str, Any], encoded: Stage, banked: Stage, fused: St
         "loss": _parts(config["loss"], "lambda_c"),
         "training": _parts(config["training"], "classify"),
     }
-    return stage("classify", "classify", config, slices, encode=encoded, bank=banked, fuse=fused)
+    return replace(stage("classify", "classify", config, slices, encode=encoded, bank=banked, fuse=fused), version=2)
 
 
 def mixture(config: Mapping[str, Any], encoded: Stage, settings: Mapping[str, Any]) -> Stage:

@@ -1,9 +1,9 @@
 """RoHyDR: encode -> recover[l, a, v] (-> distill[l, a, v]) -> bank -> fuse -> classify -> evaluate.
 
-Its three training stages as published (their code, d305062), each over parameters of its own and none sampling in its
-batches: `recover` trains the diffusions and refiners, `fuse` the reconstructor of fused features against its
-discriminator, `classify` the head. What was mended is said in `imer_ray.training.recover`, `imer_ray.training.fuse`
-and `imer_ray.models.adversary`.
+Its three training stages as published (their code, d305062), one after the other and none sampling in its batches:
+`recover` trains the diffusions and refiners, `fuse` refiners, fusion and the reconstructor of fused features against
+their discriminator, `classify` all of the recogniser. What was mended is said in `imer_ray.training.recover`,
+`imer_ray.training.fuse` and `imer_ray.models.adversary`.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from imer_ray.systems import _stages
 
 
 def graph(config: Mapping[str, Any], split: str) -> Stage:
-    """Each loss weight costs its stage and what follows: lambda_c a head, lambda_al a reconstructor, lambda_g all."""
+    """Each loss weight costs its stage and what follows: lambda_c `classify`, lambda_al `fuse` too, lambda_g all."""
     encoded = _stages.encode(config)
     recovered = _stages.recover(config, encoded)
     networks = _stages.distill(config, encoded, recovered)
     drawn_from = networks if config["bank"]["mode"] == "same" else recovered  # as in `decoupled`
-    banked = _stages.bank(config, encoded, drawn_from, recovered)
+    banked = _stages.bank(config, encoded, drawn_from)
     fused = _stages.fuse(config, encoded, recovered, banked)
     return _stages.evaluate(config, split, encoded, _stages.classify(config, encoded, banked, fused), networks)
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from imer_ray.config import build
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.refiner import refine
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents
 from imer_ray.training.filling import load_filling
 from imer_ray.training.latents import BATCH_SIZE, Latents
 from imer_ray.training.loop import seeded
 from imer_ray.training.mapped import mapped_tensor
-from imer_ray.training.recover import load_refiners
 
 NUM_MODALITIES = len(MODALITIES)
 BITS = torch.tensor([1, 2, 4])
@@ -33,25 +31,16 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     for split in ("train", "valid"):
         latents = load_latents(context, split)
         recovery = load_filling(config, context, latents.num_frames)
-        refiners: Any = load_refiners(config, context) if "refiner" in config else []
         shape = (config["bank"]["num_draws"], len(ENTRIES), len(latents.x), *latents.x.shape[2:])
         out = mapped_tensor(context.folder / f"bank_{split}.safetensors", "recovered", shape, torch.float16)
         for k in range(len(out)):
-            _draw(config, recovery, refiners, latents, split, k, out[k])
+            _draw(config, recovery, latents, split, k, out[k])
         drawn += len(out) * len(latents.x)
         context.report(1 if split == "train" else 2, 2, {})
     return {"clips": float(drawn)}
 
 
-def _draw(
-    config: Mapping[str, Any],
-    recovery: Any,
-    refiners: Sequence[nn.Module] | nn.ModuleList,
-    latents: Latents,
-    split: str,
-    k: int,
-    out: Tensor,
-) -> None:
+def _draw(config: Mapping[str, Any], recovery: Any, latents: Latents, split: str, k: int, out: Tensor) -> None:
     """Fill [9 entries, N, L, D]; what is zero stays so where the pattern asks for something that was not recorded, or
     the modality is not recoverable.
 
@@ -67,7 +56,6 @@ def _draw(
         for some in rows.split(BATCH_SIZE):
             available = wanted.expand(len(some), -1)
             filled, _ = recovery(latents.x[some], available, latents.frames[some], sampler, num_steps, generator)
-            filled = refine(refiners, filled, available, recovery.recoverable)
             for entry, (source, m) in enumerate(ENTRIES):
                 if source == subset:
                     out[entry, some.cpu()] = filled[:, m].to("cpu", torch.float16)

@@ -1,8 +1,9 @@
-r"""Stage `classify`: RoHyDR's head, on complete and on reconstructed features.
+r"""Stage `classify`: RoHyDR's classification, on complete and on reconstructed features.
 
 $$ (1 - \lambda_c) \, L(head(F_{gt}), y) + \lambda_c \, L(head(R(F_{lm})), y) $$
 
-L is the task loss. The head is all that trains; fusion, R and refiners are done, so a new lambda_c costs this stage.
+L is the task loss. As published, all but the diffusions trains: refiners, fusion, R and head, from where `fuse` left
+them. The discriminator has no part in it, so a new lambda_c costs this stage alone.
 """
 
 from __future__ import annotations
@@ -24,21 +25,20 @@ from imer_ray.training.losses import has_label, task_loss, training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Train the head of the input ``fuse``; every clip is read complete and under a missing pattern of its own."""
+    """Train on what the input ``fuse`` left; every clip is read complete and under a missing pattern of its own."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     banks = {split: Bank.load(context.inputs["bank"], split) for split in data}
     shape = load_shape(context)
     label_kind = shape["label_kind"]
     recogniser = build_recogniser(config, True, with_reconstructor=True, recoverable=shape["recoverable"])
     recogniser.load_state_dict(load_file(context.inputs["fuse"] / "recogniser.safetensors"))
-    recogniser.requires_grad_(False).to(context.device)
-    recogniser.head.requires_grad_(True)
+    recogniser.to(context.device)
 
     def task(model: Recogniser, split: str, rows: Tensor, available: Tensor, draw: int) -> Tensor:
         latents = data[split]
         available = available.to(context.device)
         filled = banks[split].fill(latents.x[rows], available, rows, draw)
-        return task_loss(model.classify(filled, available, latents.frames[rows]), latents.labels[rows], label_kind)
+        return task_loss(model(filled, available, latents.frames[rows]), latents.labels[rows], label_kind)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         recorded = data["train"].recorded[rows].cpu()

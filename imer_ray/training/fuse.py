@@ -1,9 +1,12 @@
 """Stage `fuse`: RoHyDR's adversarial recovery of fused features, F_lm of recovered latents to F_gt of complete ones.
 
-The frozen fusion of `encode` gives both, so F_gt stands still and nothing drags it to F_lm. The generator (the
-reconstructor R, and the marks of what is missing, which only incomplete clips read) and the discriminator D are the two
-players, each with an optimiser of its own; see `imer_ray.models.adversary`. Recovered latents come refined from the
-bank. Complete is what was recorded; every clip has a missing pattern of its own.
+F_gt comes once, at the start, from the fusion that `encode` left: it stands still, and nothing drags it to F_lm. The
+generator (the refiners that `recover` trained, a copy of the fusion, the marks of what is missing and the reconstructor
+R) and the discriminator D are the two players, each with an optimiser of its own; see `imer_ray.models.adversary`. The
+head waits for `classify`. Complete is what was recorded; every clip has a missing pattern of its own.
+
+The refiners learn from drawn latents here: `recover` shows them the network's estimates at all times, but no draw, and
+draws of a missing modality spread where its best estimate does not.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ SPLITS = ("train", "valid")
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Train R against D; write the whole recogniser, with R and the refiners that `recover` trained."""
+    """Train the generator against D; write the whole recogniser, without D."""
     data = {split: load_latents(context, split) for split in SPLITS}
     banks = {split: Bank.load(context.inputs["bank"], split) for split in SPLITS}
     model = build_players(config, context)
@@ -70,33 +73,32 @@ def fusion_step(
     """The losses [B] of both players; D's fakes are R(F_lm), the very features that G reconstructs.
 
     Args:
-        filled: latents [B, M, L, D] with refined recovered ones where not ``available`` [B, M].
+        filled: latents [B, M, L, D] with drawn ones, to be refined, where not ``available`` [B, M].
         F_gt: features [B, F] of complete data.
     """
     recogniser, discriminator = model["recogniser"], model["discriminator"]
-    F_lm = recogniser.fuse(filled, available, frames)
+    F_lm = recogniser.fuse(recogniser.refine(filled, available), available, frames)
     reconstructed = recogniser.reconstruct(F_lm, available)
     values = generator_loss(discriminator, reconstructed, F_gt, lambda_al)
     return values | {"discriminator_loss": discriminator_loss(discriminator, reconstructed, F_gt)}
 
 
 def build_players(config: Mapping[str, Any], context: Context) -> Any:
-    """``recogniser`` and ``discriminator``; of the recogniser, only R and the marks of missing modalities train."""
+    """``recogniser`` and ``discriminator``; of the recogniser, all but the head trains."""
     recogniser: Any = load_recogniser(config, context, with_refiners=True)
     recogniser.refiners = load_refiners(config, context)
     torch.manual_seed(seeded(config["seed"], "fuse").initial_seed())
     num_features = recogniser.head.num_features
-    recogniser.requires_grad_(False).reconstructor = Reconstructor(num_features)
-    recogniser.missing.requires_grad_(True)
+    recogniser.reconstructor = Reconstructor(num_features)
+    recogniser.head.requires_grad_(False)
     model = nn.ModuleDict({"recogniser": recogniser, "discriminator": Discriminator(num_features)})
     return model.to(context.device)
 
 
 def groups_of(model: Any) -> dict[str, list[nn.Parameter]]:
     """Who minimises what: the generator's loss is the stage's."""
-    recogniser = model["recogniser"]
     return {
-        "loss": [recogniser.missing, *recogniser.reconstructor.parameters()],
+        "loss": [p for p in model["recogniser"].parameters() if p.requires_grad],
         "discriminator_loss": list(model["discriminator"].parameters()),
     }
 
@@ -109,5 +111,6 @@ def complete_features(recogniser: Recogniser, latents: Latents, bank: Bank) -> T
         for rows in torch.arange(len(latents.x), device=latents.x.device).split(BATCH_SIZE):
             recorded = latents.recorded[rows]
             filled = bank.fill(latents.x[rows], recorded, rows, draw)
+            filled = recogniser.refine(filled, recorded)
             parts.append(recogniser.fuse(filled, recorded, latents.frames[rows]))
     return torch.cat(parts).view(bank.num_draws, len(latents.x), -1)

@@ -92,11 +92,11 @@ class Overheard:
 
 
 def load_refiners(config: Mapping[str, Any], context: Context) -> nn.ModuleList:
-    """The frozen refiners of all modalities, from the inputs ``refiner_l``, ``refiner_a`` and ``refiner_v``."""
+    """The refiners of all modalities, from the inputs ``refiner_l``, ``refiner_a`` and ``refiner_v``."""
     refiners = build_refiners(config)
     for refiner, name in zip(refiners, MODALITIES, strict=True):
         refiner.load_state_dict(load_file(context.inputs[f"refiner_{name}"] / _refiner_file(name)))
-    return refiners.eval().requires_grad_(False).to(context.device)
+    return refiners.to(context.device)
 
 
 def _refined(refiners: Any, x: Tensor, target: int | Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ def features(seed):
 @pytest.fixture
 def adversaries():
     torch.manual_seed(0)
-    reconstructor, discriminator = Reconstructor(WIDTH), Discriminator(WIDTH)
+    reconstructor, discriminator = Reconstructor(WIDTH), Discriminator(WIDTH).eval()  # its power iteration at rest
     nn.init.normal_(reconstructor.out.weight)  # it is the identity at first
     return reconstructor, discriminator
 
@@ -57,11 +59,33 @@ def test_a_clip_does_not_hang_on_its_batch(adversaries):
     """Batch norms would make two workers differ from one."""
     reconstructor, discriminator = adversaries
     reconstructor.eval()  # no dropout
-    discriminator.train()
     for net in (reconstructor, discriminator):
         alone = torch.cat([net(row) for row in features(0).split(1)])
         torch.testing.assert_close(net(features(0)), alone)
-        assert not list(net.buffers())  # no running statistics
+    assert not list(reconstructor.buffers())  # no running statistics
+    one, other = copy.deepcopy(discriminator).train(), copy.deepcopy(discriminator).train()
+    one(features(0)), other(5 + features(1))
+    assert all(torch.equal(a, b) for a, b in zip(one.buffers(), other.buffers(), strict=True))  # of the weights alone
+
+
+def test_the_discriminators_slope_is_bounded_however_it_is_trained():
+    """|dD/dx| <= 1/std(x): the layer norm's slope, and spectral norms of 1 after it; else D outweighs the L1."""
+    torch.manual_seed(0)
+    discriminator = Discriminator(WIDTH)
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=0.1)
+    for _ in range(100):
+        optimiser.zero_grad()
+        discriminator_loss(discriminator, features(0), features(1)).sum().backward()
+        optimiser.step()
+    for _ in range(50):  # the power iteration catches up with the last step
+        discriminator(features(0))
+    layers = [layer for layer in discriminator.layers if isinstance(layer, nn.Linear)]
+    for layer in layers:
+        assert layer.parametrizations.weight.original.detach().norm() > 1.5  # nothing holds the weights themselves
+        assert torch.linalg.matrix_norm(layer.weight.detach(), 2).item() == pytest.approx(1, abs=1e-3)
+    x = torch.cat([features(0), features(1), 0.1 * features(2)]).requires_grad_()
+    (slope,) = torch.autograd.grad(discriminator.eval()(x).sum(), x)
+    assert (slope.norm(dim=1) * x.detach().std(1, correction=0) <= 1.001).all()
 
 
 @pytest.mark.parametrize("lambda_al", [0.0, 0.3, 1.0])
