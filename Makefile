@@ -26,10 +26,10 @@ report: $(INSTALLED)
 	@$(RUN) -m analysis $(or $(ARGS),$(STUDY))
 
 test: $(INSTALLED_DEV)
-	@$(RUN) -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(INSTALLED_DEV)
-	@$(RUN) -m pytest -q -n 2 --dist loadfile -m "slow or not slow" $(ARGS)
+	@$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow or not slow" $(ARGS)
 
 lint: $(INSTALLED_DEV)
 	@$(RUN) -m ruff check .

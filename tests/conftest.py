@@ -2,7 +2,10 @@
 
 import os
 
+import pytest
 from hypothesis import settings
+
+LONG = ("commands", "tuning", "scaling")  # folders whose tests start Ray
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same results on every machine
@@ -12,3 +15,9 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # No deadline: a busy machine is no failure. The same examples every time: a green run stays green.
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
 settings.load_profile("project")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no process has one left when the other has done (`make test` keeps this order)."""
+    order = {folder: number for number, folder in enumerate(LONG)}
+    items.sort(key=lambda item: min((order[p] for p in item.path.parts if p in order), default=len(LONG)))

@@ -97,6 +97,7 @@ def test_what_cannot_be_is_refused(setting: str) -> None:
         _config(setting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "sharing", "names"),
     [("reflow", "per_modality", DISTILLED), ("consistency", "shared", {"distill[shared]"})],

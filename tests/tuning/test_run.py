@@ -117,6 +117,7 @@ def test_a_search_with_failing_trials_ends_and_every_trial_has_its_row(search, c
     assert 1 <= len(printed) <= 10 and printed[-1].startswith("9/9 trials, 0 running")
 
 
+@pytest.mark.slow
 def test_a_finished_search_continues_when_more_trials_are_wanted(search):
     searched = search(num_trials=3)
     first = read_results(searched.folder / "results.parquet")
@@ -129,6 +130,7 @@ def test_a_finished_search_continues_when_more_trials_are_wanted(search):
     assert more["config"].is_unique
 
 
+@pytest.mark.slow
 def test_a_finite_space_ends_before_the_trials_do(search):
     searched = search("diffusion.sde: {choice: [vp, ve, imder_ve]}\nloss.recovery: {choice: [0.6]}\n", num_trials=8)
     assert len(set(read_results(searched.folder / "results.parquet")["trial"])) == 3
