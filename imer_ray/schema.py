@@ -121,7 +121,7 @@ class BankConfig:
 
     mode: str = field(default="reference", metadata={"choices": ("reference", "same")})
     sampler: Mapping[str, Any] = component("diffusion/sampler")
-    num_steps: int = 4
+    num_steps: int = 2
     num_draws: int = 1
 
     def __post_init__(self) -> None:
