@@ -142,6 +142,7 @@ def test_what_the_user_must_put_right_ends_the_search_with_its_words(search):
         search(bad, num_trials=9, slots=1)
 
 
+@pytest.mark.slow
 def test_a_killed_search_keeps_its_trials_and_stages(search, options, log, tmp_path):
     study = {**options["study"], "num_trials": 8, "slots": 2}
     options = {**options, "study": study, "scaling": {**options["scaling"], **SCALING}}
