@@ -37,6 +37,8 @@ CASES = [(name,) for name in SYSTEMS]
 CASES += [("decoupled", "distill.method=reflow"), ("decoupled", "distill.method=consistency"), ("decoupled", SHARED)]
 CASES += [("rohydr", SHARED), ("imder", SHARED)]
 STAGES = ("encode", "pretrain", "distill", "impute", "recognise", "joint", "fuse", "classify")
+pytestmark = pytest.mark.slow  # every system, from clips to metrics
+
 SMALL = [
     *("bank.num_steps=1", "diffusion.num_steps=2", "encoder.latent_dim=8", "distill.num_steps=2"),
     *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=2"),
