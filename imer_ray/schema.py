@@ -71,7 +71,7 @@ class DiffusionConfig:
     sharing: str = field(default="per_modality", metadata={"choices": ("per_modality", "shared")})  # of the network
     condition_dropout: float = 0.0  # share of the training clips that see no condition
     sampler: Mapping[str, Any] = component("diffusion/sampler")
-    num_steps: int = 8
+    num_steps: int = 4
     num_draws: int = 1  # recoveries of a clip at inference, whose predictions are averaged
     guidance: float = 1.0  # weight of classifier-free guidance at inference; 1: none
 
@@ -121,7 +121,7 @@ class BankConfig:
 
     mode: str = field(default="reference", metadata={"choices": ("reference", "same")})
     sampler: Mapping[str, Any] = component("diffusion/sampler")
-    num_steps: int = 2
+    num_steps: int = 4
     num_draws: int = 1
 
     def __post_init__(self) -> None:
