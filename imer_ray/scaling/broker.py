@@ -17,6 +17,7 @@ from imer_ray.stages.broker import Broker, Status, WorkerDied
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.store import Store
+from imer_ray.stages.timeline import Changes, Where
 
 POLL_SECONDS = 1.0
 
@@ -38,12 +39,15 @@ class BrokerActor:
     async def leave(self, waiter: str) -> None:
         self._broker.leave(waiter)
 
-    async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
+    async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
         self._group_started(key)
-        return self._broker.progress(key, epoch, num_epochs, metrics)
+        return self._broker.progress(key, epoch, num_epochs, metrics, where)
 
     async def stats(self) -> dict[str, Any]:
         return self._broker.stats()
+
+    async def changes(self, broker: str, revision: int) -> Changes:
+        return self._broker.timeline.since(broker, revision)
 
     async def _launch(self, stage: Stage) -> StageResult:
         in_group = self._scaling["num_workers"] > 0 and stage.kind in self._scaling["train_stages"]
@@ -109,6 +113,11 @@ class BrokerHandle:
 
     def stats(self) -> dict[str, Any]:
         answer: ObjectRef[dict[str, Any]] = self._actor.stats.remote()
+        return ray.get(answer)
+
+    def changes(self, broker: str, revision: int) -> Changes:
+        """What the broker ran since the last time; see `imer_ray.stages.timeline.Timeline.since`."""
+        answer: ObjectRef[Changes] = self._actor.changes.remote(broker, revision)
         return ray.get(answer)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 import traceback
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import Place, StageResult, execute, keep_going
 from imer_ray.stages.store import Store
+from imer_ray.stages.timeline import Where
 
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
@@ -56,6 +58,7 @@ class Reporter:
     def __init__(self, broker: ActorHandle, key: str) -> None:
         self._broker = broker
         self._key = key
+        self._where = Where(host=socket.gethostname(), node=ray.get_runtime_context().get_node_id())
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._wanted = True
         self._sent = time.monotonic()
@@ -76,6 +79,7 @@ class Reporter:
 
     def _ask(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
         try:
-            return bool(ray.get(self._broker.progress.remote(self._key, epoch, num_epochs, metrics)))
+            answer = self._broker.progress.remote(self._key, epoch, num_epochs, metrics, self._where)
+            return bool(ray.get(answer))
         except RayError:  # the broker is being restarted; it will be told next time
             return True

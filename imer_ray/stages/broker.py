@@ -17,10 +17,12 @@ from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, found
 from imer_ray.stages.store import Store
+from imer_ray.stages.timeline import Timeline, Where
 
 Launch = Callable[[Stage], Awaitable[StageResult]]
 _COUNTED = ("computed", "reused", "stopped", "retried", "failed")
 _TIMED = ("computed_seconds", "reused_seconds")
+NOWHERE = Where(host="")  # a stage that runs in the broker's own process
 
 
 class WorkerDied(Exception):
@@ -81,6 +83,7 @@ class Broker:
         self._max_failures = max_failures
         self._lease_seconds = lease_seconds
         self._jobs: dict[str, _Job] = {}
+        self.timeline = Timeline()
         self._counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTED, 0))
         self._seconds: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_TIMED, 0.0))
 
@@ -98,7 +101,9 @@ class Broker:
         for job in self._jobs.values():
             job.leases.pop(waiter, None)
 
-    def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
+    def progress(
+        self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where = NOWHERE
+    ) -> bool:
         """Called by a running stage, with epoch 0 when it begins; False asks it to stop."""
         job = self._jobs.get(key)
         if job is None:  # the broker was restarted, and the stage is not asked for again yet
@@ -107,6 +112,7 @@ class Broker:
             job.started = time.monotonic()
         if job.status.state in ("waiting", "running"):
             job.status = Status(state="running", epoch=epoch, num_epochs=num_epochs, metrics=dict(metrics))
+            self.timeline.reported(job.stage, epoch, num_epochs, metrics, where, job.leases)
         return _wanted(job)
 
     def stats(self) -> dict[str, Any]:
@@ -142,24 +148,26 @@ class Broker:
                 manifest = await asyncio.to_thread(self._store.find, job.stage.key)
                 if manifest is not None:
                     result = found(job.stage, manifest)
+                    self.timeline.found(job.stage, result.seconds)
                 else:
                     await self._compute_inputs(job)
                     result = await self._launch(job.stage)
                     job.paid = False
                     self._count(kind, "computed", result.seconds)
+                    self.timeline.ended(job.stage, "computed", result.seconds)
                 job.status = Status(state="done", metrics=result.metrics, seconds=result.seconds)
                 return
             except (WorkerDied, MissingArtefact, OSError) as error:
                 failures += 1
-                self._count_lost(job)
+                self._count_lost(job, "lost")
                 if failures > self._max_failures:
                     self._fail(job, StageFailed(f"stage {job.stage.name} failed {failures} times, last: {error}"))
                     return
                 self._counts[kind]["retried"] += 1
             except StageStopped:
-                self._count_lost(job)
+                self._count_lost(job, "stopped")
             except Exception as error:
-                self._count_lost(job)
+                self._count_lost(job, "failed")
                 self._fail(job, error)
                 return
             if not _wanted(job):
@@ -194,6 +202,7 @@ class Broker:
         job.leases.pop(waiter, None)
         if reused and waiter not in job.told:
             self._count(job.stage.kind, "reused", job.status.seconds)
+        self.timeline.used(job.stage.key, waiter)
         job.told.add(waiter)
         return Status(state="done", metrics=job.status.metrics, seconds=job.status.seconds, reused=reused)
 
@@ -208,7 +217,8 @@ class Broker:
         self._counts[kind][what] += 1
         self._seconds[kind][f"{what}_seconds"] += seconds
 
-    def _count_lost(self, job: _Job) -> None:
+    def _count_lost(self, job: _Job, how: str) -> None:
+        self.timeline.ended(job.stage, how)
         if job.started is not None:
             self._seconds[job.stage.kind]["computed_seconds"] += time.monotonic() - job.started
 
