@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import Trial, TrialState, create_trial
 
 from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
@@ -26,8 +26,9 @@ from imer_ray.tuning.space import Space
 # User attributes of Optuna's trials and study
 TRIAL = "trial"  # our number; set last, so that a proposal that has one is whole
 ROWS = "rows"  # what goes to results.parquet; set before the trial is told
-RETRY_OF = "retry_of"  # the Optuna number of a trial that a killed driver left running
-POINTS = "enqueued_points"
+REPEAT = "repeat"  # set on a proposal that was known already: our number of the trial that it might have been
+POINT = "point"  # of a derived point, its number in its trial
+FIXED = "fixed_params"  # Optuna's own: the values with which a trial was enqueued
 
 SAME_PROPOSALS = 3  # repeats of known configurations accepted from the sampler before one is drawn at random
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
@@ -52,8 +53,9 @@ class Record:
         objectives: what is minimised.
         configure: the resolved configuration of some values.
         identify: equal for configurations that would give the same results; a known one is never proposed again.
-        build_sampler: makes the sampler from a seed.
-        seed: of the proposals; those made after resuming are new all the same.
+        build_sampler: makes the sampler from a seed. It is made anew for each proposal, so that a proposal depends on
+            the seed, its trial's number and the trials before it, and not on how often the driver was killed meanwhile.
+        seed: of the proposals.
     """
 
     def __init__(
@@ -74,16 +76,16 @@ class Record:
         self._objectives = objectives
         self._configure = configure
         self._identify = identify
+        self._build_sampler = build_sampler
+        self._seed = seed
         self._running: dict[int, Trial] = {}
+        self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
         self._known: set[str] = set()
         self._next = 0
+        self._repeats = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
         self.finished: set[int] = set()
         self._recover()
-        text = f"{seed}-{len(study.get_trials(deepcopy=False))}"
-        self._seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-        study.sampler = build_sampler(self._seed)
-        self._rng = random.Random(self._seed)
 
     @property
     def num_running(self) -> int:
@@ -91,28 +93,28 @@ class Record:
 
     def enqueue(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Propose these first, in this order; each once in a study's life, however often it is resumed."""
-        done = self._study.user_attrs.get(POINTS, [])
+        done = [trial.system_attrs.get(FIXED) for trial in self._study.get_trials(deepcopy=False)]
         for point in points:
             if dict(point) not in done:
                 self._study.enqueue_trial(dict(point))
-                done = [*done, dict(point)]
-                self._study.set_user_attr(POINTS, done)
+                done.append(dict(point))
 
     def ask(self) -> Proposal | None:
         """The next trial, or None if every configuration of the space is known."""
-        repeats = 0
         while True:
-            trial = self._study.ask()
+            seed = self._proposal_seed()
+            if self._repeats >= SAME_PROPOSALS and not self._enqueue_unknown(random.Random(seed)):
+                return None
+            self._study.sampler = self._build_sampler(seed)
+            trial = Trial(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
             identity = self._identify(config)
-            lost = trial.user_attrs.get(TRIAL)
             if identity not in self._known:
-                return self._accept(trial, lost, identity, config, values)
+                return self._accept(trial, identity, config, values)
+            trial.set_user_attr(REPEAT, self._next)
             self._study.tell(trial, state=TrialState.FAIL)
-            repeats += 1
-            if repeats >= SAME_PROPOSALS and not self._enqueue_unknown():
-                return None
+            self._repeats += 1
 
     def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The end of a trial: one row per point, the trial's own first, without objectives and status.
@@ -124,24 +126,29 @@ class Record:
         finished = [self._judged(row) for row in rows]
         optuna_trial.set_user_attr(ROWS, finished)
         self._sync()
-        self._finish(self._frozen(optuna_trial), finished)
+        self._finish(optuna_trial.number, finished)
         return finished
 
-    def _accept(
-        self, trial: Trial, lost: int | None, identity: str, config: dict[str, Any], values: Mapping[str, Any]
-    ) -> Proposal:
-        number = self._next if lost is None else lost
-        self._next = max(self._next, number + 1)
-        if lost is None:
+    def _accept(self, trial: Trial, identity: str, config: dict[str, Any], values: Mapping[str, Any]) -> Proposal:
+        number = trial.user_attrs.get(TRIAL)
+        if number is None:
+            number = self._next
+            self._next, self._repeats = number + 1, 0
             trial.set_user_attr(TRIAL, number)
         self._known.add(identity)
         self._running[number] = trial
         flat = flatten(config)
         return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
 
-    def _enqueue_unknown(self) -> bool:
+    def _proposal_seed(self) -> int:
+        text = f"{self._seed}-{self._next}-{self._repeats}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+    def _enqueue_unknown(self, rng: random.Random) -> bool:
+        if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return True  # a killed driver's
         for _ in range(RANDOM_DRAWS):
-            values = self._space.sample(self._rng)
+            values = self._space.sample(rng)
             if self._identify(self._configure(values)) not in self._known:
                 self._study.enqueue_trial(values)
                 return True
@@ -158,24 +165,29 @@ class Record:
                 judged["error"] = str(error)
         return judged
 
-    def _finish(self, trial: FrozenTrial, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Tell Optuna, and remember the rows."""
+    def _finish(
+        self, number: int, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[int, int]] = frozenset()
+    ) -> None:
+        """Tell Optuna, and remember the rows. ``added``: the derived points, as (number, point), told before.
+
+        The trial's own end comes last, so that one that has ended is told whole.
+        """
         own, *derived = rows
-        if own["status"] == "complete":
-            self._study.tell(trial.number, self._values(own))
-        else:
-            self._study.tell(trial.number, state=TrialState.FAIL)
         for row in derived:
             values = self._space.locate(flatten(json.loads(row["config"])))
-            if row["status"] == "complete" and values is not None:
+            if row["status"] == "complete" and values is not None and (number, row["point"]) not in added:
                 self._study.add_trial(
                     create_trial(
                         params=values,
                         distributions=dict(self._space.distributions(values)),
                         values=self._values(row),
-                        user_attrs={DERIVED: trial.number},
+                        user_attrs={DERIVED: number, POINT: row["point"]},
                     )
                 )
+        if own["status"] == "complete":
+            self._study.tell(number, self._values(own))
+        else:
+            self._study.tell(number, state=TrialState.FAIL)
         self._remember(rows)
 
     def _values(self, row: Mapping[str, Any]) -> list[float]:
@@ -187,24 +199,21 @@ class Record:
             self._known.add(self._identify(json.loads(row["config"])))
         self.finished.add(rows[0]["trial"])
 
-    def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[trial.number]
-
     def _recover(self) -> None:
-        """Take up what a driver left: finished trials are kept, those it left running are proposed again."""
+        """Take up what a driver left: finished trials are kept, those it left running go on under their number."""
         trials = self._study.get_trials(deepcopy=False)
-        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-        for trial in list(trials):
+        added = {(trial.user_attrs.get(DERIVED), trial.user_attrs.get(POINT)) for trial in trials}
+        for trial in trials:
             number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
             if number is not None:
                 self._next = max(self._next, number + 1)
-            if trial.state == TrialState.RUNNING:
+            if trial.state != TrialState.RUNNING:
                 if rows is not None:
-                    self._finish(trial, rows)
-                    continue
-                if number is not None and trial.number not in retried:
-                    attributes = {TRIAL: number, RETRY_OF: trial.number}
-                    self._study.enqueue_trial(dict(trial.params), user_attrs=attributes)
-                self._study.tell(trial.number, state=TrialState.FAIL)
+                    self._remember(rows)
             elif rows is not None:
-                self._remember(rows)
+                self._finish(trial.number, rows, added)
+            elif REPEAT not in trial.user_attrs and (number is not None or FIXED in trial.system_attrs):
+                self._left.append(trial._trial_id)
+            else:  # killed while it was drawn: it will be drawn again
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        self._repeats = sum(trial.user_attrs.get(REPEAT) == self._next for trial in trials)
