@@ -26,7 +26,7 @@ from imer_ray.tuning.space import Space
 # User attributes of Optuna's trials and study
 TRIAL = "trial"  # our number; set last, so that a proposal that has one is whole
 ROWS = "rows"  # what goes to results.parquet; set before the trial is told
-REPEAT = "repeat"  # set on a proposal that was known already: our number of the trial that it might have been
+DUPLICATE = "duplicate"  # set on a proposal that was known already: our number of the trial that it might have been
 POINT = "point"  # of a derived point, its number in its trial
 FIXED = "fixed_params"  # Optuna's own: the values with which a trial was enqueued
 
@@ -82,7 +82,7 @@ class Record:
         self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
         self._known: set[str] = set()
         self._next = 0
-        self._repeats = 0  # known proposals so far in the next trial's place
+        self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
         self.finished: set[int] = set()
         self._recover()
@@ -103,7 +103,7 @@ class Record:
         """The next trial, or None if every configuration of the space is known."""
         while True:
             seed = self._proposal_seed()
-            if self._repeats >= SAME_PROPOSALS and not self._enqueue_unknown(random.Random(seed)):
+            if self._duplicates >= SAME_PROPOSALS and not self._enqueue_unknown(random.Random(seed)):
                 return None
             self._study.sampler = self._build_sampler(seed)
             trial = Trial(self._study, self._left.pop(0)) if self._left else self._study.ask()
@@ -112,9 +112,9 @@ class Record:
             identity = self._identify(config)
             if identity not in self._known:
                 return self._accept(trial, identity, config, values)
-            trial.set_user_attr(REPEAT, self._next)
+            trial.set_user_attr(DUPLICATE, self._next)
             self._study.tell(trial, state=TrialState.FAIL)
-            self._repeats += 1
+            self._duplicates += 1
 
     def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The end of a trial: one row per point, the trial's own first, without objectives and status.
@@ -133,7 +133,7 @@ class Record:
         number = trial.user_attrs.get(TRIAL)
         if number is None:
             number = self._next
-            self._next, self._repeats = number + 1, 0
+            self._next, self._duplicates = number + 1, 0
             trial.set_user_attr(TRIAL, number)
         self._known.add(identity)
         self._running[number] = trial
@@ -141,7 +141,7 @@ class Record:
         return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
 
     def _proposal_seed(self) -> int:
-        text = f"{self._seed}-{self._next}-{self._repeats}"
+        text = f"{self._seed}-{self._next}-{self._duplicates}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
     def _enqueue_unknown(self, rng: random.Random) -> bool:
@@ -212,8 +212,8 @@ class Record:
                     self._remember(rows)
             elif rows is not None:
                 self._finish(trial.number, rows, added)
-            elif REPEAT not in trial.user_attrs and (number is not None or FIXED in trial.system_attrs):
+            elif DUPLICATE not in trial.user_attrs and (number is not None or FIXED in trial.system_attrs):
                 self._left.append(trial._trial_id)
             else:  # killed while it was drawn: it will be drawn again
                 self._study.tell(trial.number, state=TrialState.FAIL)
-        self._repeats = sum(trial.user_attrs.get(REPEAT) == self._next for trial in trials)
+        self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
