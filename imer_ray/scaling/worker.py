@@ -20,6 +20,7 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import Place, StageResult, execute, keep_going
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Where
+from imer_ray.training import rungs
 
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
@@ -46,7 +47,8 @@ def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> St
 
 
 class Reporter:
-    """The ``report`` of a stage that runs under a broker: sends at most every half second and does not wait for long.
+    """The ``report`` of a stage that runs under a broker: sends at most every half second, but how it compares
+    (`imer_ray.training.rungs`) at once, and does not wait for long.
 
     A task that blocks in Ray gives its CPU to another one meanwhile, and then too many run at once. Blocking in a
     thread does not count, so all talk with the broker is in one.
@@ -61,14 +63,16 @@ class Reporter:
         self._where = Where(host=socket.gethostname(), node=ray.get_runtime_context().get_node_id())
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._wanted = True
-        self._sent = time.monotonic()
+        self._sent, self._compared = time.monotonic(), 0
         self._answer = self._tell(0, 0, {})
         if not self._answer.result():
             raise StageStopped("nobody waits for it any more")
 
     def __call__(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
-        if self._answer.done() and time.monotonic() - self._sent >= PERIOD_SECONDS:
-            self._sent = time.monotonic()
+        compared = rungs.count(metrics)
+        due = time.monotonic() - self._sent >= PERIOD_SECONDS or compared > self._compared
+        if self._answer.done() and due:
+            self._sent, self._compared = time.monotonic(), compared
             self._answer = self._tell(epoch, num_epochs, dict(metrics))
         with contextlib.suppress(TimeoutError):
             self._wanted = self._answer.result(PATIENCE_SECONDS)

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
@@ -18,6 +18,7 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, found
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Timeline, Where
+from imer_ray.training import rungs
 
 Launch = Callable[[Stage], Awaitable[StageResult]]
 _COUNTED = ("computed", "reused", "stopped", "retried", "failed")
@@ -40,8 +41,9 @@ class Status:
     Attributes:
         state: "waiting" (for its inputs or for hardware), "running", "done", "failed" or "stopped".
         epoch, num_epochs, metrics: what the stage last reported; when done, the metrics are the final ones.
-        seconds: computing time, when done.
+        seconds: computing time, so far or in all.
         reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
+        shared: whether others wait for it, too: it would go on without whoever is told this.
         error: when failed, a UserError, NonFiniteError or StageFailed.
     """
 
@@ -51,6 +53,7 @@ class Status:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reused: bool = False
+    shared: bool = False
     error: Exception | None = None
 
 
@@ -63,6 +66,7 @@ class _Job:
     task: asyncio.Task[None] | None = None
     status: Status = field(default_factory=lambda: Status(state="waiting"))
     started: float | None = None  # when the worker began, on the broker's clock
+    rung: asyncio.Future[None] | None = None  # done when it has reported how it compares
     paid: bool = True  # somebody has been told that this computation was for it
 
 
@@ -88,12 +92,16 @@ class Broker:
         self._seconds: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_TIMED, 0.0))
 
     async def wait(self, stage: Stage, waiter: str, timeout: float) -> Status:
-        """Ask for a stage and wait up to ``timeout`` seconds for its end; asking again renews the waiter's lease."""
+        """Ask for a stage and wait up to ``timeout`` seconds for its end or its next rung (`imer_ray.training.rungs`).
+
+        Asking again renews the waiter's lease.
+        """
         job = self._job(stage)
         job.leases[waiter] = time.monotonic() + timeout + self._lease_seconds
         self._start(job)
         if job.task is not None:
-            await asyncio.wait({job.task}, timeout=timeout)
+            job.rung = job.rung or asyncio.get_running_loop().create_future()
+            await asyncio.wait({job.task, job.rung}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         return self._tell(job, waiter)
 
     def leave(self, waiter: str) -> None:
@@ -111,6 +119,9 @@ class Broker:
         if job.started is None:
             job.started = time.monotonic()
         if job.status.state in ("waiting", "running"):
+            if job.rung is not None and rungs.count(metrics) > rungs.count(job.status.metrics):
+                job.rung.set_result(None)
+                job.rung = None
             job.status = Status(state="running", epoch=epoch, num_epochs=num_epochs, metrics=dict(metrics))
             self.timeline.reported(job.stage, epoch, num_epochs, metrics, where, job.leases)
         return _wanted(job)
@@ -197,7 +208,7 @@ class Broker:
 
     def _tell(self, job: _Job, waiter: str) -> Status:
         if job.status.state != "done":
-            return job.status
+            return replace(job.status, seconds=_elapsed(job), shared=_shared(job, waiter))
         reused, job.paid = job.paid, True
         job.leases.pop(waiter, None)
         if reused and waiter not in job.told:
@@ -220,7 +231,16 @@ class Broker:
     def _count_lost(self, job: _Job, how: str) -> None:
         self.timeline.ended(job.stage, how)
         if job.started is not None:
-            self._seconds[job.stage.kind]["computed_seconds"] += time.monotonic() - job.started
+            self._seconds[job.stage.kind]["computed_seconds"] += _elapsed(job)
+
+
+def _elapsed(job: _Job) -> float:
+    return 0.0 if job.started is None else time.monotonic() - job.started
+
+
+def _shared(job: _Job, waiter: str) -> bool:
+    now = time.monotonic()
+    return any(deadline > now for name, deadline in job.leases.items() if name != waiter)
 
 
 def _wanted(job: _Job) -> bool:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -23,6 +23,7 @@ class Stage:
         version: raised by hand when the function's meaning changes, so that old artefacts are not taken for new ones.
         location: slice entries that say where things lie and not what they are (paths), nested like ``config``; they
             are laid over it when the function runs and are not part of the key.
+        rungs: epochs after which it reports how it compares, see `imer_ray.training.rungs`; not part of the key.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Stage:
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     version: int = 1
     location: Mapping[str, Any] = field(default_factory=dict)
+    rungs: tuple[int, ...] = ()
 
     @functools.cached_property
     def key(self) -> str:
@@ -55,6 +57,11 @@ class Stage:
     def kind(self) -> str:
         """The name without its argument: ``pretrain`` of ``pretrain[l]``."""
         return self.name.partition("[")[0]
+
+    def with_rungs(self, rungs: tuple[int, ...]) -> Stage:
+        """The same stage on the same inputs, all of which report after these epochs."""
+        inputs = {role: stage.with_rungs(rungs) for role, stage in self.inputs.items()}
+        return replace(self, inputs=inputs, rungs=rungs)
 
     def in_order(self) -> Iterator[Stage]:
         """This stage and all it needs, inputs before users, each once."""

@@ -73,6 +73,7 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
             rank=place.rank,
             world_size=place.world_size,
             device=place.device,
+            rungs=stage.rungs,
         )
         metrics = dict(function(stage.settings, context))
         seconds = time.perf_counter() - started

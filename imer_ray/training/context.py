@@ -24,6 +24,8 @@ class Context:
             which it does by raising StageStopped with its checkpoint written.
         rank, world_size: this process among those that run the stage together (torch.distributed is set up if > 1).
         device: where to compute, for example "cpu" or "cuda:0".
+        rungs: epochs after which the stage also reports how it compares (`imer_ray.training.rungs`). Nothing of what it
+            gives depends on them.
     """
 
     folder: Path
@@ -33,6 +35,7 @@ class Context:
     rank: int = 0
     world_size: int = 1
     device: str = "cpu"
+    rungs: tuple[int, ...] = ()
 
 
 StageFunction = Callable[[Mapping[str, Any], Context], Mapping[str, float]]

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from imer_ray.errors import NonFiniteError, StageStopped
-from imer_ray.training import checkpoint
+from imer_ray.training import checkpoint, rungs
 from imer_ray.training.context import Context
 from imer_ray.training.players import (
     Groups,
@@ -50,6 +50,7 @@ def fit(
     seed: int,
     validate: Callable[[nn.Module], float] | None = None,
     groups: Groups | None = None,
+    compared: tuple[str, Callable[[nn.Module], float]] | None = None,
 ) -> list[dict[str, float]]:
     """Train ``module`` in place on the clips ``rows``; it ends with averaged (EMA) weights.
 
@@ -59,6 +60,9 @@ def fit(
     epochs without a better one end the training. With 0 it keeps the last: on small validation splits the decayed
     learning rate and the average choose better than the luck of an epoch. Returns the history, one entry per epoch,
     which is also written to ``history.json``; without ``patience`` only the last has a ``valid_loss``.
+
+    ``compared``: a name of `imer_ray.training.rungs` and how it is measured, after the epochs ``context.rungs`` but the
+    last. It reads the averaged weights and changes nothing.
 
     Raises:
         NonFiniteError: a loss became NaN or infinite.
@@ -130,6 +134,12 @@ def fit(
                 totals["valid_loss"] = validate(average)
             if not math.isfinite(totals["valid_loss"]):
                 raise NonFiniteError(f"the validation loss became {totals['valid_loss']} in epoch {epoch + 1}")
+        if compared is not None and epoch + 1 in context.rungs and epoch + 1 < num_epochs:
+            name, measure = compared
+            with torch.no_grad():
+                totals[rungs.entry(name)] = measure(average)
+            if not math.isfinite(totals[rungs.entry(name)]):
+                raise NonFiniteError(f"the validation's {name} became {totals[rungs.entry(name)]} in epoch {epoch + 1}")
         if not selects or totals["valid_loss"] < best_loss:
             best_loss, best_epoch = totals.get("valid_loss", math.inf), epoch
             best = {name: t.clone() for name, t in average.state_dict().items()}
@@ -137,7 +147,7 @@ def fit(
         if context.rank == 0:
             save(epoch)
         # Every worker must come to the same decision, or the next all-reduce would wait for ever.
-        if not _agreed(context.report(len(history), num_epochs, totals), context):
+        if not _agreed(context.report(len(history), num_epochs, {**totals, **rungs.reported(history)}), context):
             raise StageStopped(f"stopped after epoch {len(history)} of {num_epochs}: nobody waits for it")
 
     module.load_state_dict(best)
@@ -148,10 +158,11 @@ def fit(
 
 
 def summary(history: list[dict[str, float]]) -> dict[str, float]:
-    """What a stage reports of its training: epochs done and the last and best losses; without an epoch only that."""
+    """What a stage reports of its training: epochs done, the last and best losses and how it compared at its rungs;
+    without an epoch only that."""
     if not history:
         return {"epochs": 0.0}
-    metrics = {"epochs": float(len(history)), "train_loss": history[-1]["loss"]}
+    metrics = {"epochs": float(len(history)), "train_loss": history[-1]["loss"], **rungs.reported(history)}
     found = [entry["valid_loss"] for entry in history if "valid_loss" in entry]
     return {**metrics, "valid_loss": min(found)} if found else metrics
 
