@@ -18,11 +18,28 @@ def pareto_front(objectives: ArrayLike) -> NDArray[np.bool_]:
     Equal points do not dominate each other, so all copies of a point on the front are on it.
     """
     points = _checked(objectives)
-    measured = np.isfinite(points).all(1)
-    candidates = np.flatnonzero(measured)
-    candidates = candidates[np.lexsort(points[candidates].T[::-1])]  # whoever dominates a point stands before it
+    measured = np.flatnonzero(np.isfinite(points).all(1))
+    mask = np.zeros(len(points), dtype=bool)
+    mask[measured] = _two(points[measured]) if points.shape[1] == 2 else _several(points[measured])
+    return mask
+
+
+def _two(points: Points) -> NDArray[np.bool_]:
+    """Whoever dominates a point stands before it in lexical order, so it needs a second objective below all of them."""
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    ordered = points[order]
+    first = np.ones(len(points), dtype=bool)  # of equal points
+    first[1:] = (ordered[1:] != ordered[:-1]).any(1)
+    second = ordered[first, 1]
+    lowest_before = np.minimum.accumulate(np.append(np.inf, second[:-1]))[: len(second)]
+    mask = np.zeros(len(points), dtype=bool)
+    mask[order] = (second < lowest_before)[np.cumsum(first) - 1]
+    return mask
+
+
+def _several(points: Points) -> NDArray[np.bool_]:
     front: list[int] = []
-    for i in candidates:
+    for i in np.lexsort(points.T[::-1]):  # whoever dominates a point stands before it
         kept = points[front]
         dominated = (kept <= points[i]).all(1) & (kept < points[i]).any(1)
         if not dominated.any():
