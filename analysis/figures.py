@@ -20,6 +20,7 @@ from analysis import parallel as coordinates
 from analysis import progress
 from analysis.canvas import COLUMN, PAGE, SIDES, dot, figure, house_style, name_places, speed_scale
 from analysis.labels import number, short
+from analysis.spread import draw_error_bars
 from analysis.study import SPEED, Study
 from analysis.style import COLOUR_BY, LIGHT, MARK_BY, MARKS, PICK_SERIES, STATUS_SERIES, group_of, groups, series
 
@@ -49,6 +50,7 @@ def pareto(studies: Sequence[Study]) -> Figure | None:
                 alpha=1.0 if on_front else 0.4,
                 zorder=4 if on_front else 2,
             )
+        draw_error_bars(ax, study)
         front = study.front.sort_values(SPEED, ascending=False)
         line = {"color": LIGHT[series(i)] if several else LIGHT["ink"], "linewidth": 1.0, "zorder": 3}
         ax.plot(front[speed.column], front[quality.column], drawstyle="steps-pre", **line)

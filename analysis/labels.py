@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.seeds import NUM_SEEDS, bounds
 from analysis.study import Axis, Study
 from imer_ray.results.schema import CONFIG_PREFIX
 
@@ -54,6 +55,18 @@ def measured(axis: Axis, value: Value) -> str:
 def cost(column: str, value: Value) -> str:
     """A measured number; network evaluations are counted, and so whole."""
     return setting(value) if column == "nfe" else number(value)
+
+
+def interval(axis: Axis, row: pd.Series) -> str:
+    """``0.772–0.796``: the ends of the interval of a point's mean over seeds; a dash for a single seed."""
+    low, high = (number(row[end]) for end in bounds(axis.column))
+    return ABSENT if ABSENT in (low, high) else f"{low}–{high}"
+
+
+def attained(study: Study, index: int) -> str:
+    """``3 of 5``: on how many of its seeds' fronts a point is; a dash for a single seed."""
+    times = study.attained[index]
+    return ABSENT if pd.isna(times) else f"{times:.0f} of {study.points.loc[index, NUM_SEEDS]:.0f}"
 
 
 def duration(seconds: float) -> str:

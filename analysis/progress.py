@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.hypervolume import hypervolume_history
 from analysis.labels import duration
+from analysis.seeds import is_repeat
 from analysis.study import QUALITY, SPEED, Study
 
 
@@ -43,11 +44,12 @@ def hypervolume_over_time(
 
 def trials(study: Study) -> pd.DataFrame:
     """One row per trial: status, started and finished in minutes of searching, number of points, reason of failure."""
-    frame = study.frame.assign(failed=study.frame["status"] == "failed", one=1)
+    own = study.frame[~is_repeat(study.frame)]
+    frame = own.assign(failed=own["status"] == "failed", one=1)
     grouped = frame.sort_values("point").groupby("trial")
     out = grouped.agg(status=("status", "first"), points=("one", "sum"), error=("error", "first"))
     for column, which in (("started", "min"), ("finished", "max")):
-        out[column] = search_seconds(frame, grouped[column].agg(which)) / 60
+        out[column] = search_seconds(study.frame, grouped[column].agg(which)) / 60
     return out
 
 

@@ -70,6 +70,7 @@ def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths
     else:
         made.add(sections.front(made, study))
         made.add(sections.front_table(study))
+        made.add(sections.attainment(made, study))
         made.add(sections.course(made, study))
         made.add(sections.settings(made, study, chosen, shares))
         made.add(sections.panels(made, study, paths))
@@ -84,9 +85,11 @@ def _figures(
     from analysis import figures
     from analysis.canvas import render
     from analysis.panels import panels as panels_figure
+    from analysis.spread import attainment
 
     drawn = {
         "pareto": figures.pareto([study]),
+        "attainment": attainment(study),
         "hypervolume": figures.hypervolume([study]),
         "parallel": figures.parallel(study, chosen),
         "importance": figures.importance(shares),

@@ -9,9 +9,10 @@ import pandas as pd
 
 from analysis import progress
 from analysis.charts import front as front_charts
+from analysis.charts import seeds as seed_charts
 from analysis.charts import study as study_charts
 from analysis.charts.parts import best_compromise, describe
-from analysis.labels import cost, duration, measured, number, setting, short, title
+from analysis.labels import attained, cost, duration, interval, measured, number, setting, short, title
 from analysis.page import Cell, Page, section, table, tiles
 from analysis.study import Study
 from analysis.style import series
@@ -102,20 +103,43 @@ def front_table(study: Study) -> str:
         if column != study.speed.column and study.front[column].notna().any()
     ]
     shown = study.varying or study.settings
-    heads = [("pick", ""), ("trial", "number"), *((axis.name, "number") for axis in axes)]
+    spread = ["95 %"] if study.repeated else []
+    heads = [("pick", ""), ("trial", "number")]
+    heads += [(name, "number") for axis in axes for name in (axis.name, *spread)]
+    heads += [("on front", "number")] if study.repeated else []
     heads += [*((name, "number") for _, name in others), *((short(path), "") for path in shown)]
     rows = []
     for index, row in study.front.iterrows():
         pick = picks.get(index)
         chip = f'<span class="chip {pick}">{pick}</span>' if pick else "&nbsp;"
-        numbers = [title(row).removeprefix("trial "), *(measured(axis, row[axis.column]) for axis in axes)]
+        numbers = [title(row).removeprefix("trial ")]
+        for axis in axes:
+            numbers += [measured(axis, row[axis.column]), *(interval(axis, row) for _ in spread)]
+        numbers += [attained(study, index)] if study.repeated else []
         numbers += [cost(column, row[column]) for column, _ in others]
         cells = [Cell(html=chip), *(Cell(text, kind="number") for text in numbers)]
         rows.append(cells + [Cell(setting(row[CONFIG_PREFIX + path]), kind="mono") for path in shown])
     note = (
         "From best quality to best speed. A trial's number after the point counts further evaluations of its networks."
     )
+    if study.repeated:
+        note += (
+            " Means over seeds, with the 95 % interval of the mean; on how many of its seeds a point is on the front of"
+            " all points, of which those that were not run with the seed stand with their means."
+        )
     return section("The Pareto front", table(heads, rows), note=note)
+
+
+def attainment(page: Page, study: Study) -> str:
+    """What shares of the seeds attain, where there are seeds enough."""
+    chart = seed_charts.attainment(study)
+    if chart is None:
+        return ""
+    note = (
+        "On or below a line lies what at least this share of the seeds attains: half of them reach the middle line."
+        " Points that were not run with a seed stand there with their means. Marks are the front of the means."
+    )
+    return section("What the seeds attain", page.chart("attainment", chart, height=380, narrow=340), note=note)
 
 
 def course(page: Page, study: Study) -> str:

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from analysis.attainment import times_on_front
 from analysis.pareto import knee, non_domination_rank
+from analysis.seeds import NUM_SEEDS, averaged, on_each_seed
 from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, UserError, read_results
 
 QUALITY, SPEED = "objective.quality", "objective.speed"
@@ -41,6 +45,9 @@ class Axis:
 
 COST_AXES = {
     "speedup_vs_imder": Axis("speedup_vs_imder", "speedup", "speedup over IMDer (×)", True, log=True, unit="×"),
+    "speedup_vs_imder_b1": Axis(
+        "speedup_vs_imder_b1", "speedup", "speedup over IMDer on one clip (×)", True, log=True, unit="×"
+    ),
     "clips_per_s": Axis("clips_per_s", "clips/s", "clips per second", True, log=True),
     "latency_ms": Axis("latency_ms", "ms/batch", "latency of a batch (ms)", False, log=True, unit=" ms"),
     "latency_ms_b1": Axis("latency_ms_b1", "ms/clip", "latency of one clip (ms)", False, log=True, unit=" ms"),
@@ -78,10 +85,35 @@ class Study:
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:
-        """The complete points in the order they finished, with their ``rank`` (0 = Pareto front)."""
-        complete = self.frame[self.frame["status"] == "complete"]
-        rank = non_domination_rank(complete[[QUALITY, SPEED]].astype(float))
-        return complete.assign(rank=rank)[rank >= 0].sort_values("finished", kind="stable", ignore_index=True)
+        """The complete points in the order they finished, with their ``rank`` (0 = Pareto front).
+
+        Of a point that was run with several seeds it is the mean that stands here, see `analysis.seeds.averaged`.
+        """
+        points = averaged(self._complete, (self.quality.column, self.speed.column))
+        rank = non_domination_rank(points[[QUALITY, SPEED]].astype(float))
+        return points.assign(rank=rank)[rank >= 0].sort_values("finished", kind="stable", ignore_index=True)
+
+    @property
+    def _complete(self) -> pd.DataFrame:
+        return self.frame[self.frame["status"] == "complete"]
+
+    @property
+    def repeated(self) -> bool:
+        """Whether any point was run with several seeds."""
+        return bool((self.points[NUM_SEEDS] > 1).any())
+
+    @functools.cached_property
+    def on_each_seed(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Speed and quality, both minimised, of the points [N] with each seed [S]: [S, N, 2], and which were run."""
+        axes = (self.speed, self.quality)
+        values, ran = on_each_seed(self._complete, self.points, [axis.column for axis in axes])
+        return values * [-1 if axis.higher_is_better else 1 for axis in axes], ran
+
+    @functools.cached_property
+    def attained(self) -> pd.Series:
+        """Of each point with several seeds, how many of them have it on their front; the index is that of `points`."""
+        counts = pd.Series(times_on_front(*self.on_each_seed), index=self.points.index, dtype=float)
+        return counts.where(self.points[NUM_SEEDS] > 1)
 
     @functools.cached_property
     def front(self) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import progress
-from analysis.labels import cost, measured, setting, short, title
+from analysis.labels import attained, cost, interval, measured, setting, short, title
 from analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX
 
@@ -53,6 +53,10 @@ def _columns(study: Study, front: pd.DataFrame) -> list[tuple[list[str], bool]]:
     columns.append((["trial", *(title(row).removeprefix("trial ") for _, row in front.iterrows())], True))
     for axis in (study.quality, study.speed):
         columns.append(([axis.name, *(measured(axis, value) for value in front[axis.column])], True))
+        if study.repeated:
+            columns.append((["95 %", *(interval(axis, row) for _, row in front.iterrows())], True))
+    if study.repeated:
+        columns.append((["on front", *(attained(study, index) for index in front.index)], True))
     for column, name in (("latency_ms_b1", "ms/clip"), ("nfe", "NFE")):
         if column != study.speed.column and front[column].notna().any():
             columns.append(([name, *(cost(column, value) for value in front[column])], True))

@@ -36,10 +36,10 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     Raises:
         UserError: no such run or trial, no complete point, or none within the budget.
     """
+    from analysis.study import of_frame
     from imer_ray.results.schema import read_results
 
-    frame = read_results(run / "results.parquet")
-    complete = frame[frame["status"] == "complete"]
+    complete = of_frame(read_results(run / "results.parquet")).points  # of each point the mean over its seeds
     if complete.empty:
         raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/results.parquet")
     row, name = _pick(complete, pick, max_latency_ms)
@@ -61,6 +61,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
             "trial": int(row["trial"]),
             "point": int(row["point"]),
             "pick": name,
+            "num_seeds": int(row["num_seeds"]),  # that what was measured is the mean of
             "measured": {k: v for k, v in measured.items() if v is not None}
             | {k: _plain(row[k]) for k in costs if k in row.index},
         },

@@ -21,6 +21,7 @@ from analysis.charts.parts import (
     plain_axis,
     point_id,
 )
+from analysis.charts.seeds import error_bars
 from analysis.figures import baseline_places
 from analysis.labels import title
 from analysis.study import SPEED, Axis, Study
@@ -39,6 +40,7 @@ def pareto(studies: Sequence[Study]) -> Chart:
         line = lines(front[speed.column], front[quality.column], series(i) if several else "ink", "vh")
         name = f"front of {study.name}" if several else "Pareto front"
         data.append(line | {"name": escape(name), "hoverinfo": "skip", "showlegend": not several})
+        data += error_bars(study)
         group_of_point = study.points.apply(group_of, axis=1, path=COLOUR_BY, known=colours)
         for j in [i] if several else sorted(group_of_point.unique()):
             some = study.points if several else study.points[group_of_point == j]

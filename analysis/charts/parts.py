@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.labels import cost, measured, number, settings_of, short, title
+from analysis.labels import cost, interval, measured, number, settings_of, short, title
+from analysis.seeds import NUM_SEEDS
 from analysis.study import Axis, Study
 
 Chart = dict[str, Any]
@@ -71,8 +72,14 @@ def hover(study: Study, row: pd.Series, pick: str | None = None) -> str:
 
 
 def measurements(study: Study, row: pd.Series) -> list[tuple[str, str]]:
-    """(name, value) of quality, speed and the other costs of a point."""
-    found = [(axis.name, measured(axis, row[axis.column])) for axis in (study.quality, study.speed)]
+    """(name, value) of quality, speed and the other costs of a point, with intervals where it has several seeds."""
+    found = []
+    for axis in (study.quality, study.speed):
+        found.append((axis.name, measured(axis, row[axis.column])))
+        if row[NUM_SEEDS] > 1:
+            found.append(("95 %", interval(axis, row)))
+    if row[NUM_SEEDS] > 1:
+        found.append(("seeds", f"{row[NUM_SEEDS]:.0f}"))
     others = [column for column in COST_NAMES if column != study.speed.column and pd.notna(row[column])]
     return found + [(COST_NAMES[column], cost(column, row[column])) for column in others]
 

@@ -1,7 +1,8 @@
 """What ``results.parquet`` holds: one row per evaluated point of a study, complete, stopped or failed.
 
 A *trial* trains one configuration; it yields point 0, its own configuration, and further points 1, 2, ... that share
-all it trained and differ in how they are evaluated (another number of sampler steps). ``(trial, point)`` names a row.
+all it trained and differ in how they are evaluated (another sampler or number of steps). A point may be run again
+whole, with further seeds; ``(trial, point)`` names a point, ``(trial, point, repeat)`` a row.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from imer_ray.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # since 2, a point may have several rows
 STATUSES = ("complete", "stopped", "failed")
 METADATA_KEY = b"imer_ray"
 
@@ -26,9 +27,12 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "study": pa.string(),
     "trial": pa.int64(),  # 0, 1, ... in the order in which the searcher proposed them
     "point": pa.int64(),  # 0 is the trial's own configuration
-    "derived_from": pa.int64(),  # the point of the same trial that this one shares its training with; null for point 0
+    "repeat": pa.int64(),  # 0 is the study's own seed; 1, 2, ... the same configuration with ``seed`` + 1, + 2, ...
+    "derived_from": pa.int64(),  # the point of the trial that this one shares its training with; null for 0 and repeats
     "seed": pa.int64(),
     "status": pa.string(),
+    "feasible": pa.bool_(),  # whether a complete point keeps the study's constraints; null for stopped and failed ones
+    "fidelity": pa.float64(),  # share of its training that a stopped point got; null for others
     "epochs": pa.int64(),  # that the stages it stands on trained, together
     "config": pa.string(),  # the whole configuration, JSON
     "nfe": pa.float64(),  # network evaluations that recovering one modality takes
@@ -36,7 +40,14 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "latency_ms_b1": pa.float64(),  # of one clip
     "latency_ms": pa.float64(),  # of one batch (speed.batch_size clips)
     "clips_per_s": pa.float64(),
-    "speedup_vs_imder": pa.float64(),
+    "speedup_vs_imder": pa.float64(),  # of such a batch, beside the IMDer reference in the same process
+    "speedup_low": pa.float64(),  # 95 % interval of its median (`imer_ray.training.readings`)
+    "speedup_high": pa.float64(),
+    "speedup_vs_imder_b1": pa.float64(),  # of one clip
+    "speedup_b1_low": pa.float64(),
+    "speedup_b1_high": pa.float64(),
+    "speed_repeats": pa.float64(),  # how often both were timed in turn
+    "concurrency": pa.float64(),  # other stages that ran on the node meanwhile, mean
     "num_parameters": pa.float64(),
     "stages": pa.string(),  # stage name -> key, JSON
     "executors": pa.string(),  # stage name -> "inline" or "ray_train", JSON
@@ -50,7 +61,10 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "host": pa.string(),
     "versions": pa.string(),  # package -> version, JSON
 }
-COSTS = ("nfe", "flops_per_clip", "latency_ms_b1", "latency_ms", "clips_per_s", "speedup_vs_imder", "num_parameters")
+COSTS = (
+    *("nfe", "flops_per_clip", "latency_ms_b1", "latency_ms", "clips_per_s"),
+    *("speedup_vs_imder", "speedup_vs_imder_b1", "num_parameters"),
+)
 CONFIG_PREFIX = "config."  # one column per configuration path; a component's own column holds its name
 METRIC_PREFIX = "valid."  # valid.<metric>: mean over the protocol's settings; valid.<setting>.<metric>: each of them
 
@@ -86,6 +100,7 @@ class StudyInfo:
     num_trials: int  # wanted; fewer rows mean that the study is not finished
     searcher: str
     space: tuple[str, ...]  # the configuration paths that the study searches
+    constraints: tuple[str, ...] = ()  # what a point must keep to be on the front, as "latency_ms_b1 <= 5"
 
     @property
     def reference(self) -> tuple[float, ...]:
@@ -103,7 +118,8 @@ class StudyInfo:
         if version > SCHEMA_VERSION:
             raise ValueError(f"it has schema version {version}, this imer_ray reads up to {SCHEMA_VERSION}")
         objectives = tuple(Objective(**objective) for objective in content.pop("objectives"))
-        return cls(objectives=objectives, space=tuple(content.pop("space")), **content)
+        lists = {"space": tuple(content.pop("space")), "constraints": tuple(content.pop("constraints", ()))}
+        return cls(objectives=objectives, **lists, **content)
 
 
 def read_results(path: Path | str) -> Any:
@@ -116,6 +132,12 @@ def read_results(path: Path | str) -> Any:
     frame = table.to_pandas()
     frame.attrs["info"] = asdict(info)  # pandas compares and copies attrs, so plain values
     return frame
+
+
+def candidates(frame: Any) -> Any:
+    """The rows of `read_results` that may be on a front: complete, and within the study's constraints."""
+    complete = frame[frame["status"] == "complete"]
+    return complete[complete["feasible"].ne(False)] if "feasible" in frame else complete
 
 
 def read_info(path: Path | str) -> StudyInfo:

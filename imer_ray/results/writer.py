@@ -16,12 +16,12 @@ from imer_ray.results.schema import StudyInfo, arrow_schema
 
 
 def write_results(path: Path, rows: Sequence[Mapping[str, Any]], info: StudyInfo) -> None:
-    """Write all rows (``{column: value}``; absent means null), ordered by trial and point.
+    """Write all rows (``{column: value}``; absent means null), ordered by trial, point and repeat.
 
     Raises:
         UserError: the disk is full or forbids it; the file that was there before is untouched.
     """
-    rows = sorted(rows, key=lambda row: (row["trial"], row["point"]))
+    rows = sorted(rows, key=lambda row: (row["trial"], row["point"], row.get("repeat") or 0))
     schema = arrow_schema(rows, info)
     columns = [pa.array([_cell(row.get(f.name), f.type) for row in rows], type=f.type) for f in schema]
     buffer = io.BytesIO()

@@ -35,7 +35,7 @@ def test_one_point_is_quality_pick_only(tmp_path, write_run):
 
 
 def study_row(study):
-    row = study.points.iloc[0].drop("rank").to_dict()
+    row = study.points.iloc[0].drop(["rank", "num_seeds"]).to_dict()
     return {
         k: v.to_pydatetime() if k in ("started", "finished") else v for k, v in row.items() if v == v and v is not None
     }
