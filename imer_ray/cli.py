@@ -60,7 +60,8 @@ def help_text(main: Callable[[list[str]], None]) -> str:
     The module names its schema: the one dataclass of `imer_ray.command_schema` that it imports.
     """
     module = sys.modules[main.__module__]
-    name = (module.__spec__.name if module.__spec__ else module.__name__).rpartition(".")[2]
+    path = module.__spec__.name if module.__spec__ else module.__name__
+    name = path.removesuffix(".__main__").rpartition(".")[2]
     found = [
         v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == command_schema.__name__
     ]

@@ -26,6 +26,14 @@ class ScalingConfig:
     gpus_per_stage: float = 0
     max_failures: int = 2
     address: str | None = None  # None: start a local Ray, or join the cluster that RAY_ADDRESS names
+    # of a node, or of each type of node as {head: 0.4, worker_l4: 0.98}: names of the cluster's node types, or local
+    dollars_per_hour: float | Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        prices = self.dollars_per_hour
+        for price in prices.values() if isinstance(prices, Mapping) else [prices]:
+            if price is not None and not price >= 0:
+                raise ValueError(f"scaling.dollars_per_hour must not be negative, but is {price:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +43,40 @@ class StudyConfig:
     root: str = "runs"
     stages: str | None = None  # artefacts shared by all studies; None: <root>/stages
     seed: int = 1111
-    searcher: str = field(default="tpe", metadata={"choices": ("tpe", "nsga2", "random")})
+    searcher: str = field(default="tpe", metadata={"choices": ("tpe", "gp", "nsga2", "nsga3", "random")})
     num_startup_trials: int = 8
     quality: str = "Non0_F1_score"
-    speed: str = field(default="latency", metadata={"choices": ("latency", "flops", "nfe")})
+    speed: str = field(default="latency", metadata={"choices": ("latency", "latency_b1", "flops", "nfe")})
     slots: int = 4  # trials in flight; a trial that waits holds no CPU
+    repeats: int = 0  # further seeds that a point of the front is run with, at most, when the trials are done
+    max_seconds: float | None = None  # of this command
+    max_gpu_hours: float | None = None  # of the study, all commands together: what stages took, times their GPUs
+    max_cost: float | None = None  # dollars, of the study, all commands together; needs scaling.dollars_per_hour
+    constraints: tuple[str, ...] = ()  # what a point must keep to be on the front: "latency_ms_b1 <= 5"
+    presets: tuple[str, ...] = ()  # published systems proposed first, as near as the space allows
+    warm_start: tuple[str, ...] = ()  # other studies' folders or results.parquet, to learn from before the first trial
+    prefix_trials: int = 1  # proposals in a row that share all a pretraining depends on; 1: each is free to differ
+    scheduler: str = field(default="fifo", metadata={"package": "imer_ray.tuning.schedulers"})
+    grace_epochs: int = 3  # of a training stage, before asha first compares it
+    reduction_factor: float = 3.0  # of those that asha compares, one in so many goes on; epochs to the next time
+    brackets: int = 1  # of asha; trials of bracket s are first compared at its rung s
+    # where the search is written down besides results.parquet
+    loggers: tuple[str, ...] = field(default=("tensorboard",), metadata={"package": "imer_ray.tuning.loggers"})
 
     def __post_init__(self) -> None:
         if self.num_trials < 1 or self.slots < 1 or self.num_startup_trials < 1:
             raise ValueError("study.num_trials, study.slots and study.num_startup_trials must be at least 1")
+        if self.prefix_trials < 1:
+            raise ValueError(f"study.prefix_trials must be at least 1, not {self.prefix_trials}")
+        if self.grace_epochs < 1 or self.brackets < 1:
+            raise ValueError("study.grace_epochs and study.brackets must be at least 1")
+        if not 1 < self.reduction_factor < float("inf"):
+            raise ValueError(f"study.reduction_factor must be greater than 1, not {self.reduction_factor}")
+        if self.repeats < 0:
+            raise ValueError(f"study.repeats must not be negative, but is {self.repeats}")
+        for name in ("max_seconds", "max_gpu_hours", "max_cost"):
+            if (limit := getattr(self, name)) is not None and not limit > 0:
+                raise ValueError(f"study.{name} must be greater than 0, not {limit:g}")
         if not self.name or any(part in ("", ".", "..") for part in self.name.split("/")):
             raise ValueError(f"study.name must be a plain folder name, not {self.name!r}")
 
@@ -101,3 +134,17 @@ class GenerateConfig:
     output: str | None = None
     aligned: bool = True
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagesConfig:
+    root: str = "runs/stages"  # folder or URI of the artefacts
+    runs: str | None = "runs"  # where the studies are whose fronts are kept; null: keep none for a front's sake
+    sort: str = field(default="value", metadata={"choices": ("value", "size", "age", "cost", "used")})
+    max_bytes: float = 20e9
+    max_age_days: float = 30  # since the last use
+    dry_run: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.max_bytes >= 0 or not self.max_age_days >= 0:
+            raise ValueError("max_bytes and max_age_days must not be negative")

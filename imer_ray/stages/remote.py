@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyarrow import fs
+
+from imer_ray.stages.folders import USED, File
 
 
 class RemoteFolders:
@@ -66,15 +70,54 @@ class RemoteFolders:
         return True
 
     def delete(self, name: str) -> None:
-        """Delete a folder and all in it, if it exists."""
-        if self._filesystem.get_file_info(f"{self._root}/{name}").type == fs.FileType.Directory:
+        """Delete a folder and all in it, or a file, if it exists."""
+        found = self._filesystem.get_file_info(f"{self._root}/{name}").type
+        if found == fs.FileType.Directory:
             self._filesystem.delete_dir(f"{self._root}/{name}")
+        elif found == fs.FileType.File:
+            self._filesystem.delete_file(f"{self._root}/{name}")
+
+    def files(self) -> Iterator[File]:
+        """All files under the root."""
+        for info in self._infos(self._root):
+            yield File(path=self._below(self._root, info), size=info.size, modified=(info.mtime_ns or 0) / 1e9)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Make or replace a small file."""
+        target = f"{self._root}/{name}"
+        self._filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        with self._filesystem.open_output_stream(target) as stream:
+            stream.write(content)
+
+    def evict(self, name: str, first: str, used: float) -> bool:
+        """Remove a folder, its file ``first`` before the others, unless that or its marker is newer than ``used``.
+
+        Broken off, it leaves files without ``first``: no artefact, and nothing that could be taken for one.
+        """
+        looked_at = [f"{self._root}/{name}/{first}", f"{self._root}/{USED}/{name}"]
+        found = [info for info in self._filesystem.get_file_info(looked_at) if info.type == fs.FileType.File]
+        if any((info.mtime_ns or 0) / 1e9 > used for info in found):
+            return False
+        others = self._files(name)
+        for path in sorted(others, key=lambda path: path != first):
+            with contextlib.suppress(FileNotFoundError):  # somebody else evicts it as well
+                self._filesystem.delete_file(f"{self._root}/{name}/{path}")
+        self.delete(name)
+        self.delete(f"{USED}/{name}")
+        return bool(others)
 
     def _files(self, name: str) -> list[str]:
         base = f"{self._root}/{name}"
+        return [self._below(base, info) for info in self._infos(base)]
+
+    def _infos(self, base: str) -> list[fs.FileInfo]:
         infos = self._filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+        return [info for info in infos if info.type == fs.FileType.File]
+
+    @staticmethod
+    def _below(base: str, info: fs.FileInfo) -> str:
         start = len(base.strip("/")) + 1  # some file systems answer without the leading slash
-        return [info.path.strip("/")[start:] for info in infos if info.type == fs.FileType.File]
+        return str(info.path.strip("/")[start:])
 
     def _put(self, path: Path, name: str) -> None:
         target = f"{self._root}/{name}"

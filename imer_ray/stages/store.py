@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,11 +25,14 @@ from pyarrow import fs
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors, write_whole
 from imer_ray.stages.artefact import Artefact, MissingArtefact, check, rename
+from imer_ray.stages.folders import USED, WORK, Folders, LocalFolders, is_alive
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
 from imer_ray.stages.remote import RemoteFolders
 
 _logger = logging.getLogger(__name__)
+
+MARK_SECONDS = 3600.0
 
 
 class Store:
@@ -42,6 +47,7 @@ class Store:
     def __init__(self, root: str | Path, filesystem: fs.FileSystem | None = None, cache: Path | None = None) -> None:
         self.root = str(root)
         self.put_aside: list[str] = []  # what this process found damaged, in words
+        self._marked: dict[str, float] = {}  # remote key -> when this process last said that it is used
         path = self.root
         if filesystem is None and "://" in self.root:
             try:
@@ -54,6 +60,16 @@ class Store:
         else:
             self._remote = RemoteFolders(filesystem, path.rstrip("/"))
             self._local = (cache or _cache_folder()) / hashlib.sha256(self.root.encode()).hexdigest()[:16]
+
+    @property
+    def folders(self) -> Folders:
+        """The root itself."""
+        return self._remote or LocalFolders(self._local)
+
+    @property
+    def cache(self) -> LocalFolders | None:
+        """This machine's copies of a remote root's artefacts."""
+        return None if self._remote is None else LocalFolders(self._local)
 
     def prepare(self) -> None:
         """Make the root, so that one that cannot be written is told before any work is done.
@@ -77,11 +93,17 @@ class Store:
             except MissingArtefact:
                 return None
         try:
-            text = self._remote.read(f"{key}/{FILE_NAME}")
-            return None if text is None else Manifest.from_json(text)
+            if (text := self._remote.read(f"{key}/{FILE_NAME}")) is None:
+                return None
+            manifest = Manifest.from_json(text)
         except DamagedArtefact as damage:
             self._put_aside(key, damage)
             return None
+        if time.monotonic() - self._marked.get(key, -math.inf) > MARK_SECONDS:
+            self._marked[key] = time.monotonic()
+            with contextlib.suppress(OSError):  # who may only read uses it all the same
+                self._remote.write(f"{USED}/{key}", b"")
+        return manifest
 
     def open(self, key: str) -> Artefact:
         """An artefact, its checksums verified (once per process as long as its files do not change).
@@ -90,21 +112,30 @@ class Store:
             MissingArtefact: it does not exist, or was damaged and has been put aside to be built anew.
         """
         folder = self._local / key
-        try:
-            if self._remote is None:
-                return check(key, folder)
-            if (text := self._remote.read(f"{key}/{FILE_NAME}")) is None:
-                raise MissingArtefact(f"{key} is not in {self.root}")
-            with contextlib.suppress(DamagedArtefact, MissingArtefact, FileNotFoundError):
-                if text == (folder / FILE_NAME).read_bytes():
-                    return check(key, folder)
-            with disk_errors(folder), self._aside(key) as aside:
-                self._remote.download(key, aside)
-                check(key, aside)
-                return self._keep_copy(key, aside)
+        with contextlib.suppress(DamagedArtefact, FileNotFoundError):
+            return self._look(key, folder)
+        try:  # damaged, or evicted at this moment: a second look finds none then
+            return self._look(key, folder)
+        except FileNotFoundError as error:
+            raise MissingArtefact(f"{key} in {self.root} is being evicted") from error
         except DamagedArtefact as damage:
             self._put_aside(key, damage)
             raise MissingArtefact(f"{key} in {self.root} was damaged: {damage}") from damage
+
+    def _look(self, key: str, folder: Path) -> Artefact:
+        with contextlib.suppress(OSError):
+            os.utime(folder / FILE_NAME)  # its last use, for those who choose what to evict
+        if self._remote is None:
+            return check(key, folder)
+        if (text := self._remote.read(f"{key}/{FILE_NAME}")) is None:
+            raise MissingArtefact(f"{key} is not in {self.root}")
+        with contextlib.suppress(DamagedArtefact, MissingArtefact, FileNotFoundError):
+            if text == (folder / FILE_NAME).read_bytes():
+                return check(key, folder)
+        with disk_errors(folder), self._aside(key) as aside:
+            self._remote.download(key, aside)
+            check(key, aside)
+            return self._keep_copy(key, aside)
 
     @contextlib.contextmanager
     def writing(self, key: str) -> Iterator[Path]:
@@ -134,13 +165,13 @@ class Store:
             key: of the stage.
             scratch: where a process that only reads the checkpoint copies a remote one to.
         """
-        folder = self._local / ".work" / key / "checkpoint"
+        folder = self._local / WORK / key / "checkpoint"
         if self._remote is not None and scratch is not None:
             folder = scratch
         with disk_errors(folder):
             if self._remote is not None:
                 shutil.rmtree(folder, ignore_errors=True)  # another node may have come further
-                self._remote.download(f".work/{key}/checkpoint", folder)
+                self._remote.download(f"{WORK}/{key}/checkpoint", folder)
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -148,20 +179,20 @@ class Store:
     def work_location(self) -> str:
         """Where running stages leave what they need to be resumed, as Ray Train reads it (folder or URI)."""
         if self._remote is None:
-            return str(self._local / ".work")
+            return str(self._local / WORK)
         uri = urlsplit(self.root)
-        return uri._replace(path=f"{uri.path.rstrip('/')}/.work").geturl()
+        return uri._replace(path=f"{uri.path.rstrip('/')}/{WORK}").geturl()
 
     def sync_workspace(self, key: str) -> None:
         """Copy what is new in the checkpoint folder to a remote root; on a local one it is there already."""
         if self._remote is not None:
-            self._remote.mirror(self._local / ".work" / key / "checkpoint", f".work/{key}/checkpoint")
+            self._remote.mirror(self._local / WORK / key / "checkpoint", f"{WORK}/{key}/checkpoint")
 
     def drop_workspace(self, key: str) -> None:
         """Delete what a stage, or whoever ran it, left behind for itself under ``.work/<key>``."""
-        shutil.rmtree(self._local / ".work" / key, ignore_errors=True)
+        shutil.rmtree(self._local / WORK / key, ignore_errors=True)
         if self._remote is not None:
-            self._remote.delete(f".work/{key}")
+            self._remote.delete(f"{WORK}/{key}")
 
     def _keep_copy(self, key: str, folder: Path) -> Artefact:
         """Make a folder the local copy of a remote artefact, unless another process has just done so."""
@@ -194,7 +225,7 @@ class Store:
         prefix = f".tmp-{key}-{socket.gethostname()}-"
         for old in self._local.glob(f"{prefix}*"):
             match = re.fullmatch(r"(\d+)-\w+", old.name.removeprefix(prefix))
-            if match and not _is_alive(int(match[1])):
+            if match and not is_alive(int(match[1])):
                 shutil.rmtree(old, ignore_errors=True)
         folder = self._local / f"{prefix}{os.getpid()}-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
@@ -202,16 +233,6 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _cache_folder() -> Path:

@@ -15,6 +15,7 @@ from imer_ray.command_schema import (
     ExportConfig,
     GenerateConfig,
     SearchConfig,
+    StagesConfig,
     TrainConfig,
 )
 from imer_ray.errors import UserError
@@ -59,6 +60,7 @@ def test_an_option_does_not_repeat_its_defaults(group: str, name: str) -> None:
         (ExportConfig, "export"),
         (ConvertConfig, "convert"),
         (GenerateConfig, "generate"),
+        (StagesConfig, "stages"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

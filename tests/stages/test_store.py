@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 from toy_stages import notes, toy
+from worlds import World, commit
 
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors
@@ -19,42 +19,6 @@ from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.remote import RemoteFolders
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-
-
-class World:
-    """A root that is a local folder, or an object store in which nothing is ever renamed."""
-
-    def __init__(self, base, remote):
-        self.remote = remote
-        self.root = base / "root"
-        self.root.mkdir()
-        self.base = base
-
-    def store(self, node="one"):
-        if not self.remote:
-            return Store(self.root)
-        return Store("bucket", fs.SubTreeFileSystem(str(self.root), fs.LocalFileSystem()), self.base / node)
-
-    def folder(self, key):
-        return self.root / "bucket" / key if self.remote else self.root / key
-
-    def left_over(self):
-        """Names of all that is neither an artefact nor an empty folder, here and in the caches."""
-        files = [path.relative_to(self.base) for path in self.base.rglob("*") if path.is_file()]
-        return [str(path) for path in files if any(part.startswith(".") for part in path.parts)]
-
-
-@pytest.fixture(params=[False, True], ids=["local", "object store"])
-def world(request, tmp_path):
-    return World(tmp_path, request.param)
-
-
-def commit(store, stage, files, metrics=None):
-    with store.writing(stage.key) as folder:
-        for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        return store.commit(stage, folder, metrics or {}, 1.5)
 
 
 def test_what_was_committed_is_opened(world):
@@ -216,7 +180,7 @@ def test_an_unknown_file_system_is_told():
 COMMITTER = """
 import sys
 sys.path[:0] = [sys.argv[1]]
-from test_store import World, commit
+from worlds import World, commit
 from toy_stages import toy
 from pathlib import Path
 store = World.__new__(World)
@@ -283,7 +247,7 @@ def test_two_processes_that_commit_one_key_agree(world):
     script = """
 import os, sys, time
 sys.path[:0] = [sys.argv[1]]
-from test_store import World, commit
+from worlds import World, commit
 from toy_stages import toy
 from pathlib import Path
 world = World.__new__(World)

@@ -1,0 +1,102 @@
+"""The files of a store's root on a local disk: listed, read, and folders of them removed whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from imer_ray.files import write_whole
+from imer_ray.stages.artefact import rename
+
+WORK = ".work"  # what running stages leave for whoever resumes them: .work/<key>
+USED = ".used"  # markers of an object store: .used/<key> is as old as the last use of the artefact <key>
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file under a store's root; ``modified`` is in seconds since 1970, on the file system's clock."""
+
+    path: str
+    size: int
+    modified: float
+
+
+class Folders(Protocol):
+    """What listing and evicting need of a root; `RemoteFolders` is the other one."""
+
+    def files(self) -> Iterator[File]: ...
+    def read(self, name: str) -> bytes | None: ...
+    def write(self, name: str, content: bytes) -> None: ...
+    def evict(self, name: str, first: str, used: float) -> bool: ...
+    def delete(self, name: str) -> None: ...
+
+
+class LocalFolders:
+    """A root on a file system with atomic rename."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def files(self) -> Iterator[File]:
+        """All files under the root; those that vanish meanwhile are left out."""
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.stat(path)
+                    relative = os.path.relpath(path, self._root)
+                    yield File(path=relative, size=status.st_size, modified=status.st_mtime)
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content, or None if it does not exist."""
+        try:
+            return (self._root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Make or replace a small file."""
+        write_whole(self._root / name, content)
+
+    def evict(self, name: str, first: str, used: float) -> bool:
+        """Remove a folder whole, unless its file ``first`` was touched after ``used``; returns whether it is gone.
+
+        It is renamed, to a name by which the store knows what a killed process has left, looked at, and deleted: who
+        used it until then has its folder back, who comes later finds none.
+        """
+        aside = self._root / f".tmp-{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        try:
+            os.rename(self._root / name, aside)
+        except FileNotFoundError:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            if (aside / first).stat().st_mtime > used and rename(aside, self._root / name):
+                return False
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
+
+    def delete(self, name: str) -> None:
+        """Delete a folder or file, if it exists."""
+        path = self._root / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
