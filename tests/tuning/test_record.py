@@ -21,6 +21,9 @@ SAMPLERS = sorted(
     for entry in resources.files("imer_ray.tuning.samplers").iterdir()
     if entry.name.endswith(".py") and not entry.name.startswith("_")
 )
+every_sampler = pytest.mark.parametrize(  # a proposal of Gaussian processes takes half a second
+    "sampler", [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
+)
 SPACE = Space(
     name="test",
     text="",
@@ -78,7 +81,7 @@ def test_a_sampler_is_a_file_and_the_configuration_offers_them_all():
     assert sorted(field.metadata["choices"]) == SAMPLERS
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@every_sampler
 def test_whatever_comes_of_trials_none_is_left_running_and_failures_are_told(tmp_path, sampler):
     searched = record(tmp_path, sampler)
     told = {}
@@ -98,7 +101,7 @@ def test_whatever_comes_of_trials_none_is_left_running_and_failures_are_told(tmp
     assert searched.num_running == 0
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@every_sampler
 def test_resuming_keeps_all_and_repeats_nothing(tmp_path, sampler):
     proposals = []
     for _ in range(4):  # four drivers, one after another, six trials each
@@ -113,7 +116,7 @@ def test_resuming_keeps_all_and_repeats_nothing(tmp_path, sampler):
     assert {json.loads(r["config"])["steps"] for r in record(tmp_path).rows} == {p.values["steps"] for p in proposals}
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@every_sampler
 def test_a_finite_space_is_searched_whole_and_then_known_to_be_exhausted(tmp_path, sampler):
     searched = record(tmp_path, sampler, GRID)
     seen = []
@@ -139,7 +142,7 @@ def test_tpe_learns_what_is_good(tmp_path):
     assert sum(near[14:]) >= 12  # of 30; drawn at random 4.5, with standard deviation 2
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@every_sampler
 def test_trials_are_random_until_enough_of_them_are_complete_however_many_points_they_gave(tmp_path, sampler):
     """Two derived points a trial must not end the random start three times as early: same draws as without them."""
     with_points, without = record(tmp_path / "a", sampler), record(tmp_path / "b", sampler)

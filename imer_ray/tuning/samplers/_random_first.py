@@ -1,0 +1,56 @@
+"""A sampler that leaves the beginning of a study to chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from imer_ray.tuning.samplers import ANSWERED, DERIVED
+
+
+class RandomFirst(BaseSampler):
+    """Draws at random until ``num_random`` proposed trials are complete.
+
+    Optuna's own samplers would count derived points too, which differ from their trial in its evaluation alone.
+    """
+
+    def __init__(self, seed: int, then: BaseSampler, num_random: int) -> None:
+        self._first = RandomSampler(seed=seed)
+        self._then = then
+        self._num_random = num_random
+        self._started = False
+
+    def _sampler(self, study: Study) -> BaseSampler:
+        if not self._started:
+            complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            own = sum(not {DERIVED, ANSWERED} & trial.user_attrs.keys() for trial in complete)
+            self._started = own >= self._num_random
+        return self._then if self._started else self._first
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler(study).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler(study).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler(study).sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler(study).before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._sampler(study).after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._first.reseed_rng()
+        self._then.reseed_rng()

@@ -1,0 +1,98 @@
+"""Gaussian processes and expected hypervolume improvement (Daulton et al., 2020, arXiv:2006.05078), by Optuna.
+
+Optuna's sampler models parameters that all trials have and draws the others at random. Here every trial has all of
+them: one that does not exist in a trial stands at the middle of its range (or its first choice), as in SMAC (Hutter et
+al., 2011, section 4.1), so that conditional parameters are modelled, too. What is proposed for one that does not exist
+is not used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna import Study, create_study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from analysis.pareto import pareto_front
+from imer_ray.tuning.samplers._random_first import RandomFirst
+
+MAX_TRIALS = 300  # the front and the latest; a fit takes the third power of their number
+
+
+def build(seed: int, population: int) -> BaseSampler:
+    return RandomFirst(seed, ImputedGP(seed), population)
+
+
+class ImputedGP(BaseSampler):
+    """Optuna's GPSampler on trials that all have every parameter."""
+
+    def __init__(self, seed: int) -> None:
+        self._gp = GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        self._independent = RandomSampler(seed=seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        space: dict[str, BaseDistribution] = {}
+        for complete in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            space.update(complete.distributions)
+        return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if not search_space:
+            return {}
+        filled = create_study(directions=study.directions, sampler=self._independent)
+        filled.add_trials(_filled(_chosen(study), search_space))
+        filled.ask()  # the trial that is sampled for
+        return self._gp.sample_relative(filled, filled.get_trials(deepcopy=False)[-1], search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Of a parameter that no complete trial has had."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _chosen(study: Study) -> list[FrozenTrial]:
+    """Complete and running trials, at most about `MAX_TRIALS`."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    best = pareto_front(np.array([trial.values for trial in complete])) if len(complete) > MAX_TRIALS else []
+    front = {trial.number for trial, on_front in zip(complete, best, strict=False) if on_front}
+    latest = {trial.number for trial in complete[-MAX_TRIALS:]}
+    return [trial for trial in complete if trial.number in front | latest] + [t for t in running if t.params]
+
+
+def _filled(trials: list[FrozenTrial], space: Mapping[str, BaseDistribution]) -> list[FrozenTrial]:
+    """Copies with a value for each parameter, and for each constraint that any of them violates."""
+    violated = sorted({name for trial in trials for name, value in trial.constraints.items() if value > 0})
+    return [
+        create_trial(
+            state=trial.state,
+            values=trial.values,
+            params={name: trial.params.get(name, _middle(space[name])) for name in space},
+            distributions=dict(space),
+            constraints={name: trial.constraints.get(name, 0.0) for name in violated},
+        )
+        for trial in trials
+    ]
+
+
+def _middle(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high = distribution.low, distribution.high
+    if isinstance(distribution, IntDistribution) and not distribution.log:
+        return low + (high - low) // (2 * distribution.step) * distribution.step
+    if isinstance(distribution, IntDistribution):
+        return round(math.sqrt(low * high))
+    if distribution.log:
+        return math.sqrt(low * high)
+    middle = (low + high) / 2
+    return middle if distribution.step is None else low + round((middle - low) / distribution.step) * distribution.step
