@@ -1,0 +1,77 @@
+"""Asynchronous successive halving of two objectives: at each rung the best in ``reduction_factor`` go on.
+
+Fidelity is epochs of the training stage that runs, and the two values of a trial at a rung are how that stage compares
+and the trial's speed, which does not depend on training. Stopping is as in Li et al., 2020, arXiv:1810.05934, without
+waiting for a rung to fill up; who is best is decided as in Schmucker et al., 2021, arXiv:2106.12639, by non-domination
+rank and then by diversity. See `imer_ray.tuning.halving`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from imer_ray.tuning.halving import brackets, rungs, survives
+from imer_ray.tuning.schedulers import Progress
+
+Rung = tuple[int, str, int]  # bracket, what is compared, after how many epochs
+
+
+class ASHA:
+    """Each trial is judged once at each of its bracket's rungs, among all that have reached it, the stopped included.
+
+    Speeds are compared as they were measured where that is known of all of them, or else as they are estimated.
+    """
+
+    def __init__(self, grace_epochs: int, reduction_factor: float, num_brackets: int = 1) -> None:
+        self.rungs = rungs(grace_epochs, reduction_factor)
+        self._reduction_factor = reduction_factor
+        self._next_bracket = brackets(num_brackets, reduction_factor)
+        self._brackets: list[int] = []
+        self._reached: dict[Rung, dict[int, float]] = defaultdict(dict)
+        self._judged: set[tuple[int, Rung]] = set()
+        self._speeds: dict[int, tuple[float | None, float]] = {}
+
+    def learn(self, progress: Progress) -> None:
+        self._speeds[progress.trial] = (progress.speed, progress.estimated_speed)
+        for rung, value in self._rungs(progress):
+            self._reached[rung].setdefault(progress.trial, value)
+
+    def goes_on(self, progress: Progress) -> bool:
+        self.learn(progress)
+        for rung, _ in self._rungs(progress):
+            if rung[1] in progress.alone and (progress.trial, rung) not in self._judged:
+                self._judged.add((progress.trial, rung))
+                if not self._survives(progress.trial, self._reached[rung]):
+                    return False
+        return True
+
+    def _rungs(self, progress: Progress) -> list[tuple[Rung, float]]:
+        """Those that the trial has reached and its bracket has, the lowest first."""
+        bracket = self._bracket(progress.trial)
+        own = self.rungs[bracket:]
+        found = [
+            ((bracket, name, epoch), value)
+            for name, values in progress.compared.items()
+            for epoch, value in values.items()
+            if epoch in own
+        ]
+        return sorted(found, key=lambda reached: reached[0][2])
+
+    def _bracket(self, trial: int) -> int:
+        while len(self._brackets) <= trial:
+            self._brackets.append(next(self._next_bracket))
+        return self._brackets[trial]
+
+    def _survives(self, newcomer: int, reached: Mapping[int, float]) -> bool:
+        trials = list(reached)
+        measured = [self._speeds[trial][0] for trial in trials]
+        known = [speed for speed in measured if speed is not None]
+        speeds = known if len(known) == len(trials) else [self._speeds[trial][1] for trial in trials]
+        points = [(reached[trial], speed) for trial, speed in zip(trials, speeds, strict=True)]
+        return survives(points, trials.index(newcomer), self._reduction_factor)
+
+
+def build(study: Mapping[str, Any]) -> ASHA:
+    return ASHA(study["grace_epochs"], study["reduction_factor"], study["brackets"])
