@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import resources
@@ -202,8 +203,9 @@ def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, An
             default = f.default if f.default is not MISSING else None
             value = _checked(tree.get(name, default), hints[name], path)
             choices = f.metadata.get("choices") or _modules(f.metadata.get("package"))
-            if choices and value not in choices:
-                raise UserError(f"{path}={value}: {_unknown(str(value), choices)}")
+            for word in value if isinstance(value, list) else [value]:
+                if choices and word not in choices:
+                    raise UserError(f"{path}={word}: {_unknown(str(word), choices)}")
             out[name] = value
     try:
         schema(**{k: _tupled(v) for k, v in out.items()})
@@ -244,6 +246,8 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
             return [_checked(v, get_args(kind)[0], path) for v in value]
         if kind == tuple[str, ...] and isinstance(value, str):
             return [value]
+        if origin is abc.Mapping and isinstance(value, Mapping):
+            return {str(key): _checked(inner, get_args(kind)[1], f"{path}.{key}") for key, inner in value.items()}
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if kind is int and isinstance(value, float) and value.is_integer():

@@ -1,12 +1,11 @@
-"""One line that says how a search is doing: rewritten in place on a terminal, appended now and then elsewhere."""
+"""How a study is doing, in numbers, kept up to date at a cost that does not grow with the study."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -14,98 +13,92 @@ from analysis.hypervolume import hypervolume
 from analysis.pareto import pareto_front
 from imer_ray.results.schema import StudyInfo
 
-TERMINAL_SECONDS = 0.5
-FIRST_SECONDS = 20.0
-GROWTH = 0.25  # later lines come when a quarter more time has passed: 10 lines in 5 minutes, 25 in two hours
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A study at one moment.
+
+    Attributes:
+        num_trials: how many it is meant to have.
+        complete, running, stopped, failed: trials by state.
+        num_points: evaluated points of the complete trials.
+        front: those on the Pareto front, within the study's constraints.
+        hypervolume: up to the study's reference point.
+        best: metric -> the best value that any point has, for each objective.
+        reused: share of the computing that trials asked for which was there already or done for another.
+        seconds_left: an estimate, None while too little is known.
+    """
+
+    num_trials: int
+    complete: int = 0
+    running: int = 0
+    stopped: int = 0
+    failed: int = 0
+    num_points: int = 0
+    front: int = 0
+    hypervolume: float = 0.0
+    best: Mapping[str, float] = field(default_factory=dict)
+    reused: float = 0.0
+    seconds_left: float | None = None
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended."""
+        return self.complete + self.stopped + self.failed
 
 
-def summary(rows: Sequence[Mapping[str, Any]], info: StudyInfo) -> str:
-    """Front, hypervolume, the best of each objective and the share of computing time that was reused."""
-    complete = [row for row in rows if row["status"] == "complete"]
-    num_failed = sum(row["status"] == "failed" and row["point"] == 0 for row in rows)
-    failed = f", {num_failed} failed" if num_failed else ""
-    if not complete:
-        return failed
-    points = np.array([[row[objective.column] for objective in info.objectives] for row in complete])
-    best = [complete[int(i)][o.metric] for i, o in zip(points.argmin(0), info.objectives, strict=True)]
-    names = [objective.metric.removeprefix("valid.") for objective in info.objectives]
-    own = [row for row in rows if row["point"] == 0]
-    reused, computed = (sum(row.get(f"seconds_{how}") or 0.0 for row in own) for how in ("reused", "computed"))
-    area = hypervolume(points, info.reference)
-    return (
-        f"{failed} | front {pareto_front(points).sum()} of {len(complete)} points, hypervolume {area:.3f}"
-        f" | best {names[0]} {best[0]:.3f}, {names[1]} {best[1]:.3g}"
-        f" | reused {100 * reused / max(reused + computed, 1e-9):.0f} %"
-    )
-
-
-class ProgressLine:
-    """Shows a study's progress.
+class Tally:
+    """Counts a record's rows, each once.
 
     Args:
         info: the study.
-        done: trials finished before this run.
-        stream: where to write, by default to stdout; in place if it is a terminal.
-        clock: seconds, monotonic.
     """
 
-    def __init__(
-        self,
-        info: StudyInfo,
-        done: int,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, info: StudyInfo) -> None:
         self._info = info
-        self._done_before = done
-        self._stream = stream or sys.stdout
-        self._clock = clock
-        self._terminal = self._stream.isatty()
-        self._started = clock()
-        self._next = self._started + (0.0 if self._terminal else FIRST_SECONDS)
-        self._summary = (-1, "")
-        self._shown = ""
+        self._seen = 0
+        self._states: Counter[str] = Counter()
+        self._num_points = 0
+        self._front = np.empty((0, len(info.objectives)))
+        self._best: dict[str, tuple[float, float]] = {}  # metric -> (minimised, as measured)
+        self._seconds = {"reused": 0.0, "computed": 0.0}
+        self._hypervolume = 0.0
 
-    def show(
-        self,
-        rows: Sequence[Mapping[str, Any]],
-        done: int,
-        running: int,
-        last: bool = False,
-        stages: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
-    ) -> None:
-        """Write the line if it is time, or if it is the ``last``. ``stages`` tells which are running (the broker's
-        ``stats()["running"]``); it is asked only when a line is written."""
-        now = self._clock()
-        if not last and now < self._next:
-            return
-        elapsed = now - self._started
-        self._next = now + (TERMINAL_SECONDS if self._terminal else max(FIRST_SECONDS, GROWTH * elapsed))
-        if self._summary[0] != len(rows):
-            self._summary = (len(rows), summary(rows, self._info))
-        text = f"{done}/{self._info.num_trials} trials, {running} running{self._summary[1]}"
-        finished = done - self._done_before
-        if 0 < finished and done < self._info.num_trials:
-            text += f" | {_clock(elapsed / finished * (self._info.num_trials - done))} left"
-        if not last:
-            text += _computing(stages())
-        if self._terminal:
-            width = shutil.get_terminal_size().columns - 1
-            self._stream.write("\r" + text[:width].ljust(min(width, len(self._shown))) + ("\n" if last else ""))
-        elif text != self._shown:
-            self._stream.write(text + "\n")
-        self._shown = text
-        self._stream.flush()
+    def count(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take in the rows that are new since the last time; rows are only ever appended."""
+        new, self._seen = rows[self._seen :], len(rows)
+        new = [row for row in new if not row.get("repeat")]  # a point counts once, however many seeds it is run with
+        own = [row for row in new if row["point"] == 0]
+        self._states.update(row["status"] for row in own)
+        for how in self._seconds:
+            self._seconds[how] += sum(row.get(f"seconds_{how}") or 0.0 for row in own)
+        complete = [row for row in new if row["status"] == "complete"]
+        self._num_points += len(complete)
+        if feasible := [row for row in complete if row.get("feasible") is not False]:
+            self._add(feasible)
 
+    def progress(self, running: int, seconds_left: float | None = None) -> Progress:
+        """The study now, with so many trials running."""
+        return Progress(
+            num_trials=self._info.num_trials,
+            complete=self._states["complete"],
+            running=running,
+            stopped=self._states["stopped"],
+            failed=self._states["failed"],
+            num_points=self._num_points,
+            front=len(self._front),
+            hypervolume=self._hypervolume,
+            best={metric: measured for metric, (_, measured) in self._best.items()},
+            reused=self._seconds["reused"] / max(sum(self._seconds.values()), 1e-9),
+            seconds_left=seconds_left,
+        )
 
-def _computing(stages: Sequence[Mapping[str, Any]]) -> str:
-    names = [
-        stage["name"] + (f" {stage['epoch']}/{stage['num_epochs']}" if stage["num_epochs"] else "") for stage in stages
-    ]
-    return f" | computing {', '.join(names)}" if names else ""
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    def _add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        points = np.array([[row[objective.column] for objective in self._info.objectives] for row in rows], dtype=float)
+        together = np.concatenate([self._front, points])  # a point that was dominated once stays so
+        self._front = together[pareto_front(together)]
+        self._hypervolume = float(hypervolume(self._front, self._info.reference))
+        for column, objective in zip(points.T, self._info.objectives, strict=True):
+            least = int(column.argmin())
+            found = (float(column[least]), float(rows[least][objective.metric]))
+            self._best[objective.metric] = min(self._best.get(objective.metric, found), found)

@@ -13,11 +13,11 @@ from ray import tune
 
 from imer_ray.errors import UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT
-from imer_ray.tuning.progress import ProgressLine
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.searcher import StudySearcher
-from imer_ray.tuning.study import Plan, ResultsFile, complete_row, write
+from imer_ray.tuning.study import Plan, complete_row, write
 from imer_ray.tuning.trial import Client, coordinate
+from imer_ray.tuning.watch import Watch
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are ours to write
@@ -60,6 +60,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
     searcher = StudySearcher(record, slots, functools.partial(complete_row, study["name"]))
     scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run
     shutil.rmtree(scratch, ignore_errors=True)
+    watch = Watch(plan, record, client)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {TRIAL_SLOT: 1}),
         tune_config=tune.TuneConfig(
@@ -73,7 +74,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
             name="study",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[_Watch(plan, record, client)],
+            callbacks=[watch],
             stop=_StopIfBroken(searcher),
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
@@ -81,45 +82,14 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
     try:
         tuner.fit()
     finally:
+        watch.close()
         shutil.rmtree(scratch, ignore_errors=True)
     if searcher.broken is not None:
         kept = f"{len(record.finished)} trials are kept in {plan.folder}; run the same command again to continue"
         raise UserError(f"{searcher.broken}\n{kept}")
 
 
-class _NotPickled:
-    """Tune pickles all it is given at the start, for a restore that we never ask for."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class _Watch(_NotPickled, tune.Callback):
-    """After each of Tune's steps: results and progress."""
-
-    def __init__(self, plan: Plan, record: Record, client: Client) -> None:
-        self._record, self._client = record, client
-        self._results = ResultsFile(plan, record)
-        self._line = ProgressLine(plan.info, len(record.finished))
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._results.update()
-        self._show()
-
-    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        self._show(last=True)
-
-    def _show(self, last: bool = False) -> None:
-        self._line.show(
-            self._record.rows,
-            len(self._record.finished),
-            self._record.num_running,
-            last,
-            lambda: self._client.stats()["running"],
-        )
-
-
-class _StopIfBroken(_NotPickled, tune.Stopper):
+class _StopIfBroken(tune.Stopper):
     """Ends the run when no trial can succeed until the user has done something."""
 
     def __init__(self, searcher: StudySearcher) -> None:
@@ -130,3 +100,7 @@ class _StopIfBroken(_NotPickled, tune.Stopper):
 
     def stop_all(self) -> bool:
         return self._searcher.broken is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles all it is given at the start, for a restore that we never ask for."""
+        return {}

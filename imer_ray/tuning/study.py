@@ -27,6 +27,7 @@ from imer_ray.training.timing import check_reference
 from imer_ray.tuning import space_file
 from imer_ray.tuning.identity import check_identity
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
+from imer_ray.tuning.log import check_loggers
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.space import Space
@@ -89,6 +90,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
         UserError: an unknown metric, a space that cannot be built, missing, damaged or too short data.
     """
     wanted = objectives(options["study"])
+    check_loggers(options["study"]["loggers"])
     if "://" in options["study"]["root"]:
         root = options["study"]["root"]
         raise UserError(f"study.root={root}: a study's own folder is local; study.stages may be remote ({root}/stages)")

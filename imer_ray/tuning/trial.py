@@ -21,6 +21,7 @@ from imer_ray.errors import UserError
 from imer_ray.stages.broker import StageFailed, Status
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult
+from imer_ray.stages.timeline import Changes
 
 SPLIT = "valid"  # a search never sees the test split
 OUTCOME = "outcome"  # key of the last report: JSON of what `run_points` returns
@@ -38,6 +39,7 @@ class Client(Protocol):
     ) -> StageResult: ...
     def leave(self, waiter: str) -> None: ...
     def stats(self) -> dict[str, Any]: ...
+    def changes(self, broker: str, revision: int) -> Changes: ...
 
 
 class _Abandoned(Exception):

@@ -6,7 +6,7 @@ import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -103,22 +103,33 @@ def test_diffusion_imports_only_torch_and_numpy(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=module_of)
-def test_analysis_knows_only_the_results_schema(path: Path) -> None:
+def test_analysis_knows_only_the_schemas_of_results(path: Path) -> None:
     ours = {module for module in imports(path) if within(module, ("imer_ray",))}
-    assert all(within(module, ("imer_ray.results.schema",)) for module in ours)
+    assert all(within(module, ("imer_ray.results.schema", "imer_ray.results.timeline")) for module in ours)
     assert not {module for module in imports(path) if within(module, ("ray", "torch", "hydra"))}
+
+
+def foreign(files: Iterable[Path]) -> set[str]:
+    """The top-level packages of others that files import."""
+    modules = {module.partition(".")[0] for path in files for module in imports(path)}
+    return modules - set(sys.stdlib_module_names) - {"imer_ray", "analysis"}
 
 
 def test_what_is_imported_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
-    files = [*package_files(), *(ROOT / "analysis").rglob("*.py")]
-    modules = {module.partition(".")[0] for path in files for module in imports(path)}
-    foreign = modules - set(sys.stdlib_module_names) - {"imer_ray", "analysis"}
+    loggers = {
+        path.stem: path for path in (ROOT / "imer_ray" / "tuning" / "loggers").glob("*.py") if path.stem in extras
+    }
+    files = {*package_files(), *(ROOT / "analysis").rglob("*.py")} - set(loggers.values())
     distributions = packages_distributions()
-    used = {canonicalize_name(distributions[module][0]) for module in foreign}
+    used = {canonicalize_name(distributions[module][0]) for module in foreign(files)}
     assert used <= declared
     assert declared - used <= {"scikit-learn"}  # imported by Optuna for its importances
+    for name, path in loggers.items():  # a choice that not all make: the extra of its name brings its package
+        assert foreign([path]) == {name}
+        assert [Requirement(line).name.partition("-")[0] for line in extras[name]] == [name]
 
 
 def loaded_by(module: str) -> set[str]:

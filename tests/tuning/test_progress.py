@@ -1,12 +1,16 @@
-"""One line: rewritten on a terminal, appended ever more rarely elsewhere, true about the front it names."""
+"""The numbers of a study while it runs: as if counted anew from all rows, whenever they came."""
 
-import io
-
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from analysis.hypervolume import hypervolume
+from analysis.pareto import pareto_front
 from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.objectives import objectives
-from imer_ray.tuning.progress import ProgressLine, summary
+from imer_ray.tuning.progress import Tally
+from imer_ray.tuning.time_left import TimeLeft
 
 INFO = StudyInfo(
     study="demo",
@@ -17,85 +21,90 @@ INFO = StudyInfo(
 )
 
 
-def row(trial, f1=0.7, speedup=10.0, point=0, status="complete", reused=1.0, computed=3.0):
+def row(trial, f1=0.7, speedup=10.0, point=0, status="complete", reused=1.0, computed=3.0, **more):
     measured = {
         "valid.Non0_F1_score": f1,
         "speedup_vs_imder": speedup,
         "objective.quality": 1 - f1,
-        "objective.speed": -len(str(int(speedup))) + 1.0,  # powers of ten
+        "objective.speed": -float(np.log10(speedup)),
     }
     costs = {"seconds_reused": reused, "seconds_computed": computed}
-    return {"trial": trial, "point": point, "status": status, **costs, **(measured if status == "complete" else {})}
+    found = measured if status == "complete" else {}
+    return {"trial": trial, "point": point, "status": status, **costs, **found, **more}
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+def counted(rows, running=0):
+    tally = Tally(INFO)
+    tally.count(rows)
+    return tally.progress(running)
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(300, 11), (7200, 25), (36000, 32)])
-def test_a_log_gets_few_lines_however_long_it_takes(seconds, most):
-    now, stream = [0.0], io.StringIO()
-    line = ProgressLine(INFO, 0, stream, lambda: now[0])
-    for second in range(seconds):
-        now[0] = float(second)
-        line.show([row(i) for i in range(min(24, 1 + second * 24 // seconds))], min(23, second * 24 // seconds), 4)
-    line.show([row(i) for i in range(24)], 24, 0, last=True)
-    lines = stream.getvalue().splitlines()
-    assert 2 <= len(lines) <= most
-    assert lines[-1].startswith("24/24 trials, 0 running | front 24 of 24 points")
-    assert "\r" not in stream.getvalue()
-
-
-def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    now, stream = [0.0], Terminal()
-    line = ProgressLine(INFO, 0, stream, lambda: now[0])
-    for second in range(60):
-        now[0] = float(second)
-        line.show([row(i) for i in range(second // 10)], second // 10, 2)
-    line.show([row(i) for i in range(24)], 24, 0, last=True)
-    text = stream.getvalue()
-    assert text.count("\n") == 1 and text.endswith("\n")
-    assert all(len(part) <= 100 for part in text.split("\r"))
-
-
-def test_the_summary_names_the_best_of_each_objective_and_what_was_reused():
+def test_states_best_values_front_and_what_was_reused():
     rows = [row(0, 0.7, 10.0), row(0, 0.6, 100.0, point=1, reused=99.0), row(1, 0.5, 10.0), row(2, status="failed")]
-    text = summary(rows, INFO)
-    assert ", 1 failed | front 2 of 3 points, hypervolume 0.300 | " in text  # 0.2 * 1 + 0.1 * (2 - 1)
-    assert "best Non0_F1_score 0.700, speedup_vs_imder 100" in text
-    assert text.endswith("reused 25 %")  # of the trials' own computing time
+    rows += [row(3, status="stopped", computed=9.0, reused=3.0), row(0, point=2, status="failed")]
+    progress = counted(rows, running=4)
+    assert (progress.complete, progress.running, progress.stopped, progress.failed) == (2, 4, 1, 1)
+    assert progress.done == 4 and progress.num_points == 3 and progress.front == 2
+    assert progress.hypervolume == pytest.approx(0.3)  # 0.2 * 1 + 0.1 * (2 - 1)
+    assert progress.best == {"valid.Non0_F1_score": 0.7, "speedup_vs_imder": 100.0}
+    assert progress.reused == pytest.approx(6 / 24)  # of the trials' own computing time
 
 
-def test_before_the_first_point_there_is_nothing_to_sum_up():
-    assert summary([], INFO) == ""
-    assert summary([row(0, status="failed")], INFO) == ", 1 failed"
+def test_before_the_first_point_there_is_no_front():
+    progress = counted([row(0, status="failed")])
+    assert (progress.num_points, progress.front, progress.hypervolume, progress.best) == (0, 0, 0.0, {})
 
 
-def test_time_left_counts_only_this_run(capsys):
-    now, stream = [0.0], io.StringIO()
-    line = ProgressLine(INFO, 12, stream, lambda: now[0])
-    now[0] = 30.0
-    line.show([row(0)], 15, 4)
-    assert stream.getvalue().strip().endswith("| 1:30 left")  # 3 in 30 s, 9 to go
-    now[0] = 90.0
-    line.show([row(0)], 12, 4)
-    assert "left" not in stream.getvalue().splitlines()[-1]
+def test_points_that_break_a_constraint_count_but_not_for_the_front_and_repeats_count_once():
+    rows = [row(0, 0.7), row(1, 0.9, feasible=False), row(0, 0.95, repeat=1)]
+    progress = counted(rows)
+    assert (progress.done, progress.num_points, progress.front) == (2, 2, 1)
+    assert progress.best["valid.Non0_F1_score"] == 0.7
 
 
-def test_what_is_being_computed_is_asked_for_only_when_a_line_is_written():
-    now, stream, asked = [0.0], io.StringIO(), []
-    line = ProgressLine(INFO, 0, stream, lambda: now[0])
+ROWS = st.lists(
+    st.builds(
+        row,
+        trial=st.integers(0, 9),
+        f1=st.integers(0, 10).map(lambda x: x / 10),
+        speedup=st.integers(0, 3).map(lambda x: 10.0**x),
+        point=st.integers(0, 2),
+        status=st.sampled_from(["complete", "complete", "stopped", "failed"]),
+    ),
+    max_size=30,
+)
 
-    def stages():
-        asked.append(now[0])
-        return [{"name": "encode", "epoch": 3, "num_epochs": 30}, {"name": "bank", "epoch": 0, "num_epochs": 0}]
 
-    for second in range(30):
-        now[0] = float(second)
-        line.show([], 0, 4, stages=stages)
-    assert stream.getvalue() == "0/24 trials, 4 running | computing encode 3/30, bank\n"
-    assert asked == [20.0]
-    line.show([], 0, 0, last=True, stages=stages)
-    assert stream.getvalue().splitlines()[-1] == "0/24 trials, 0 running"
+@given(rows=ROWS, cuts=st.lists(st.integers(0, 30)))
+def test_however_rows_come_in_the_numbers_are_those_of_all_of_them(rows, cuts):
+    tally = Tally(INFO)
+    for cut in [*sorted(cuts), len(rows)]:
+        tally.count(rows[:cut])
+        progress = tally.progress(0)
+    points = np.array([[r["objective.quality"], r["objective.speed"]] for r in rows if r["status"] == "complete"])
+    if len(points):
+        assert progress.front == pareto_front(points).sum()
+        assert progress.hypervolume == pytest.approx(hypervolume(points, INFO.reference))
+        assert progress.best["valid.Non0_F1_score"] == pytest.approx(1 - points[:, 0].min())
+    assert progress.num_points == len(points)
+    assert progress.done == sum(r["point"] == 0 for r in rows)
+
+
+def test_time_left_is_the_pace_of_the_last_third_times_the_trials_left():
+    left = TimeLeft(num_done=12)  # twelve of an earlier command say nothing of this one
+    left.note(12, 0.0)
+    for n, now in enumerate((100.0, 101.0, 102.0), start=13):  # the first waited for what all share
+        assert left.seconds(24 - n + 1, 4, now) is None
+        left.note(n, now)
+    assert left.seconds(9, 0, 104.0) == (104 - 100) / 2 * 9  # two gaps in four seconds
+    assert left.seconds(9, 4, 104.0) == (104 - 100) / 2 * 7  # those that run are half done
+    assert left.seconds(9, 4, 204.0) > 20 * left.seconds(9, 4, 104.0)  # nothing ends any more
+    assert left.seconds(0, 0, 204.0) is None
+
+
+@given(gap=st.floats(0.1, 100), n=st.integers(3, 60), wait=st.floats(0, 1000), left=st.integers(1, 100))
+def test_at_a_steady_pace_it_is_exact_whatever_the_first_trials_waited_for(gap, n, wait, left):
+    estimate = TimeLeft(0)
+    for i in range(n):
+        estimate.note(i + 1, wait + gap * i)
+    assert estimate.seconds(left, 0, wait + gap * (n - 1)) == pytest.approx(gap * left, rel=1e-6)

@@ -1,0 +1,124 @@
+"""A search on the screen: a small table rewritten in place on a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from imer_ray.results.schema import METRIC_PREFIX
+from imer_ray.tuning.progress import Progress
+
+TERMINAL_SECONDS = 0.5
+FIRST_SECONDS = 20.0
+GROWTH = 0.25  # later lines come when a quarter more time has passed: 10 lines in 5 minutes, 25 in two hours
+CLEAR, UP = "\r\x1b[J", "\x1b[{}A"  # to the end of the screen; so many lines
+
+Stages = Sequence[Mapping[str, Any]]
+"""The running stages, each with its name, epoch and num_epochs, as in a broker's ``stats()["running"]``."""
+
+
+class Display:
+    """Shows a study's progress.
+
+    Args:
+        stream: where to write, by default to stdout.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream or sys.stdout
+        self._clock = clock
+        self._in_place = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._started = clock()
+        self._next = self._started + (0.0 if self._in_place else FIRST_SECONDS)
+        self._shown = ""
+        self._height = 0  # lines of the table that stand below the cursor
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to show something."""
+        return self._clock() >= self._next
+
+    def show(self, progress: Progress, stages: Stages = (), last: bool = False) -> None:
+        """Show it now; of the ``last`` the terminal's cursor is left below the table."""
+        now = self._clock()
+        self._next = now + (TERMINAL_SECONDS if self._in_place else max(FIRST_SECONDS, GROWTH * (now - self._started)))
+        if self._in_place:
+            self._rewrite(progress, stages, last)
+        elif (text := line(progress, stages)) != self._shown:
+            self._shown = text
+            self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the terminal's cursor below the table, if it is not."""
+        self._stream.write("\n" * self._height)
+        self._stream.flush()
+        self._height = 0
+
+    def _rewrite(self, progress: Progress, stages: Stages, last: bool) -> None:
+        size = shutil.get_terminal_size()
+        lines = [f"{name:<11}{said}"[: size.columns - 1] for name, said in table(progress, stages)]
+        lines = lines[: max(1, size.lines - 1)]
+        self._height = 0 if last else len(lines)
+        # The cursor waits above the table, so that whatever else is printed meanwhile stays, and the table moves down.
+        back = "" if last else UP.format(len(lines))
+        self._stream.write(CLEAR + "".join(f"{text}\n" for text in lines) + back)
+
+
+def line(progress: Progress, stages: Stages = ()) -> str:
+    """All there is to say, in one line."""
+    parts = [f"{progress.done}/{progress.num_trials} trials, {_states(progress, 'running', 'stopped', 'failed')}"]
+    if progress.num_points:
+        parts += [_front(progress), f"best {_best(progress)}", f"reused {100 * progress.reused:.0f} %"]
+    if progress.seconds_left is not None:
+        parts.append(f"{clock(progress.seconds_left)} left")
+    if stages:
+        parts.append(f"computing {_computing(stages)}")
+    return " | ".join(parts)
+
+
+def table(progress: Progress, stages: Stages = ()) -> Iterator[tuple[str, str]]:
+    """The same as (name, what to say) for the lines of a table."""
+    states = _states(progress, "complete", "running", "stopped", "failed")
+    yield "trials", f"{progress.done} of {progress.num_trials}: {states}"
+    if progress.num_points:
+        yield "front", _front(progress).removeprefix("front ")
+        yield "best", _best(progress)
+        yield "reused", f"{100 * progress.reused:.0f} % of the computing that trials asked for"
+    if stages:
+        yield "computing", _computing(stages)
+    if progress.seconds_left is not None:
+        yield "time left", clock(progress.seconds_left)
+
+
+def clock(seconds: float) -> str:
+    """``2:05``, ``1:02:05``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _states(progress: Progress, *names: str) -> str:
+    """Trials by state; what there is none of goes without saying, but for those that run."""
+    counts = [(name, getattr(progress, name)) for name in names]
+    return ", ".join(f"{count} {name}" for name, count in counts if count or name == "running")
+
+
+def _front(progress: Progress) -> str:
+    return f"front {progress.front} of {progress.num_points} points, hypervolume {progress.hypervolume:.3f}"
+
+
+def _best(progress: Progress) -> str:
+    found = [(metric.removeprefix(METRIC_PREFIX), value) for metric, value in progress.best.items()]
+    return ", ".join(f"{name} {value:{'.3f' if abs(value) < 1 else '.3g'}}" for name, value in found)
+
+
+def _computing(stages: Stages) -> str:
+    return ", ".join(
+        stage["name"] + (f" {stage['epoch']}/{stage['num_epochs']}" if stage["num_epochs"] else "") for stage in stages
+    )

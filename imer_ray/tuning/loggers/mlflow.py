@@ -1,0 +1,83 @@
+"""MLflow: the study is an experiment, each trial a run in it, nested in one for the study as a whole.
+
+Goes to the server that MLFLOW_TRACKING_URI names, or else to files in ``<study>/mlruns/``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from imer_ray.results.schema import StudyInfo
+from imer_ray.tuning.loggers import Curves, Row, as_numbers, measured, searched, tag, title
+from imer_ray.tuning.progress import Progress
+
+FOLDER = "mlruns"
+PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
+ENDS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+MOST_METRICS, MOST_PARAMETERS = 1000, 100  # that one call may carry
+
+
+class MLflow:
+    """A trial's run has its searched settings as parameters, what was measured of each of its points over the points'
+    number, and its stages' curves over epochs; the study's run the front over trials."""
+
+    def __init__(self, client: MlflowClient, info: StudyInfo) -> None:
+        self._client = client
+        self._info = info
+        found = client.get_experiment_by_name(info.study)
+        self._experiment = client.create_experiment(info.study) if found is None else found.experiment_id
+        of_study = client.search_runs([self._experiment], "tags.imer_ray = 'study'", max_results=1)
+        self._study = of_study[0].info.run_id if of_study else self._run("study", {"imer_ray": "study"})
+
+    def trial(self, rows: Sequence[Row], curves: Curves) -> None:
+        first = rows[0]
+        started, ended = (_milliseconds(first[name]) for name in ("started", "finished"))
+        run = self._run(title(first), {"imer_ray": "trial", PARENT: self._study}, started)
+        parameters = [Param(path, str(value)) for path, value in searched(first, self._info).items()]
+        for some in _chunks(parameters, MOST_PARAMETERS):
+            self._client.log_batch(run, params=some)
+        tags = {"status": first["status"], "configuration": first["config"], "error": first.get("error") or ""}
+        self._client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items() if value])
+        metrics = [Metric(name, value, ended, row["point"]) for row in rows for name, value in measured(row).items()]
+        for stage, epochs in curves.items():
+            for epoch, values in sorted(epochs.items()):
+                metrics += [Metric(tag(stage, name), value, ended, epoch) for name, value in values.items()]
+        self._log(run, metrics)
+        self._client.set_terminated(run, ENDS[first["status"]], ended)
+
+    def progress(self, progress: Progress) -> None:
+        now = _milliseconds(datetime.now().astimezone().isoformat())
+        self._log(self._study, (Metric(name, v, now, progress.done) for name, v in as_numbers(progress).items()))
+
+    def close(self) -> None:
+        self._client.set_terminated(self._study)
+
+    def _run(self, name: str, tags: Mapping[str, str], started: int | None = None) -> str:
+        run = self._client.create_run(self._experiment, start_time=started, tags=dict(tags), run_name=name)
+        return str(run.info.run_id)
+
+    def _log(self, run: str, metrics: Iterable[Metric]) -> None:
+        for some in _chunks(list(metrics), MOST_METRICS):
+            self._client.log_batch(run, metrics=some)
+
+
+def open_logger(folder: Path, info: StudyInfo, before: Sequence[Row]) -> MLflow:
+    """Trials ``before`` have been told of, or are left out."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.absolute() / FOLDER).as_uri()
+    return MLflow(MlflowClient(tracking_uri=uri), info)
+
+
+def _milliseconds(moment: str) -> int:
+    return round(1000 * datetime.fromisoformat(moment).timestamp())
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])

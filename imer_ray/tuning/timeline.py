@@ -1,0 +1,72 @@
+"""What ran where in a search, kept in ``timeline.parquet`` over all the commands that continued it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from imer_ray.results.timeline import FILE_NAME, LOST, RUNNING, read_timeline, write_timeline
+from imer_ray.stages.timeline import Changes
+
+LEAST_SECONDS = 5.0  # between two writings
+WRITING_SHARE = 0.01  # of the time, at most, goes into writing
+MAX_CURVES = 1000  # stages whose curves are remembered, for trials that share them
+
+
+class Timeline:
+    """Follows a broker.
+
+    Args:
+        folder: the study's.
+        study: its name.
+        train_stages: kinds of stages that run on Ray Train.
+    """
+
+    def __init__(self, folder: Path, study: str, train_stages: Collection[str] = ()) -> None:
+        self._path = folder / FILE_NAME
+        self._study = study
+        self._train_stages = train_stages
+        self._rows: dict[str, dict[str, Any]] = {row["run"]: row for row in read_timeline(self._path)}
+        self._lose_running()
+        self._curves: OrderedDict[str, dict[int, dict[str, float]]] = OrderedDict()
+        self._changed = False
+        self._next = 0.0
+        self.broker, self.revision = "", 0  # what to ask the broker with
+
+    def take(self, changes: Changes) -> None:
+        """Take in what is new."""
+        if changes.broker != self.broker:
+            self._lose_running()  # with the broker before, or the driver
+        for run in changes.runs:
+            executor = "ray_train" if run.kind in self._train_stages else "inline"
+            self._rows[run.run] = {**vars(run), "executor": executor}
+        for key, epoch, metrics in changes.reports:
+            self._curves.setdefault(key, {})[epoch] = metrics
+            self._curves.move_to_end(key)
+        while len(self._curves) > MAX_CURVES:
+            self._curves.popitem(last=False)
+        self._changed |= changes.revision != self.revision or changes.broker != self.broker
+        self.broker, self.revision = changes.broker, changes.revision
+
+    def curves(self, stages: dict[str, str]) -> dict[str, dict[int, dict[str, float]]]:
+        """stage name -> epoch -> metrics, of the stages (name -> key) that told of their epochs."""
+        for key in stages.values():
+            if key in self._curves:
+                self._curves.move_to_end(key)
+        return {name: dict(self._curves[key]) for name, key in stages.items() if key in self._curves}
+
+    def write(self, last: bool = False) -> None:
+        """Write the file if there is something new and the last time was long enough ago, or if it is the ``last``."""
+        now = time.monotonic()
+        if self._changed and (last or now >= self._next):
+            write_timeline(self._path, self._rows.values(), self._study)
+            self._changed = False
+            self._next = now + max(LEAST_SECONDS, (time.monotonic() - now) / WRITING_SHARE)
+
+    def _lose_running(self) -> None:
+        for row in self._rows.values():
+            if row["status"] == RUNNING:
+                row["status"] = LOST
