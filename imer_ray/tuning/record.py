@@ -29,6 +29,8 @@ ROWS = "rows"  # what goes to results.parquet; set before the trial is told
 DUPLICATE = "duplicate"  # set on a proposal that was known already: our number of the trial that it might have been
 POINT = "point"  # of a derived point, its number in its trial
 FIXED = "fixed_params"  # Optuna's own: the values with which a trial was enqueued
+REPEAT = "repeat"  # followed by trial, point and number: the row of a point that was run with a further seed
+SPENT = "spent"  # name -> how much of a budget all drivers together have spent
 
 SAME_PROPOSALS = 3  # repeats of known configurations accepted from the sampler before one is drawn at random
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
@@ -73,7 +75,7 @@ class Record:
         self._study = study
         self._sync = sync
         self._space = space
-        self._objectives = objectives
+        self.objectives = objectives
         self._configure = configure
         self._identify = identify
         self._build_sampler = build_sampler
@@ -84,6 +86,7 @@ class Record:
         self._next = 0
         self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
+        self.repeats: list[dict[str, Any]] = []
         self.finished: set[int] = set()
         self._recover()
 
@@ -129,6 +132,22 @@ class Record:
         self._finish(optuna_trial.number, finished)
         return finished
 
+    def tell_repeat(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The end of a point's run with a further seed, which the sampler is not told of. Returns the finished row."""
+        finished = self._judged(row)
+        self._study.set_user_attr(f"{REPEAT} {row['trial']} {row['point']} {row['repeat']}", finished)
+        self._sync()
+        self.repeats.append(finished)
+        return finished
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What was last noted as spent."""
+        return dict(self._study.user_attrs.get(SPENT, {}))
+
+    def note_spent(self, spent: Mapping[str, float]) -> None:
+        self._study.set_user_attr(SPENT, dict(spent))
+
     def _accept(self, trial: Trial, identity: str, config: dict[str, Any], values: Mapping[str, Any]) -> Proposal:
         number = trial.user_attrs.get(TRIAL)
         if number is None:
@@ -158,7 +177,7 @@ class Record:
         judged = {**row, "status": "failed"}
         if row.get("error") is None:
             try:
-                for objective, value in zip(self._objectives, minimised(row, self._objectives), strict=True):
+                for objective, value in zip(self.objectives, minimised(row, self.objectives), strict=True):
                     judged[objective.column] = value
                 judged["status"] = "complete"
             except NotMeasured as error:
@@ -191,7 +210,7 @@ class Record:
         self._remember(rows)
 
     def _values(self, row: Mapping[str, Any]) -> list[float]:
-        return [row[objective.column] for objective in self._objectives]
+        return [row[objective.column] for objective in self.objectives]
 
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -217,3 +236,4 @@ class Record:
             else:  # killed while it was drawn: it will be drawn again
                 self._study.tell(trial.number, state=TrialState.FAIL)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
+        self.repeats += [row for name, row in self._study.user_attrs.items() if name.startswith(f"{REPEAT} ")]
