@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import pareto_front
 
-NUM_BEST = 25  # what Optuna's TPE calls good are a tenth of the trials, 25 at most
-NUM_LATEST = 250  # so that a tenth of what is seen is no fewer
+NUM_LATEST = 250
+NUM_BEST = 30  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
 
 LATE = 64  # so many of the latest complete trials are not noted yet: an earlier one may still end before them
 
@@ -28,8 +28,8 @@ class Window(BaseSampler):
     """Lets a sampler see of the complete trials those on the first fronts, whole fronts until they are `NUM_BEST`, and
     the `NUM_LATEST` told last; of the others those that run.
 
-    For TPE the good trials are thus those that it would choose among all; those that it holds against them are the
-    latest, which it weighs most in any case (its weights fall linearly with age, Bergstra et al., 2013).
+    For TPE the good trials are thus the best of all, though no longer a tenth of them; those that it holds against them
+    are the latest, which it weighs most in any case (its weights fall linearly with age, Bergstra et al., 2013).
     """
 
     def __init__(self, sampler: BaseSampler) -> None:
@@ -96,7 +96,9 @@ def window(study: Study, num_best: int = NUM_BEST, num_latest: int = NUM_LATEST)
 def _table(study: Study, complete: Sequence[FrozenTrial]) -> NDArray[np.float64]:
     """[N, 2 + objectives]: number, objectives and violation of each complete trial."""
     noted = _noted.get(study)
-    if noted is None or noted[-1, 0] != complete[len(noted) - 1].number:  # an earlier trial has ended after all
+    if (
+        noted is None or not len(noted) or noted[-1, 0] != complete[len(noted) - 1].number
+    ):  # an earlier trial has ended after all
         noted = np.empty((0, 2 + len(study.directions)))
     rows = [
         (trial.number, *trial.values, sum(v for v in trial.constraints.values() if v > 0))

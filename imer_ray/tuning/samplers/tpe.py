@@ -12,10 +12,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 
 from imer_ray.tuning.samplers._random_first import RandomFirst
+from imer_ray.tuning.samplers._window import Window
 
 
 def build(seed: int, population: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         tpe = TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True)
-    return RandomFirst(seed, tpe, population)
+    return RandomFirst(seed, Window(tpe), population)
