@@ -36,7 +36,7 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     systems = (ZERO, *options.pop("systems", ",".join(SYSTEMS)).split(","))
     seeds = [int(seed) for seed in options.pop("seeds", ",".join(map(str, SEEDS))).split(",")]
-    settings = [f"data.num_test={options.pop('num_test', '20000')}", "speed.num_repeats=1", "speed.reference_steps=1"]
+    settings = [f"data.num_test={options.pop('num_test', '20000')}", "speed.max_repeats=1", "speed.reference_steps=1"]
     root = options.pop("stages", "runs/stages")
     settings += [f"{key}={value}" for key, value in options.items()]
     jobs = [(system, seed) for seed in seeds for system in systems]

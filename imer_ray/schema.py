@@ -153,23 +153,62 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedConfig:
-    """How cost is measured beside the IMDer reference."""
+    """How cost is measured beside the IMDer reference (`imer_ray.training.timing`)."""
 
     batch_size: int = 32
-    num_repeats: int = 3
     num_threads: int = 1
-    reference_steps: int = 2  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
+    reference_steps: int = 1  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
+    tolerance: float = 0.1  # width of the speedup's 95 % interval, as a share of it, at which measuring ends
+    max_repeats: int = 40
+    max_seconds: float = 0.8  # after which no further repeat begins
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.num_repeats, self.num_threads, self.reference_steps) < 1:
-            raise ValueError("the speed settings must be at least 1")
+        if min(self.batch_size, self.max_repeats, self.num_threads, self.reference_steps) < 1:
+            raise ValueError("batch_size, num_threads, reference_steps and max_repeats must be at least 1")
+        if not 0 < self.tolerance < float("inf") or self.max_seconds < 0:
+            raise ValueError("tolerance must be positive, and max_seconds not negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig:
+    """Along each axis, the values at which a trained recogniser may be scored as well; its own is always among them.
+
+    None: those that the search space lists. An empty list: only its own.
+    """
+
+    num_steps: tuple[int, ...] | None = (1, 2, 4, 8, 16, 32)
+    num_draws: tuple[int, ...] | None = None
+    sampler: tuple[str, ...] | None = None
+    guidance: tuple[float, ...] | None = None  # where the networks were trained with condition_dropout
+    precision: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        from imer_ray.config import options
+
+        for name in ("num_steps", "num_draws"):
+            if min(getattr(self, name) or (1,)) < 1:
+                raise ValueError(f"{name} must be at least 1, not {list(getattr(self, name))}")
+        if not all(0 <= weight < float("inf") for weight in self.guidance or ()):
+            raise ValueError(f"guidance must be 0 or positive, not {list(self.guidance or ())}")
+        for name, known in (("sampler", options("diffusion/sampler")), ("precision", ("fp32", "bf16"))):
+            if unknown := set(getattr(self, name) or ()) - set(known):
+                raise ValueError(f"{name}: {', '.join(sorted(unknown))} is unknown; choose among {', '.join(known)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Which further points a trained recogniser is scored at, relative to its own number of steps."""
+    """Which further points a trained recogniser is scored at: those that a walk over the grid reaches
+    (`imer_ray.tuning.walk`)."""
 
-    step_factors: tuple[float, ...] = (0.5, 2.0)
+    max_points: int = 5  # of one recogniser, the trial's own among them; 1: no others
+    tolerance: float = 0.005  # the walk takes smaller differences in quality (as it is minimised) for noise
+    grid: GridConfig = field(default_factory=GridConfig)
+
+    def __post_init__(self) -> None:
+        if self.max_points < 1:
+            raise ValueError(f"max_points must be at least 1, not {self.max_points}")
+        if not 0 <= self.tolerance < float("inf"):
+            raise ValueError(f"tolerance must be 0 or positive, not {self.tolerance}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import Manifest
 from imer_ray.stages.store import Store
 from imer_ray.training.context import Context, StageFunction
+from imer_ray.training.neighbours import announced
 
 Report = Callable[[int, int, Mapping[str, float]], bool]
 
@@ -64,7 +65,7 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
             store.sync_workspace(stage.key)
         return report(epoch, num_epochs, metrics)
 
-    with store.writing(stage.key) as folder:
+    with announced(), store.writing(stage.key) as folder:
         context = Context(
             folder=folder,
             inputs=inputs,

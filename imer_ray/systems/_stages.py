@@ -164,7 +164,7 @@ def evaluate(
     networks: Mapping[str, Stage],
     imputed: Stage | None = None,
 ) -> Stage:
-    slices = {**_parts(config, "encoder", "fusion", "protocol", "precision", "compile", "speed"), "split": split}
+    slices = {**_parts(config, "encoder", "fusion", "protocol", "precision", "compile"), "split": split}
     if networks:
         slices |= _parts(config, "refiner", "diffusion")
     inputs = {"encode": encoded, "recogniser": recogniser, **networks}
@@ -172,15 +172,34 @@ def evaluate(
         slices["imputer"], inputs["imputer"] = imputed.config["imputer"], imputed
         if "bank" in recogniser.inputs:  # trained on what the imputer fills in, and so with refiners
             slices |= _parts(config, "refiner")
-    return stage("evaluate", "evaluate", config, slices, **inputs)
+    inputs["cost"] = cost(config, split, recogniser, networks, imputed)
+    return replace(stage("evaluate", "evaluate", config, slices, **inputs), version=2)
+
+
+def cost(
+    config: Mapping[str, Any],
+    split: str,
+    recogniser: Stage,
+    networks: Mapping[str, Stage],
+    imputed: Stage | None,
+) -> Stage:
+    """What time depends on: shapes and the sampler's work, nothing that is trained, and so no trained input.
+
+    The split is a part of it, so that a final training measures for itself and takes over nothing from a busy search.
+    """
+    slices = {**_parts(config, "encoder", "fusion", "precision", "compile", "speed"), "split": split}
+    slices["reconstructor"] = "fuse" in recogniser.inputs
+    if networks:
+        settings = config["diffusion"]
+        work = _parts(settings, *NETWORK, "sampler", "num_steps", "num_draws")
+        slices["diffusion"] = {**work, "guided": settings["guidance"] != 1}
+    if imputed is not None:
+        slices["imputer"] = imputed.config["imputer"]
+    if networks or "bank" in recogniser.inputs:
+        slices |= _parts(config, "refiner")
+    learnt = {} if "fusion" in recogniser.config else {"recogniser": recogniser}  # whose shape is no setting
+    return stage("cost", "cost", config, slices, **learnt)
 
 
 def _parts(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: config[name] for name in names}
-
-
-def other_steps(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same recogniser with other numbers of sampler steps: points that cost an evaluation each."""
-    num_steps = config["diffusion"]["num_steps"]
-    others = {max(1, round(num_steps * factor)) for factor in config["evaluate"]["step_factors"]} - {num_steps}
-    return [{**config, "diffusion": {**config["diffusion"], "num_steps": other}} for other in sorted(others)]

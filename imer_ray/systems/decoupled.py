@@ -19,8 +19,3 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     # the trial's own sampler is of the trial's own networks, too.
     banked = _stages.bank(config, encoded, networks if config["bank"]["mode"] == "same" else teachers)
     return _stages.evaluate(config, split, encoded, _stages.recognise(config, encoded, banked), networks)
-
-
-def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Configurations that share all but the evaluation (a bank drawn with the trial's own sampler shares less)."""
-    return [] if config["bank"]["mode"] == "same" else _stages.other_steps(config)

@@ -19,8 +19,3 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     joint = _stages.stage("joint", "joint", config, slices, encode=encoded)
     networks = {f"network_{m}": joint for m in _stages.MODALITIES}
     return _stages.evaluate(config, split, encoded, joint, networks)
-
-
-def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """None: another sampler setting would be another training."""
-    return []

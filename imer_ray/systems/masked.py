@@ -10,8 +10,3 @@ from imer_ray.systems import _stages
 def graph(config: Mapping[str, Any], split: str) -> Stage:
     encoded = _stages.encode(config)
     return _stages.evaluate(config, split, encoded, _stages.recognise(config, encoded, None), {})
-
-
-def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """None: there is no sampler to vary."""
-    return []

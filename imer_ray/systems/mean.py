@@ -14,8 +14,3 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     encoded = _stages.encode({**config, "training": {**config["training"], "modality_dropout": 0.0}})
     imputed = _stages.impute(config, encoded, IMPUTER)
     return _stages.evaluate(config, split, encoded, encoded, {}, imputed)
-
-
-def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """None: there is no sampler to vary."""
-    return []

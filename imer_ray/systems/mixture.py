@@ -14,8 +14,3 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     encoded = _stages.encode(config)
     fitted = _stages.mixture(config, encoded, SETTINGS)
     return _stages.evaluate(config, split, encoded, fitted, {})
-
-
-def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """None: there is no sampler to vary."""
-    return []

@@ -15,8 +15,3 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     imputed = _stages.impute(config, encoded, IMPUTER)
     recogniser = _stages.recognise(config, encoded, _stages.imputed_bank(config, encoded, imputed))
     return _stages.evaluate(config, split, encoded, recogniser, {}, imputed)
-
-
-def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """None: there is no sampler to vary."""
-    return []

@@ -22,8 +22,3 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     banked = _stages.bank(config, encoded, drawn_from)
     fused = _stages.fuse(config, encoded, recovered, banked)
     return _stages.evaluate(config, split, encoded, _stages.classify(config, encoded, banked, fused), networks)
-
-
-def derived(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Configurations that share all but the evaluation (a bank drawn with the trial's own sampler shares less)."""
-    return [] if config["bank"]["mode"] == "same" else _stages.other_steps(config)

@@ -18,8 +18,8 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer
 from imer_ray.results.schema import COSTS
-from imer_ray.training.context import Context
-from imer_ray.training.evaluate import measure_cost, num_evaluations, predict_protocol, score
+from imer_ray.training.cost import measure
+from imer_ray.training.evaluate import num_evaluations, predict_protocol, score
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.model_folder import load
 from imer_ray.training.optimum import bayes_optimum
@@ -99,8 +99,7 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
 
 def cost_of(trained: Trained, split: str) -> dict[str, float]:
     """The cost columns of a system, measured beside the IMDer reference."""
-    context = Context(folder=trained.folder, checkpoint=trained.folder, device=DEVICE)
-    found = measure_cost(trained.model, trained.dataset, split, trained.config, context)
+    found = measure(trained.model, trained.dataset, split, trained.config, DEVICE)
     found["nfe"] = float(num_evaluations(trained.config)) if trained.model.recovery is not None else 0.0
     return {name: found[name] for name in COSTS}
 

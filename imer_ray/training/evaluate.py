@@ -1,7 +1,8 @@
-"""Stage `evaluate`: metrics and cost of a trained recogniser with one sampler setting, per setting of a protocol."""
+"""Stage `evaluate`: metrics of a trained recogniser with one sampler setting, per setting of a protocol."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.diffusion.guidance import evaluations_per_call
 from imer_ray.errors import UserError
-from imer_ray.models.compiled import NUM_WARM_UPS, compile_parts
+from imer_ray.models.compiled import compile_parts
 from imer_ray.models.imer import Imer, build_recogniser_of
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_encoder, load_shape
@@ -24,21 +25,21 @@ from imer_ray.training.latents import batches, load_dataset
 from imer_ray.training.loop import seeded
 from imer_ray.training.losses import has_label
 from imer_ray.training.metrics import metrics
-from imer_ray.training.timing import cost, reference_for
 
 BATCH_SIZE = 1024
+COST_FILE = "cost.json"
 MIN_CLIPS = 2
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Score ``config["split"]`` under every setting of the protocol, then measure the cost of a prediction."""
+    """Score ``config["split"]`` under every setting of the protocol; the input ``cost`` says what a prediction costs."""
     dataset = load_dataset(config)
     model = load_model(config, context)
     split = config["split"]
     predictions = predict_protocol(model, dataset, split, config, context.device)
     results = score(predictions, dataset, split, build(config["protocol"]))
     save_file({k: v.contiguous() for k, v in predictions.items()}, context.folder / "predictions.safetensors")
-    return {**results, "nfe": float(num_evaluations(config)), **measure_cost(model, dataset, split, config, context)}
+    return {**results, "nfe": float(num_evaluations(config)), **load_cost(context)}
 
 
 def load_model(config: Mapping[str, Any], context: Context) -> Imer:
@@ -52,6 +53,11 @@ def load_model(config: Mapping[str, Any], context: Context) -> Imer:
     num_frames = build(config["encoder"]).length(min(shape["lengths"].values()))
     recovery = load_filling(config, context, num_frames)
     return Imer(encoder, recovery, recogniser).eval().requires_grad_(False).to(context.device)
+
+
+def load_cost(context: Context) -> dict[str, float]:
+    """What the stage `cost` measured."""
+    return json.loads((context.inputs["cost"] / COST_FILE).read_text())
 
 
 def num_evaluations(config: Mapping[str, Any]) -> int:
@@ -137,15 +143,3 @@ def unscored(config: Mapping[str, Any], split: str) -> list[str]:
     labelled = has_label(dataset.labels(split))
     masks = {s: protocol.mask(s, dataset.recorded(split), split, config["seed"]) for s in protocol.settings()}
     return [setting for setting, mask in masks.items() if int((mask.any(1) & labelled).sum()) < MIN_CLIPS]
-
-
-def measure_cost(
-    model: Imer, dataset: Dataset, split: str, config: Mapping[str, Any], context: Context
-) -> dict[str, float]:
-    """Cost beside the IMDer reference, on the split's first clips (time does not depend on the values)."""
-    rows = torch.arange(config["speed"]["batch_size"]) % dataset.size(split)
-    batch, one = (dataset.batch(split, some).to(context.device) for some in (rows, rows[:1]))
-    reference = reference_for(config, dataset.dims, dataset.lengths, context.device)
-    generator = seeded(config["seed"], "cost", device=context.device)
-    predict, num_warm_ups = predictor(model, config, generator), NUM_WARM_UPS if is_compiled(config) else 1
-    return cost(model, reference, batch, one, config["speed"], predict, num_warm_ups)

@@ -1,8 +1,8 @@
 """What a prediction costs, measured beside the IMDer reference in the same process.
 
 The two are timed in turn, so that a machine that slows down slows both, and the median of the pairwise ratios is
-reported. The reference's 100 Euler-Maruyama steps are equal work: `SpeedConfig.reference_steps` of them are timed and
-scaled up, plus its refiner, fusion and head in full. ``benchmarks/inference.py`` times all of it.
+reported, with how sure it is. The reference's 100 Euler-Maruyama steps are equal work: `SpeedConfig.reference_steps` of
+them are timed and scaled up. ``benchmarks/inference.py`` times all of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -27,6 +27,8 @@ from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
 from imer_ray.schema import DiffusionConfig
 from imer_ray.training.loop import seeded
+from imer_ray.training.neighbours import num_neighbours
+from imer_ray.training.readings import MIN_READINGS, median_interval, without_outliers
 
 REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
 MIN_SECONDS = 0.01  # repeat quicker calls until a reading lasts this long
@@ -90,6 +92,39 @@ def reference_for(config: Mapping[str, Any], dims: Mapping[str, int], lengths: M
     return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
 
 
+@dataclass
+class _Size:
+    """Readings at one batch size, in turn: seconds of a prediction and of the reference, and their ratio's interval."""
+
+    predict: Callable[[], Any]
+    reference: Callable[[], float]
+    ours: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+
+    def read(self) -> None:
+        theirs = self.reference()
+        self.ours.append(timed(self.predict))
+        self.ratios.append(theirs / self.ours[-1])
+
+    @property
+    def kept(self) -> list[int]:
+        return without_outliers(self.ratios)
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.ours[i] for i in self.kept)
+
+    @property
+    def speedup(self) -> tuple[float, float, float]:
+        """Median of the ratios without outliers, and the median's 95 % interval."""
+        ratios = [self.ratios[i] for i in self.kept]
+        return statistics.median(ratios), *median_interval(ratios)
+
+    def is_known_within(self, tolerance: float) -> bool:
+        middle, low, high = self.speedup
+        return len(self.kept) >= MIN_READINGS and high - low <= tolerance * middle
+
+
 def cost(
     model: Imer,
     reference: Imer,
@@ -102,34 +137,50 @@ def cost(
     """Cost of ``predict(batch, available)`` with one modality missing, for a batch and for one clip, after so many
     calls that are not timed.
 
+    Both are timed in turn with the reference until both speedups' 95 % intervals (`readings.median_interval`) are
+    narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached.
+
     Returns:
         ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
-        ``speedup_vs_imder`` (median ratio at the batch's size), ``flops_per_clip``, ``num_parameters``.
+        ``speedup_vs_imder`` (median ratio at the batch's size) with its interval ``speedup_low`` and ``speedup_high``,
+        the same of one clip (``speedup_vs_imder_b1``, ``speedup_b1_low``, ``speedup_b1_high``), ``speed_repeats``,
+        ``concurrency`` (other stages on the node, mean over the repeats), ``flops_per_clip``, ``num_parameters``.
     """
     pattern = timed_pattern(model)
-    available, available_1 = (pattern.to(b.labels.device).expand(len(b), -1) for b in (batch, one))
+    clips = [(some, pattern.to(some.labels.device).expand(len(some), -1)) for some in (batch, one)]
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     # Compiled code is not counted, so nothing runs compiled here.
     with threads(speed["num_threads"]), torch.compiler.set_stance("force_eager"), counter:
-        predict(one, available_1)
-    flops = counter.get_total_flops()
-    seconds, seconds_1, ratios = [], [], []
+        predict(*clips[1])
+    neighbours: list[int] = []
     with threads(speed["num_threads"]):
-        for some, there in ((one, available_1), (batch, available)):
+        sizes = []
+        for some, available in clips:
             for _ in range(num_warm_ups):
-                predict(some, there)
-        time_reference(reference, batch, available, speed["reference_steps"])
-        for _ in range(speed["num_repeats"]):
-            seconds.append(timed(lambda: predict(batch, available)))
-            ratios.append(time_reference(reference, batch, available, speed["reference_steps"]) / seconds[-1])
-            seconds_1.append(timed(lambda: predict(one, available_1)))
-    latency = statistics.median(seconds)
+                predict(some, available)
+            clock = reference_clock(reference, some, available, speed["reference_steps"])
+            sizes.append(_Size(functools.partial(predict, some, available), clock))
+        end = time.perf_counter() + speed["max_seconds"]
+        while len(neighbours) < speed["max_repeats"]:
+            neighbours.append(num_neighbours())
+            for size in sizes:
+                size.read()
+            if time.perf_counter() >= end or all(size.is_known_within(speed["tolerance"]) for size in sizes):
+                break
+    (speedup, low, high), (speedup_b1, low_b1, high_b1) = (size.speedup for size in sizes)
     return {
-        "latency_ms": 1e3 * latency,
-        "latency_ms_b1": 1e3 * statistics.median(seconds_1),
-        "clips_per_s": len(batch) / latency,
-        "speedup_vs_imder": statistics.median(ratios),
-        "flops_per_clip": float(flops),
+        "latency_ms": 1e3 * sizes[0].seconds,
+        "latency_ms_b1": 1e3 * sizes[1].seconds,
+        "clips_per_s": len(batch) / sizes[0].seconds,
+        "speedup_vs_imder": speedup,
+        "speedup_low": low,
+        "speedup_high": high,
+        "speedup_vs_imder_b1": speedup_b1,
+        "speedup_b1_low": low_b1,
+        "speedup_b1_high": high_b1,
+        "speed_repeats": float(len(neighbours)),
+        "concurrency": statistics.mean(neighbours),
+        "flops_per_clip": float(counter.get_total_flops()),
         "num_parameters": float(sum(p.numel() for p in model.parameters())),
     }
 
@@ -143,25 +194,34 @@ def timed_pattern(model: Imer) -> Tensor:
 
 
 @torch.no_grad()
-def time_reference(reference: Imer, batch: Batch, available: Tensor, num_steps: int) -> float:
-    """Seconds that IMDer takes for a batch: ``num_steps`` of its 100 steps, scaled up, and all the rest in full."""
+def reference_clock(reference: Imer, batch: Batch, available: Tensor, num_steps: int) -> Callable[[], float]:
+    """A function that times IMDer on a batch, in seconds: ``num_steps`` of its 100 equal steps, scaled up.
+
+    All the rest (encoder, refiner, fusion, head) is a few percent of it. It is timed here in full, once and right after
+    the steps, and counted as so many of them.
+    """
     assert reference.recovery is not None
     recovery = reference.recovery
     sampler = build(option("diffusion/sampler", "euler_maruyama"))
     latents, frames = reference.encoder(batch.features, batch.frames)
     generator = seeded(0, "reference", device=latents.device)
-    total = timed(lambda: reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames))
-    for m in range(len(MODALITIES)):
-        if not bool(available[0, m]):
-            x_T = torch.randn(latents[:, m].shape, generator=generator, device=latents.device)
-            denoiser = recovery.denoiser(m, latents, available, frames)
-            steps = timed(
-                lambda d=denoiser, x=x_T: sampler.sample(  # type: ignore[misc]
-                    d, recovery.sde, x * recovery.sde.prior_std, num_steps, generator
-                )
-            )
-            total += steps * REFERENCE_STEPS / num_steps
-    return total
+    starts = []
+    for m in (~available[0]).nonzero().flatten().tolist():
+        x_T = torch.randn(latents[:, m].shape, generator=generator, device=latents.device) * recovery.sde.prior_std
+        starts.append((recovery.denoiser(m, latents, available, frames), x_T))
+
+    @torch.no_grad()
+    def some_steps() -> None:
+        for denoiser, x_T in starts:
+            sampler.sample(denoiser, recovery.sde, x_T, num_steps, generator)
+
+    def rest() -> None:
+        reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames)
+
+    some_steps()
+    rest()
+    per_reading = REFERENCE_STEPS / num_steps + timed(rest) / timed(some_steps)
+    return lambda: timed(some_steps) * per_reading
 
 
 def timed(call: Callable[[], Any]) -> float:

@@ -48,10 +48,13 @@ _QUALITY: Mapping[str, tuple[Transform, str, float]] = {
     "MAE": (_same, "{}", 3.0),
 }
 
+METRICS = tuple(_QUALITY)  # of quality, each in a column of the results
+
 # study.speed -> (column, minimised form, label, reference): IMDer itself, which takes 100 network evaluations and, on
 # clips of MOSI's shape with one modality missing, 6.6e9 FLOPs
 _SPEED: Mapping[str, tuple[str, Transform, str, float]] = {
     "latency": ("speedup_vs_imder", _minus_log10, "log10(latency / IMDer's latency)", 0.0),
+    "latency_b1": ("speedup_vs_imder_b1", _minus_log10, "log10(latency of one clip / IMDer's)", 0.0),
     "flops": ("flops_per_clip", _log10, "log10(FLOPs per clip)", 10.0),
     "nfe": ("nfe", _log10_1p, "log10(1 + network evaluations)", math.log10(101.0)),
 }

@@ -17,6 +17,7 @@ from imer_ray.tuning.record import Record
 from imer_ray.tuning.searcher import StudySearcher
 from imer_ray.tuning.study import Plan, complete_row, write
 from imer_ray.tuning.trial import Client, coordinate
+from imer_ray.tuning.walk import Grid, axes
 from imer_ray.tuning.watch import Watch
 
 _ENVIRONMENT = {
@@ -51,7 +52,11 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
     trainable = tune.with_parameters(
         coordinate,
         base=plan.base,
-        components=plan.configurations.components,
+        grid=Grid(
+            axes=axes(plan.base["evaluate"]["grid"], plan.space),
+            components=plan.configurations.components,
+            objectives=plan.objectives,
+        ),
         scaling=plan.options["scaling"],
         client=client,
         study=study["name"],

@@ -6,6 +6,7 @@ part of the outcome, so that the driver tells failed trials from a broken study.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import socket
@@ -22,6 +23,8 @@ from imer_ray.stages.broker import StageFailed, Status
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
+from imer_ray.tuning.objectives import NotMeasured, minimised
+from imer_ray.tuning.walk import Grid, Scores, free_rays, improved, walk
 
 SPLIT = "valid"  # a search never sees the test split
 OUTCOME = "outcome"  # key of the last report: JSON of what `run_points` returns
@@ -49,7 +52,7 @@ class _Abandoned(Exception):
 def coordinate(
     config: Mapping[str, Any],
     base: Mapping[str, Any],
-    components: Mapping[str, Any],
+    grid: Grid,
     scaling: Mapping[str, Any],
     client: Client,
     study: str,
@@ -59,46 +62,74 @@ def coordinate(
 
     Args:
         config: ``{"trial": number, "values": {path: value}}``, from the searcher.
-        base, components: what `imer_ray.config.replace` makes the trial's configuration from.
+        base: what the trial's configuration is made from.
+        grid: which further points its recogniser may be scored at.
         scaling: says which executor each stage has.
         systems: package of the systems' modules.
     """
     from ray import tune
 
-    tree = replace(base, config["values"], components)
-    points = [tree, *importlib.import_module(f"{systems}.{tree['system']}").derived(tree)]
-    outcome = run_points(points, client, f"{study}-{config['trial']}", tune.report, scaling, systems)
+    tree = replace(base, config["values"], grid.components)
+    outcome = run_points(tree, grid, client, f"{study}-{config['trial']}", tune.report, scaling, systems)
     tune.report({OUTCOME: json.dumps(outcome)})
 
 
 def run_points(
-    points: Sequence[Mapping[str, Any]],
+    tree: Mapping[str, Any],
+    grid: Grid,
     client: Client,
     waiter: str,
     report: Report,
     scaling: Mapping[str, Any],
     systems: str = "imer_ray.systems",
 ) -> dict[str, Any]:
-    """Compute all stages of all points, the stages they share once, each as soon as what it needs is there.
+    """Compute the trial's own point, then those that a walk over the grid asks for, wave by wave.
+
+    All stages of a wave are asked for at once, what its points share once, each computed as soon as what it needs is
+    there. Without the own point's scores there is no walk.
 
     Returns:
         ``{"rows": [...]}``, one row per point as in `imer_ray.results.schema` (no study, trial, status and objectives),
         with an error where a stage failed; or ``{"broken": message}`` if the user must put something right before any
         trial can run.
     """
-    started = datetime.now(UTC)
-    graphs = [importlib.import_module(f"{systems}.{tree['system']}").graph(tree, SPLIT) for tree in points]
+    started, paid, rows = datetime.now(UTC).isoformat(), set[str](), list[dict[str, Any]]()
+    results: dict[str, StageResult | str] = {}
+
+    def graph_of(point: Mapping[str, Any]) -> Stage:
+        final: Stage = importlib.import_module(f"{systems}.{point['system']}").graph(point, SPLIT)
+        return final
+
+    def score(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
+        graphs = [graph_of(point) for point in points]
+        missing = {s.key: s for graph in graphs for s in graph.in_order() if s.key not in results}
+        results.update(_compute(missing, graphs, client, waiter, report))
+        times = {"started": started, "finished": datetime.now(UTC).isoformat(), "host": socket.gethostname()}
+        wave = []
+        for point, graph in zip(points, graphs, strict=True):
+            wave.append({**_row(point, graph, results, paid, scaling), **times})
+            paid.update(stage.key for stage in graph.in_order())
+        rows.extend(wave)
+        return [_scores(row, grid) for row in wave]
+
+    def ask(changes: Sequence[tuple[str, Any]]) -> list[Scores | None]:
+        return score([replace(tree, {path: value}, grid.components) for path, value in changes])
+
     try:
-        results = _compute({s.key: s for graph in graphs for s in graph.in_order()}, graphs, client, waiter, report)
+        (own,) = score([tree])
+        if own is not None and tree["evaluate"]["max_points"] > 1:
+            goes_on = functools.partial(improved, settings=tree)
+            walk(free_rays(tree, grid, graph_of), own, ask, tree["evaluate"]["max_points"], goes_on)
     except UserError as error:
         return {BROKEN: str(error)}
-    paid: set[str] = set()
-    rows = []
-    for tree, graph in zip(points, graphs, strict=True):
-        rows.append(_row(tree, graph, results, paid, scaling))
-        paid |= {stage.key for stage in graph.in_order()}
-    times = {"started": started.isoformat(), "finished": datetime.now(UTC).isoformat(), "host": socket.gethostname()}
-    return {ROWS: [{**row, **times} for row in rows]}
+    return {ROWS: rows}
+
+
+def _scores(row: Mapping[str, Any], grid: Grid) -> Scores | None:
+    try:
+        return minimised(row, grid.objectives) if row["error"] is None else None
+    except NotMeasured:  # the driver says so in the row
+        return None
 
 
 def _compute(

@@ -28,7 +28,7 @@ SMALL = [
     "training.pretrain.num_epochs=2",
     "training.recognise.num_epochs=2",
     "bank.num_steps=2",
-    "speed.num_repeats=1",
+    "speed.max_repeats=1",
     "speed.reference_steps=1",
     "scaling.train_stages=[]",
 ]

@@ -28,7 +28,10 @@ DIMS = {"l": 5, "a": 3, "v": 4}
 NUM_FRAMES = 6
 SIZES = (7, 1, 4, 3)
 SMALL = ("diffusion.backbone.num_layers=1", "refiner.num_blocks=1", "diffusion.sampler=ddim", "diffusion.num_steps=2")
-SPEED = {"batch_size": 2, "num_repeats": 1, "num_threads": 1, "reference_steps": 1}
+SPEED = {
+    **{"batch_size": 2, "num_threads": 1, "reference_steps": 1},
+    **{"tolerance": 0.1, "max_repeats": 1, "max_seconds": 0.0},
+}
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler to compile with")
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="there is no GPU, or CUDA_VISIBLE_DEVICES is empty"

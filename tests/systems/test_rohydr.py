@@ -28,7 +28,7 @@ SMALL = [
     *("system=rohydr", "data.num_train=300", "data.num_valid=400", "data.num_test=24"),
     *("bank.num_steps=2", "diffusion.num_steps=2", "diffusion.backbone=mixer"),
     *("training.encode.num_epochs=12", "training.fuse.num_epochs=4", "training.classify.num_epochs=2"),
-    *("training.pretrain.num_epochs=3", "speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
+    *("training.pretrain.num_epochs=3", "speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
 ]
 
 
@@ -54,8 +54,8 @@ RECOVER = {"recover[l]", "recover[a]", "recover[v]"}
         ({"bank.num_steps": 3}, {"bank", "fuse", "classify", "evaluate"}),
         ({"loss.lambda_g": 2.0}, {*RECOVER, "bank", "fuse", "classify", "evaluate"}),
         ({"diffusion.sde": "ve"}, {*RECOVER, "bank", "fuse", "classify", "evaluate"}),
-        ({"diffusion.sampler": "heun"}, {"evaluate"}),
-        ({"diffusion.num_steps": 4}, {"evaluate"}),
+        ({"diffusion.sampler": "heun"}, {"cost", "evaluate"}),
+        ({"diffusion.num_steps": 4}, {"cost", "evaluate"}),
         ({"loss.recovery": 0.5}, set()),  # other systems' weights
         ({"loss.diffusion": 0.5}, set()),
         ({"training.recognise.num_epochs": 9}, set()),
@@ -74,16 +74,6 @@ def test_rohydr_shares_the_encoder_with_the_other_systems() -> None:
     config = _config()
     other = {stage.name: stage.key for stage in decoupled.graph(config, "valid").in_order()}
     assert _keys(config)["encode"] == other["encode"]
-
-
-def test_other_numbers_of_steps_come_for_an_evaluation_each() -> None:
-    config = _config("diffusion.num_steps=4")
-    derived = rohydr.derived(config)
-    assert [c["diffusion"]["num_steps"] for c in derived] == [2, 8]
-    for other in derived:
-        before, after = _keys(config), _keys(other)
-        assert {name for name in before if before[name] != after[name]} == {"evaluate"}
-    assert rohydr.derived(_config("bank.mode=same")) == []
 
 
 @pytest.mark.parametrize(

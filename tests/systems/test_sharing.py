@@ -22,7 +22,7 @@ GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")
 SMALL = (
     *("data.num_train=64", "data.num_valid=48", "data.num_test=48", "bank.num_steps=2", "diffusion.num_steps=2"),
     *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "recognise", "joint")),
-    *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
+    *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
 )
 
 
@@ -40,14 +40,14 @@ def _keys(config: dict[str, Any]) -> dict[str, str]:
 
 def test_a_shared_network_is_one_stage_in_place_of_three() -> None:
     names = [stage.name for stage in _graph(_config("diffusion.sharing=shared")).in_order()]
-    assert sorted(names) == ["bank", "encode", "evaluate", "pretrain[shared]", "recognise"]
+    assert sorted(names) == ["bank", "cost", "encode", "evaluate", "pretrain[shared]", "recognise"]
 
 
 @pytest.mark.parametrize(
     ("mode", "path", "value", "recomputed"),
     [
-        ("reference", "guidance", 3.0, {"evaluate"}),
-        ("same", "guidance", 3.0, {"bank", "recognise", "evaluate"}),
+        ("reference", "guidance", 3.0, {"cost", "evaluate"}),
+        ("same", "guidance", 3.0, {"bank", "recognise", "cost", "evaluate"}),
         ("reference", "condition_dropout", 0.3, {"pretrain[shared]", "bank", "recognise", "evaluate"}),
     ],
 )

@@ -8,21 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import imer_ray.systems
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import component_options, compose, replace
+from imer_ray.models.imer import Imer
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
+from imer_ray.training.context import Context
+from imer_ray.training.cost import untrained, with_process
+from imer_ray.training.evaluate import load_model
+from imer_ray.training.latents import load_dataset
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SMALL = [
     *("data.num_train=64", "data.num_valid=48", "data.num_test=48", "bank.num_steps=2", "diffusion.num_steps=2"),
     *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "impute", "recognise", "joint")),
     *(f"training.{stage}.num_epochs=1" for stage in ("fuse", "classify")),
-    *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
+    *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
 ]
 
 
@@ -43,21 +49,47 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(str(tmp_path_factory.mktemp("stages")))
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_a_small_run_gives_every_pattern_and_cost(system: str, store: Store) -> None:
+def _small(system: str) -> dict[str, Any]:
     overrides = [f"system={system}"]
     if system == "imder":
         overrides += ["diffusion.sde=imder_ve", "diffusion.parametrization=score", "diffusion.backbone=imder_unet"]
         overrides += ["diffusion.sampler=euler_maruyama"]
-    config = {**_config(*overrides), "data_fingerprint": None}
+    return {**_config(*overrides), "data_fingerprint": None}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_small_run_gives_every_pattern_and_cost(system: str, store: Store) -> None:
+    config = _small(system)
     first = run_graph(_graph(config), store)
     metrics = first[-1].metrics
     for pattern in ("l", "a", "v", "la", "lv", "av", "lav"):
         assert 0 <= metrics[f"valid.{pattern}.Non0_acc_2"] <= 1
     assert metrics["num_parameters"] > 0 and metrics["speedup_vs_imder"] > 0 and metrics["latency_ms"] > 0
     assert (metrics["nfe"] > 0) == ("network_l" in _graph(config).inputs)
+    assert metrics["speedup_low"] <= metrics["speedup_vs_imder"] <= metrics["speedup_high"]
     again = run_graph(_graph(config), store)
     assert all(result.reused for result in again)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_cost_is_measured_on_networks_of_the_trained_ones_shapes(system: str, store: Store) -> None:
+    """Same modules, shapes and what they can recover, so that the same work is timed; weights do not matter to it."""
+    final = _graph(_small(system))
+    run_graph(final, store)
+    models = []
+    for stage, load in ((final, load_model), (final.inputs["cost"], _untrained)):
+        inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
+        models.append(load(stage.settings, Context(folder=Path(), checkpoint=Path(), inputs=inputs)))
+    trained, untrained = ({name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models)
+    assert trained == untrained and list(trained)
+    parts = [[type(module) for module in model.modules()] for model in models]
+    assert parts[0] == parts[1]
+    if models[0].recovery is not None:
+        assert torch.equal(*(model.recovery.recoverable for model in models))
+
+
+def _untrained(config: dict[str, Any], context: Context) -> Imer:
+    return untrained(with_process(config), load_dataset(config), context)
 
 
 def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
@@ -73,11 +105,12 @@ def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "recomputed"),
     [
-        ({"diffusion.num_steps": 4}, {"evaluate"}),
-        ({"diffusion.num_draws": 2}, {"evaluate"}),
-        ({"diffusion.sampler": "heun"}, {"evaluate"}),
-        ({"precision": "bf16"}, {"evaluate"}),
-        ({"compile": "default"}, {"evaluate"}),
+        ({"diffusion.num_steps": 4}, {"cost", "evaluate"}),
+        ({"diffusion.num_draws": 2}, {"cost", "evaluate"}),
+        ({"diffusion.sampler": "heun"}, {"cost", "evaluate"}),
+        ({"precision": "bf16"}, {"cost", "evaluate"}),
+        ({"compile": "default"}, {"cost", "evaluate"}),
+        ({"speed.tolerance": 0.2}, {"cost", "evaluate"}),
         ({"loss.recovery": 0.5}, {"recognise", "evaluate"}),
         ({"training.recognise.num_epochs": 3}, {"recognise", "evaluate"}),
         ({"bank.num_steps": 3}, {"bank", "recognise", "evaluate"}),
@@ -85,6 +118,7 @@ def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
             ({key: value}, {"pretrain[l]", "pretrain[a]", "pretrain[v]", "bank", "recognise", "evaluate"})
             for key, value in [
                 ("diffusion.sde", "ve"),
+                ("diffusion.sde.schedule", "linear"),
                 ("diffusion.parametrization", "velocity"),
                 ("diffusion.sigma_data", 0.5),
                 ("diffusion.weighting", "min_snr"),

@@ -23,7 +23,7 @@ from imer_ray.training.latents import Latents
 SIZES = {"train": 48, "valid": 20, "test": 4}
 STAGES = ("encode", "pretrain", "recognise")
 SMALL = [
-    *("data=store", "bank.num_steps=1", "diffusion.num_steps=1", "speed.num_repeats=1", "speed.reference_steps=1"),
+    *("data=store", "bank.num_steps=1", "diffusion.num_steps=1", "speed.max_repeats=1", "speed.reference_steps=1"),
     *("speed.batch_size=2", *(f"training.{stage}.num_epochs=1" for stage in STAGES)),
 ]
 

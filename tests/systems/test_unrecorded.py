@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow  # every system, from clips to metrics
 
 SMALL = [
     *("bank.num_steps=1", "diffusion.num_steps=2", "encoder.latent_dim=8", "distill.num_steps=2"),
-    *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=2"),
+    *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=2"),
     *(f"training.{stage}.num_epochs=1" for stage in STAGES),
     "training.impute.num_epochs=6",  # after one step, what is never a target is still zero
 ]

@@ -24,7 +24,7 @@ SMALL += [f"training.{name}.batch_size=16" for name in ("encode", "pretrain", "f
 
 
 class RohydrRun:
-    """All stages of RoHyDR but the evaluation, each in a folder of its own."""
+    """All stages of RoHyDR but the last and its cost, each in a folder of its own."""
 
     def __init__(self, root: Path, config: dict[str, Any]) -> None:
         self.config, self.folders, self.stages = config, {}, self.stages_of(config)
@@ -33,7 +33,8 @@ class RohydrRun:
 
     @staticmethod
     def stages_of(config: dict[str, Any]) -> dict[str, Stage]:
-        return {stage.name: stage for stage in rohydr.graph(config, "valid").in_order() if stage.name != "evaluate"}
+        stages = rohydr.graph(config, "valid").in_order()
+        return {stage.name: stage for stage in stages if stage.name not in ("cost", "evaluate")}
 
     def inputs(self, stage: Stage) -> dict[str, Path]:
         return {role: self.folders[s.name] for role, s in stage.inputs.items()}

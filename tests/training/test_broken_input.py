@@ -28,7 +28,7 @@ SIZES = {"train": 48, "valid": 24, "test": 24}
 WIDTHS = {"text": 5, "audio": 4, "vision": 3}
 SMALL = [
     *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "recognise", "joint", "impute")),
-    *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=2", "bank.num_steps=1"),
+    *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=2", "bank.num_steps=1"),
     "diffusion.num_steps=1",
 ]
 

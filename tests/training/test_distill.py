@@ -35,7 +35,7 @@ SMALL = [
         for setting in ("num_epochs=15", "batch_size=32")
     ),
     *("distill.num_steps=6", "diffusion.num_steps=1"),
-    *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
+    *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
 ]
 
 
@@ -74,7 +74,7 @@ def test_distillation_costs_its_stages_and_an_evaluation(method: str) -> None:
         ("reflow", {"distill.num_draws": 2}, DISTILLED | {"evaluate"}),
         ("consistency", {"distill.target_decay": 0.5}, DISTILLED | {"evaluate"}),
         ("consistency", {"training.distill.num_epochs": 3}, DISTILLED | {"evaluate"}),
-        ("consistency", {"diffusion.sampler": "heun"}, {"evaluate"}),
+        ("consistency", {"diffusion.sampler": "heun"}, {"cost", "evaluate"}),
         ("reflow", {"diffusion.sde": "ve"}, PRETRAINED | DISTILLED | {"bank", "recognise", "evaluate"}),
     ],
 )

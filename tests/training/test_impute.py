@@ -27,7 +27,7 @@ RIVALS = ("mean", "regression", "autoencoder")
 SMALL = [
     *("data.num_train=300", "data.num_valid=100", "data.num_test=20", "encoder.latent_dim=8"),
     *("training.encode.num_epochs=3", "training.recognise.num_epochs=1", "training.impute.num_epochs=15"),
-    *("speed.num_repeats=1", "speed.reference_steps=1", "speed.batch_size=2", "diffusion.num_draws=3"),
+    *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=2", "diffusion.num_draws=3"),
 ]
 
 

@@ -14,7 +14,9 @@ from imer_ray.stages.broker import Status
 from imer_ray.stages.run import execute, found
 from imer_ray.stages.store import Store
 from imer_ray.tuning import trial
+from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.trial import run_points
+from imer_ray.tuning.walk import Grid
 
 SCALING = {"num_workers": 2, "train_stages": ("encode",)}
 
@@ -60,21 +62,24 @@ def client(tmp_path):
     return LocalClient(tmp_path / "stages")
 
 
-def points(base, recovery=0.75, steps=(4, 8)):
-    return [
-        {**base, "loss": {**base["loss"], "recovery": recovery}, "diffusion": {**base["diffusion"], "num_steps": n}}
-        for n in steps
-    ]
+WANTED = objectives({"quality": "Non0_F1_score", "speed": "latency"})
 
 
-def run(client, trees, report=lambda metrics: None):
-    return run_points(trees, client, "toy-0", report, SCALING, systems="toy_systems")
+def point(base, recovery=0.75, steps=4, **evaluate):
+    """A configuration of the toy system; quality is ``recovery`` and more with more steps."""
+    changes = {"loss": {**base["loss"], "recovery": recovery}, "evaluate": {**base["evaluate"], **evaluate}}
+    return {**base, **changes, "diffusion": {**base["diffusion"], "num_steps": steps}}
+
+
+def run(client, tree, report=lambda metrics: None, steps=(4, 8)):
+    grid = Grid(axes={"diffusion.num_steps": steps}, components={}, objectives=WANTED)
+    return run_points(tree, grid, client, "toy-0", report, SCALING, systems="toy_systems")
 
 
 def test_points_share_their_stages_and_each_has_its_row(base, client):
-    trees = points(base)
-    rows = run(client, trees)["rows"]
-    assert [json.loads(row["config"]) for row in rows] == trees
+    tree = point(base)
+    rows = run(client, tree)["rows"]
+    assert [json.loads(row["config"]) for row in rows] == [tree, point(base, steps=8)]
     assert [row["valid.Non0_F1_score"] for row in rows] == pytest.approx([0.75, 0.775])
     own, derived = (json.loads(row["stages"]) for row in rows)
     assert list(own) == ["encode", "pretrain", "evaluate"]
@@ -82,16 +87,27 @@ def test_points_share_their_stages_and_each_has_its_row(base, client):
     assert json.loads(rows[0]["executors"]) == {"encode": "ray_train", "pretrain": "inline", "evaluate": "inline"}
     assert [row["epochs"] for row in rows] == [5, 5]
     assert all(row["error"] is None and row["host"] and row["started"] <= row["finished"] for row in rows)
-    assert client.left == ["toy-0"]
+    assert set(client.left) == {"toy-0"}
+
+
+def test_the_walk_goes_on_while_quality_gains_more_than_its_tolerance(base, client):
+    """Quality is 0.8 - 0.2 / steps: 8 steps gain 0.025 over 4, 16 gain 0.0125, 32 gain 0.00625; fewer are faster."""
+    steps = (1, 2, 4, 8, 16, 32)
+    for tolerance, expected in ((0.02, [4, 2, 8, 1, 16]), (0.01, [4, 2, 8, 1, 16, 32]), (0.03, [4, 2, 8, 1])):
+        tree = point(base, max_points=20, tolerance=tolerance)
+        rows = run(client, tree, steps=steps)["rows"]
+        assert [json.loads(row["config"])["diffusion"]["num_steps"] for row in rows] == expected
+    (alone,) = run(client, point(base, max_points=1), steps=steps)["rows"]
+    assert json.loads(alone["config"])["diffusion"]["num_steps"] == 4
 
 
 def test_seconds_are_paid_once_and_reused_after(base, client, tmp_path):
-    first, derived = run(client, points(base))["rows"]
+    first, derived = run(client, point(base))["rows"]
     seconds = {name: Store(tmp_path / "stages").find(key).seconds for name, key in json.loads(first["stages"]).items()}
     assert first["seconds_reused"] == 0
     assert first["seconds_computed"] == pytest.approx(sum(seconds.values()))
     assert derived["seconds_reused"] == pytest.approx(seconds["encode"] + seconds["pretrain"])
-    (again,) = run(LocalClient(tmp_path / "stages"), points(base, steps=[16]))["rows"]
+    (again,) = run(LocalClient(tmp_path / "stages"), point(base, steps=16), steps=())["rows"]
     assert again["seconds_reused"] == pytest.approx(seconds["encode"] + seconds["pretrain"])
     assert again["seconds_computed"] > 0
 
@@ -103,22 +119,29 @@ def test_seconds_are_paid_once_and_reused_after(base, client, tmp_path):
         (0.15, "stage evaluate failed: NonFiniteError: the loss became nan"),
     ],
 )
-def test_a_stage_that_fails_is_the_rows_error(base, client, recovery, error):
-    rows = run(client, points(base, recovery))["rows"]
-    assert [row["error"] for row in rows] == [error, error]
-    assert "valid.Non0_F1_score" not in rows[0]
+def test_a_stage_that_fails_is_the_rows_error_and_there_is_no_walk(base, client, recovery, error):
+    (row,) = run(client, point(base, recovery))["rows"]
+    assert row["error"] == error
+    assert "valid.Non0_F1_score" not in row
     assert client.left == ["toy-0"]
 
 
-def test_a_point_may_fail_alone(base, client):
-    good, bad = points(base, steps=[4])[0], points(base, 0.05, steps=[8])[0]
-    rows = run(client, [good, bad])["rows"]
-    assert [row["error"] for row in rows] == [None, "stage evaluate failed: ZeroDivisionError: a bug"]
+def test_a_point_may_fail_alone_and_is_not_walked_on_from(base, client, monkeypatch):
+    import toy_systems.stages
+
+    evaluate = toy_systems.stages.evaluate
+
+    def fail_at_8(config, context):
+        return evaluate(config, context) if config["num_steps"] != 8 else 1 / 0
+
+    monkeypatch.setattr(toy_systems.stages, "evaluate", fail_at_8)
+    rows = run(client, point(base), steps=(4, 8, 16))["rows"]
+    assert [row["error"] for row in rows] == [None, "stage evaluate failed: ZeroDivisionError: division by zero"]
 
 
 def test_what_the_user_must_put_right_breaks_the_search_instead_of_failing_the_trial(base, client, monkeypatch):
     monkeypatch.setenv("TOY_BROKEN", "1")
-    assert run(client, points(base, 0.45)) == {"broken": "the toy is broken: repair it"}
+    assert run(client, point(base, 0.45)) == {"broken": "the toy is broken: repair it"}
     assert client.left == ["toy-0"]
 
 
@@ -130,7 +153,7 @@ def test_when_a_shared_stage_fails_the_trial_waits_for_nothing_else(base, client
 
     monkeypatch.setattr(toy_systems.stages, "encode", fail)
     start = time.monotonic()
-    rows = run(client, points(base))["rows"]
+    rows = run(client, point(base))["rows"]
     assert {row["error"] for row in rows} == {"stage encode failed: ValueError: no"}
     assert time.monotonic() - start < 5
 
@@ -139,7 +162,7 @@ def test_progress_is_told_at_most_once_a_period(base, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "PERIOD_SECONDS", 0.1)
     told = []
     client = LocalClient(tmp_path / "stages", seconds=0.3)
-    run(client, points(base), lambda metrics: told.append((time.monotonic(), dict(metrics))))
+    run(client, point(base), lambda metrics: told.append((time.monotonic(), dict(metrics))))
     assert told and all(metrics["epoch"] == 1 and metrics["num_epochs"] == 3 for _, metrics in told)
     moments = [moment for moment, _ in told]
     assert all(b - a >= 0.09 for a, b in zip(moments, moments[1:], strict=False))
@@ -152,7 +175,7 @@ def test_a_user_error_ends_a_trial_at_once(base, client, monkeypatch):
         raise UserError("no such file")
 
     monkeypatch.setattr(toy_systems.stages, "pretrain", refuse)
-    assert run(client, points(base)) == {"broken": "no such file"}
+    assert run(client, point(base)) == {"broken": "no such file"}
 
 
 def test_a_trial_imports_no_torch():

@@ -13,8 +13,3 @@ def graph(config, split):
     pretrained = _stage("pretrain", "pretrain", {"sde": config["diffusion"]["sde"]}, encode=encoded)
     slices = {"num_steps": config["diffusion"]["num_steps"], "loss": config["loss"]}
     return _stage("evaluate", "evaluate", slices, pretrain=pretrained)
-
-
-def derived(config):
-    steps = config["diffusion"]["num_steps"]
-    return [{**config, "diffusion": {**config["diffusion"], "num_steps": 2 * steps}}]

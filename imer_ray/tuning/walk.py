@@ -1,0 +1,144 @@
+"""Points for free: a walk over a grid, from a trial's own point to others that its trained recogniser has as well.
+
+The grid has axes (`imer_ray.schema.GridConfig`). Along an axis of numbers one ray leads to ever smaller values and one
+to ever larger ones; along an axis of names every other name is a ray of its own. The walk asks for the first point of
+each ray, and goes on along a ray as long as something got better, see `improved`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imer_ray.config import get, replace
+from imer_ray.results.schema import Objective
+from imer_ray.stages.graph import Stage
+from imer_ray.tuning.space import Space
+
+PATHS = {  # of the grid's axes, in the order in which they are walked
+    "num_steps": "diffusion.num_steps",
+    "num_draws": "diffusion.num_draws",
+    "sampler": "diffusion.sampler",
+    "guidance": "diffusion.guidance",
+    "precision": "precision",
+}
+Scores = tuple[float, ...]
+"""The minimised objectives of a point: quality, speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where a trial's walk may go, and what its points are judged by.
+
+    Attributes:
+        axes: configuration path -> values.
+        components: what `imer_ray.config.replace` makes configurations from.
+        objectives: quality and speed.
+    """
+
+    axes: Mapping[str, Sequence[Any]]
+    components: Mapping[str, Any]
+    objectives: Sequence[Objective]
+
+
+@dataclass(frozen=True)
+class Ray:
+    """The values of one path, from the nearest to the trial's own outwards."""
+
+    path: str
+    values: tuple[Any, ...]
+
+
+def axes(grid: Mapping[str, Sequence[Any] | None], space: Space) -> dict[str, tuple[Any, ...]]:
+    """Path -> values of the axes: those that the settings ``evaluate.grid`` list, or else (None) the search space."""
+    choices = {p.path: p.ends() for p in space.parameters if hasattr(p.distribution, "choices")}
+    found = {path: grid[name] for name, path in PATHS.items()}
+    return {path: tuple(choices.get(path, ()) if values is None else values) for path, values in found.items()}
+
+
+def rays(tree: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Iterator[Ray]:
+    """All rays from a configuration: downwards before upwards, names in their order."""
+    for path, values in axes.items():
+        own = get(tree, path)
+        if path == PATHS["guidance"] and not get(tree, "diffusion.condition_dropout"):
+            continue  # such networks never saw a clip without its condition
+        if isinstance(own, str):
+            yield from (Ray(path, (value,)) for value in values if value != own)
+            continue
+        for ray in (
+            tuple(sorted((v for v in set(values) if v < own), reverse=True)),
+            tuple(sorted(v for v in set(values) if v > own)),
+        ):
+            if ray:
+                yield Ray(path, ray)
+
+
+def free_rays(tree: Mapping[str, Any], grid: Grid, graph_of: Callable[[Mapping[str, Any]], Stage]) -> list[Ray]:
+    """The rays as far as they need no other trained stage than the trial's own point, and lead to something new.
+
+    Args:
+        graph_of: the final stage of a configuration.
+    """
+    own = graph_of(tree)
+    seen, found = {own.key}, []
+    for ray in rays(tree, grid.axes):
+        free = []
+        for value in ray.values:
+            final = graph_of(replace(tree, {ray.path: value}, grid.components))
+            if _trained(final) != _trained(own) or final.key in seen:
+                break
+            seen.add(final.key)
+            free.append(value)
+        if free:
+            found.append(Ray(ray.path, tuple(free)))
+    return found
+
+
+def _trained(final: Stage) -> dict[str, str]:
+    return {role: stage.key for role, stage in final.inputs.items() if role != "cost"}
+
+
+def improved(before: Scores, after: Scores, settings: Mapping[str, Any]) -> bool:
+    """Whether a point is worth more than the one that the walk came from, in quality or in speed.
+
+    Quality must fall by more than ``evaluate.tolerance``, so that noise neither leads the walk on nor counts as a loss:
+    a point of equal quality is judged by its speed alone. Speed (a logarithm to base 10) must fall by more than
+    log10(1 + ``speed.tolerance``), which is how well it is known.
+    """
+    least = (settings["evaluate"]["tolerance"], math.log10(1 + settings["speed"]["tolerance"]))
+    return any(a - b > enough for a, b, enough in zip(before, after, least, strict=True))
+
+
+def walk(
+    rays: Sequence[Ray],
+    own: Scores,
+    ask: Callable[[Sequence[tuple[str, Any]]], Sequence[Scores | None]],
+    max_points: int,
+    goes_on: Callable[[Scores, Scores], bool],
+) -> None:
+    """Ask for at most ``max_points`` - 1 points beside the own one, in waves.
+
+    A wave takes half of what is left, rounded up, so that something is left for the rays that prove worth following:
+    those come first in the next wave. The others follow in their order.
+
+    Args:
+        rays: first come, first served.
+        own: scores of the point that all rays start from.
+        ask: the scores of points, each the own one with one (path, value) changed; None for one that failed.
+        goes_on: whether the second scores, reached from the first, are worth a further step.
+    """
+    queue = deque((ray, 0, own) for ray in rays)
+    left = max_points - 1
+    while queue and left > 0:
+        wave = [queue.popleft() for _ in range(min(len(queue), math.ceil(left / 2)))]
+        left -= len(wave)
+        found = ask([(ray.path, ray.values[i]) for ray, i, _ in wave])
+        further = [
+            (ray, i + 1, after)
+            for (ray, i, before), after in zip(wave, found, strict=True)
+            if after is not None and i + 1 < len(ray.values) and goes_on(before, after)
+        ]
+        queue.extendleft(reversed(further))
