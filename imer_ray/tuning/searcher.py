@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from imer_ray.tuning.record import Proposal, Record
+from imer_ray.tuning.standing import STANDING
 from imer_ray.tuning.trial import BROKEN, OUTCOME, ROWS
 
 SAME_FAILURES = 5  # so many trials failed in the same way, and none did not: the next would too
@@ -21,18 +23,24 @@ class StudySearcher(Searcher):
         record: the study's memory.
         slots: trials in flight; more would be proposed too early, knowing too little.
         complete_row: adds what the driver knows to a trial's rows.
+        stopped: Tune's names of the trials that the scheduler has stopped, which leave what they reached.
 
     Attributes:
         broken: what the user must put right before any trial can run, or None.
     """
 
     def __init__(
-        self, record: Record, slots: int, complete_row: Callable[[int, int, Mapping[str, Any]], dict[str, Any]]
+        self,
+        record: Record,
+        slots: int,
+        complete_row: Callable[[int, int, Mapping[str, Any]], dict[str, Any]],
+        stopped: Collection[str] = (),
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._record = record
         self._slots = slots
         self._complete_row = complete_row
+        self._stopped = stopped
         self._live: dict[str, Proposal] = {}
         self.broken: str | None = None
 
@@ -53,7 +61,9 @@ class StudySearcher(Searcher):
         if proposal is None or self.broken is not None:  # stopped with the search: the next driver proposes it again
             return
         outcome = json.loads(result[OUTCOME]) if result and not error and OUTCOME in result else None
-        if outcome is None:
+        if result and trial_id in self._stopped:
+            rows = [_stopped_row(proposal, result)]
+        elif outcome is None:
             rows = [{"config": json.dumps(proposal.config), "error": "the trial's process died or was stopped"}]
         elif BROKEN in outcome:
             self.broken = outcome[BROKEN]
@@ -76,3 +86,15 @@ class StudySearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles the searcher at the start, for a restore that we never ask for."""
         return {}
+
+
+def _stopped_row(proposal: Proposal, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of a trial, from its last report."""
+    return {
+        **json.loads(result[STANDING])["row"],
+        "status": "stopped",
+        "seed": proposal.config["seed"],
+        "config": json.dumps(proposal.config),
+        "finished": datetime.now(UTC).isoformat(),
+        "error": None,
+    }
