@@ -103,7 +103,7 @@ def option(group: str, name: str) -> dict[str, Any]:
 
 def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
     """(configuration path, component group) of every component of a schema."""
-    hints = get_type_hints(schema)
+    hints = _hints(schema)
     for f in fields(schema):
         if "group" in f.metadata:
             yield prefix + f.name, f.metadata["group"]
@@ -182,12 +182,18 @@ def _target(path: str) -> type:
         raise UserError(f"cannot load the component {path!r}: {error}") from error
 
 
+@functools.cache
+def _hints(schema: type) -> dict[str, Any]:
+    """Worked out once: a search resolves a configuration for every proposal."""
+    return get_type_hints(schema)
+
+
 def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, Any]:
     known = {f.name: f for f in fields(schema)}
     for key in tree:
         if key not in known:
             raise UserError(f"{prefix}{key}: {_unknown(str(key), known)}")
-    hints = get_type_hints(schema)
+    hints = _hints(schema)
     out: dict[str, Any] = {}
     for name, f in known.items():
         path = prefix + name
@@ -220,7 +226,7 @@ def _resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{path}: choose one of {', '.join(options(group))}")
     cls = _target(node["_target_"])
-    hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}
+    hints, known = _hints(cls), {f.name: f for f in fields(cls)}
     out: dict[str, Any] = {"name": node["name"], "_target_": node["_target_"]}
     for key in node:
         if key not in known and key not in out:
