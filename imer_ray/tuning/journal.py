@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
+import warnings
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from optuna.study import StudyDirection
 
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors
+from imer_ray.results.schema import Objective
 
 FILE_NAME = "study.journal"
 
@@ -71,3 +73,12 @@ def open_study(journal: Journal, num_objectives: int) -> optuna.Study:
     except (ValueError, KeyError) as error:
         advice = "restore it from a copy, or choose another study.name"
         raise UserError(f"{journal.path} is damaged ({error}); {advice}") from error
+
+
+def name_objectives(study: optuna.Study, objectives: Sequence[Objective]) -> None:
+    """Have optuna-dashboard and Optuna's own figures say what the values are."""
+    names = [f"{objective.name}: {objective.label}" for objective in objectives]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if study.metric_names != names:
+            study.set_metric_names(names)

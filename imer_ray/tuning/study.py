@@ -26,7 +26,7 @@ from imer_ray.results.writer import write_results
 from imer_ray.training.timing import check_reference
 from imer_ray.tuning import space_file
 from imer_ray.tuning.identity import check_identity
-from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
+from imer_ray.tuning.journal import FILE_NAME, Journal, name_objectives, open_study
 from imer_ray.tuning.log import check_loggers
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record
@@ -121,6 +121,7 @@ def open_record(plan: Plan) -> Record:
     journal = Journal(plan.folder / FILE_NAME)
     study = open_study(journal, len(plan.objectives))
     check_identity(study, plan.space, plan.base, plan.objectives, plan.folder)
+    name_objectives(study, plan.objectives)
     settings = plan.options["study"]
     write_whole(plan.folder / "space.yaml", plan.space.text.encode())
     write_whole(plan.folder / "config.yaml", yaml.safe_dump(dict(plan.options), sort_keys=False).encode())
