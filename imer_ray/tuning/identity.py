@@ -12,6 +12,7 @@ import optuna
 from imer_ray.config import flatten
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective
+from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.space import Space
 
 IDENTITY = "identity"  # user attribute of the Optuna study
@@ -19,31 +20,43 @@ ELSEWHERE = ("data.path",)  # where things lie, not what they are
 
 
 def check_identity(
-    study: optuna.Study, space: Space, base: Mapping[str, Any], objectives: Sequence[Objective], folder: Path
+    study: optuna.Study,
+    space: Space,
+    base: Mapping[str, Any],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    folder: Path,
 ) -> None:
     """Note the identity of a new study; compare it with that of an old one.
 
+    Constraints belong to it, because Optuna judges a trial by them once, when it ends.
+
     Raises:
-        UserError: space, base configuration, data or objectives differ; the message says which settings and how.
+        UserError: space, base configuration, data, objectives or constraints differ; the message says which and how.
     """
     identity = {
         "space": space.definition,
         "configuration": {path: value for path, value in flatten(base).items() if path not in ELSEWHERE},
         "objective": {objective.name: objective.metric for objective in objectives},
+        "constraint": {constraint.text: True for constraint in constraints},
     }
     known = study.user_attrs.get(IDENTITY)
     if known is None:
         study.set_user_attr(IDENTITY, identity)
     elif changes := list(_changes(known, json.loads(json.dumps(identity)))):
         lines = "\n".join(f"  {change}" for change in changes)
-        advice = "choose another study.name, or give the old settings again; its config.yaml and space.yaml have them"
+        advice = (
+            "give the old settings again (its config.yaml and space.yaml have them), or choose another study.name; "
+            f"study.warm_start={folder} has that one learn from this one's results"
+        )
         raise UserError(f"the study in {folder} was begun with other settings:\n{lines}\n{advice}")
 
 
 def _changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for part in now:
-        for path in sorted(known[part].keys() | now[part].keys()):
-            old, new = known[part].get(path), now[part].get(path)
+        before = known.get(part, {})
+        for path in sorted(before.keys() | now[part].keys()):
+            old, new = before.get(path), now[part].get(path)
             if old != new:
                 yield f"{part} {path}: {_words(old)} -> {_words(new)}"
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import Trial, TrialState
 
 from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
-from imer_ray.tuning.objectives import NotMeasured, minimised
-from imer_ray.tuning.samplers import DERIVED
+from imer_ray.tuning.constraints import Constraint
+from imer_ray.tuning.judge import Judge, end, finished_trial
+from imer_ray.tuning.samplers import ANSWERED, DERIVED
 from imer_ray.tuning.space import Space
 
 # User attributes of Optuna's trials and study
@@ -53,8 +54,10 @@ class Record:
         sync: has the journal on the disk.
         space: what is searched.
         objectives: what is minimised.
+        constraints: what a point must keep to be on the front.
         configure: the resolved configuration of some values.
-        identify: equal for configurations that would give the same results; a known one is never proposed again.
+        identify: equal for configurations that would give the same results. One that is known is not run again: its
+            results answer whoever proposes it.
         build_sampler: makes the sampler from a seed. It is made anew for each proposal, so that a proposal depends on
             the seed, its trial's number and the trials before it, and not on how often the driver was killed meanwhile.
         seed: of the proposals.
@@ -71,24 +74,37 @@ class Record:
         identify: Callable[[Mapping[str, Any]], str],
         build_sampler: Callable[[int], BaseSampler],
         seed: int,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         self._study = study
         self._sync = sync
         self._space = space
         self.objectives = objectives
+        self._judge = Judge(objectives=objectives, constraints=constraints)
         self._configure = configure
         self._identify = identify
         self._build_sampler = build_sampler
         self._seed = seed
         self._running: dict[int, Trial] = {}
         self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
-        self._known: set[str] = set()
+        self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
         self._next = 0
         self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
         self.repeats: list[dict[str, Any]] = []
         self.finished: set[int] = set()
+        study.sampler = RandomSampler()  # whom Optuna asks when a trial is opened again; it has nothing to say
         self._recover()
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """All rows of results.parquet."""
+        return self.rows + self.repeats
+
+    @property
+    def running(self) -> list[int]:
+        """The numbers of the trials that have not ended."""
+        return list(self._running)
 
     @property
     def num_running(self) -> int:
@@ -116,25 +132,26 @@ class Record:
             if identity not in self._known:
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._answer(trial, self._known[identity])
             self._duplicates += 1
 
     def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The end of a trial: one row per point, the trial's own first, without objectives and status.
 
         A row with an error, or whose objectives were not measured, has failed; the sampler is told so if it is the
-        trial's own. The other points are told as trials of their own. Returns the finished rows.
+        trial's own. The other points are told as trials of their own. A trial that was stopped says so in its only
+        row's ``status``, with estimates of its objectives if it has any. Returns the finished rows.
         """
         optuna_trial = self._running.pop(trial)
-        finished = [self._judged(row) for row in rows]
+        finished = [self._judge.judged(row) for row in rows]
         optuna_trial.set_user_attr(ROWS, finished)
         self._sync()
-        self._finish(optuna_trial.number, finished)
+        self._finish(optuna_trial, finished)
         return finished
 
     def tell_repeat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The end of a point's run with a further seed, which the sampler is not told of. Returns the finished row."""
-        finished = self._judged(row)
+        finished = self._judge.judged(row)
         self._study.set_user_attr(f"{REPEAT} {row['trial']} {row['point']} {row['repeat']}", finished)
         self._sync()
         self.repeats.append(finished)
@@ -154,7 +171,7 @@ class Record:
             number = self._next
             self._next, self._duplicates = number + 1, 0
             trial.set_user_attr(TRIAL, number)
-        self._known.add(identity)
+        self._known[identity] = None
         self._running[number] = trial
         flat = flatten(config)
         return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
@@ -173,19 +190,8 @@ class Record:
                 return True
         return False
 
-    def _judged(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        judged = {**row, "status": "failed"}
-        if row.get("error") is None:
-            try:
-                for objective, value in zip(self.objectives, minimised(row, self.objectives), strict=True):
-                    judged[objective.column] = value
-                judged["status"] = "complete"
-            except NotMeasured as error:
-                judged["error"] = str(error)
-        return judged
-
     def _finish(
-        self, number: int, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[int, int]] = frozenset()
+        self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[int, int]] = frozenset()
     ) -> None:
         """Tell Optuna, and remember the rows. ``added``: the derived points, as (number, point), told before.
 
@@ -193,35 +199,31 @@ class Record:
         """
         own, *derived = rows
         for row in derived:
-            values = self._space.locate(flatten(json.loads(row["config"])))
-            if row["status"] == "complete" and values is not None and (number, row["point"]) not in added:
-                self._study.add_trial(
-                    create_trial(
-                        params=values,
-                        distributions=dict(self._space.distributions(values)),
-                        values=self._values(row),
-                        user_attrs={DERIVED: number, POINT: row["point"]},
-                    )
-                )
-        if own["status"] == "complete":
-            self._study.tell(number, self._values(own))
-        else:
-            self._study.tell(number, state=TrialState.FAIL)
+            attributes = {DERIVED: trial.number, POINT: row["point"]}
+            if tuple(attributes.values()) not in added and (
+                point := finished_trial(row, self._space, self._judge, attributes)
+            ):
+                self._study.add_trial(point)
+        end(self._study, trial, own, self._judge)
         self._remember(rows)
 
-    def _values(self, row: Mapping[str, Any]) -> list[float]:
-        return [row[objective.column] for objective in self.objectives]
+    def _answer(self, trial: Trial, row: Mapping[str, Any] | None) -> None:
+        """End a proposal that is known: as its row says, if it has one already."""
+        if row is not None:
+            trial.set_user_attr(ANSWERED, [row["trial"], row["point"]])
+        end(self._study, trial, row, self._judge)
 
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows.append(dict(row))
-            self._known.add(self._identify(json.loads(row["config"])))
+            self._known[self._identify(json.loads(row["config"]))] = row
         self.finished.add(rows[0]["trial"])
 
     def _recover(self) -> None:
         """Take up what a driver left: finished trials are kept, those it left running go on under their number."""
         trials = self._study.get_trials(deepcopy=False)
         added = {(trial.user_attrs.get(DERIVED), trial.user_attrs.get(POINT)) for trial in trials}
+        duplicates = []
         for trial in trials:
             number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
             if number is not None:
@@ -230,10 +232,15 @@ class Record:
                 if rows is not None:
                     self._remember(rows)
             elif rows is not None:
-                self._finish(trial.number, rows, added)
-            elif DUPLICATE not in trial.user_attrs and (number is not None or FIXED in trial.system_attrs):
+                self._finish(Trial(self._study, trial._trial_id), rows, added)
+            elif DUPLICATE in trial.user_attrs:
+                duplicates.append(trial)
+            elif number is not None or FIXED in trial.system_attrs:
                 self._left.append(trial._trial_id)
             else:  # killed while it was drawn: it will be drawn again
                 self._study.tell(trial.number, state=TrialState.FAIL)
+        for trial in duplicates:  # now that all rows are known
+            row = self._known.get(self._identify(self._configure(trial.params)))
+            self._answer(Trial(self._study, trial._trial_id), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
         self.repeats += [row for name, row in self._study.user_attrs.items() if name.startswith(f"{REPEAT} ")]

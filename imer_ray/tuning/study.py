@@ -25,6 +25,7 @@ from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.training.timing import check_reference
 from imer_ray.tuning import space_file
+from imer_ray.tuning.constraints import Constraint, parse
 from imer_ray.tuning.identity import check_identity
 from imer_ray.tuning.journal import FILE_NAME, Journal, name_objectives, open_study
 from imer_ray.tuning.log import check_loggers
@@ -54,6 +55,7 @@ class Plan:
     space: Space
     objectives: tuple[Objective, Objective]
     configurations: Configurations
+    constraints: tuple[Constraint, ...] = ()
     systems: str = "imer_ray.systems"
 
     @property
@@ -76,6 +78,7 @@ class Plan:
             num_trials=study["num_trials"],
             searcher=study["searcher"],
             space=tuple(p.path for p in self.space.parameters),
+            constraints=tuple(constraint.text for constraint in self.constraints),
         )
 
     def final_stage(self, config: Mapping[str, Any]) -> Any:
@@ -87,9 +90,10 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     """Check a search before anything starts.
 
     Raises:
-        UserError: an unknown metric, a space that cannot be built, missing, damaged or too short data.
+        UserError: an unknown metric, a constraint that cannot be read, a space that cannot be built, missing,
+            damaged or too short data.
     """
-    wanted = objectives(options["study"])
+    wanted, constraints = objectives(options["study"]), parse(options["study"]["constraints"])
     check_loggers(options["study"]["loggers"])
     if "://" in options["study"]["root"]:
         root = options["study"]["root"]
@@ -108,6 +112,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
         space=space,
         objectives=wanted,
         configurations=Configurations(base),
+        constraints=constraints,
         systems=systems,
     )
 
@@ -116,11 +121,11 @@ def open_record(plan: Plan) -> Record:
     """Begin the study, or take it up where it was left. The caller holds the study's lock.
 
     Raises:
-        UserError: the folder's study has another space, base configuration, data or objectives.
+        UserError: the folder's study has another space, base configuration, data, objectives or constraints.
     """
     journal = Journal(plan.folder / FILE_NAME)
     study = open_study(journal, len(plan.objectives))
-    check_identity(study, plan.space, plan.base, plan.objectives, plan.folder)
+    check_identity(study, plan.space, plan.base, plan.objectives, plan.constraints, plan.folder)
     name_objectives(study, plan.objectives)
     settings = plan.options["study"]
     write_whole(plan.folder / "space.yaml", plan.space.text.encode())
@@ -134,6 +139,7 @@ def open_record(plan: Plan) -> Record:
         identify=lambda config: plan.final_stage(config).key,
         build_sampler=functools.partial(_sampler, settings["searcher"], population=settings["num_startup_trials"]),
         seed=settings["seed"],
+        constraints=plan.constraints,
     )
     own = plan.space.locate(flatten(plan.base))
     record.enqueue([point for point in (own, *plan.space.points) if point is not None])
@@ -170,6 +176,7 @@ def complete_row(study: str, trial: int, point: int, row: Mapping[str, Any]) -> 
         "study": study,
         "trial": trial,
         "point": point,
+        "repeat": 0,
         "derived_from": None if point == 0 else 0,
         "versions": _versions(),
         **row,

@@ -6,3 +6,4 @@ parameters. ``population`` is how many trials are drawn at random before, or tog
 
 DERIVED = "derived_from"  # user attribute of an Optuna trial that no sampler proposed: the number of the one that did
 ANSWERED = "answered_from"  # of a proposal that was known already: trial and point whose results it was told
+FIDELITY = "fidelity"  # constraint that a stopped trial violates: by the share of its training that it lacks

@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import pareto_front
+from imer_ray.tuning.samplers import ANSWERED
 
 NUM_LATEST = 250
 NUM_BEST = 30  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
@@ -83,6 +84,7 @@ class _View:
 def window(study: Study, num_best: int = NUM_BEST, num_latest: int = NUM_LATEST) -> list[FrozenTrial]:
     """The best and latest of the complete trials, in the study's order, and the trials that run."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+    trials = [trial for trial in trials if ANSWERED not in trial.user_attrs]  # it would be counted twice
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if len(complete) <= num_latest:
         return trials

@@ -12,16 +12,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from optuna import Study, create_study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from analysis.pareto import pareto_front
+from imer_ray.tuning.samplers import FIDELITY
 from imer_ray.tuning.samplers._random_first import RandomFirst
+from imer_ray.tuning.samplers._window import window
 
-MAX_TRIALS = 300  # the front and the latest; a fit takes the third power of their number
+NUM_LATEST = 150  # trials modelled beside the best: a fit takes the third power of their number
 
 
 def build(seed: int, population: int) -> BaseSampler:
@@ -47,7 +47,8 @@ class ImputedGP(BaseSampler):
         if not search_space:
             return {}
         filled = create_study(directions=study.directions, sampler=self._independent)
-        filled.add_trials(_filled(_chosen(study), search_space))
+        trials = window(study, num_latest=NUM_LATEST)
+        filled.add_trials(_filled([trial for trial in trials if trial.params], search_space))
         filled.ask()  # the trial that is sampled for
         return self._gp.sample_relative(filled, filled.get_trials(deepcopy=False)[-1], search_space)
 
@@ -58,23 +59,19 @@ class ImputedGP(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
 
-def _chosen(study: Study) -> list[FrozenTrial]:
-    """Complete and running trials, at most about `MAX_TRIALS`."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    best = pareto_front(np.array([trial.values for trial in complete])) if len(complete) > MAX_TRIALS else []
-    front = {trial.number for trial, on_front in zip(complete, best, strict=False) if on_front}
-    latest = {trial.number for trial in complete[-MAX_TRIALS:]}
-    return [trial for trial in complete if trial.number in front | latest] + [t for t in running if t.params]
-
-
 def _filled(trials: list[FrozenTrial], space: Mapping[str, BaseDistribution]) -> list[FrozenTrial]:
-    """Copies with a value for each parameter, and for each constraint that any of them violates."""
+    """Copies with a value for each parameter, and for each constraint that any of them violates.
+
+    Trials that were stopped stand at the worst that was measured: what is to be learnt of them is not to go there
+    again (the constant liar of Ginsbourger et al., 2010).
+    """
     violated = sorted({name for trial in trials for name, value in trial.constraints.items() if value > 0})
+    measured = [trial.values for trial in trials if trial.values and FIDELITY not in trial.constraints]
+    worst = [max(values) for values in zip(*measured, strict=True)]
     return [
         create_trial(
             state=trial.state,
-            values=trial.values,
+            values=worst if worst and FIDELITY in trial.constraints else trial.values,
             params={name: trial.params.get(name, _middle(space[name])) for name in space},
             distributions=dict(space),
             constraints={name: trial.constraints.get(name, 0.0) for name in violated},
