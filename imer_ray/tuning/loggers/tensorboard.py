@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -30,7 +29,6 @@ class TensorBoard:
     def __init__(self, folder: Path, info: StudyInfo) -> None:
         self._folder = folder
         self._info = info
-        self._serial = itertools.count()
         self._study = self._writer(STUDY_RUN)
 
     def trial(self, rows: Sequence[Row], curves: Curves) -> None:
@@ -67,8 +65,8 @@ class TensorBoard:
     def _writer(self, run: str) -> EventsWriter:
         folder = self._folder / run
         folder.mkdir(parents=True, exist_ok=True)
-        # a name has only whole seconds, and a file of that name would be overwritten
-        return EventsWriter(str(folder / "events"), f".{os.getpid()}.{next(self._serial)}")
+        # its name has only whole seconds by itself, and a file of the same name would be overwritten
+        return EventsWriter(str(folder / "events"), f".{time.time_ns()}")
 
 
 def open_logger(folder: Path, info: StudyInfo, before: Sequence[Row]) -> TensorBoard:
