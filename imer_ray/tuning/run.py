@@ -14,9 +14,10 @@ from ray import tune
 from imer_ray.errors import UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT
 from imer_ray.tuning.record import Record
+from imer_ray.tuning.scheduler import study_scheduler
 from imer_ray.tuning.searcher import StudySearcher
 from imer_ray.tuning.study import Plan, complete_row, write
-from imer_ray.tuning.trial import Client, coordinate
+from imer_ray.tuning.trial import Client, coordinate, waiter_name
 from imer_ray.tuning.walk import Grid, axes
 from imer_ray.tuning.watch import Watch
 
@@ -49,6 +50,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray")
+    scheduler = study_scheduler(plan, record, lambda trial: client.leave(waiter_name(study["name"], trial)))
     trainable = tune.with_parameters(
         coordinate,
         base=plan.base,
@@ -61,8 +63,9 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
         client=client,
         study=study["name"],
         systems=plan.systems,
+        rungs=scheduler.rungs,
     )
-    searcher = StudySearcher(record, slots, functools.partial(complete_row, study["name"]))
+    searcher = StudySearcher(record, slots, functools.partial(complete_row, study["name"]), scheduler.stopped)
     scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run
     shutil.rmtree(scratch, ignore_errors=True)
     watch = Watch(plan, record, client)
@@ -70,6 +73,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
         tune.with_resources(trainable, {TRIAL_SLOT: 1}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=scheduler,
             num_samples=num_trials,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,

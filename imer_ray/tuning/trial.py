@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import socket
 import threading
 import time
@@ -24,12 +25,14 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.objectives import NotMeasured, minimised
+from imer_ray.tuning.standing import Standing, compared
 from imer_ray.tuning.walk import Grid, Scores, free_rays, improved, walk
 
 SPLIT = "valid"  # a search never sees the test split
 OUTCOME = "outcome"  # key of the last report: JSON of what `run_points` returns
 ROWS, BROKEN = "rows", "broken"  # keys of an outcome
 PERIOD_SECONDS = 1.0
+LEAVING_SECONDS = "60"  # that Tune gives a stopped trial to end; it takes one poll of the broker
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -49,6 +52,11 @@ class _Abandoned(Exception):
     """The trial wants this stage no more."""
 
 
+def waiter_name(study: str, trial: int) -> str:
+    """Under which name a trial asks for stages."""
+    return f"{study}-{trial}"
+
+
 def coordinate(
     config: Mapping[str, Any],
     base: Mapping[str, Any],
@@ -57,6 +65,7 @@ def coordinate(
     client: Client,
     study: str,
     systems: str,
+    rungs: tuple[int, ...] = (),
 ) -> None:
     """The function that Tune runs.
 
@@ -66,11 +75,14 @@ def coordinate(
         grid: which further points its recogniser may be scored at.
         scaling: says which executor each stage has.
         systems: package of the systems' modules.
+        rungs: epochs after which its trainings are compared with others.
     """
     from ray import tune
 
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = LEAVING_SECONDS
+
     tree = replace(base, config["values"], grid.components)
-    outcome = run_points(tree, grid, client, f"{study}-{config['trial']}", tune.report, scaling, systems)
+    outcome = run_points(tree, grid, client, waiter_name(study, config["trial"]), tune.report, scaling, systems, rungs)
     tune.report({OUTCOME: json.dumps(outcome)})
 
 
@@ -82,6 +94,7 @@ def run_points(
     report: Report,
     scaling: Mapping[str, Any],
     systems: str = "imer_ray.systems",
+    rungs: tuple[int, ...] = (),
 ) -> dict[str, Any]:
     """Compute the trial's own point, then those that a walk over the grid asks for, wave by wave.
 
@@ -98,7 +111,7 @@ def run_points(
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
         final: Stage = importlib.import_module(f"{systems}.{point['system']}").graph(point, SPLIT)
-        return final
+        return final.with_rungs(rungs)
 
     def score(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
         graphs = [graph_of(point) for point in points]
@@ -136,24 +149,26 @@ def _compute(
     stages: Mapping[str, Stage], finals: Sequence[Stage], client: Client, waiter: str, report: Report
 ) -> dict[str, StageResult | str]:
     """Key -> result, or what went wrong. Raises UserError if a stage did."""
-    abandoned = threading.Event()
-    latest: dict[str, Any] = {}
+    abandoned, standing = threading.Event(), Standing(stages.values())
 
     def ask(stage: Stage) -> StageResult:
         def on_progress(status: Status) -> None:
             if abandoned.is_set():
                 raise _Abandoned
-            if status.state == "running":
-                latest.update(stage=stage.name, epoch=status.epoch, num_epochs=status.num_epochs)
+            standing.saw(stage, status)
+            if abandoned.is_set():
+                raise _Abandoned
 
-        return client.compute(stage, waiter, on_progress)
+        result = client.compute(stage, waiter, on_progress)
+        standing.ended(stage, result)
+        return result
 
     last_stages = {stage.key for stage in finals}
     results: dict[str, StageResult | str] = {}
     with ThreadPoolExecutor(max_workers=len(stages)) as pool:
         futures = {pool.submit(ask, stage): stage for stage in stages.values()}
         try:
-            for future in _as_finished(futures, latest, report):
+            for future in _as_finished(futures, standing, report, abandoned):
                 key = futures[future].key
                 try:
                     results[key] = future.result()
@@ -173,17 +188,30 @@ def _compute(
     return results
 
 
-def _as_finished(futures: Mapping[Future[StageResult], Stage], latest: Mapping[str, Any], report: Report) -> Any:
-    """The futures as they finish; meanwhile, at most once a period, tells what the trial waits for."""
-    pending, told = set(futures), dict[str, Any]()
+def _as_finished(
+    futures: Mapping[Future[StageResult], Stage], standing: Standing, report: Report, abandoned: threading.Event
+) -> Any:
+    """The futures as they finish; meanwhile tells how the trial stands, at rungs at once, else once a period at most.
+
+    Tune ends a trial by never returning from a report, but with SystemExit.
+    """
+    pending, shown = set(futures), standing.shown
     next_report = time.monotonic() + PERIOD_SECONDS
     while pending:
-        done, pending = wait(pending, timeout=PERIOD_SECONDS, return_when="FIRST_COMPLETED")
-        yield from done
-        if pending and latest != told and time.monotonic() >= next_report:
-            told = dict(latest)
+        done, _ = wait({*pending, standing.news}, timeout=PERIOD_SECONDS, return_when="FIRST_COMPLETED")
+        finished = done & pending
+        pending -= finished
+        yield from finished
+        due = time.monotonic() >= next_report and standing.shown != shown
+        if pending and (due or standing.news.done()):
+            shown = standing.shown
             next_report = time.monotonic() + PERIOD_SECONDS
-            report(told)
+            with standing.telling() as told:
+                try:
+                    report(told)
+                except BaseException:
+                    abandoned.set()
+                    raise
 
 
 def _row(
@@ -200,6 +228,7 @@ def _row(
     in_groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
     computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
     final = results[graph.key]
+    rungs = compared((stage, result.metrics if isinstance(result, StageResult) else {}) for stage, result in found)
     return {
         **(final.metrics if isinstance(final, StageResult) else {}),
         "seed": tree["seed"],
@@ -207,6 +236,7 @@ def _row(
         "config": json.dumps(tree),
         "stages": json.dumps({stage.name: stage.key for stage in stages}),
         "executors": json.dumps({s.name: "ray_train" if s.kind in in_groups else "inline" for s in stages}),
+        "rungs": json.dumps(rungs) if rungs else None,
         "seconds_computed": computed,
         "seconds_reused": sum(r.seconds for _, r in done) - computed,
         "error": errors[0] if errors else None,
