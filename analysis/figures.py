@@ -50,6 +50,8 @@ def pareto(studies: Sequence[Study]) -> Figure | None:
                 alpha=1.0 if on_front else 0.4,
                 zorder=4 if on_front else 2,
             )
+        aside = {"marker": "x", "s": 12, "linewidths": 0.7, "color": LIGHT["muted"], "zorder": 2}
+        ax.scatter(study.infeasible[speed.column], study.infeasible[quality.column], **aside)
         draw_error_bars(ax, study)
         front = study.front.sort_values(SPEED, ascending=False)
         line = {"color": LIGHT[series(i)] if several else LIGHT["ink"], "linewidth": 1.0, "zorder": 3}
@@ -68,6 +70,7 @@ def pareto(studies: Sequence[Study]) -> Figure | None:
     handles = [dot(study.name, LIGHT[series(i)], "o") for i, study in enumerate(studies)] if several else []
     handles += [] if several else [dot(name, LIGHT[series(i)], "o") for i, name in enumerate(colours)]
     handles += [dot(name, LIGHT["muted"], MARKS[i % len(MARKS)][0]) for i, name in enumerate(marks)]
+    handles += [dot("breaks a constraint", LIGHT["muted"], "x")] if any(len(s.infeasible) for s in studies) else []
     handles.append(Line2D([], [], color=LIGHT["ink"], linewidth=1.0, label="Pareto front"))
     fig.legend(handles=handles, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.4)
     picks = {} if several else studies[0].picks

@@ -48,6 +48,12 @@ def setting(value: Value) -> str:
     return str(value)
 
 
+def broken(study: Study) -> str:
+    """How many complete points break which constraints."""
+    count, limits = len(study.infeasible), " or ".join(study.constraints)
+    return f"{count} point breaks {limits}" if count == 1 else f"{count} points break {limits}"
+
+
 def measured(axis: Axis, value: Value) -> str:
     return cost(axis.column, value) + (axis.unit if not pd.isna(value) else "")
 

@@ -7,12 +7,14 @@ from html import escape
 
 import pandas as pd
 
+from analysis import lanes as stage_lanes
 from analysis import progress
 from analysis.charts import front as front_charts
+from analysis.charts import lanes as lanes_charts
 from analysis.charts import seeds as seed_charts
 from analysis.charts import study as study_charts
 from analysis.charts.parts import best_compromise, describe
-from analysis.labels import attained, cost, duration, interval, measured, number, setting, short, title
+from analysis.labels import attained, broken, cost, duration, interval, measured, number, setting, short, title
 from analysis.page import Cell, Page, section, table, tiles
 from analysis.study import Study
 from analysis.style import series
@@ -80,7 +82,9 @@ def nothing_yet(study: Study) -> str:
     counts = progress.trials(study)["status"].value_counts()
     said = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no trial has ended"
     text = f"No trial has completed yet ({said}), so there is no front to show."
-    return section("No complete point", f"<p>{escape(text)}</p>", kind="warning")
+    if len(study.infeasible):
+        text = f"There is no point to choose: {broken(study)}."
+    return section("No point to show", f"<p>{escape(text)}</p>", kind="warning")
 
 
 def front(page: Page, study: Study) -> str:
@@ -89,6 +93,7 @@ def front(page: Page, study: Study) -> str:
     page.shown = best_compromise(study)
     chart = page.chart("pareto", front_charts.pareto([study]), height=560, narrow=440)
     note = "Point at a mark, or tap it, to see its configuration. Large marks with an outline are the Pareto front."
+    note += f" Crosses: {broken(study)}." if len(study.infeasible) else ""
     return section(
         "Quality against speed", f'<div class="front">{chart}<div class="point" id="point"></div></div>', note=note
     )
@@ -216,6 +221,16 @@ def work(page: Page, study: Study) -> str:
         height = 130 + min(640, 13 * len(trials))
         parts.append(section("Trials", page.chart("timeline", study_charts.timeline(study), height=height)))
     return f'<div class="pair">{"".join(parts)}</div>'
+
+
+def lanes(page: Page, study: Study) -> str:
+    """What ran where, and what was reused."""
+    made = stage_lanes.lanes(study)
+    if made is None:
+        return ""
+    chart = page.chart("lanes", lanes_charts.lanes(made), height=130 + min(640, 26 * made.num_places))
+    note = "A bar is a run of a stage; its number says how many trials got the result without paying for it. "
+    return section("What ran where", chart, note=note + stage_lanes.statement(made))
 
 
 def failures(study: Study) -> str:

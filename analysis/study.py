@@ -68,6 +68,7 @@ class Study:
         reference: up to where hypervolume is measured (quality, speed; both minimised).
         minimised: what is minimised for quality and for speed, in words.
         num_trials: how many the study is meant to have.
+        constraints: what a point must keep to be on the front, as "latency_ms_b1 <= 5".
         baselines: name -> measured columns, of systems measured beside the search.
     """
 
@@ -80,6 +81,7 @@ class Study:
     minimised: tuple[str, str] = (QUALITY, SPEED)
     num_trials: int = 0
     searcher: str = ""
+    constraints: tuple[str, ...] = ()
     folder: Path = Path()
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -87,11 +89,21 @@ class Study:
     def points(self) -> pd.DataFrame:
         """The complete points in the order they finished, with their ``rank`` (0 = Pareto front).
 
-        Of a point that was run with several seeds it is the mean that stands here, see `analysis.seeds.averaged`.
+        Of a point that was run with several seeds it is the mean that stands here, see `analysis.seeds.averaged`. What
+        breaks the study's constraints with the study's seed is no point that one could choose, and stands aside.
         """
-        points = averaged(self._complete, (self.quality.column, self.speed.column))
+        points = self._measured[self._measured["feasible"].ne(False)]
         rank = non_domination_rank(points[[QUALITY, SPEED]].astype(float))
         return points.assign(rank=rank)[rank >= 0].sort_values("finished", kind="stable", ignore_index=True)
+
+    @property
+    def infeasible(self) -> pd.DataFrame:
+        """The complete points that break the constraints."""
+        return self._measured[self._measured["feasible"].eq(False)]
+
+    @functools.cached_property
+    def _measured(self) -> pd.DataFrame:
+        return averaged(self._complete, (self.quality.column, self.speed.column))
 
     @property
     def _complete(self) -> pd.DataFrame:
@@ -184,6 +196,7 @@ def of_frame(
         minimised=(objectives["quality"]["label"], objectives["speed"]["label"]),
         num_trials=info["num_trials"],
         searcher=info["searcher"],
+        constraints=tuple(info.get("constraints", ())),
         folder=folder,
         baselines=baselines or {},
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import progress
-from analysis.labels import attained, cost, interval, measured, setting, short, title
+from analysis.labels import attained, broken, cost, interval, measured, setting, short, title
 from analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX
 
@@ -17,13 +17,16 @@ MAX_WIDTH = 110
 def render(study: Study) -> str:
     """At most ten lines: what the front is, heads, and up to `MAX_ROWS` points, both ends and the knee among them."""
     if study.points.empty:
+        if len(study.infeasible):
+            return f"{study.name}: no point to choose; {broken(study)}"
         counts = progress.trials(study)["status"].value_counts()
         said = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no trial has ended"
         return f"{study.name}: no complete point yet ({said})\n{_reasons(study)}".rstrip()
     front = _chosen(study)
     size, total = len(study.front), len(study.points)
     shown = "" if len(front) == size else f", {len(front)} of them shown"
-    rows = [f"Pareto front of {study.name}: {size} of {total} points{shown}"]
+    beside = f"; {broken(study)}" if len(study.infeasible) else ""
+    rows = [f"Pareto front of {study.name}: {size} of {total} points{shown}{beside}"]
     columns = _columns(study, front)
     widths = [max(map(len, column)) for column, _ in columns]
     for line in zip(*(column for column, _ in columns), strict=True):

@@ -36,10 +36,15 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     Raises:
         UserError: no such run or trial, no complete point, or none within the budget.
     """
+    from analysis.labels import broken
     from analysis.study import of_frame
     from imer_ray.results.schema import read_results
 
-    complete = of_frame(read_results(run / "results.parquet")).points  # of each point the mean over its seeds
+    study = of_frame(read_results(run / "results.parquet"))
+    complete = study.points  # of each point the mean over its seeds
+    if complete.empty and len(study.infeasible):
+        advice = f"looser study.constraints take another study.name; study.warm_start={run} has it learn from this one"
+        raise UserError(f"{run} has no point to export: {broken(study)}; {advice}")
     if complete.empty:
         raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/results.parquet")
     row, name = _pick(complete, pick, max_latency_ms)
@@ -97,7 +102,7 @@ def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tupl
         raise UserError(f"pick={pick}: choose quality, speed, knee, a trial's number, or trial.point as in 4.1")
     rows = complete[(complete["trial"] == int(trial)) & (complete["point"] == int(point or "0"))]
     if rows.empty:
-        raise UserError(f"{'point' if point else 'trial'} {pick} is not among the complete ones of this study")
+        raise UserError(f"{'point' if point else 'trial'} {pick} is not among the complete ones that may be chosen")
     return rows.iloc[0], f"trial_{pick}"
 
 

@@ -23,7 +23,7 @@ from analysis.charts.parts import (
 )
 from analysis.charts.seeds import error_bars
 from analysis.figures import baseline_places
-from analysis.labels import title
+from analysis.labels import measured, title
 from analysis.study import SPEED, Axis, Study
 from analysis.style import COLOUR_BY, MARK_BY, MARKS, group_of, groups, series
 
@@ -47,6 +47,7 @@ def pareto(studies: Sequence[Study]) -> Chart:
             data.append(_points(study, some, colours[j], series(j), marks))
     data += [_legend(name, colour(series(i)), "circle", name) for i, name in enumerate(colours)]
     data += [_legend(name, MUTED, MARKS[i % len(MARKS)][1]) for i, name in enumerate(marks)]
+    data += [_infeasible(study) for study in studies if len(study.infeasible)]
     baselines = baseline_places(studies)
     if baselines:
         data.append(_baselines(baselines, quality, speed))
@@ -54,7 +55,8 @@ def pareto(studies: Sequence[Study]) -> Chart:
         data.append(_pick_names(studies[0]))
     places = [*baselines.values()]
     for study in studies:
-        places += list(zip(study.points[speed.column], study.points[quality.column], strict=True))
+        for some in (study.points, study.infeasible):
+            places += list(zip(some[speed.column], some[quality.column], strict=True))
     xs, ys = ([place[i] for place in places] for i in (0, 1))
     relative = speed.unit == "×"
     xaxis, yaxis = objective_axis(speed, [*xs, 1.0] if relative else xs), objective_axis(quality, ys)
@@ -142,6 +144,25 @@ def _points(study: Study, some: pd.DataFrame, name: str, series_name: str, marks
         "customdata": [point_id(study, index) for index in some.index],
         "meta": POINT_TRACE,
         "marker": marker,
+    }
+
+
+def _infeasible(study: Study) -> Chart:
+    """Points that nobody may choose."""
+    some, axes, limits = study.infeasible, (study.quality, study.speed), escape(" · ".join(study.constraints))
+    said = []
+    for _, row in some.iterrows():
+        values = ", ".join(f"{axis.name} {measured(axis, row[axis.column])}" for axis in axes)
+        said.append(f"<b>{title(row)}</b><br>{values}<br>breaks {limits}")
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "breaks a constraint",
+        "x": numbers(some[study.speed.column]),
+        "y": numbers(some[study.quality.column]),
+        "text": said,
+        "hovertemplate": "%{text}<extra></extra>",
+        "marker": {"symbol": "x-thin-open", "size": 7, "color": MUTED, "line": {"color": MUTED, "width": 1.2}},
     }
 
 

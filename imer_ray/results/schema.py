@@ -28,7 +28,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "trial": pa.int64(),  # 0, 1, ... in the order in which the searcher proposed them
     "point": pa.int64(),  # 0 is the trial's own configuration
     "repeat": pa.int64(),  # 0 is the study's own seed; 1, 2, ... the same configuration with ``seed`` + 1, + 2, ...
-    "derived_from": pa.int64(),  # the point of the trial that this one shares its training with; null for 0 and repeats
+    "derived_from": pa.int64(),  # the point of the trial that this one shares its training with, or repeats; else null
     "seed": pa.int64(),
     "status": pa.string(),
     "feasible": pa.bool_(),  # whether a complete point keeps the study's constraints; null for stopped and failed ones
@@ -133,12 +133,6 @@ def read_results(path: Path | str) -> Any:
     frame = table.to_pandas()
     frame.attrs["info"] = asdict(info)  # pandas compares and copies attrs, so plain values
     return frame
-
-
-def candidates(frame: Any) -> Any:
-    """The rows of `read_results` that may be on a front: complete, and within the study's constraints."""
-    complete = frame[frame["status"] == "complete"]
-    return complete[complete["feasible"].ne(False)] if "feasible" in frame else complete
 
 
 def read_info(path: Path | str) -> StudyInfo:
