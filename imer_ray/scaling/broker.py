@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from imer_ray.scaling import inline, ray_train
-from imer_ray.stages.broker import Broker, Status, WorkerDied
+from imer_ray.scaling.batch import Batch
+from imer_ray.stages.broker import Broker, WorkerDied
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Status
+from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Changes, Where
 
 POLL_SECONDS = 1.0
+END_SECONDS = 5.0
+MAX_CALLS = 10_000  # at a time: every waiter's question is one, and none may keep a worker's report from being heard
 
 
 class BrokerActor:
-    """A `Broker` that launches stages as Ray tasks or Ray Train worker groups."""
+    """A `Broker` that launches stages as Ray tasks or Ray Train worker groups, and keeps up its driver's lease."""
 
-    def __init__(self, store_root: str, scaling: Mapping[str, Any]) -> None:
+    def __init__(self, store_root: str, scaling: Mapping[str, Any], lease: Lease) -> None:
         self._store_root = store_root
         self._scaling = dict(scaling)
-        self._broker = Broker(Store(store_root), self._launch, max_failures=scaling["max_failures"])
+        self._lease, store = lease, Store(store_root)
+        self._folders = store.folders
+        lease.keep(self._folders)
+        self._broker = Broker(store, self._launch, max_failures=scaling["max_failures"])
         self._starting: set[str] = set()  # groups that wait for all their workers
         self._no_group_starts = asyncio.Event()
         self._no_group_starts.set()
 
-    async def wait(self, stage: Stage, waiter: str, timeout: float) -> Status:
-        return await self._broker.wait(stage, waiter, timeout)
+    async def wait(self, asked: Sequence[Stage | str], waiter: str, timeout: float) -> dict[str, Status]:
+        return await self._broker.wait(asked, waiter, timeout)
 
     async def leave(self, waiter: str) -> None:
         self._broker.leave(waiter)
@@ -42,6 +53,9 @@ class BrokerActor:
     async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
         self._group_started(key)
         return self._broker.progress(key, epoch, num_epochs, metrics, where)
+
+    async def end(self) -> None:
+        await asyncio.to_thread(self._lease.end, self._folders)
 
     async def stats(self) -> dict[str, Any]:
         return self._broker.stats()
@@ -80,6 +94,11 @@ class BrokerHandle:
 
     def __init__(self, actor: ActorHandle) -> None:
         self._actor = actor
+        self._open: dict[str, Batch] = {}  # waiter -> what it asks for at this moment
+        self._joining = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BrokerHandle, (self._actor,)
 
     def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None) -> StageResult:
         """Wait, holding no hardware, until a stage is there; ``on_progress`` is called about once a second meanwhile.
@@ -87,21 +106,37 @@ class BrokerHandle:
         Raises:
             UserError, NonFiniteError, StageFailed: the stage failed, for everybody who asks.
         """
-        while True:
-            answer: ObjectRef[Status] = self._actor.wait.remote(stage, waiter, POLL_SECONDS)
-            status = ray.get(answer)
-            if status.error is not None:
-                raise status.error
-            if status.state == "done":
-                return StageResult(
-                    key=stage.key,
-                    name=stage.name,
-                    seconds=status.seconds,
-                    reused=status.reused,
-                    metrics=status.metrics,
-                )
-            if on_progress is not None:
-                on_progress(status)
+        batch, seen = self._join(stage, waiter), 0
+        try:
+            while True:
+                seen, status = batch.next(stage.key, seen, POLL_SECONDS)
+                if status.error is not None:
+                    raise status.error
+                if status.state == "done":
+                    return StageResult(
+                        key=stage.key,
+                        name=stage.name,
+                        seconds=status.seconds,
+                        reused=status.reused,
+                        metrics=status.metrics,
+                    )
+                if on_progress is not None:
+                    on_progress(status)
+        finally:
+            batch.drop(stage.key)
+
+    def _join(self, stage: Stage, waiter: str) -> Batch:
+        def ask(asked: Sequence[Stage | str]) -> dict[str, Status]:
+            answers: ObjectRef[dict[str, Status]] = self._actor.wait.remote(asked, waiter, POLL_SECONDS)
+            return ray.get(answers)
+
+        with self._joining:
+            batch = self._open.get(waiter)
+            if batch is None or not batch.is_open:
+                self._open = {name: other for name, other in self._open.items() if other.is_open}
+                batch = self._open[waiter] = Batch(ask)
+            batch.join(stage)
+            return batch
 
     def leave(self, waiter: str) -> None:
         """Tell the broker that the waiter wants nothing any more. Does not wait for it."""
@@ -109,6 +144,8 @@ class BrokerHandle:
 
     def stop(self) -> None:
         """End the broker, and with it whatever stages it still runs; their checkpoints stay."""
+        with contextlib.suppress(RayError, OSError):  # a lease that is not ended is not renewed either
+            ray.get(self._actor.end.remote(), timeout=END_SECONDS)
         ray.kill(self._actor)
 
     def stats(self) -> dict[str, Any]:
@@ -122,11 +159,22 @@ class BrokerHandle:
 
 
 def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
-    """Start this driver's broker. It is restarted if its process dies; what it knew is in the store."""
+    """Start this driver's broker. It is restarted if its process dies; what it knew is in the store.
+
+    It lives on the driver's node: trials everywhere depend on it, and other nodes may be taken away. There is no other
+    choice, because without that node there would be no driver either.
+    """
     root = store_root if "://" in store_root else os.path.abspath(store_root)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = (
         ray.remote(BrokerActor)
-        .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)
-        .remote(root, dict(scaling))
+        .options(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            max_concurrency=MAX_CALLS,
+            scheduling_strategy=here,
+        )
+        .remote(root, dict(scaling), Lease())
     )
     return BrokerHandle(actor)

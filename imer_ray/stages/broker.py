@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Job, Status
 from imer_ray.stages.run import StageResult, found
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Timeline, Where
@@ -23,6 +24,7 @@ from imer_ray.training import rungs
 Launch = Callable[[Stage], Awaitable[StageResult]]
 _COUNTED = ("computed", "reused", "stopped", "retried", "failed")
 _TIMED = ("computed_seconds", "reused_seconds")
+ANSWERS_PER_SECOND = 100.0
 NOWHERE = Where(host="")  # a stage that runs in the broker's own process
 
 
@@ -32,42 +34,6 @@ class WorkerDied(Exception):
 
 class StageFailed(RuntimeError):
     """A stage could not be computed, for a reason that is neither the user's nor a loss that became NaN."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """How far a stage is.
-
-    Attributes:
-        state: "waiting" (for its inputs or for hardware), "running", "done", "failed" or "stopped".
-        epoch, num_epochs, metrics: what the stage last reported; when done, the metrics are the final ones.
-        seconds: computing time, so far or in all.
-        reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
-        shared: whether others wait for it, too: it would go on without whoever is told this.
-        error: when failed, a UserError, NonFiniteError or StageFailed.
-    """
-
-    state: str
-    epoch: int = 0
-    num_epochs: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    reused: bool = False
-    shared: bool = False
-    error: Exception | None = None
-
-
-@dataclass(eq=False)
-class _Job:
-    stage: Stage
-    leases: dict[str, float] = field(default_factory=dict)  # waiter -> when it is given up as gone
-    users: set[_Job] = field(default_factory=set)  # jobs that need this one as an input
-    told: set[str] = field(default_factory=set)
-    task: asyncio.Task[None] | None = None
-    status: Status = field(default_factory=lambda: Status(state="waiting"))
-    started: float | None = None  # when the worker began, on the broker's clock
-    rung: asyncio.Future[None] | None = None  # done when it has reported how it compares
-    paid: bool = True  # somebody has been told that this computation was for it
 
 
 class Broker:
@@ -86,23 +52,53 @@ class Broker:
         self._launch = launch
         self._max_failures = max_failures
         self._lease_seconds = lease_seconds
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
+        self._num_waiting = 0
         self.timeline = Timeline()
         self._counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTED, 0))
         self._seconds: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_TIMED, 0.0))
 
-    async def wait(self, stage: Stage, waiter: str, timeout: float) -> Status:
-        """Ask for a stage and wait up to ``timeout`` seconds for its end or its next rung (`imer_ray.training.rungs`).
+    async def wait(self, asked: Sequence[Stage | str], waiter: str, timeout: float) -> dict[str, Status]:
+        """Ask for stages and wait up to ``timeout`` seconds until one ends or reaches its next rung.
 
-        Asking again renews the waiter's lease.
+        Asking again renews the waiter's leases. Among hundreds of waiters the timeout is longer, so that there are no
+        more than `ANSWERS_PER_SECOND` without news.
+
+        Args:
+            asked: stages, or the keys of stages that were asked for before.
+            waiter: who asks.
+            timeout: seconds; see `imer_ray.training.rungs` for what ends the wait earlier.
+
+        Returns:
+            key -> status, without the keys that a broker that was restarted does not know.
         """
-        job = self._job(stage)
-        job.leases[waiter] = time.monotonic() + timeout + self._lease_seconds
-        self._start(job)
-        if job.task is not None:
-            job.rung = job.rung or asyncio.get_running_loop().create_future()
-            await asyncio.wait({job.task, job.rung}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        return self._tell(job, waiter)
+        found = [self._jobs.get(one) if isinstance(one, str) else self._job(one) for one in asked]
+        jobs = [job for job in found if job is not None]
+        timeout = max(timeout, self._num_waiting / ANSWERS_PER_SECOND)
+        for job in jobs:
+            job.leases[waiter] = time.monotonic() + timeout + self._lease_seconds
+            self._start(job)
+        if any(job.task is not None and job.task.done() for job in jobs):
+            await asyncio.sleep(0)  # who asks again and again for what has ended lets others run as well
+        elif jobs:
+            await self._news(jobs, timeout)
+        return {job.stage.key: self._tell(job, waiter) for job in jobs}
+
+    async def _news(self, jobs: Sequence[Job], timeout: float) -> None:
+        """One event for all jobs, since adding and removing it costs the same however many wait for a job."""
+        event = asyncio.Event()
+        self._num_waiting += 1
+        for job in jobs:
+            job.events.add(event)
+        try:
+            async with asyncio.timeout(timeout):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._num_waiting -= 1
+            for job in jobs:
+                job.events.discard(event)
 
     def leave(self, waiter: str) -> None:
         """The waiter wants nothing any more; stages that only it wanted stop at their next epoch."""
@@ -119,22 +115,29 @@ class Broker:
         if job.started is None:
             job.started = time.monotonic()
         if job.status.state in ("waiting", "running"):
-            if job.rung is not None and rungs.count(metrics) > rungs.count(job.status.metrics):
-                job.rung.set_result(None)
-                job.rung = None
+            if rungs.count(metrics) > rungs.count(job.status.metrics):
+                job.tell()
             job.status = Status(state="running", epoch=epoch, num_epochs=num_epochs, metrics=dict(metrics))
             self.timeline.reported(job.stage, epoch, num_epochs, metrics, where, job.leases)
-        return _wanted(job)
+        return job.is_wanted()
 
     def stats(self) -> dict[str, Any]:
         """What was done so far.
 
         ``stages``: per kind of stage how many were computed, reused (each pair of waiter and stage once), stopped,
         retried and failed, with ``computed_seconds`` (stopped and lost runs too) and ``reused_seconds``;
-        ``running``: name, key, epoch and num_epochs of each running stage; ``damaged``: artefacts put aside, in words.
+        ``running``: name, key, epoch, num_epochs and, so far, seconds of each running stage; ``damaged``: artefacts put
+        aside, in words.
         """
+        now = time.monotonic()
         running = [
-            {"name": job.stage.name, "key": key, "epoch": job.status.epoch, "num_epochs": job.status.num_epochs}
+            {
+                "name": job.stage.name,
+                "key": key,
+                "epoch": job.status.epoch,
+                "num_epochs": job.status.num_epochs,
+                "seconds": now - (job.started or now),
+            }
             for key, job in self._jobs.items()
             if job.status.state == "running"
         ]
@@ -142,15 +145,16 @@ class Broker:
         stages = {kind: {**self._counts[kind], **self._seconds[kind]} for kind in kinds}
         return {"stages": stages, "running": running, "damaged": list(self._store.put_aside)}
 
-    def _job(self, stage: Stage) -> _Job:
-        return self._jobs.setdefault(stage.key, _Job(stage))
+    def _job(self, stage: Stage) -> Job:
+        return self._jobs.setdefault(stage.key, Job(stage))
 
-    def _start(self, job: _Job) -> None:
+    def _start(self, job: Job) -> None:
         if job.task is None or (job.task.done() and job.status.state == "stopped"):
             job.status, job.started = Status(state="waiting"), None
             job.task = asyncio.create_task(self._compute(job))
+            job.task.add_done_callback(lambda _: job.tell())
 
-    async def _compute(self, job: _Job) -> None:
+    async def _compute(self, job: Job) -> None:
         """Find or compute a stage; never raises, the outcome is ``job.status``."""
         failures, kind = 0, job.stage.kind
         while True:
@@ -181,12 +185,12 @@ class Broker:
                 self._count_lost(job, "failed")
                 self._fail(job, error)
                 return
-            if not _wanted(job):
+            if not job.is_wanted():
                 self._counts[kind]["stopped"] += 1
                 job.status = Status(state="stopped", epoch=job.status.epoch, num_epochs=job.status.num_epochs)
                 return
 
-    async def _compute_inputs(self, job: _Job) -> None:
+    async def _compute_inputs(self, job: Job) -> None:
         """Have all inputs in the store. Those done before are looked up again: they may be damaged since."""
         inputs = [self._job(source) for source in job.stage.inputs.values()]
         for source in inputs:
@@ -206,9 +210,9 @@ class Broker:
             if source.status.state == "stopped":
                 raise StageStopped(f"{source.stage.name} was stopped")
 
-    def _tell(self, job: _Job, waiter: str) -> Status:
+    def _tell(self, job: Job, waiter: str) -> Status:
         if job.status.state != "done":
-            return replace(job.status, seconds=_elapsed(job), shared=_shared(job, waiter))
+            return replace(job.status, seconds=job.elapsed(), shared=job.is_shared(waiter))
         reused, job.paid = job.paid, True
         job.leases.pop(waiter, None)
         if reused and waiter not in job.told:
@@ -217,7 +221,7 @@ class Broker:
         job.told.add(waiter)
         return Status(state="done", metrics=job.status.metrics, seconds=job.status.seconds, reused=reused)
 
-    def _fail(self, job: _Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: Exception) -> None:
         """Remembered as long as the broker lives: the same stage would fail in the same way again."""
         known = isinstance(error, (UserError, NonFiniteError, StageFailed))
         told = error if known else StageFailed(f"stage {job.stage.name} failed: {type(error).__name__}: {error}")
@@ -228,21 +232,7 @@ class Broker:
         self._counts[kind][what] += 1
         self._seconds[kind][f"{what}_seconds"] += seconds
 
-    def _count_lost(self, job: _Job, how: str) -> None:
+    def _count_lost(self, job: Job, how: str) -> None:
         self.timeline.ended(job.stage, how)
         if job.started is not None:
-            self._seconds[job.stage.kind]["computed_seconds"] += _elapsed(job)
-
-
-def _elapsed(job: _Job) -> float:
-    return 0.0 if job.started is None else time.monotonic() - job.started
-
-
-def _shared(job: _Job, waiter: str) -> bool:
-    now = time.monotonic()
-    return any(deadline > now for name, deadline in job.leases.items() if name != waiter)
-
-
-def _wanted(job: _Job) -> bool:
-    now = time.monotonic()
-    return any(deadline > now for deadline in job.leases.values()) or any(_wanted(user) for user in job.users)
+            self._seconds[job.stage.kind]["computed_seconds"] += job.elapsed()

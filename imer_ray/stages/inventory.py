@@ -67,6 +67,7 @@ def take(folders: Folders, now: float) -> Inventory:
     """List a root. Reads the names of all files and the manifest of every artefact, nothing else."""
     below: dict[str, list[File]] = defaultdict(list)
     marks: dict[str, float] = {}
+    ended: list[LeftOver] = []
     files = list(folders.files())
     for file in files:
         top, _, rest = file.path.partition("/")
@@ -74,7 +75,10 @@ def take(folders: Folders, now: float) -> Inventory:
             marks[rest] = file.modified
         elif top == WORK:
             below[f"{WORK}/{rest.partition('/')[0]}"].append(file)
-        elif rest and top != lease.FOLDER:
+        elif top == lease.FOLDER:
+            if file.modified <= now - lease.LEASE_SECONDS:
+                ended.append(LeftOver(path=file.path, size=file.size, modified=file.modified, wanted=False))
+        elif rest:
             below[top].append(file)
     whole = [name for name in below if not name.startswith(".") and _manifest_file(name, below)]
     with ThreadPoolExecutor(READERS) as pool:
@@ -83,7 +87,7 @@ def take(folders: Folders, now: float) -> Inventory:
     rest = {name: found for name, found in below.items() if name not in read}
     return Inventory(
         entries=tuple(entries),
-        left_over=tuple(_left_over(name, found, read) for name, found in rest.items()),
+        left_over=(*ended, *(_left_over(name, found, read) for name, found in rest.items())),
         leases=tuple(lease.live(folders, files, now)),
     )
 

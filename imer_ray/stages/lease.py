@@ -44,17 +44,22 @@ class Lease:
         folders.write(f"{FOLDER}/{self.name}.json", json.dumps(asdict(self)).encode())
 
     def keep(self, folders: Folders, seconds: float = RENEW_SECONDS) -> None:
-        """Renew the lease from now on, in a thread that ends with the process."""
+        """Renew the lease now and from now on, in a thread that ends with the process."""
+
+        self._try(folders)
 
         def renew() -> None:
             while True:
-                try:
-                    self.renew(folders)
-                except Exception as error:  # what cannot be renewed now may be the next time
-                    _logger.warning("the lease of the stages could not be renewed: %s", error)
                 time.sleep(seconds)
+                self._try(folders)
 
         threading.Thread(target=renew, daemon=True).start()
+
+    def _try(self, folders: Folders) -> None:
+        try:
+            self.renew(folders)
+        except Exception as error:  # what cannot be renewed now may be the next time
+            _logger.warning("the lease of the stages could not be renewed: %s", error)
 
     def end(self, folders: Folders) -> None:
         folders.delete(f"{FOLDER}/{self.name}.json")

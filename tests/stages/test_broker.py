@@ -36,7 +36,7 @@ class World:
 
     async def ask(self, stage, waiter="w", poll=0.05):
         while True:
-            status = await self.broker.wait(stage, waiter, poll)
+            status = (await self.broker.wait([stage], waiter, poll))[stage.key]
             if status.error is not None:
                 raise status.error
             if status.state == "done":
@@ -100,7 +100,7 @@ def test_progress_reaches_the_waiters(tmp_path):
         task = asyncio.create_task(world.ask(stage))
         seen = []
         while not task.done():
-            seen.append(await world.broker.wait(stage, "watcher", 0.05))
+            seen.append((await world.broker.wait([stage], "watcher", 0.05))[stage.key])
         return seen
 
     seen = [status for status in asyncio.run(run()) if status.state == "running"]
@@ -115,8 +115,8 @@ def test_a_stage_nobody_waits_for_stops_and_goes_on_when_asked_again(tmp_path):
     stage = toy("count", "count", num_epochs=30, sleep=0.02, log=world.log)
 
     async def run():
-        await world.broker.wait(stage, "one", 0.1)
-        await world.broker.wait(stage, "two", 0.1)
+        await world.broker.wait([stage], "one", 0.1)
+        await world.broker.wait([stage], "two", 0.1)
         world.broker.leave("one")
         await asyncio.sleep(0.1)
         assert world.broker.stats()["running"][0]["name"] == "count"  # "two" still wants it
@@ -135,7 +135,7 @@ def test_a_waiter_that_vanished_no_longer_counts(tmp_path):
     stage = toy("count", "count", num_epochs=1000, sleep=0.02, log=world.log)
 
     async def run():
-        await world.broker.wait(stage, "one", 0.05)
+        await world.broker.wait([stage], "one", 0.05)
         await world.state(stage, "stopped")
 
     asyncio.run(run())
@@ -147,8 +147,8 @@ def test_an_input_is_wanted_as_long_as_its_user_is(tmp_path):
     needs_total = toy("above", "fail", error="bug", log=world.log + "2", inputs={"count": count})
 
     async def run():
-        await world.broker.wait(needs_total, "one", 0.1)
-        await world.broker.wait(count, "two", 0.01)
+        await world.broker.wait([needs_total], "one", 0.1)
+        await world.broker.wait([count], "two", 0.01)
         world.broker.leave("two")
         with pytest.raises(StageFailed, match="ZeroDivisionError: as expected"):
             await world.ask(needs_total, "one")

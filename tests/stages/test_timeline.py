@@ -33,7 +33,7 @@ def broker_of(folder, outcomes=()):
 
 
 async def ask(broker, stage, waiter):
-    while (status := await broker.wait(stage, waiter, 0.05)).state in ("waiting", "running"):
+    while (status := (await broker.wait([stage], waiter, 0.05))[stage.key]).state in ("waiting", "running"):
         pass
     return status
 
@@ -89,7 +89,7 @@ def test_how_a_run_ended(tmp_path, error, status):
     stage = toy("a", x=1, log=str(tmp_path / "log"))
 
     async def run():
-        await broker.wait(stage, "demo-0", 0.0)
+        await broker.wait([stage], "demo-0", 0.0)
         broker.leave("demo-0") if status == "stopped" else None
         await broker._jobs[stage.key].task
 

@@ -1,0 +1,64 @@
+"""A stage that a broker has been asked for: who waits for it, and how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from imer_ray.stages.graph import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How far a stage is.
+
+    Attributes:
+        state: "waiting" (for its inputs or for hardware), "running", "done", "failed" or "stopped".
+        epoch, num_epochs, metrics: what the stage last reported; when done, the metrics are the final ones.
+        seconds: computing time, so far or in all.
+        reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
+        shared: whether others wait for it, too: it would go on without whoever is told this.
+        error: when failed, a UserError, NonFiniteError or StageFailed.
+    """
+
+    state: str
+    epoch: int = 0
+    num_epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    reused: bool = False
+    shared: bool = False
+    error: Exception | None = None
+
+
+@dataclass(eq=False)
+class Job:
+    stage: Stage
+    leases: dict[str, float] = field(default_factory=dict)  # waiter -> when it is given up as gone
+    users: set[Job] = field(default_factory=set)  # jobs that need this one as an input
+    told: set[str] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+    status: Status = field(default_factory=lambda: Status(state="waiting"))
+    started: float | None = None  # when the worker began, on the broker's clock
+    events: set[asyncio.Event] = field(default_factory=set)  # of those who wait at this moment
+    paid: bool = True  # somebody has been told that this computation was for it
+
+    def tell(self) -> None:
+        """It has ended, or reported how it compares: wake those who wait."""
+        for event in self.events:
+            event.set()
+
+    def elapsed(self) -> float:
+        return 0.0 if self.started is None else time.monotonic() - self.started
+
+    def is_shared(self, waiter: str) -> bool:
+        """Whether anybody else waits for it."""
+        now = time.monotonic()
+        return any(deadline > now for name, deadline in self.leases.items() if name != waiter)
+
+    def is_wanted(self) -> bool:
+        """Whether anybody waits for it, or for a stage that needs it."""
+        now = time.monotonic()
+        return any(deadline > now for deadline in self.leases.values()) or any(u.is_wanted() for u in self.users)
