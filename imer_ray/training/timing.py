@@ -219,7 +219,6 @@ def reference_clock(reference: Imer, batch: Batch, available: Tensor, num_steps:
         reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames)
 
     some_steps()
-    rest()
     per_reading = REFERENCE_STEPS / num_steps + timed(rest) / timed(some_steps)
     return lambda: timed(some_steps) * per_reading
 
