@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from socket import gethostname
 from typing import Any
 
-from imer_ray.stages.broker import Status
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
 from imer_ray.training import rungs
 

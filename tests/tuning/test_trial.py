@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import pytest
 
 from imer_ray.errors import UserError
-from imer_ray.stages.broker import Status
+from imer_ray.stages.job import Status
 from imer_ray.stages.run import execute, found
 from imer_ray.stages.store import Store
 from imer_ray.tuning import trial
