@@ -20,8 +20,9 @@ from typing import Any, Protocol
 
 from imer_ray.config import replace
 from imer_ray.errors import UserError
-from imer_ray.stages.broker import StageFailed, Status
+from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.objectives import NotMeasured, minimised
