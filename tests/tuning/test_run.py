@@ -27,6 +27,15 @@ points:
   - {loss.recovery: 0.35}
   - {loss.recovery: 0.75}
 """
+HALVED = """\
+diffusion.num_steps: {int: [4, 64], log: true}
+loss.recovery: {float: [0.1, 1.0]}
+points:
+  - {loss.recovery: 0.5, diffusion.num_steps: 8}
+  - {loss.recovery: 0.6, diffusion.num_steps: 16}
+  - {loss.recovery: 0.7, diffusion.num_steps: 32}
+  - {loss.recovery: 0.8, diffusion.num_steps: 64}
+"""
 DRIVER = """\
 import json, sys
 from imer_ray.scaling.broker import start_broker
@@ -80,11 +89,11 @@ def search(ray_session, options, tmp_path):
     from imer_ray.scaling.broker import start_broker
     from imer_ray.tuning.run import run
 
-    def search(text=None, **study):
+    def search(text=None, systems="toy_systems", **study):
         if text is not None:
             (tmp_path / "toy.yaml").write_text(text)
         scaling = {**options["scaling"], **SCALING}
-        searched = plan({**options, "scaling": scaling, "study": {**options["study"], **study}}, systems="toy_systems")
+        searched = plan({**options, "scaling": scaling, "study": {**options["study"], **study}}, systems=systems)
         run(searched, open_record(searched), start_broker(searched.stages, scaling))
         return searched
 
@@ -109,12 +118,36 @@ def test_a_search_with_failing_trials_ends_and_every_trial_has_its_row(search, c
     assert own["status"].tolist()[:5] == ["failed"] * 4 + ["complete"]
     assert (own["error"].isna() == (own["status"] == "complete")).all()
     assert not {TrialState.RUNNING, TrialState.WAITING} & set(states(searched.folder))
-    derived = frame[frame["derived_from"] == 0]
-    assert len(derived) == 9  # each trial's second point, of twice its steps
+    walked = frame[frame["derived_from"] == 0]["trial"].value_counts()  # fewer steps are always faster, more are better
+    assert set(walked.index) == set(own.index[own["status"] == "complete"]) and walked.between(2, 4).all()
     assert read_info(searched.folder / "results.parquet").num_trials == 9
     assert not (searched.folder / ".tune").exists()
     printed = "".join(capfd.readouterr()).splitlines()
     assert 1 <= len(printed) <= 10 and printed[-1].startswith("9/9 trials, 0 running")
+
+
+def test_a_stopped_trial_leaves_its_row_its_stages_and_its_slot(search, ray_session):
+    """The base configuration has a loss of 0.1 and 4 steps, so that it dominates all others; one in two goes on."""
+    import ray
+
+    settings = {"scheduler": "asha", "grace_epochs": 2, "reduction_factor": 2, "slots": 2, "searcher": "random"}
+    searched = search(HALVED, systems="trained_systems", num_trials=5, **settings)
+    frame = read_results(searched.folder / "results.parquet")
+    own = frame[frame["point"] == 0].set_index("trial")
+    assert own["status"].isin(["complete", "stopped"]).all() and own["error"].isna().all()
+    assert own["status"][0] == "complete" and own["epochs"][0] == 40
+    stopped = own[own["status"] == "stopped"]
+    assert len(stopped) >= 2  # of trials 2, 3 and 4, each dominated by 0 and by 1 before it
+    assert (stopped["epochs"] >= 2).all() and (stopped["epochs"] < 40).all()
+    assert ((stopped["fidelity"] > 0) & (stopped["fidelity"] < 1)).all()
+    for _, row in stopped.iterrows():
+        assert json.loads(row["rungs"])["recognise task_loss"]["2"] == row["config.loss.recovery"]
+    assert own["seconds_computed"].min() > 0
+    assert set(frame["trial"][frame["point"] > 0]) <= set(own.index[own["status"] == "complete"])
+    study = open_study(Journal(searched.folder / FILE_NAME), 2)
+    assert not {TrialState.RUNNING, TrialState.WAITING} & {t.state for t in study.get_trials(deepcopy=False)}
+    assert not {t.user_attrs.get("trial") for t in study.best_trials} & set(stopped.index)
+    assert ray.available_resources()["trial_slot"] == 4
 
 
 @pytest.mark.slow

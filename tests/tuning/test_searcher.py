@@ -1,11 +1,13 @@
 """Ray Tune's side of a record: whatever Tune says of a trial, Optuna hears the end of it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from imer_ray.tuning.scheduler import study_scheduler
 from imer_ray.tuning.searcher import SAME_FAILURES, StudySearcher
 from imer_ray.tuning.study import complete_row, open_record, plan
 
@@ -46,6 +48,48 @@ def test_a_trial_without_an_outcome_has_failed(record, searcher, result, error):
     (row,) = record.rows
     assert row["status"] == "failed" and "died or was stopped" in row["error"]
     assert json.loads(row["config"])["system"] == "decoupled"
+
+
+def stopped(config, loss):
+    """The last report of a stopped trial."""
+    row = {"epochs": 33, "fidelity": 0.4, "rungs": json.dumps({"recognise task_loss": {"3": loss}}), "stages": "{}"}
+    standing = {"compared": {"recognise task_loss": {"3": loss}}, "alone": [], "cost": {}, "row": row}
+    return {"stage": "recognise", "epoch": 3, "standing": json.dumps(standing), "done": True}
+
+
+def test_a_stopped_trial_leaves_a_row_is_infeasible_and_stays_stopped(options, record):
+    ended = set()
+    searcher = StudySearcher(record, slots=2, complete_row=lambda *args: complete_row("toy", *args), stopped=ended)
+    config = searcher.suggest("a")
+    searcher.suggest("b")
+    ended.add("a")
+    searcher.on_trial_complete("a", stopped(config, 0.5))
+    searcher.on_trial_complete("b", stopped(config, 0.5))  # the same report, but the scheduler did not stop it
+    own, other = record.rows
+    assert (own["status"], own["epochs"], own["fidelity"], own["error"]) == ("stopped", 33, 0.4, None)
+    assert (own["trial"], own["seed"], json.loads(own["config"])) == (0, 1111, record._configure(config["values"]))
+    assert other["status"] == "failed" and "died or was stopped" in other["error"]
+    told = record._study.get_trials(deepcopy=False)[0]
+    assert told.state == TrialState.COMPLETE and told.constraints == {"fidelity": pytest.approx(0.6)}
+    assert record._study.best_trials == []
+
+    again = open_record(plan(options, systems="toy_systems"))
+    assert again.rows[0] == own and 0 in again.finished
+    assert again.ask().trial == 2
+
+
+def test_a_resumed_study_judges_by_what_was_reached_before(options, record):
+    searched = plan({**options, "study": {**options["study"], "scheduler": "asha"}}, systems="toy_systems")
+    ended = {"a"}
+    searcher = StudySearcher(record, slots=2, complete_row=lambda *args: complete_row("toy", *args), stopped=ended)
+    searcher.on_trial_complete("a", stopped(searcher.suggest("a"), 0.5))
+    left = []
+    scheduler = study_scheduler(searched, open_record(searched), left.append)
+    values = {"diffusion.sde": "vp", "diffusion.num_steps": 64, "loss.recovery": 0.5}  # slower than the first, too
+    report = {"compared": {"recognise task_loss": {"3": 0.9}}, "alone": ["recognise task_loss"], "cost": {}}
+    trial = SimpleNamespace(trial_id="b", config={"trial": 1, "values": values})
+    assert scheduler.on_trial_result(None, trial, {"standing": json.dumps(report)}) == "STOP"
+    assert left == [1]
 
 
 def test_a_trial_with_an_outcome_is_told_once(record, searcher):

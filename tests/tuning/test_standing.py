@@ -1,0 +1,160 @@
+"""How a trial stands: what it is compared by, what is left of it when it is stopped, and that it then asks no more."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Status
+from imer_ray.stages.run import StageResult
+from imer_ray.systems import decoupled
+from imer_ray.training.rungs import DENOISING_ERROR, TASK_LOSS
+from imer_ray.tuning.objectives import objectives
+from imer_ray.tuning.standing import STANDING, Standing, compared
+from imer_ray.tuning.trial import run_points
+from imer_ray.tuning.walk import Grid
+
+
+def stage(name, key="", **inputs):
+    return Stage(name=name, function=f"toy:{name}", config={"key": key}, data="toy", inputs=inputs)
+
+
+ENCODE = stage("encode")
+PRETRAIN = [stage(f"pretrain[{m}]", m, encode=ENCODE) for m in "lav"]
+RECOGNISE = stage("recognise", encode=ENCODE)
+ERROR = f"pretrain denoising_error {ENCODE.key}"
+
+
+def at(epoch, *rungs, num_epochs=10, **changes):
+    return Status(state="running", epoch=epoch, num_epochs=num_epochs, metrics=dict(rungs), **changes)
+
+
+def rung(name, epoch, value):
+    return f"rung.{name}.{epoch}", value
+
+
+def told(standing):
+    with standing.telling() as report:
+        return json.loads(report[STANDING])
+
+
+def test_stages_of_a_kind_are_compared_by_their_mean_once_all_have_reached_the_rung():
+    errors = [{"rung.denoising_error.3": v, "loss": 9.0} for v in (0.25, 0.5, 1.5)]
+    assert compared(zip(PRETRAIN, errors, strict=True)) == {ERROR: {3: 0.75}}
+    errors[1]["rung.denoising_error.9"] = 0.125
+    assert compared(zip(PRETRAIN, errors, strict=True)) == {ERROR: {3: 0.75}}
+    assert compared(zip(PRETRAIN, [{}, *errors[1:]], strict=True)) == {}
+
+
+def test_errors_of_latents_are_compared_under_one_encoder_only_and_task_losses_under_all():
+    other = stage("encode", "another")
+    values = {"rung.denoising_error.3": 1.0, "rung.task_loss.3": 2.0}
+    first, second = (set(compared([(stage("joint", encode=encode), values)])) for encode in (ENCODE, other))
+    assert first & second == {"joint task_loss"}
+    assert len(first | second) == 3
+
+
+def test_every_system_names_its_encoder_where_a_standing_looks_for_it(base):
+    graph = decoupled.graph(base, "valid")
+    pretrained = [(s, {f"rung.{DENOISING_ERROR}.3": 1.0}) for s in graph.in_order() if s.kind == "pretrain"]
+    assert list(compared(pretrained)) == [f"pretrain {DENOISING_ERROR} {pretrained[0][0].inputs['encode'].key}"]
+
+
+def test_a_trial_is_alone_with_a_stage_that_runs_and_that_nobody_else_waits_for():
+    loss = rung(TASK_LOSS, 3, 0.5)
+    for status, alone in ((at(3, loss), ["recognise task_loss"]), (at(3, loss, shared=True), [])):
+        standing = Standing([ENCODE, RECOGNISE])
+        standing.saw(RECOGNISE, status)
+        assert told(standing)["compared"] == {"recognise task_loss": {"3": 0.5}}
+        assert told(standing)["alone"] == alone
+    standing = Standing([ENCODE, RECOGNISE])
+    standing.ended(RECOGNISE, StageResult(key="", name="", seconds=1.0, reused=True, metrics=dict([loss])))
+    assert told(standing) | {"row": None} == {
+        **{"compared": {"recognise task_loss": {"3": 0.5}}, "alone": []},
+        **{"cost": {}, "row": None},
+    }
+
+
+def test_what_is_left_of_a_trial():
+    """Two stages are done, one of them reused; two are at 3 and 5 of 10 epochs, the second shared; one waits."""
+    cost = stage("cost", encode=ENCODE)
+    standing = Standing([ENCODE, PRETRAIN[0], PRETRAIN[1], RECOGNISE, cost])
+    metrics = {"epochs": 30.0}
+    standing.ended(ENCODE, StageResult(key="", name="encode", seconds=6.0, reused=True, metrics=metrics))
+    standing.ended(cost, StageResult(key="", name="cost", seconds=0.5, reused=False, metrics={"nfe": 4.0}))
+    standing.saw(PRETRAIN[0], at(3, seconds=2.0))
+    standing.saw(PRETRAIN[1], at(5, seconds=4.0, shared=True))
+    standing.saw(RECOGNISE, Status(state="waiting"))
+    report = told(standing)
+    row = report["row"]
+    assert report["cost"] == {"nfe": 4.0}
+    assert row["epochs"] == 30 + 3 + 5
+    assert row["fidelity"] == pytest.approx((1 + 1 + 0.3 + 0.5 + 0) / 5)
+    assert (row["seconds_computed"], row["seconds_reused"]) == (0.5 + 2.0, 6.0)
+    assert json.loads(row["stages"])["recognise"] == RECOGNISE.key
+    assert row["rungs"] is None
+
+
+def test_only_news_at_a_rung_is_news():
+    standing = Standing([RECOGNISE])
+    standing.saw(RECOGNISE, at(2))
+    assert not standing.news.done()
+    standing.saw(RECOGNISE, at(3, rung(TASK_LOSS, 3, 0.5)))
+    assert standing.news.done()
+    told(standing)
+    assert not standing.news.done()
+    standing.saw(RECOGNISE, at(4, rung(TASK_LOSS, 3, 0.5)))
+    assert not standing.news.done()
+
+
+def test_while_a_report_is_under_way_stages_are_not_asked_for_again():
+    standing = Standing([RECOGNISE])
+    with standing.telling():
+        asking = threading.Thread(target=standing.saw, args=(RECOGNISE, at(3)))
+        asking.start()
+        asking.join(0.2)
+        assert asking.is_alive()
+    asking.join(5)
+    assert not asking.is_alive()
+
+
+class Client:
+    """Its stages run for ever, and reach a rung at once."""
+
+    def __init__(self):
+        self.asked, self.left = [], []
+
+    def compute(self, stage, waiter, on_progress=None):
+        while True:
+            self.asked.append(time.monotonic())
+            on_progress(at(3, rung(TASK_LOSS, 3, 0.5)))
+            time.sleep(0.01)
+
+    def leave(self, waiter):
+        self.left.append((waiter, time.monotonic()))
+
+
+def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base):
+    """Tune ends a function by SystemExit in the report that it did not return from, some time later."""
+    client, reports = Client(), []
+
+    def report(metrics):
+        reports.append(metrics)
+        time.sleep(0.3)
+        reports.append(len(client.asked))
+        time.sleep(0.3)
+        raise SystemExit(0)
+
+    wanted = objectives({"quality": "Non0_F1_score", "speed": "latency"})
+    grid = Grid(axes={}, components={}, objectives=wanted)
+    scaling = {"num_workers": 0, "train_stages": ()}
+    with pytest.raises(SystemExit):
+        run_points(base, grid, client, "toy-0", report, scaling, systems="trained_systems", rungs=(3,))
+    assert json.loads(reports[0][STANDING])["compared"]["recognise task_loss"] == {"3": 0.5}
+    assert len(client.asked) == reports[1]  # nothing was asked for since
+    ((waiter, moment),) = client.left
+    assert waiter == "toy-0" and moment > client.asked[-1]
+    time.sleep(0.1)
+    assert len(client.asked) == reports[1]
