@@ -3,21 +3,32 @@
 Leaves ``runs/<study.name>/``: results.parquet (one row per evaluated point), report/ (an offline page and its figures),
 export/ (the quality, speed and knee configurations, for ``python -m imer_ray.train``), config.yaml, space.yaml and
 study.journal. The same command again continues where it stopped, or extends the study if study.num_trials grew.
+
+``study.max_seconds``, ``study.max_gpu_hours`` and ``study.max_cost`` end a search early, whole all the same, and
+``study.repeats=4`` runs the points of the front with up to four further seeds.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from imer_ray import cli
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
 
+if TYPE_CHECKING:
+    from imer_ray.tuning.record import Record
+    from imer_ray.tuning.study import Plan
+
 
 def main(overrides: list[str]) -> None:
+    started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
+    from imer_ray.tuning import repeats
     from imer_ray.tuning.lock import only_driver
     from imer_ray.tuning.study import open_record, plan, write
 
@@ -25,28 +36,48 @@ def main(overrides: list[str]) -> None:
     study = options["study"]
     with only_driver(planned.folder):
         record = open_record(planned)
-        done = len(record.finished)
-        if done >= study["num_trials"]:
+        done, over = len(record.finished), None
+        if done >= study["num_trials"] and not repeats.wanted(planned, record):
             print(f"study {study['name']} is complete ({done} trials); study.num_trials={done + 24} would extend it")
             write(planned, record)
         else:
             print(f"study {study['name']}: {done} of {study['num_trials']} trials done, searching {planned.space.name}")
-            from imer_ray.scaling.cluster import session
-            from imer_ray.tuning import baselines
-            from imer_ray.tuning.run import run
-            from imer_ray.tuning.trial import SPLIT
-
-            cli.say_unscored(planned.base, SPLIT)
-            with session(planned.stages, options["scaling"], slots=study["slots"]) as broker:
-                beside = Thread(target=baselines.score, args=(planned, broker), daemon=True)
-                beside.start()
-                run(planned, record, broker)
-                beside.join()
+            over = _search(planned, record, started)
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):
+            if over is not None:
+                raise UserError(f"{over}; no trial has succeeded yet, and what was computed is kept")
             first = failed[0]["error"] if failed else "none was proposed"
             raise UserError(f"none of the {len(failed)} trials succeeded; the first: {first}")
         _report(planned.folder)
+        if over is not None:
+            print(f"ended after {len(record.finished)} of {study['num_trials']} trials: {over}")
+
+
+def _search(plan: Plan, record: Record, started: float) -> str | None:
+    """Run trials, then repeats; which budget ended it, or None."""
+    from imer_ray.scaling.cluster import session
+    from imer_ray.tuning import baselines, budget
+    from imer_ray.tuning.repeats import repeat_front
+    from imer_ray.tuning.run import run
+    from imer_ray.tuning.trial import SPLIT
+
+    study, scaling = plan.options["study"], plan.options["scaling"]
+    cli.say_unscored(plan.base, SPLIT)
+    with session(plan.stages, scaling, slots=study["slots"]) as broker:
+        limit = budget.begin(study, scaling, record, broker, started)
+        beside = Thread(target=baselines.score, args=(plan, broker, lambda: limit.over is not None), daemon=True)
+        beside.start()
+        run(plan, record, broker, limit.is_over)
+        if num_repeats := repeat_front(plan, record, broker, limit.is_over):
+            print(f"ran {num_repeats} repeats of points of the front with further seeds")
+        while beside.is_alive():
+            limit.is_over()  # and then the baselines end as well
+            beside.join(1.0)
+        limit.look()
+        if limit.over is not None:
+            budget.wind_down(broker)
+    return limit.over
 
 
 def _report(folder: Path) -> None:

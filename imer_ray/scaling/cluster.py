@@ -19,6 +19,7 @@ TRIAL_SLOT = "trial_slot"
 """A trial holds one of these and no CPU. A local Ray gets as many as are asked for; on a cluster every node that may
 host trials declares its own: ``ray start --resources='{"trial_slot": 8}'``, or ``resources:`` in the cluster's YAML."""
 
+NODE_TYPE_LABEL = "ray.io/node-group"
 OBJECT_STORE_BYTES = 200 * 1024**2  # artefacts travel by file; only configurations and metrics go through Ray
 
 
@@ -39,6 +40,11 @@ def session(stages: str, scaling: Mapping[str, Any], slots: int) -> Iterator[Bro
         broker.stop()
         if not was_running:
             ray.shutdown()
+
+
+def node_types() -> list[str]:
+    """The type of every node that is alive: its name in the cluster's YAML, which Ray keeps as a label; else local."""
+    return [node["Labels"].get(NODE_TYPE_LABEL, "local") for node in ray.nodes() if node["Alive"]]
 
 
 def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from imer_ray.files import write_whole
+from imer_ray.stages.job import Status
 from imer_ray.tuning.study import Plan
 from imer_ray.tuning.trial import SPLIT
 
 SYSTEMS = ("zero", "masked")
 
 
-def score(plan: Plan, client: Any) -> None:
-    """Compute the baselines' stages, each once like any other, and write them to ``baselines.json``."""
+class _Ended(Exception):
+    """The search has ended before its baselines."""
+
+
+def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Compute the baselines' stages, each once like any other, and write them to ``baselines.json``.
+
+    When ``is_over``, they are left to the next command.
+    """
+
+    def check(status: Status) -> None:
+        if is_over():
+            raise _Ended
+
     found: dict[str, dict[str, float]] = {}
     for system in SYSTEMS:
         final = importlib.import_module(f"{plan.systems}.{system}").graph({**plan.base, "system": system}, SPLIT)
         try:
             for stage in final.in_order():
-                found[system] = dict(client.compute(stage, waiter=f"baseline-{system}").metrics)
+                found[system] = dict(client.compute(stage, f"baseline-{system}", check).metrics)
+        except _Ended:
+            client.leave(f"baseline-{system}")
+            return
         except Exception as error:  # whatever it is, the study is worth more than its company
             print(f"the baseline {system} could not be scored and is left out: {error}")
             found.pop(system, None)

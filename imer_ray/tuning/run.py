@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -30,21 +31,21 @@ _ENVIRONMENT = {
 MAX_FAILURES = 2  # a coordinator that dies with its node starts again: what was computed for it is in the store
 
 
-def run(plan: Plan, record: Record, client: Client) -> None:
-    """Run what the study lacks of its trials; afterwards its results are written, however it ended.
+def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Run what the study lacks of its trials, until ``is_over``; afterwards its results are written, however it ended.
 
     Raises:
         UserError: something must be put right before any trial can run.
     """
     missing = plan.info.num_trials - len(record.finished)
     try:
-        if missing > 0:
-            _tune(plan, record, client, missing)
+        if missing > 0 and not is_over():
+            _tune(plan, record, client, missing, is_over)
     finally:
         write(plan, record)
 
 
-def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
+def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> None:
     study, slots = plan.options["study"], plan.options["study"]["slots"]
     os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     for name in ("ray", "ray.tune", "ray.train"):
@@ -84,13 +85,15 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
             storage_path=str(scratch),
             verbose=0,
             callbacks=[watch],
-            stop=_StopIfBroken(searcher),
+            stop=_StopAll(lambda: searcher.broken is not None or is_over()),
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
     try:
         tuner.fit()
     finally:
+        for trial in record.running:  # stopped with the search: the next driver goes on with them
+            client.leave(waiter_name(study["name"], trial))
         watch.close()
         shutil.rmtree(scratch, ignore_errors=True)
     if searcher.broken is not None:
@@ -98,17 +101,17 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int) -> None:
         raise UserError(f"{searcher.broken}\n{kept}")
 
 
-class _StopIfBroken(tune.Stopper):
-    """Ends the run when no trial can succeed until the user has done something."""
+class _StopAll(tune.Stopper):
+    """Ends the run when the budget is spent, or no trial can succeed until the user has done something."""
 
-    def __init__(self, searcher: StudySearcher) -> None:
-        self._searcher = searcher
+    def __init__(self, is_time: Callable[[], bool]) -> None:
+        self._is_time = is_time
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._searcher.broken is not None
+        return self._is_time()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles all it is given at the start, for a restore that we never ask for."""

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
@@ -24,13 +24,16 @@ from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.training.timing import check_reference
-from imer_ray.tuning import space_file
+from imer_ray.tuning import budget, space_file
+from imer_ray.tuning.beginning import begin
 from imer_ray.tuning.constraints import Constraint, parse
 from imer_ray.tuning.identity import check_identity
 from imer_ray.tuning.journal import FILE_NAME, Journal, name_objectives, open_study
 from imer_ray.tuning.log import check_loggers
 from imer_ray.tuning.objectives import objectives
+from imer_ray.tuning.prefix import prefix
 from imer_ray.tuning.record import Record
+from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.space_check import Configurations
 from imer_ray.tuning.trial import SPLIT
@@ -85,6 +88,10 @@ class Plan:
         """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
         return importlib.import_module(f"{self.systems}.{config['system']}").graph(config, SPLIT)
 
+    def identify(self, config: Mapping[str, Any]) -> str:
+        """Equal for configurations that would give the same results."""
+        return str(self.final_stage(config).key)
+
 
 def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     """Check a search before anything starts.
@@ -95,6 +102,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     """
     wanted, constraints = objectives(options["study"]), parse(options["study"]["constraints"])
     check_loggers(options["study"]["loggers"])
+    budget.check(options["study"], options["scaling"])
     if "://" in options["study"]["root"]:
         root = options["study"]["root"]
         raise UserError(f"study.root={root}: a study's own folder is local; study.stages may be remote ({root}/stages)")
@@ -136,20 +144,19 @@ def open_record(plan: Plan) -> Record:
         space=plan.space,
         objectives=plan.objectives,
         configure=plan.configurations.build,
-        identify=lambda config: plan.final_stage(config).key,
-        build_sampler=functools.partial(_sampler, settings["searcher"], population=settings["num_startup_trials"]),
+        identify=plan.identify,
+        build_sampler=_sampler(plan),
         seed=settings["seed"],
         constraints=plan.constraints,
     )
-    own = plan.space.locate(flatten(plan.base))
-    record.enqueue([point for point in (own, *plan.space.points) if point is not None])
+    begin(plan, record)
     return record
 
 
 def write(plan: Plan, record: Record) -> Path:
     """Write results.parquet from the record."""
     path = plan.folder / RESULTS
-    write_results(path, [_result(row) for row in record.rows], plan.info)
+    write_results(path, [_result(row) for row in record.results], plan.info)
     return path
 
 
@@ -163,8 +170,8 @@ class ResultsFile:
         self._next = 0.0
 
     def update(self) -> None:
-        if len(self._record.rows) != self._written and (now := time.monotonic()) >= self._next:
-            self._written = len(self._record.rows)
+        if len(self._record.results) != self._written and (now := time.monotonic()) >= self._next:
+            self._written = len(self._record.results)
             write(self._plan, self._record)
             took = time.monotonic() - now
             self._next = now + took / WRITING_SHARE
@@ -190,10 +197,15 @@ def _result(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**paths, **row, **times}
 
 
-def _sampler(name: str, seed: int, *, population: int) -> optuna.samplers.BaseSampler:
-    module = importlib.import_module(f"imer_ray.tuning.samplers.{name}")
-    sampler: optuna.samplers.BaseSampler = module.build(seed, population)
-    return sampler
+def _sampler(plan: Plan) -> Callable[[int], optuna.samplers.BaseSampler]:
+    """Makes the study's sampler from a seed."""
+    settings = plan.options["study"]
+    module = importlib.import_module(f"imer_ray.tuning.samplers.{settings['searcher']}")
+    build = functools.partial(module.build, population=settings["num_startup_trials"])
+    if settings["prefix_trials"] == 1:
+        return build
+    shared = prefix(plan.space, plan.configurations.build, plan.final_stage)
+    return lambda seed: SharedPrefix(build(seed), shared, settings["prefix_trials"])
 
 
 @functools.cache

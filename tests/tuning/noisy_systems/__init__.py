@@ -1,0 +1,1 @@
+"""A package of systems in place of imer_ray.systems whose results depend on the seed."""
