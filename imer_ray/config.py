@@ -66,12 +66,21 @@ def _with_preset(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     chosen = [(key.replace("/", "."), value) for key, value in pairs]
     out: list[tuple[str, str]] = []
     for _, name in (pair for pair in chosen if pair[0] == PRESETS):
-        if name not in options(PRESETS):
-            raise UserError(f"{PRESETS}={name}: {_unknown(name, options(PRESETS))}")
-        for path, value in _read(PRESETS, name).items():
+        for path, value in preset(name).items():
             if not any(path == other or path.startswith(f"{other}.") for other, _ in chosen):
                 out.append((path, str(value)))
     return [*out, *(pair for pair in pairs if pair[0] != PRESETS)]
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A published system's settings, ``{dotted path: value}``.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if name not in options(PRESETS):
+        raise UserError(f"{PRESETS}={name}: {_unknown(name, options(PRESETS))}")
+    return _read(PRESETS, name)
 
 
 def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.judge import Judge, end, finished_trial
-from imer_ray.tuning.samplers import ANSWERED, DERIVED
+from imer_ray.tuning.samplers import ANSWERED, DERIVED, TRIAL
 from imer_ray.tuning.space import Space
+from imer_ray.tuning.warm_start import Lessons, sources
 
 # User attributes of Optuna's trials and study
-TRIAL = "trial"  # our number; set last, so that a proposal that has one is whole
 ROWS = "rows"  # what goes to results.parquet; set before the trial is told
 DUPLICATE = "duplicate"  # set on a proposal that was known already: our number of the trial that it might have been
 POINT = "point"  # of a derived point, its number in its trial
@@ -110,13 +110,28 @@ class Record:
     def num_running(self) -> int:
         return len(self._running)
 
-    def enqueue(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Propose these first, in this order; each once in a study's life, however often it is resumed."""
+    def enqueue(self, points: Sequence[Mapping[str, Any]]) -> int:
+        """Propose these first, in this order; each once in a study's life, however often it is resumed. How many are
+        new."""
+        num_new = 0
         done = [trial.system_attrs.get(FIXED) for trial in self._study.get_trials(deepcopy=False)]
         for point in points:
             if dict(point) not in done:
                 self._study.enqueue_trial(dict(point))
                 done.append(dict(point))
+                num_new += 1
+        return num_new
+
+    def learn(self, lessons: Lessons) -> None:
+        """Have the sampler know another study's results. They are none of this study's, and do not keep it from running
+        the same."""
+        self.enqueue(lessons.points)
+        lessons.teach(self._study, self._space, self._judge)
+
+    @property
+    def learnt_from(self) -> list[str]:
+        """The sources of the lessons so far."""
+        return sources(self._study)
 
     def ask(self) -> Proposal | None:
         """The next trial, or None if every configuration of the space is known."""
