@@ -24,7 +24,7 @@ from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.training.timing import check_reference
-from imer_ray.tuning import space_file
+from imer_ray.tuning import budget, space_file
 from imer_ray.tuning.beginning import begin
 from imer_ray.tuning.constraints import Constraint, parse
 from imer_ray.tuning.identity import check_identity
@@ -102,6 +102,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     """
     wanted, constraints = objectives(options["study"]), parse(options["study"]["constraints"])
     check_loggers(options["study"]["loggers"])
+    budget.check(options["study"], options["scaling"])
     if "://" in options["study"]["root"]:
         root = options["study"]["root"]
         raise UserError(f"study.root={root}: a study's own folder is local; study.stages may be remote ({root}/stages)")
