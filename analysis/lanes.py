@@ -72,9 +72,7 @@ def lanes(study: Study) -> Lanes | None:
     below = 0
     for name in sorted(set(runs["lane"]) - {STORE}) + [STORE] * (STORE in set(runs["lane"])):
         some = runs[runs["lane"] == name]
-        taken = (
-            pd.Series(0, some.index) if name == STORE else pd.Series(_packed(some["start"], some["end"]), some.index)
-        )
+        taken = pd.Series(0, some.index) if name == STORE else pd.Series(packed(some["start"], some["end"]), some.index)
         runs.loc[some.index, "place"] = below + taken
         names[name] = below + int(taken.max()) / 2
         below += int(taken.max()) + 1
@@ -115,7 +113,7 @@ def _lane_names(runs: pd.DataFrame) -> list[str]:
     return names
 
 
-def _packed(starts: pd.Series, ends: pd.Series) -> list[int]:
+def packed(starts: pd.Series, ends: pd.Series) -> list[int]:
     """For each span the first row that is free from its start on."""
     order = np.argsort(starts.to_numpy(), kind="stable")
     free: list[float] = []

@@ -75,6 +75,7 @@ def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths
         made.add(sections.settings(made, study, chosen, shares))
         made.add(sections.panels(made, study, paths))
     made.add(sections.work(made, study))
+    made.add(sections.lanes(made, study))
     made.add(sections.failures(study))
     return made.render()
 
@@ -84,6 +85,8 @@ def _figures(
 ) -> Iterator[tuple[str, bytes]]:
     from analysis import figures
     from analysis.canvas import render
+    from analysis.lanes import lanes
+    from analysis.lanes_figure import lanes as lanes_figure
     from analysis.panels import panels as panels_figure
     from analysis.spread import attainment
 
@@ -95,6 +98,7 @@ def _figures(
         "importance": figures.importance(shares),
         "patterns": figures.patterns(study),
         "timeline": figures.timeline(study),
+        "lanes": lanes_figure(lanes(study)),
         "panels": panels_figure(study, paths),
     }
     for name, figure in drawn.items():

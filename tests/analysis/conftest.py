@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from imer_ray.results.schema import Objective, StudyInfo
+from imer_ray.results.timeline import write_timeline
 from imer_ray.results.writer import write_results
 
 PATTERNS = ("l", "a", "v", "la", "lv", "av", "lav")
@@ -174,10 +175,40 @@ def write_run():
     return write
 
 
+def timeline_of(rows):
+    """Runs of the stages of some rows, one after another on one machine, each computed for the first who needs it."""
+    runs, at = {}, START.timestamp()
+    for row in rows:
+        for name, key in json.loads(row["stages"]).items():
+            if key not in runs:
+                seconds = STAGES[name][0] / 4
+                runs[key] = {
+                    "run": key,
+                    "stage": name,
+                    "kind": name.partition("[")[0],
+                    "key": key,
+                    "status": "lost" if len(runs) == 9 else "computed",
+                    "host": "laptop",
+                    "node": "n1",
+                    "executor": "inline",
+                    "started": at,
+                    "finished": at + seconds,
+                    "seconds": seconds,
+                    "epoch": 2,
+                    "num_epochs": 2,
+                    "waiters": [],
+                }
+                at += seconds
+            runs[key]["waiters"].append(f"demo-{row['trial']}")
+    return runs.values()
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory, write_run):
-    """One run of 24 trials for tests that only read it, with two baselines beside it."""
-    folder = write_run(tmp_path_factory.mktemp("runs") / "demo")
+    """One run of 24 trials for tests that only read it, with two baselines and its timeline beside it."""
+    rows = make_rows(24)
+    folder = write_run(tmp_path_factory.mktemp("runs") / "demo", rows=rows)
+    write_timeline(folder / "timeline.parquet", timeline_of([row for row in rows if row["point"] == 0]), "demo")
     baselines = {
         "imder": {"valid.Non0_F1_score": 0.668, "speedup_vs_imder": 1.0},
         "zero": {"valid.Non0_F1_score": 0.61, "speedup_vs_imder": 350.0, "valid.l.Non0_F1_score": 0.65},

@@ -14,7 +14,7 @@ from analysis.compare import comparison
 from analysis.study import load
 from imer_ray.results.schema import UserError
 
-FIGURES = ("pareto", "hypervolume", "parallel", "importance", "patterns", "timeline", "panels")
+FIGURES = ("pareto", "hypervolume", "parallel", "importance", "patterns", "timeline", "lanes", "panels")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_charts_are_what_plotly_takes(built):
     import plotly.graph_objects as go
 
     given = contents(read(built[0] / "report" / "index.html"))
-    assert len(given["charts"]) == 8
+    assert len(given["charts"]) == 9
     for chart in given["charts"]:
         figure = json.loads(re.sub(r"var\(--\w+\)", "#123456", json.dumps(chart)))
         go.Figure(data=figure["data"], layout=figure["layout"])  # raises at an unknown property or value
