@@ -24,7 +24,7 @@ from imer_ray.training import rungs
 Launch = Callable[[Stage], Awaitable[StageResult]]
 _COUNTED = ("computed", "reused", "stopped", "retried", "failed")
 _TIMED = ("computed_seconds", "reused_seconds")
-ANSWERS_PER_SECOND = 100.0
+ANSWERS_PER_SECOND = 50.0  # to waiters for whom there is no news
 NOWHERE = Where(host="")  # a stage that runs in the broker's own process
 
 

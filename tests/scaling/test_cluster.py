@@ -1,0 +1,163 @@
+"""Two raylets on this machine stand for a cluster: where the broker lives, what nodes hand each other, who may die."""
+
+import contextlib
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from toy_stages import notes, toy
+
+from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
+
+pytestmark = pytest.mark.slow  # starting a cluster takes half a minute
+STAGES = str(Path(__file__).parents[1] / "stages")
+SCALING = {
+    "num_workers": 0,
+    "train_stages": (),
+    "cpus_per_stage": 1,
+    "gpus_per_stage": 0,
+    "max_failures": 2,
+    "address": None,
+}
+NODES = ("head", "spot")
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """A URI in an object store, as an S3 server on this machine has it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        client.create_bucket(Bucket="bucket")
+        yield f"s3://bucket/stages?scheme=http&region=us-east-1&endpoint_override={host}:{port}"
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    return {node: tmp_path_factory.mktemp(f"cache-{node}") for node in NODES}
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket, caches):
+    """A head with the driver and another node, of one CPU each; each has its own copies of artefacts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        made = Cluster()
+        for node in NODES:
+            resources = {node: 1, TRIAL_SLOT: 4}
+            made.add_node(num_cpus=1, resources=resources, env_vars={"IMER_RAY_CACHE": str(caches[node])})
+        made.wait_for_nodes()
+        start({**SCALING, "address": made.address})
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+@ray.remote(num_cpus=1)
+def hold(path):
+    Path(path).touch()
+    while Path(path).exists():
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def busy(node, tmp_path):
+    """A node's only CPU is taken."""
+    path = tmp_path / node
+    task = hold.options(resources={node: 0.1}).remote(str(path))
+    until(path.exists)
+    try:
+        yield
+    finally:
+        path.unlink()
+        ray.get(task)
+
+
+def until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def node_of(broker):
+    return ray.get(broker._actor.__ray_call__.remote(lambda self: ray.get_runtime_context().get_node_id()))
+
+
+def pid_of(broker):
+    return ray.get(broker._actor.__ray_call__.remote(lambda self: os.getpid()))
+
+
+def test_the_broker_lives_with_its_driver_also_after_a_restart(cluster, tmp_path):
+    here = ray.get_runtime_context().get_node_id()
+    for number in range(3):
+        with session(str(tmp_path / f"{number}"), SCALING, slots=1) as broker:
+            assert node_of(broker) == here
+    with session(str(tmp_path / "stages"), SCALING, slots=1) as broker:
+        before = pid_of(broker)
+        os.kill(before, signal.SIGKILL)
+        assert broker.compute(toy("a", x=1), "w").metrics == {"value": 1}
+        assert pid_of(broker) != before and node_of(broker) == here
+
+
+def test_a_stage_of_one_node_is_read_by_another_through_the_object_store(cluster, bucket, caches, tmp_path):
+    log = str(tmp_path / "log")
+    below = toy("below", x=1, log=log)
+    above = toy("above", x=2, log=log, inputs={"b": below})
+    with session(bucket, SCALING, slots=2) as broker:
+        with busy("head", tmp_path):
+            broker.compute(below, "w")
+        with busy("spot", tmp_path):
+            assert broker.compute(above, "w").metrics == {"value": 3}
+    assert len(notes(log)) == 2
+    copies = {
+        node: {path.name for path in folder.glob("*/*") if path.name[0] != "."} for node, folder in caches.items()
+    }
+    assert copies == {"spot": {below.key}, "head": {below.key, above.key}}
+    with session(bucket, SCALING, slots=2) as broker:  # another search, later: everything is there
+        assert broker.compute(above, "w").reused and broker.compute(below, "w").reused
+    assert len(notes(log)) == 2
+
+
+def compute(broker, stage, waiter):
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda one: broker.compute(one, waiter), stage.in_order()))
+
+
+@ray.remote(num_cpus=0)
+def trials(broker, stage, numbers):
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        return [r[-1] for r in pool.map(lambda n: compute(broker, stage, f"trial-{n}"), numbers)]
+
+
+@pytest.mark.parametrize("victim", ["worker", "broker"])
+def test_fifty_waiters_survive_the_death_of(cluster, tmp_path, victim):
+    """The stage that all wait for loses its process, or all lose their broker: it goes on and ends, once for all."""
+    log = str(tmp_path / "log")
+    count = toy("count", "count", num_epochs=60, sleep=0.05, log=log)
+    with session(str(tmp_path / "stages"), SCALING, slots=4) as broker:
+        asked = [trials.remote(broker, count, range(n, n + 10)) for n in range(0, 50, 10)]
+        until(lambda: len(notes(log)) > 10)
+        os.kill(int(notes(log)[-1].split()[1]) if victim == "worker" else pid_of(broker), signal.SIGKILL)
+        results = [result for found in ray.get(asked) for result in found]
+        assert [result.metrics for result in results] == [{"total": 1830}] * 50
+        epochs = [int(line.split()[0]) for line in notes(log)]
+        assert sorted(set(epochs)) == list(range(1, 61)) and len(epochs) <= 61  # of one the checkpoint may be missing
+        assert len({line.split()[1] for line in notes(log)}) == 2
+        if victim == "worker":  # a new broker knows nothing of the old one's retries, nor of who paid
+            assert sum(not result.reused for result in results) == 1
+            assert broker.stats()["stages"]["count"]["retried"] == 1
