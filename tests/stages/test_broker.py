@@ -110,6 +110,46 @@ def test_progress_reaches_the_waiters(tmp_path):
     assert all(status.metrics["total"] == status.epoch * (status.epoch + 1) / 2 for status in seen if status.epoch)
 
 
+def test_a_rung_reaches_the_waiters_at_once_and_other_progress_does_not(tmp_path):
+    world = World(tmp_path)
+    stage = toy("count", "count", num_epochs=1000, sleep=0.02, log=world.log)
+
+    async def run():
+        await world.broker.wait([stage], "one", 0.05)
+        loop, rungs = asyncio.get_running_loop(), [{}, {"rung.task_loss.3": 0.5}, {"rung.task_loss.3": 0.5}]
+        waited = []
+        for metrics in rungs:
+            begun = loop.time()
+            loop.call_later(0.02, world.broker.progress, stage.key, 3, 1000, metrics)
+            await world.broker.wait([stage], "one", 0.5)
+            waited.append(loop.time() - begun)
+        world.broker.leave("one")
+        await world.state(stage, "stopped")
+        return waited
+
+    other, rung = asyncio.run(run())
+    assert rung < 0.5 <= other
+
+
+def test_a_waiter_is_told_whether_others_wait_too(tmp_path):
+    world = World(tmp_path, lease_seconds=0.2)
+    stage = toy("count", "count", num_epochs=1000, sleep=0.02, log=world.log)
+
+    async def shared(waiter):
+        return (await world.broker.wait([stage], waiter, 0.01))[stage.key].shared
+
+    async def run():
+        found = [await shared("one"), await shared("one"), await shared("two"), await shared("one")]
+        world.broker.leave("two")
+        found += [await shared("one"), await shared("two")]
+        await asyncio.sleep(0.3)  # "one" and "two" have vanished
+        found.append(await shared("three"))
+        world.broker.leave("three")
+        return found
+
+    assert asyncio.run(run()) == [False, False, True, True, False, True, False]
+
+
 def test_a_stage_nobody_waits_for_stops_and_goes_on_when_asked_again(tmp_path):
     world = World(tmp_path)
     stage = toy("count", "count", num_epochs=30, sleep=0.02, log=world.log)
