@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -52,26 +51,25 @@ def read_uses(runs: Path) -> Uses:
     for folder in folders:
         study = load(folder)
         name = folder.relative_to(runs).as_posix()
-        for key in _keys(study.frame):
-            studies[key].add(name)
-        for key in (*_keys(study.front), *_keys(_exported(folder, study.frame))):
-            fronts[key].add(name)
+        needed = {*_names(study.front), *_exported(folder)}
+        for point, stages in zip(_names(study.frame), study.frame["stages"], strict=True):
+            for key in json.loads(stages or "{}").values():
+                studies[key].add(name)
+                if point in needed:
+                    fronts[key].add(name)
     return Uses(studies=studies, fronts=fronts, num_studies=len(folders))
 
 
-def _keys(rows: pd.DataFrame) -> Iterator[str]:
-    for stages in rows["stages"].dropna():
-        yield from json.loads(stages).values()
+def _names(rows: pd.DataFrame) -> list[tuple[int, int]]:
+    """Trial and point of each row; repeats with other seeds have those of what they repeat."""
+    return list(zip(rows["trial"], rows["point"], strict=True))
 
 
-def _exported(folder: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that files in ``export/`` were made from; they may have left the front since."""
-    picks = []
+def _exported(folder: Path) -> Iterator[tuple[int, int]]:
+    """What files in ``export/`` were made from; it may have left the front since."""
     for path in (folder / "export").glob("*.yaml"):
         try:
             content = yaml.safe_load(path.read_text())["imer_ray"]
-            picks.append((int(content["trial"]), int(content["point"])))
+            yield int(content["trial"]), int(content["point"])
         except (yaml.YAMLError, KeyError, TypeError, ValueError):  # a file of the user's own
             continue
-    exported = [row in picks for row in zip(frame["trial"], frame["point"], strict=True)]
-    return frame[np.array(exported, dtype=bool)]

@@ -1,0 +1,130 @@
+"""``python -m imer_ray.stages``: what it lists, what it removes, and what it never removes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imer_ray.errors import UserError
+from imer_ray.results.schema import Objective, StudyInfo
+from imer_ray.results.writer import write_results
+from imer_ray.stages.__main__ import main
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.store import Store
+
+QUALITY = Objective(name="quality", metric="valid.Non0_F1_score", label="1 - Non0_F1_score", reference=1.0)
+SPEED = Objective(name="speed", metric="nfe", label="evaluations", reference=100.0)
+SECONDS = {"encode": 100.0, "pretrain": 50.0, "evaluate": 1.0}
+
+
+def graph(number: int) -> Stage:
+    """One encode for all, a pretrain for two points each, an evaluate for each."""
+
+    def stage(name: str, x: int, **inputs: Stage) -> Stage:
+        return Stage(name=name, function="none:none", config={"x": x}, data="none", inputs=inputs)
+
+    return stage("evaluate", number, network=stage("pretrain[l]", number // 2, encode=stage("encode", 0)))
+
+
+def row(number: int, quality: float, speed: float) -> dict[str, object]:
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "study": "demo",
+        "trial": number,
+        "point": 0,
+        "status": "complete",
+        "config": json.dumps({"seed": number}),
+        "stages": json.dumps({stage.name: stage.key for stage in graph(number).in_order()}),
+        "valid.Non0_F1_score": 1 - quality,
+        "nfe": speed,
+        "objective.quality": quality,
+        "objective.speed": speed,
+        "started": now,
+        "finished": now,
+    }
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study of six points: 0 and 5 on its front, 3 exported; every stage was last used two days ago."""
+    monkeypatch.chdir(tmp_path)
+    store, then = Store("runs/stages"), os.stat(tmp_path).st_mtime - 2 * 86_400
+    for number in range(6):
+        for stage in graph(number).in_order():
+            if not (tmp_path / "runs/stages" / stage.key).exists():
+                with store.writing(stage.key) as folder:
+                    (folder / "weights.bin").write_bytes(bytes(10_000))
+                    store.commit(stage, folder, {}, SECONDS[stage.kind])
+                os.utime(tmp_path / "runs/stages" / stage.key / "artefact.json", (then, then))
+    rows = [row(n, quality, speed) for n, (quality, speed) in enumerate([(0.1, 9), *[(0.5, 50)] * 4, (0.4, 2)])]
+    info = StudyInfo(study="demo", objectives=(QUALITY, SPEED), num_trials=6, searcher="tpe", space=())
+    write_results(tmp_path / "runs/demo/results.parquet", rows, info)
+    export = tmp_path / "runs/demo/export"
+    export.mkdir()
+    (export / "quality.yaml").write_text(yaml.safe_dump({"imer_ray": {"trial": 3, "point": 0}}))
+    (export / "mine.yaml").write_text("a: 1")
+    return tmp_path
+
+
+NEEDED = {stage.key for number in (0, 3, 5) for stage in graph(number).in_order()}
+
+
+def there(world: Path) -> set[str]:
+    return {path.name for path in (world / "runs/stages").iterdir() if not path.name.startswith(".")}
+
+
+def test_ls_names_size_cost_and_users(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["ls", "sort=cost"])
+    lines = capsys.readouterr().out.splitlines()
+    first = re.split(r"\s{2,}", lines[1])
+    assert first[0] == "encode" and first[1] == graph(0).inputs["network"].inputs["encode"].key
+    assert first[2].endswith("kB") and first[3:] == ["1.67 min", first[4], "2 d", "demo*"]
+    marks = {line.split()[1]: line.split()[-1] for line in lines[1:11]}
+    assert {key for key, mark in marks.items() if mark == "demo*"} == NEEDED
+    assert {key for key, mark in marks.items() if mark == "demo"} == there(world) - NEEDED
+    totals = {line.split(":")[0]: line.split(":")[1].split()[0] for line in lines[12:]}
+    assert totals == {"evaluate": "6", "pretrain": "3", "encode": "1", "all": "10"}
+
+
+def test_gc_says_what_it_would_do_and_does_it_when_told(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = there(world)
+    main(["gc", "max_bytes=0"])
+    said = capsys.readouterr().out
+    assert there(world) == before and "nothing was removed" in said
+    main(["gc", "max_bytes=0", "dry_run=false"])
+    assert there(world) == NEEDED
+    assert [line for line in capsys.readouterr().out.splitlines() if "stay although max_bytes=0" in line]
+    main(["gc", "max_bytes=0", "runs=null", "dry_run=false"])
+    assert there(world) == set()
+
+
+def test_gc_removes_what_is_cheap_before_what_is_dear(world: Path) -> None:
+    size = sum(path.stat().st_size for path in (world / "runs/stages").rglob("*") if path.is_file())
+    main(["gc", f"max_bytes={size - 1}", "runs=null", "dry_run=false"])
+    (gone,) = {stage.key for n in range(6) for stage in graph(n).in_order()} - there(world)
+    assert gone in {graph(n).key for n in range(6)}
+
+
+def test_gc_with_an_age_leaves_what_is_younger(world: Path) -> None:
+    before = there(world)
+    main(["gc", "max_age_days=3", "dry_run=false"])
+    assert there(world) == before
+    main(["gc", "max_age_days=1", "dry_run=false"])
+    assert there(world) == NEEDED
+
+
+def test_gc_refuses_rather_than_forget_a_front(world: Path) -> None:
+    before, results = there(world), world / "runs/demo/results.parquet"
+    for words in (["gc", "runs=nowhere"], ["gc", "root=nowhere"], [], ["collect"], ["gc", "max_bytes=-1"]):
+        with pytest.raises(UserError):
+            main([*words, *["dry_run=false"] * bool(words)])
+    results.write_bytes(results.read_bytes()[:-10])
+    with pytest.raises(UserError, match="damaged"):
+        main(["gc", "max_bytes=0", "dry_run=false"])
+    assert there(world) == before
