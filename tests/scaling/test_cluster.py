@@ -11,6 +11,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from toy_stages import notes, toy
+from worlds import s3_server
 
 from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
 
@@ -29,21 +30,8 @@ NODES = ("head", "spot")
 
 @pytest.fixture(scope="module")
 def bucket():
-    """A URI in an object store, as an S3 server on this machine has it."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        client.create_bucket(Bucket="bucket")
-        yield f"s3://bucket/stages?scheme=http&region=us-east-1&endpoint_override={host}:{port}"
-        server.stop()
+    with s3_server() as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")

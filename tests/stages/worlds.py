@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import pytest
 from pyarrow import fs
 
 from imer_ray.stages.folders import USED
@@ -38,3 +41,24 @@ def commit(store, stage, files, metrics=None):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         return store.commit(stage, folder, metrics or {}, 1.5)
+
+
+@contextlib.contextmanager
+def s3_server():
+    """URI of an empty folder in a bucket, as an S3 server on this machine has it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        client.create_bucket(Bucket="bucket")
+        try:
+            yield f"s3://bucket/stages?scheme=http&region=us-east-1&endpoint_override={host}:{port}"
+        finally:
+            server.stop()
