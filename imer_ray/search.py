@@ -70,7 +70,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         beside.start()
         run(plan, record, broker, limit.is_over)
         if num_repeats := repeat_front(plan, record, broker, limit.is_over):
-            print(f"ran {num_repeats} repeats of points of the front with further seeds")
+            print(f"ran points of the front {num_repeats} times with further seeds")
         while beside.is_alive():
             limit.is_over()  # and then the baselines end as well
             beside.join(1.0)

@@ -33,10 +33,15 @@ class Sample:
     num_running: int = 0
     num_left: int = 0
 
+    @property
+    def count(self) -> int:
+        """Seeds that it has, or will have soon."""
+        return len(self.values) + self.num_running
+
 
 def next_to_run(samples: Sequence[Sample]) -> int | None:
     """The point on the front of the means that is most in doubt, see `doubts`; None if all are settled or have no seeds
-    left.
+    left. A point is settled if it has two seeds, so that it has an interval, and is hardly in doubt.
 
     Until any point has a second result nothing is known of the spread; then it is the one with fewest seeds.
     """
@@ -49,8 +54,8 @@ def next_to_run(samples: Sequence[Sample]) -> int | None:
     if sum(len(sample.values) - 1 for sample in samples) == 0:
         return int(min(candidates, key=lambda i: samples[i].num_running))
     in_doubt = doubts(samples)
-    most = max(candidates, key=lambda i: in_doubt[i])
-    return int(most) if in_doubt[most] >= SETTLED else None
+    open_ones = [i for i in candidates if samples[i].count == 1 or in_doubt[i] >= SETTLED]
+    return int(max(open_ones, key=lambda i: in_doubt[i])) if open_ones else None
 
 
 def doubts(samples: Sequence[Sample]) -> Floats:
@@ -73,7 +78,7 @@ def doubts(samples: Sequence[Sample]) -> Floats:
         return np.full(len(samples), np.nan)
     means = _means(samples)
     squares = np.sum([((s.values - mean) ** 2).sum(0) for s, mean in zip(samples, means, strict=True)], axis=0)
-    counts = np.array([len(sample.values) + sample.num_running for sample in samples])
+    counts = np.array([sample.count for sample in samples])
     error = np.sqrt(squares / freedom) * np.sqrt(1 / counts[:, None] + 1 / counts)[..., None]
     lead = means[:, None] - means  # [i, j]: by how much j is better
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -23,6 +24,7 @@ from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.allocation import Sample, next_to_run
+from imer_ray.tuning.display import FIRST_SECONDS, GROWTH
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.study import Plan, ResultsFile, complete_row, write
 from imer_ray.tuning.timeline import Timeline
@@ -95,7 +97,8 @@ def repeat_front(plan: Plan, record: Record, client: Client, is_over: Callable[[
     before, scaling = len(record.repeats), plan.options["scaling"]
     results = ResultsFile(plan, record)
     timeline = Timeline(plan.folder, plan.info.study, scaling["train_stages"] if scaling["num_workers"] > 0 else ())
-    ended = threading.Event()
+    ended, started = threading.Event(), time.monotonic()
+    next_line = started + FIRST_SECONDS
     running: dict[Future[dict[str, Any]], Repeat] = {}
     with ThreadPoolExecutor(max_workers=slots) as pool:
         try:
@@ -114,6 +117,11 @@ def repeat_front(plan: Plan, record: Record, client: Client, is_over: Callable[[
                 results.update()
                 timeline.take(client.changes(timeline.broker, timeline.revision))
                 timeline.write()
+                if (now := time.monotonic()) >= next_line:
+                    next_line = now + max(FIRST_SECONDS, GROWTH * (now - started))
+                    print(
+                        f"further seeds: {len(record.repeats) - before} runs done, {len(running)} running", flush=True
+                    )
         finally:
             ended.set()
             timeline.write(last=True)

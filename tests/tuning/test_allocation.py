@@ -45,6 +45,9 @@ def test_points_off_the_front_or_without_seeds_left_are_not_run():
 def test_settled_points_need_no_further_seed():
     far = [sample([0.2, 2.0], [0.21, 2.0], [0.19, 2.0]), sample([0.4, 1.0], [0.41, 1.0], [0.39, 1.0])]
     assert (doubts(far) < SETTLED).all() and next_to_run(far) is None
+    alone = [*far, sample([0.1, 3.0])]  # as far from the others, but who knows by how much it was lucky
+    assert doubts(alone)[2] < SETTLED and next_to_run(alone) == 2
+    assert next_to_run([*far, sample([0.1, 3.0], running=1)]) is None
     near = [sample([0.2, 1.001], [0.3, 1.002], [0.1, 0.999]), sample([0.21, 1.0], [0.31, 1.001], [0.11, 0.998])]
     assert next_to_run(near) is not None
 
@@ -74,7 +77,7 @@ def test_what_is_run_is_on_the_front_of_the_means_and_has_seeds_left(values, lef
     front = pareto_front([np.mean(rows, axis=0) for rows in values])
     open_points = [i for i in np.flatnonzero(front) if samples[i].num_left > 0]
     if chosen is None:
-        assert not open_points or all(doubts(samples)[i] < SETTLED for i in open_points)
+        assert not open_points or all(doubts(samples)[i] < SETTLED and len(values[i]) > 1 for i in open_points)
     else:
         assert chosen in open_points
     if any(len(rows) > 1 for rows in values):
