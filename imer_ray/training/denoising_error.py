@@ -55,13 +55,12 @@ def denoising_error(
             x_0, present = latents.x[of, m], latents.frames[of, m]
             seen = (latents.x[of], available[some], latents.frames[of])
             cache = condition(network, *seen, m if isinstance(target, Tensor) else target)
-            denoiser = Denoiser(
-                lambda x, t, cache=cache: network(x, t, cache),
-                sde,
-                diffusion["parametrization"],
-                network.scale_input,
-                diffusion["sigma_data"],
-            )
+
+            def ask(x: Tensor, t: Tensor, cache: Any = cache) -> Tensor:
+                return network(x, t, cache)
+
+            settings = (diffusion["parametrization"], network.scale_input, diffusion["sigma_data"])
+            denoiser = Denoiser(ask, sde, *settings)
             eps = torch.randn(x_0.shape, generator=generator, device=x_0.device)
             total += float(masked_error(denoiser(node.alpha * x_0 + node.sigma * eps, node.t), x_0, present).sum())
     return total / (len(NOISE_LEVELS) * len(rows))

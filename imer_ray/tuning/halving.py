@@ -23,7 +23,7 @@ MOST_EPOCHS = 100_000
 
 def rungs(grace_epochs: int, reduction_factor: float) -> tuple[int, ...]:
     """The epochs grace_epochs * reduction_factor^k, k = 0, 1, ..., rounded, each once."""
-    found = []
+    found: list[int] = []
     for k in itertools.count():
         epoch = round(grace_epochs * reduction_factor**k)
         if epoch > MOST_EPOCHS:
