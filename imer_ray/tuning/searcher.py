@@ -64,7 +64,7 @@ class StudySearcher(Searcher):
         if result and trial_id in self._stopped:
             rows = [_stopped_row(proposal, result)]
         elif outcome is None:
-            rows = [{"config": json.dumps(proposal.config), "error": "the trial's process died or was stopped"}]
+            rows = [{**_own(proposal), "error": "the trial's process died or was stopped"}]
         elif BROKEN in outcome:
             self.broken = outcome[BROKEN]
             return
@@ -73,9 +73,10 @@ class StudySearcher(Searcher):
         self._record.tell(
             proposal.trial, [self._complete_row(proposal.trial, point, row) for point, row in enumerate(rows)]
         )
-        own = [row for row in self._record.rows if row["point"] == 0]
-        if len(own) >= SAME_FAILURES and all(row["error"] == own[0]["error"] is not None for row in own):
-            self.broken = f"all {len(own)} trials failed in the same way: {own[0]['error']}"
+        done, first = len(self._record.finished), self._record.rows[0]["error"]
+        own = (row for row in self._record.rows if row["point"] == 0)
+        if done >= SAME_FAILURES and first is not None and all(row["error"] == first for row in own):
+            self.broken = f"all {done} trials failed in the same way: {first}"
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal has it all."""
@@ -92,9 +93,16 @@ def _stopped_row(proposal: Proposal, result: Mapping[str, Any]) -> dict[str, Any
     """What is left of a trial, from its last report."""
     return {
         **json.loads(result[STANDING])["row"],
+        **_own(proposal),
         "status": "stopped",
+        "error": None,
+    }
+
+
+def _own(proposal: Proposal) -> dict[str, Any]:
+    """What is known of a trial that has not told how it ended."""
+    return {
         "seed": proposal.config["seed"],
         "config": json.dumps(proposal.config),
         "finished": datetime.now(UTC).isoformat(),
-        "error": None,
     }
