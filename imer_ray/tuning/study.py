@@ -40,7 +40,7 @@ from imer_ray.tuning.trial import SPLIT
 
 RESULTS = "results.parquet"
 RUN_KEYS = ("study", "space", "scaling")  # of a SearchConfig: how to search, not what is searched
-WRITING_SHARE = 0.1  # of the time, at most, goes into writing results while trials run
+WRITING_SHARE = 0.02  # of the time, at most, goes into writing results while trials run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +170,9 @@ class ResultsFile:
         self._next = 0.0
 
     def update(self) -> None:
-        if len(self._record.results) != self._written and (now := time.monotonic()) >= self._next:
-            self._written = len(self._record.results)
+        num_rows = len(self._record.rows) + len(self._record.repeats)
+        if num_rows != self._written and (now := time.monotonic()) >= self._next:
+            self._written = num_rows
             write(self._plan, self._record)
             took = time.monotonic() - now
             self._next = now + took / WRITING_SHARE
