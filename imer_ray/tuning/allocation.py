@@ -48,18 +48,18 @@ def next_to_run(samples: Sequence[Sample]) -> int | None:
     if not samples:
         return None
     front = pareto_front(_means(samples))
-    candidates = [i for i in np.flatnonzero(front) if samples[i].num_left > 0]
+    candidates = [i for i in np.flatnonzero(front).tolist() if samples[i].num_left > 0]
     if not candidates:
         return None
     if sum(len(sample.values) - 1 for sample in samples) == 0:
-        return int(min(candidates, key=lambda i: samples[i].num_running))
-    in_doubt = doubts(samples)
+        return min(candidates, key=lambda i: samples[i].num_running)
+    in_doubt = dict(zip(candidates, doubts(samples, candidates).tolist(), strict=True))
     open_ones = [i for i in candidates if samples[i].count == 1 or in_doubt[i] >= SETTLED]
-    return int(max(open_ones, key=lambda i: in_doubt[i])) if open_ones else None
+    return max(open_ones, key=lambda i: in_doubt[i]) if open_ones else None
 
 
-def doubts(samples: Sequence[Sample]) -> Floats:
-    """[N]: how likely a point is dominated by the one that most likely does so, max over j of
+def doubts(samples: Sequence[Sample], of: Sequence[int]) -> Floats:
+    """How likely each of these points is dominated by the one that most likely does so, max over all j of
 
         P(j dominates i) = prod_k T_nu((m_ik - m_jk) / (s_k sqrt(1 / n_i + 1 / n_j))),
 
@@ -75,17 +75,17 @@ def doubts(samples: Sequence[Sample]) -> Floats:
     """
     freedom = sum(len(sample.values) - 1 for sample in samples)
     if freedom == 0:
-        return np.full(len(samples), np.nan)
+        return np.full(len(of), np.nan)
     means = _means(samples)
     squares = np.sum([((s.values - mean) ** 2).sum(0) for s, mean in zip(samples, means, strict=True)], axis=0)
     counts = np.array([sample.count for sample in samples])
-    error = np.sqrt(squares / freedom) * np.sqrt(1 / counts[:, None] + 1 / counts)[..., None]
-    lead = means[:, None] - means  # [i, j]: by how much j is better
+    error = np.sqrt(squares / freedom) * np.sqrt(1 / counts[of, None] + 1 / counts)[..., None]
+    lead = means[of, None] - means  # [i, j]: by how much j is better
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(error > 0, lead / error, np.sign(lead) * np.inf)
     better = np.where(np.isnan(t), 0.5, stdtr(freedom, np.nan_to_num(t, nan=0.0)))  # no spread and no lead: either
     dominated = better.prod(-1)
-    np.fill_diagonal(dominated, 0.0)
+    dominated[range(len(of)), of] = 0.0
     return dominated.max(1)
 
 

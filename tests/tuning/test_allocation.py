@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.pareto import pareto_front
-from imer_ray.tuning.allocation import SETTLED, Sample, doubts, next_to_run
+from imer_ray.tuning import allocation
+from imer_ray.tuning.allocation import SETTLED, Sample, next_to_run
 
 
 def sample(*values, running=0, left=4):
     return Sample(values=np.array(values, dtype=float), num_running=running, num_left=left)
+
+
+def doubts(samples):
+    return allocation.doubts(samples, range(len(samples)))
 
 
 def test_the_doubt_is_the_probability_of_being_dominated():
@@ -28,6 +33,7 @@ def test_the_doubt_is_the_probability_of_being_dominated():
 
     expected = [max(dominates(j, i) for j in range(3) if j != i) for i in range(3)]
     assert doubts(samples) == pytest.approx(expected)
+    assert allocation.doubts(samples, [2, 0]) == pytest.approx([expected[2], expected[0]])
     assert next_to_run(samples) == int(np.argmax(expected[:2]))  # the third is not on the front
 
 
