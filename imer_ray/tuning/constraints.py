@@ -29,9 +29,14 @@ class Constraint:
     bound: float
 
     @property
+    def limit(self) -> str:
+        """The text without the bound."""
+        return f"{self.column} {'<=' if self.upper else '>='}"
+
+    @property
     def text(self) -> str:
         """As one would write it; equal for equal constraints."""
-        return f"{self.column} {'<=' if self.upper else '>='} {self.bound:.12g}"
+        return f"{self.limit} {self.bound:.12g}"
 
     def violation(self, row: Mapping[str, Any]) -> float:
         """How far a point is beyond the bound, as a share of the bound (absolute if it is 0); 0 or less: it keeps it.
@@ -59,7 +64,7 @@ def parse(texts: Sequence[str]) -> tuple[Constraint, ...]:
     constraints: list[Constraint] = []
     for text in texts:
         constraint = _parsed(text)
-        if any((c.column, c.upper) == (constraint.column, constraint.upper) for c in constraints):
+        if any(constraint.limit == other.limit for other in constraints):
             raise UserError(f"study.constraints: {constraint.column} is bounded twice in the same way; leave one out")
         constraints.append(constraint)
     return tuple(constraints)

@@ -38,7 +38,7 @@ def check_identity(
         "space": space.definition,
         "configuration": {path: value for path, value in flatten(base).items() if path not in ELSEWHERE},
         "objective": {objective.name: objective.metric for objective in objectives},
-        "constraint": {constraint.text: True for constraint in constraints},
+        "constraint": {constraint.limit: constraint.bound for constraint in constraints},
     }
     known = study.user_attrs.get(IDENTITY)
     if known is None:

@@ -10,10 +10,11 @@ from optuna.trial import TrialState
 
 from imer_ray.command_schema import StudyConfig
 from imer_ray.errors import UserError
+from imer_ray.tuning.constraints import parse
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record
-from imer_ray.tuning.samplers import DERIVED
+from imer_ray.tuning.samplers import ANSWERED, DERIVED, FIDELITY
 from imer_ray.tuning.space import Parameter, Space
 
 SAMPLERS = sorted(
@@ -44,7 +45,7 @@ GRID = Space(
 ENDINGS = ("complete", "complete", "error", "nan", "inf", "missing")
 
 
-def record(folder, sampler="random", space=SPACE, seed=1, population=4):
+def record(folder, sampler="random", space=SPACE, seed=1, population=4, constraints=()):
     journal = Journal(folder / FILE_NAME)
     return Record(
         open_study(journal, 2),
@@ -55,12 +56,14 @@ def record(folder, sampler="random", space=SPACE, seed=1, population=4):
         identify=lambda config: json.dumps(config, sort_keys=True),
         build_sampler=lambda seed: import_module(f"imer_ray.tuning.samplers.{sampler}").build(seed, population),
         seed=seed,
+        constraints=constraints,
     )
 
 
-def row(proposal, ending="complete", point=0, **changes):
+def row(proposal, ending="complete", point=0, nfe=1.0, **changes):
     config = {**proposal.config, **changes}
     metrics = {"valid.Non0_F1_score": 0.8 - 0.2 / config["steps"], "speedup_vs_imder": 100.0 / config["steps"]}
+    metrics["nfe"] = nfe
     match ending:
         case "nan":
             metrics["valid.Non0_F1_score"] = math.nan
@@ -191,6 +194,56 @@ def test_derived_points_inform_the_sampler_and_are_not_proposed_again(tmp_path):
         seen.add((proposal.values["sde"], proposal.values["steps"]))
         searched.tell(proposal.trial, [row(proposal)])
     assert seen == {("ve", 1), ("ve", 2), ("ve", 3)}
+
+
+def test_what_is_known_is_answered_from_its_results_and_not_run(tmp_path):
+    """steps=2 is known as a derived point: who proposes it hears its values and its constraint, under no number."""
+    searched = record(tmp_path, space=GRID, constraints=parse(["nfe <= 2"]))
+    searched.enqueue([{"sde": "vp", "steps": 1}, {"sde": "vp", "steps": 2}, {"sde": "ve", "steps": 3}])
+    first = searched.ask()
+    searched.tell(first.trial, [row(first, nfe=1.0), row(first, point=1, steps=2, nfe=3.0)])
+    second = searched.ask()
+    assert (second.trial, second.values) == (1, {"sde": "ve", "steps": 3})
+    own, derived, answered, _ = trials(tmp_path)[0], *trials(tmp_path)[3:], *trials(tmp_path)[1:3]
+    assert own.constraints == {"nfe <= 2": -0.5} and derived.params == answered.params == {"sde": "vp", "steps": 2}
+    assert derived.values == answered.values and derived.constraints == answered.constraints == {"nfe <= 2": 0.5}
+    assert answered.user_attrs[ANSWERED] == [0, 1] and answered.state == TrialState.COMPLETE
+    assert len(searched.rows) == 2 and searched.finished == {0}
+
+
+def test_what_still_runs_is_not_answered(tmp_path):
+    searched = record(tmp_path, space=GRID)
+    searched.enqueue([{"sde": "vp", "steps": 1}, {"sde": "ve", "steps": 1}])
+    searched.ask()
+    searched._study.enqueue_trial({"sde": "vp", "steps": 1})
+    searched.ask()
+    assert searched.ask().values != {"sde": "vp", "steps": 1}
+    assert [t.state for t in trials(tmp_path) if ANSWERED in t.user_attrs] == []
+    assert trials(tmp_path)[2].state == TrialState.FAIL
+
+
+@every_sampler
+def test_stopped_trials_are_told_by_what_they_lack_and_are_on_no_front(tmp_path, sampler):
+    searched = record(tmp_path, sampler)
+    for number in range(12):
+        proposal = searched.ask()
+        told = row(proposal)
+        if number % 3 == 0:  # objectives are not known
+            told = {k: told[k] for k in ("trial", "point", "config", "error")} | {"status": "stopped", "fidelity": 0.25}
+        elif number % 3 == 1:  # better than all others, if one believes the estimates
+            told |= {"status": "stopped", "fidelity": 1.0, "objective.quality": 0.0, "objective.speed": -9.0}
+        (finished,) = searched.tell(proposal.trial, [told])
+        assert finished["status"] == ("complete" if number % 3 == 2 else "stopped")
+    told = {t.user_attrs["trial"]: t for t in trials(tmp_path) if "trial" in t.user_attrs}
+    assert {t.state for t in told.values()} == {TrialState.COMPLETE}
+    assert [told[n].constraints for n in range(3)] == [{FIDELITY: 0.75}, {FIDELITY: 0.01}, {}]
+    assert told[0].values == [0.5, 0.0] and told[1].values == [0.0, -9.0]  # the worst that counts; the estimates
+    best = [t.user_attrs for t in open_study(Journal(tmp_path / FILE_NAME), 2).best_trials]
+    numbers = [attributes["trial"] if "trial" in attributes else attributes[ANSWERED][0] for attributes in best]
+    assert numbers and all(number % 3 == 2 for number in numbers)
+    again = record(tmp_path, sampler)
+    assert [r["status"] for r in again.rows] == [r["status"] for r in searched.rows]
+    assert again.finished == set(range(12))
 
 
 def test_a_trial_that_a_killed_driver_left_running_is_proposed_again_under_its_number(tmp_path):
