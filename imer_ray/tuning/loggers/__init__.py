@@ -48,7 +48,7 @@ def searched(row: Row, info: StudyInfo) -> dict[str, Any]:
 
 def measured(row: Row) -> dict[str, float]:
     """All finite numbers of a point but those that only say which row it is."""
-    numbers = {name: value for name, value in row.items() if name not in _NAMES and isinstance(value, (int, float))}
+    numbers = {name: value for name, value in row.items() if name not in _NAMES and type(value) in (int, float)}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 

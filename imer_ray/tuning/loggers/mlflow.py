@@ -1,10 +1,12 @@
 """MLflow: the study is an experiment, each trial a run in it, nested in one for the study as a whole.
 
-Goes to the server that MLFLOW_TRACKING_URI names, or else to files in ``<study>/mlruns/``.
+Goes where MLFLOW_TRACKING_URI says, or else to ``<study>/mlflow.db``, which
+``mlflow ui --backend-store-uri sqlite:///runs/demo/mlflow.db`` shows. (MLflow gives up its store of plain files.)
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -18,7 +20,7 @@ from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.loggers import Curves, Row, as_numbers, measured, searched, tag, title
 from imer_ray.tuning.progress import Progress
 
-FOLDER = "mlruns"
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 ENDS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 MOST_METRICS, MOST_PARAMETERS = 1000, 100  # that one call may carry
@@ -28,11 +30,12 @@ class MLflow:
     """A trial's run has its searched settings as parameters, what was measured of each of its points over the points'
     number, and its stages' curves over epochs; the study's run the front over trials."""
 
-    def __init__(self, client: MlflowClient, info: StudyInfo) -> None:
+    def __init__(self, client: MlflowClient, info: StudyInfo, artifacts: str | None) -> None:
         self._client = client
         self._info = info
         found = client.get_experiment_by_name(info.study)
-        self._experiment = client.create_experiment(info.study) if found is None else found.experiment_id
+        made = client.create_experiment(info.study, artifacts) if found is None else found.experiment_id
+        self._experiment = made
         of_study = client.search_runs([self._experiment], "tags.imer_ray = 'study'", max_results=1)
         self._study = of_study[0].info.run_id if of_study else self._run("study", {"imer_ray": "study"})
 
@@ -70,8 +73,12 @@ class MLflow:
 
 def open_logger(folder: Path, info: StudyInfo, before: Sequence[Row]) -> MLflow:
     """Trials ``before`` have been told of, or are left out."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.absolute() / FOLDER).as_uri()
-    return MLflow(MlflowClient(tracking_uri=uri), info)
+    for name in ("mlflow", "alembic"):  # which tell of every table that they make
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return MLflow(MlflowClient(tracking_uri=uri), info, None)
+    here = folder.absolute()
+    return MLflow(MlflowClient(tracking_uri=f"sqlite:///{here / DATABASE}"), info, (here / ARTIFACTS).as_uri())
 
 
 def _milliseconds(moment: str) -> int:
