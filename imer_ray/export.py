@@ -38,7 +38,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     """
     from analysis.labels import broken
     from analysis.study import of_frame
-    from imer_ray.results.schema import read_results
+    from imer_ray.results.schema import COSTS, read_results
 
     study = of_frame(read_results(run / "results.parquet"))
     complete = study.points  # of each point the mean over its seeds
@@ -50,15 +50,6 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     row, name = _pick(complete, pick, max_latency_ms)
     path = Path(output) if output else run / "export" / f"{name}.yaml"
     measured = {k: _plain(row[k]) for k in row.index if k.startswith("valid.") and k.count(".") == 1}
-    costs = (
-        "nfe",
-        "flops_per_clip",
-        "latency_ms_b1",
-        "latency_ms",
-        "clips_per_s",
-        "speedup_vs_imder",
-        "num_parameters",
-    )
     content = {
         "imer_ray": {
             "version": __version__,
@@ -68,7 +59,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
             "pick": name,
             "num_seeds": int(row["num_seeds"]),  # that what was measured is the mean of
             "measured": {k: v for k, v in measured.items() if v is not None}
-            | {k: _plain(row[k]) for k in costs if k in row.index},
+            | {k: _plain(row[k]) for k in COSTS if k in row.index},
         },
         "config": json.loads(row["config"]),
     }

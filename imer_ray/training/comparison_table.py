@@ -31,6 +31,7 @@ COST_NAMES = {
     "latency_ms_b1": "ms/clip",
     "clips_per_s": "clips/s",
     "speedup_vs_imder": "× IMDer",
+    "speedup_vs_imder_b1": "× IMDer, one clip",
     "num_parameters": "M parameters",
 }
 IN_MILLIONS = ("flops_per_clip", "num_parameters")

@@ -32,7 +32,7 @@ MIN_CLIPS = 2
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Score ``config["split"]`` under every setting of the protocol; the input ``cost`` says what a prediction costs."""
+    """Score ``config["split"]`` under every setting of the protocol; the input ``cost`` says what predictions cost."""
     dataset = load_dataset(config)
     model = load_model(config, context)
     split = config["split"]

@@ -164,7 +164,7 @@ def _compute(
         standing.ended(stage, result)
         return result
 
-    last_stages = {stage.key for stage in finals}
+    needed_by_all = set.intersection(*({stage.key for stage in final.in_order()} for final in finals))
     results: dict[str, StageResult | str] = {}
     with ThreadPoolExecutor(max_workers=len(stages)) as pool:
         futures = {pool.submit(ask, stage): stage for stage in stages.values()}
@@ -181,7 +181,7 @@ def _compute(
                     own = isinstance(error, StageFailed)  # whose message is complete
                     name = futures[future].name
                     results[key] = str(error) if own else f"stage {name} failed: {type(error).__name__}: {error}"
-                    if key not in last_stages:  # the points share it: none of them can be had any more
+                    if key in needed_by_all:  # none of the points can be had any more
                         abandoned.set()
         finally:
             abandoned.set()
@@ -199,7 +199,8 @@ def _as_finished(
     pending, shown = set(futures), standing.shown
     next_report = time.monotonic() + PERIOD_SECONDS
     while pending:
-        done, _ = wait({*pending, standing.news}, timeout=PERIOD_SECONDS, return_when="FIRST_COMPLETED")
+        news: set[Future[Any]] = {*pending, standing.news}
+        done, _ = wait(news, timeout=PERIOD_SECONDS, return_when="FIRST_COMPLETED")
         finished = done & pending
         pending -= finished
         yield from finished

@@ -1,5 +1,6 @@
 """What a trial asks for, and what it hands to the driver, with stages that really run in this process."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -137,6 +138,29 @@ def test_a_point_may_fail_alone_and_is_not_walked_on_from(base, client, monkeypa
     monkeypatch.setattr(toy_systems.stages, "evaluate", fail_at_8)
     rows = run(client, point(base), steps=(4, 8, 16))["rows"]
     assert [row["error"] for row in rows] == [None, "stage evaluate failed: ZeroDivisionError: division by zero"]
+
+
+def test_a_point_whose_cost_fails_fails_alone(base, client, monkeypatch):
+    """Others of its wave have a cost of their own, and are not given up with it."""
+    import toy_systems.decoupled
+    import toy_systems.stages
+
+    final, stage = toy_systems.decoupled.graph, toy_systems.decoupled._stage
+
+    def with_cost(config, split):
+        whole = final(config, split)
+        cost = stage("cost", "cost", {"num_steps": config["diffusion"]["num_steps"]})
+        return dataclasses.replace(whole, inputs={**whole.inputs, "cost": cost})
+
+    def cost(config, context):
+        time.sleep(0.0 if config["num_steps"] == 8 else 0.3)
+        return {"seconds": 1 / (config["num_steps"] - 8)}
+
+    monkeypatch.setattr(toy_systems.decoupled, "graph", with_cost)
+    monkeypatch.setattr(toy_systems.stages, "cost", cost, raising=False)
+    rows = run(client, point(base), steps=(2, 4, 8))["rows"]
+    errors = {json.loads(row["config"])["diffusion"]["num_steps"]: row["error"] for row in rows}
+    assert errors == {4: None, 2: None, 8: "stage cost failed: ZeroDivisionError: division by zero"}
 
 
 def test_what_the_user_must_put_right_breaks_the_search_instead_of_failing_the_trial(base, client, monkeypatch):
