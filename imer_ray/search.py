@@ -47,7 +47,7 @@ def main(overrides: list[str]) -> None:
         if len(failed) == len(record.finished):
             if over is not None:
                 raise UserError(f"{over}; no trial has succeeded yet, and what was computed is kept")
-            first = failed[0]["error"] if failed else "none was proposed"
+            first = next((row["error"] for row in failed if row["error"]), "none was proposed")
             raise UserError(f"none of the {len(failed)} trials succeeded; the first: {first}")
         _report(planned.folder)
         if over is not None:
