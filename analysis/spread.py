@@ -56,7 +56,7 @@ def attainment(study: Study) -> Figure | None:
     found = surfaces(study)
     if not found:
         return None
-    fig, ax = figure(COLUMN, 2.6)
+    fig, ax = figure(COLUMN, 3.2)
     for i, (level, corners) in enumerate(found.items()):
         look = {"color": LIGHT[series(i)], "linestyle": LINES[i], "linewidth": 1.2, "drawstyle": "steps-pre"}
         ax.plot(corners["speed"], corners["quality"], label=f"{100 * level:.0f} % of the seeds", **look)
@@ -68,5 +68,5 @@ def attainment(study: Study) -> Figure | None:
     ax.set_ylabel(study.quality.label)
     if not study.quality.higher_is_better:
         ax.invert_yaxis()
-    fig.legend(loc="outside upper center", ncols=3, columnspacing=1.2)
+    fig.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
     return fig
