@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import ray
+from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
@@ -83,7 +84,7 @@ class Reporter:
 
     def _ask(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
         try:
-            answer = self._broker.progress.remote(self._key, epoch, num_epochs, metrics, self._where)
-            return bool(ray.get(answer))
+            answer: ObjectRef[bool] = self._broker.progress.remote(self._key, epoch, num_epochs, metrics, self._where)
+            return ray.get(answer)
         except RayError:  # the broker is being restarted; it will be told next time
             return True

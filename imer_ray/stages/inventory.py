@@ -84,10 +84,9 @@ def take(folders: Folders, now: float) -> Inventory:
     with ThreadPoolExecutor(READERS) as pool:
         read = dict(zip(whole, pool.map(lambda name: _read(folders, name), whole), strict=True))
     entries = [_entry(name, below[name], manifest, marks.get(name, 0.0)) for name, manifest in read.items()]
-    rest = {name: found for name, found in below.items() if name not in read}
     return Inventory(
         entries=tuple(entries),
-        left_over=(*ended, *(_left_over(name, found, read) for name, found in rest.items())),
+        left_over=(*ended, *(_left_over(name, found, read) for name, found in below.items() if name not in read)),
         leases=tuple(lease.live(folders, files, now)),
     )
 
