@@ -1,3 +1,4 @@
+import functools
 import sys
 from pathlib import Path
 
@@ -23,6 +24,22 @@ def composed():
     from imer_ray.config import compose
 
     return compose(SearchConfig, "search", [])
+
+
+@pytest.fixture(scope="session")
+def load_space(composed):
+    """load_space(name) reads one of the spaces that come with the package; with the configurations around the base."""
+    from imer_ray.tuning import space_file
+    from imer_ray.tuning.space_check import Configurations
+    from imer_ray.tuning.study import RUN_KEYS
+
+    base = {**{key: value for key, value in composed.items() if key not in RUN_KEYS}, "data_fingerprint": "test"}
+
+    @functools.cache
+    def load_space(name):
+        return space_file.load(name, base), Configurations(base)
+
+    return load_space
 
 
 @pytest.fixture
