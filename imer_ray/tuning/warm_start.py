@@ -90,12 +90,17 @@ def lessons(
         values = None if config is None else space.locate(flatten(config))
         if config is None or values is None or row["status"] != "complete":
             num_others += 1
-        elif identify(configure(values)) == identify(config):
+        elif _same(configure(values), config, identify):
             results.append(row)
         else:
             elsewhere.append((row, values))
     points = tuple(_front(elsewhere, judge))
     return Lessons(source=os.path.abspath(source), results=tuple(results), points=points, num_others=num_others)
+
+
+def _same(here: Mapping[str, Any], there: Mapping[str, Any], identify: Callable[[Mapping[str, Any]], str]) -> bool:
+    """Whether the configurations give the same results: on the same data, as the stages' keys say of all else."""
+    return here["data_fingerprint"] == there["data_fingerprint"] and identify(here) == identify(there)
 
 
 def _front(rows: list[tuple[dict[str, Any], dict[str, Any]]], judge: Judge) -> list[dict[str, Any]]:
