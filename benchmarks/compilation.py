@@ -35,7 +35,7 @@ from imer_ray.command_schema import SearchConfig
 from imer_ray.config import build, compose
 from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
-from imer_ray.training.timing import threads
+from imer_ray.training.stopwatch import threads
 
 AVAILABLE = torch.tensor([False, True, True])
 MIN_SECONDS = 0.05

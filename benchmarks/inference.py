@@ -24,7 +24,8 @@ from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
 from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
-from imer_ray.training.timing import reference_config, reference_for, threads, timed
+from imer_ray.training.stopwatch import threads, timed
+from imer_ray.training.timing import reference_config, reference_for
 
 PICKS = ("quality", "speed")
 AVAILABLE = {"one": torch.tensor([False, True, True]), "two": torch.tensor([False, True, False])}

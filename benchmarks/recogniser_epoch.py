@@ -39,7 +39,8 @@ from imer_ray.training.context import Context
 from imer_ray.training.encode import weights
 from imer_ray.training.latents import Latents
 from imer_ray.training.loop import seeded
-from imer_ray.training.timing import reference_config, threads
+from imer_ray.training.stopwatch import threads
+from imer_ray.training.timing import reference_config
 
 NUM_CLIPS = 1284  # of MOSI's training split
 FRAMES = 48

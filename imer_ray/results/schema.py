@@ -38,7 +38,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "config": pa.string(),  # the whole configuration, JSON
     "nfe": pa.float64(),  # network evaluations that recovering one modality takes
     "flops_per_clip": pa.float64(),
-    "latency_ms_b1": pa.float64(),  # of one clip
+    "latency_ms_b1": pa.float64(),  # of one clip; on a CPU with one thread without what other processes took from it
     "latency_ms": pa.float64(),  # of one batch (speed.batch_size clips)
     "clips_per_s": pa.float64(),
     "speedup_vs_imder": pa.float64(),  # of such a batch, beside the IMDer reference in the same process

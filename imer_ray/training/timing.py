@@ -7,11 +7,10 @@ them are timed and scaled up. ``benchmarks/inference.py`` times all of it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,9 +28,9 @@ from imer_ray.schema import DiffusionConfig
 from imer_ray.training.loop import seeded
 from imer_ray.training.neighbours import num_neighbours
 from imer_ray.training.readings import MIN_READINGS, median_interval, without_outliers
+from imer_ray.training.stopwatch import Clock, threads, timed
 
 REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
-MIN_SECONDS = 0.01  # repeat quicker calls until a reading lasts this long
 # torch 2.13 knows the cost of fused attention on GPUs only; without this, attention would be free on a CPU.
 CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *rest, **named: sdpa_flop_count(q, k, v)
@@ -98,12 +97,13 @@ class _Size:
 
     predict: Callable[[], Any]
     reference: Callable[[], float]
+    clock: Clock
     ours: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
 
     def read(self) -> None:
         theirs = self.reference()
-        self.ours.append(timed(self.predict))
+        self.ours.append(timed(self.predict, self.clock))
         self.ratios.append(theirs / self.ours[-1])
 
     @property
@@ -139,6 +139,7 @@ def cost(
 
     Both are timed in turn with the reference until both speedups' 95 % intervals (`readings.median_interval`) are
     narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached.
+    One thread on a CPU is timed by what it computed itself: what other processes took from it does not count.
 
     Returns:
         ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
@@ -152,20 +153,21 @@ def cost(
     # Compiled code is not counted, so nothing runs compiled here.
     with threads(speed["num_threads"]), torch.compiler.set_stance("force_eager"), counter:
         predict(*clips[1])
-    neighbours: list[int] = []
+    alone = speed["num_threads"] == 1 and batch.labels.device.type == "cpu"
+    neighbours, clock = list[int](), time.thread_time if alone else time.perf_counter
     with threads(speed["num_threads"]):
         sizes = []
         for some, available in clips:
             for _ in range(num_warm_ups):
                 predict(some, available)
-            clock = reference_clock(reference, some, available, speed["reference_steps"])
-            sizes.append(_Size(functools.partial(predict, some, available), clock))
-        end = time.perf_counter() + speed["max_seconds"]
+            theirs = reference_clock(reference, some, available, speed["reference_steps"], clock)
+            sizes.append(_Size(functools.partial(predict, some, available), theirs, clock))
+        end = clock() + speed["max_seconds"]
         while len(neighbours) < speed["max_repeats"]:
             neighbours.append(num_neighbours())
             for size in sizes:
                 size.read()
-            if time.perf_counter() >= end or all(size.is_known_within(speed["tolerance"]) for size in sizes):
+            if clock() >= end or all(size.is_known_within(speed["tolerance"]) for size in sizes):
                 break
     (speedup, low, high), (speedup_b1, low_b1, high_b1) = (size.speedup for size in sizes)
     return {
@@ -194,7 +196,9 @@ def timed_pattern(model: Imer) -> Tensor:
 
 
 @torch.no_grad()
-def reference_clock(reference: Imer, batch: Batch, available: Tensor, num_steps: int) -> Callable[[], float]:
+def reference_clock(
+    reference: Imer, batch: Batch, available: Tensor, num_steps: int, clock: Clock
+) -> Callable[[], float]:
     """A function that times IMDer on a batch, in seconds: ``num_steps`` of its 100 equal steps, scaled up.
 
     All the rest (encoder, refiner, fusion, head) is a few percent of it. It is timed here in full, once and right after
@@ -219,30 +223,5 @@ def reference_clock(reference: Imer, batch: Batch, available: Tensor, num_steps:
         reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames)
 
     some_steps()
-    per_reading = REFERENCE_STEPS / num_steps + timed(rest) / timed(some_steps)
-    return lambda: timed(some_steps) * per_reading
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Seconds of one call, averaged over as many as last `MIN_SECONDS`."""
-    count, synchronise = 0, torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
-    synchronise()
-    start = time.perf_counter()
-    while True:
-        call()
-        count += 1
-        synchronise()
-        elapsed = time.perf_counter() - start
-        if elapsed >= MIN_SECONDS:
-            return elapsed / count
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with ``count`` threads, then with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    per_reading = REFERENCE_STEPS / num_steps + timed(rest, clock) / timed(some_steps, clock)
+    return lambda: timed(some_steps, clock) * per_reading

@@ -1,5 +1,6 @@
 """Costs that do not depend on the machine, counted against arithmetic by hand."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from imer_ray.errors import UserError
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems.zero import graph
-from imer_ray.training.timing import CPU_ATTENTION, check_reference, reference_config, reference_for, timed
+from imer_ray.training.stopwatch import timed
+from imer_ray.training.timing import CPU_ATTENTION, check_reference, reference_config, reference_for
 from imer_ray.tuning.study import plan
 
 KERNEL_3 = "encoder=imder"  # makes two frames fewer
@@ -31,6 +33,18 @@ def test_a_quick_call_is_repeated_until_the_reading_is_long_enough() -> None:
     calls = []
     seconds = timed(lambda: calls.append(1))
     assert len(calls) > 100 and seconds * len(calls) >= 0.01
+
+
+def test_by_the_threads_own_clock_waiting_costs_nothing() -> None:
+    """20 ms asleep, as it is when other processes have the CPU, and 3 ms of computing."""
+
+    def call() -> None:
+        time.sleep(0.02)
+        end = time.thread_time() + 0.003
+        while time.thread_time() < end:
+            pass
+
+    assert 0.003 <= timed(call, time.thread_time) < 0.01 < 0.023 <= timed(call)
 
 
 def _config(*overrides: str) -> dict:
