@@ -52,6 +52,13 @@ def test_rows_come_back_in_order_with_their_types(tmp_path):
     assert frame["finished"].iloc[0] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+def test_a_points_further_seeds_follow_it(tmp_path):
+    rows = [row(0, 1, repeat=0), row(0, 0, repeat=2, seed=3), row(0, 0, seed=1), row(0, 0, repeat=1, seed=2)]
+    write_results(tmp_path / "results.parquet", rows, INFO)
+    frame = read_results(tmp_path / "results.parquet")
+    assert list(zip(frame["point"], frame["repeat"].fillna(0), strict=True)) == [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+
 def test_info_travels_in_the_metadata_and_in_the_frame(tmp_path):
     path = tmp_path / "results.parquet"
     write_results(path, [row(0)], INFO)
