@@ -10,7 +10,7 @@ Nothing is trained: a stub answers every stage at once, in the trial's process, 
 - ``lost``, ``left_running``: of ``failing`` trials a tenth ends with an exception, a NaN, without its metric or by the
   death of its process; trials without a row that says just this, and trials that the study's journal leaves open.
 
-Other words are settings of the search (``space=default``, ``study.searcher=random``). Options: ``finished=10000``,
+Other words are settings of the search (``space=full``, ``study.searcher=random``). Options: ``finished=10000``,
 ``failing=200``, ``rounds=4``, ``folder=FOLDER`` (a temporary one by default).
 """
 
@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState, create_trial
@@ -45,8 +46,18 @@ from imer_ray.tuning.searcher import StudySearcher
 from imer_ray.tuning.study import Plan, complete_row, open_record, plan
 from imer_ray.tuning.trial import OUTCOME
 
+SPACE = """\
+# The default space, of which a thousand trials would find the end, with one of its parameters made continuous
+diffusion.sde: {choice: [vp, ve, imder_ve]}
+diffusion.sde.schedule: {choice: [cosine, linear], when: {diffusion.sde: vp}}
+diffusion.backbone: {choice: [transformer, mixer]}
+diffusion.sampler: {choice: [ddim, dpmpp_2m, heun]}
+diffusion.sampler.eta: {choice: [0.0, 1.0], when: {diffusion.sampler: ddim}}
+diffusion.num_steps: {int: [1, 4], log: true}
+diffusion.num_draws: {choice: [1, 2]}
+loss.recovery: {float: [0.1, 1.0], log: true}
+"""
 SETTINGS = {
-    "space": "full",
     "study.speed": "flops",
     "evaluate.max_points": "1",
     **{f"data.num_{split}": "8" for split in ("train", "valid", "test")},
@@ -107,7 +118,9 @@ def main() -> None:
     )
     folder = words.pop("folder", None)
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        planned = functools.partial(_plan, {**SETTINGS, "study.root": name, **words})
+        space = Path(name) / "space.yaml"
+        space.write_text(SPACE)
+        planned = functools.partial(_plan, {"space": str(space), "study.root": name, **SETTINGS, **words})
         growth = _growth(planned, finished)
         start(planned("ray", 1).options["scaling"], planned("ray", 1).options["study"]["slots"])
         ratio = _overhead(planned, trials, rounds)
@@ -156,12 +169,12 @@ def _ours(searched: Plan, client: Stub | None = None) -> Any:
 
 
 def _plain(num_trials: int, slots: int) -> None:
-    """Plain Ray Tune: random search over as many parameters, each trial reports once."""
+    """Plain Ray Tune: random search over eight parameters, each trial reports once."""
     os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
             tune.with_resources(_report_once, {TRIAL_SLOT: 1}),
-            param_space={f"x{i}": tune.uniform(0, 1) for i in range(20)},
+            param_space={f"x{i}": tune.uniform(0, 1) for i in range(8)},
             tune_config=tune.TuneConfig(num_samples=num_trials, reuse_actors=True),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
         ).fit()

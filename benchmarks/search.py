@@ -1,0 +1,303 @@
+"""Compute that our search needs for what plain Ray Tune + OptunaSearch finds: ``python benchmarks/search.py``.
+
+Plain: the real `OptunaSearch` (its default sampler, this space and these objectives) proposes 48 configurations, one
+after another, and each trial computes all its stages itself. Its hypervolume after the last is the target, the compute
+seconds of its trials the price. Ours: record, searcher, walk over the grid of free points and scheduler as a search has
+them, until the target is reached; what it computes is paid once. ``compute_ratio_to_equal_hypervolume`` is plain's
+seconds over ours, the median over ``seeds`` of the two searches (0 where ours does not get there in 48 trials);
+``without_*`` are the same ratios with one thing switched off, ``without_sharing`` being the same trials of which each
+pays for all its stages.
+
+Both sides search in turn, one trial at a time, with the same training seed, data and epochs, and speed is counted in
+FLOPs, so that equal configurations have equal values. That makes it affordable: a stage is computed only once, in this
+process, on one thread, and kept under ``folder`` with its CPU seconds, which then are charged to whoever would have
+computed it. Early stopping is replayed: a training that is charged reports at its rungs again, the three pretrainings
+of a trial together, and one that is stopped is paid as far as it came. Running the command again continues.
+
+Options: ``seeds=1,2,3,4,5``, ``trials=48``, ``folder=runs/benchmark_search``; other words are settings of the search
+(``study.scheduler=fifo``).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import logging
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search.optuna import OptunaSearch
+
+from analysis.hypervolume import hypervolume
+from imer_ray.command_schema import SearchConfig
+from imer_ray.config import compose, replace
+from imer_ray.files import write_whole
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Status
+from imer_ray.stages.run import Place, StageResult, execute
+from imer_ray.stages.store import Store
+from imer_ray.training import rungs
+from imer_ray.tuning.objectives import minimised
+from imer_ray.tuning.scheduler import study_scheduler
+from imer_ray.tuning.searcher import StudySearcher
+from imer_ray.tuning.standing import STANDING
+from imer_ray.tuning.study import Plan, complete_row, open_record, plan
+from imer_ray.tuning.trial import OUTCOME, run_points, waiter_name
+from imer_ray.tuning.walk import Grid, axes
+
+SETTINGS = {
+    "data.num_train": "512",
+    "data.num_valid": "512",
+    "data.num_test": "32",
+    "study.speed": "flops",
+    "study.scheduler": "asha",
+    "speed.max_seconds": "0",  # nothing is searched by time, so it is read once
+    "scaling.num_workers": "0",
+}
+OFF = {"free_points": {"evaluate.max_points": "1"}, "early_stopping": {"study.scheduler": "fifo"}}
+VARIANTS = ("sharing", *OFF)
+WAIT_SECONDS = 0.01
+LEAST_SECONDS, MAX_SECONDS = 3.0, 3600.0  # of waiting for a judgement, and for a training beside which one is replayed
+
+
+class Stages:
+    """Every stage that any search asks for, computed once, and what it took.
+
+    Args:
+        folder: of the artefacts and ``seconds.json``.
+        rungs: what trainings note for the scheduler's replay.
+    """
+
+    def __init__(self, folder: Path, rungs: tuple[int, ...]) -> None:
+        self._store = Store(folder / "stages")
+        self._store.prepare()
+        self._file = folder / "seconds.json"
+        self._rungs = rungs
+        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._lock = threading.Lock()
+
+    def get(self, stage: Stage) -> StageResult:
+        """The stage, after all its inputs."""
+        with self._lock:
+            for needed in stage.with_rungs(self._rungs).in_order():
+                if needed.key not in self.seconds or self._store.find(needed.key) is None:
+                    begun = time.process_time()
+                    execute(needed, self._store, place=Place(num_threads=1))
+                    self.seconds[needed.key] = time.process_time() - begun
+                    write_whole(self._file, json.dumps(self.seconds).encode())
+        manifest = self._store.open(stage.key).manifest
+        seconds = self.seconds[stage.key]
+        return StageResult(
+            key=stage.key, name=stage.name, seconds=seconds, reused=False, metrics=dict(manifest.metrics)
+        )
+
+
+@dataclass
+class Replay:
+    """One study's client: finds all stages, and keeps account of what the study would have computed.
+
+    Attributes:
+        paid: share of each stage that the study has computed so far.
+        trial_seconds: what the present trial would have computed by itself, sharing with no other.
+    """
+
+    stages: Stages
+    paid: dict[str, float] = field(default_factory=dict)
+    trial_seconds: float = 0.0
+    _judged: set[tuple[str, int]] = field(default_factory=set)
+    _together: dict[str, threading.Barrier] = field(default_factory=dict)
+    _came: dict[str, float] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, final: Stage) -> None:
+        """A trial: its trainings of one kind that are still to be paid run side by side."""
+        kinds = Counter(stage.kind for stage in final.in_order() if self.paid.get(stage.key, 0.0) < 1.0)
+        self._together = {kind: threading.Barrier(count) for kind, count in kinds.items()}
+        self._judged, self._done, self.trial_seconds = set(), set(), 0.0
+
+    def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None]) -> StageResult:
+        while not {source.key for source in stage.inputs.values()} <= self._done:
+            on_progress(Status(state="waiting"))  # raises when the trial has been stopped
+            time.sleep(WAIT_SECONDS)
+        result, share = self.stages.get(stage), 1.0
+        reused = self.paid.get(stage.key, 0.0) >= 1.0
+        try:
+            if not reused:
+                self._replay(stage, result, on_progress)
+        except Exception:
+            share = self._came[stage.key]
+            raise
+        finally:
+            with self._lock:
+                self.paid[stage.key] = max(self.paid.get(stage.key, 0.0), share)
+                self.trial_seconds += share * result.seconds
+        self._done.add(stage.key)
+        return StageResult(
+            key=stage.key, name=stage.name, seconds=result.seconds, reused=reused, metrics=result.metrics
+        )
+
+    def _replay(self, stage: Stage, result: StageResult, on_progress: Callable[[Status], None]) -> None:
+        """Report at each rung, and go on when the trial has been judged there."""
+        num_epochs = int(result.metrics.get("epochs", 0))
+        at = sorted({epoch for _, epoch, _ in rungs.read(result.metrics)})
+        self._came[stage.key] = 0.0
+        for epoch in at:
+            self._together[stage.kind].wait(MAX_SECONDS)
+            self._came[stage.key] = epoch / num_epochs
+            later = {f".{other}" for other in at if other > epoch}
+            seen = {k: v for k, v in result.metrics.items() if not any(k.endswith(end) for end in later)}
+            status = Status(state="running", epoch=epoch, num_epochs=num_epochs, metrics=seen)
+            on_progress(status)
+            until = time.monotonic() + LEAST_SECONDS  # nobody judges what cannot be compared
+            while (stage.kind, epoch) not in self._judged and time.monotonic() < until:
+                time.sleep(WAIT_SECONDS)
+                on_progress(status)
+            on_progress(status)  # raises if the trial was stopped
+
+    def judged(self, standing: Mapping[str, Any]) -> None:
+        """The scheduler has seen a report."""
+        for name, values in standing["compared"].items():
+            self._judged |= {(name.partition(" ")[0], int(epoch)) for epoch in values}
+
+    def leave(self, waiter: str) -> None: ...
+
+    def stats(self) -> dict[str, Any]:
+        return {"running": []}
+
+
+class Stopped(BaseException):
+    """The scheduler ends the trial, as Tune does: with something that no trial catches."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What `StudyScheduler` reads of Tune's trials."""
+
+    trial_id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """After one of our trials: the hypervolume, and the seconds paid so far with and without sharing."""
+
+    hypervolume: float
+    seconds: float
+    unshared: float
+
+
+def main() -> None:
+    words = dict(word.split("=", 1) for word in sys.argv[1:])
+    seeds = [int(seed) for seed in words.pop("seeds", "1,2,3,4,5").split(",")]
+    num_trials, folder = int(words.pop("trials", "48")), Path(words.pop("folder", "runs/benchmark_search"))
+    logging.disable(logging.INFO)  # Optuna's, of each trial
+    settings = {**SETTINGS, "study.root": str(folder / "studies"), "study.num_trials": str(num_trials), **words}
+    planned = functools.partial(_plan, settings)
+    scheduler = importlib.import_module("imer_ray.tuning.schedulers.asha").build(planned("rungs", 0).options["study"])
+    stages = Stages(folder, scheduler.rungs)
+    print(f"{'seed':>4}{'target':>8}{'plain s':>10}   ours: trials, s, ratio; the same without {', '.join(VARIANTS)}")
+    ratios: dict[str, list[float]] = {name: [] for name in ("all", *VARIANTS)}
+    for seed in seeds:
+        target, price = _plain(planned(f"plain-{seed}", seed), stages, seed, num_trials)
+        ours = _ours(planned(f"ours-{seed}", seed), stages, target, num_trials)
+        cells = [_cell(ratios["all"], ours, target, price, [step.seconds for step in ours])]
+        cells.append(_cell(ratios["sharing"], ours, target, price, [step.unshared for step in ours]))
+        for name, changes in OFF.items():
+            steps = _ours(planned(f"without-{name}-{seed}", seed, changes), stages, target, num_trials)
+            cells.append(_cell(ratios[name], steps, target, price, [step.seconds for step in steps]))
+        print(f"{seed:4}{target:8.3f}{price:10.1f}   {' | '.join(cells)}", flush=True)
+    median = {name: round(statistics.median(each), 2) for name, each in ratios.items()}
+    figures = {"compute_ratio_to_equal_hypervolume": median.pop("all")}
+    print(json.dumps({**figures, **{f"without_{name}": ratio for name, ratio in median.items()}}))
+
+
+def _cell(ratios: list[float], steps: Sequence[Step], target: float, price: float, seconds: Sequence[float]) -> str:
+    reached = steps[-1].hypervolume >= target
+    ratios.append(price / seconds[-1] if reached else 0.0)
+    return f"{len(steps):3} {seconds[-1]:7.1f} {ratios[-1]:6.2f}" + ("" if reached else " (not reached)")
+
+
+def _plan(settings: Mapping[str, str], name: str, seed: int, changes: Mapping[str, str] | None = None) -> Plan:
+    words = {**settings, "study.name": name, "study.seed": str(seed), **(changes or {})}
+    return plan(compose(SearchConfig, "search", [f"{key}={value}" for key, value in words.items()]))
+
+
+def _plain(searched: Plan, stages: Stages, seed: int, num_trials: int) -> tuple[float, float]:
+    """(hypervolume, compute seconds) of plain Ray Tune's searcher after so many trials."""
+    names = [objective.name for objective in searched.objectives]
+
+    def space(trial: Any) -> None:
+        searched.space.suggest(trial)
+
+    searcher = OptunaSearch(space=space, metric=names, mode=["min"] * len(names), seed=seed)
+    points, seconds = [], 0.0
+    for number in range(num_trials):
+        values = searcher.suggest(str(number))
+        final = searched.final_stage(searched.configurations.build(values))
+        found = minimised(stages.get(final).metrics, searched.objectives)
+        seconds += sum(stages.seconds[stage.key] for stage in final.in_order())
+        searcher.on_trial_complete(str(number), result=dict(zip(names, found, strict=True)))
+        points.append(found)
+    return hypervolume(points, searched.info.reference), seconds
+
+
+def _ours(searched: Plan, stages: Stages, target: float, num_trials: int) -> list[Step]:
+    """Our search until the target is reached; a step per trial."""
+    shutil.rmtree(searched.folder, ignore_errors=True)
+    record = open_record(searched)
+    replay = Replay(stages)
+    scheduler = study_scheduler(searched, record, lambda trial: None)
+    complete = functools.partial(complete_row, searched.info.study)
+    searcher = StudySearcher(record, 1, complete, scheduler.stopped)
+    grid = Grid(
+        axes=axes(searched.base["evaluate"]["grid"], searched.space),
+        components=searched.configurations.components,
+        objectives=searched.objectives,
+    )
+    steps: list[Step] = []
+    unshared = 0.0
+    while len(steps) < num_trials and not (steps and steps[-1].hypervolume >= target):
+        trial = Trial(str(len(steps)), searcher.suggest(str(len(steps))))
+        searcher.on_trial_complete(trial.trial_id, _run(trial, searched, replay, scheduler, grid))
+        unshared += replay.trial_seconds
+        points = [[row[o.column] for o in searched.objectives] for row in record.rows if row["status"] == "complete"]
+        seconds = sum(share * stages.seconds[key] for key, share in replay.paid.items())
+        steps.append(Step(hypervolume(points, searched.info.reference) if points else 0.0, seconds, unshared))
+    return steps
+
+
+def _run(trial: Trial, searched: Plan, replay: Replay, scheduler: Any, grid: Grid) -> dict[str, Any]:
+    """The trial's last report."""
+    tree = replace(searched.base, trial.config["values"], grid.components)
+    replay.begin(searched.final_stage(tree))
+    last: dict[str, Any] = {}
+
+    def report(told: Mapping[str, Any]) -> None:
+        last.update(told)
+        decision = scheduler.on_trial_result(None, trial, dict(told))
+        replay.judged(json.loads(told[STANDING]))
+        if decision == scheduler.STOP:
+            raise Stopped
+
+    waiter = waiter_name(searched.info.study, trial.config["trial"])
+    try:
+        outcome = run_points(
+            tree, grid, replay, waiter, report, searched.options["scaling"], searched.systems, scheduler.rungs
+        )
+    except Stopped:
+        return last
+    return {OUTCOME: json.dumps(outcome)}
+
+
+if __name__ == "__main__":
+    main()
