@@ -58,8 +58,9 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     """Run trials, then repeats; which budget ended it, or None."""
     from imer_ray.scaling.cluster import session
     from imer_ray.tuning import baselines, budget
-    from imer_ray.tuning.repeats import repeat_front
+    from imer_ray.tuning.repeats import repeat_front, wanted
     from imer_ray.tuning.run import run
+    from imer_ray.tuning.timeline import open_timeline
     from imer_ray.tuning.trial import SPLIT
 
     study, scaling = plan.options["study"], plan.options["scaling"]
@@ -74,10 +75,14 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         while beside.is_alive():
             limit.is_over()  # and then the baselines end as well
             beside.join(1.0)
-        limit.look()
         if limit.over is not None:
             budget.wind_down(broker)
-    return limit.over
+        limit.look()
+        timeline = open_timeline(plan)  # what ran after the trials: baselines, further seeds, what was wound down
+        timeline.follow(broker)
+        timeline.write(last=True)
+    is_complete = len(record.finished) >= study["num_trials"] and not wanted(plan, record)
+    return None if is_complete else limit.over
 
 
 def _report(folder: Path) -> None:

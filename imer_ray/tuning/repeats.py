@@ -27,7 +27,7 @@ from imer_ray.tuning.allocation import Sample, next_to_run
 from imer_ray.tuning.display import FIRST_SECONDS, GROWTH
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.study import Plan, ResultsFile, complete_row, write
-from imer_ray.tuning.timeline import Timeline
+from imer_ray.tuning.timeline import open_timeline
 from imer_ray.tuning.trial import BROKEN, ROWS, Client, run_points
 from imer_ray.tuning.walk import Grid
 
@@ -94,9 +94,9 @@ def repeat_front(plan: Plan, record: Record, client: Client, is_over: Callable[[
     most, slots = plan.options["study"]["repeats"], plan.options["study"]["slots"]
     if is_over() or not wanted(plan, record):
         return 0
-    before, scaling = len(record.repeats), plan.options["scaling"]
+    before = len(record.repeats)
     results = ResultsFile(plan, record)
-    timeline = Timeline(plan.folder, plan.info.study, scaling["train_stages"] if scaling["num_workers"] > 0 else ())
+    timeline = open_timeline(plan)
     ended, started = threading.Event(), time.monotonic()
     next_line = started + FIRST_SECONDS
     running: dict[Future[dict[str, Any]], Repeat] = {}
@@ -115,7 +115,7 @@ def repeat_front(plan: Plan, record: Record, client: Client, is_over: Callable[[
                 for future in done:
                     _keep(plan, record, running.pop(future), future.result())
                 results.update()
-                timeline.take(client.changes(timeline.broker, timeline.revision))
+                timeline.follow(client)
                 timeline.write()
                 if (now := time.monotonic()) >= next_line:
                     next_line = now + max(FIRST_SECONDS, GROWTH * (now - started))

@@ -10,6 +10,8 @@ from typing import Any
 
 from imer_ray.results.timeline import FILE_NAME, LOST, RUNNING, read_timeline, write_timeline
 from imer_ray.stages.timeline import Changes
+from imer_ray.tuning.study import Plan
+from imer_ray.tuning.trial import Client
 
 LEAST_SECONDS = 5.0  # between two writings
 WRITING_SHARE = 0.01  # of the time, at most, goes into writing
@@ -34,11 +36,11 @@ class Timeline:
         self._curves: OrderedDict[str, dict[int, dict[str, float]]] = OrderedDict()
         self._changed = False
         self._next = 0.0
-        self.broker, self.revision = "", 0  # what to ask the broker with
+        self._broker, self._revision = "", 0  # what to ask the broker with
 
     def take(self, changes: Changes) -> None:
         """Take in what is new."""
-        if changes.broker != self.broker:
+        if changes.broker != self._broker:
             self._lose_running()  # with the broker before, or the driver
         for run in changes.runs:
             executor = "ray_train" if run.kind in self._train_stages else "inline"
@@ -48,8 +50,8 @@ class Timeline:
             self._curves.move_to_end(key)
         while len(self._curves) > MAX_CURVES:
             self._curves.popitem(last=False)
-        self._changed |= changes.revision != self.revision or changes.broker != self.broker
-        self.broker, self.revision = changes.broker, changes.revision
+        self._changed |= changes.revision != self._revision or changes.broker != self._broker
+        self._broker, self._revision = changes.broker, changes.revision
 
     def curves(self, stages: dict[str, str]) -> dict[str, dict[int, dict[str, float]]]:
         """stage name -> epoch -> metrics, of the stages (name -> key) that told of their epochs."""
@@ -66,7 +68,18 @@ class Timeline:
             self._changed = False
             self._next = now + max(LEAST_SECONDS, (time.monotonic() - now) / WRITING_SHARE)
 
+    def follow(self, client: Client) -> None:
+        """Ask the broker what is new."""
+        self.take(client.changes(self._broker, self._revision))
+
     def _lose_running(self) -> None:
         for row in self._rows.values():
             if row["status"] == RUNNING:
                 row["status"] = LOST
+
+
+def open_timeline(plan: Plan) -> Timeline:
+    """The timeline of a study's folder, to go on with."""
+    scaling = plan.options["scaling"]
+    groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
+    return Timeline(plan.folder, plan.info.study, groups)

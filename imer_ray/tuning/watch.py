@@ -15,7 +15,7 @@ from imer_ray.tuning.progress import Progress, Tally
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.study import Plan, ResultsFile
 from imer_ray.tuning.time_left import TimeLeft
-from imer_ray.tuning.timeline import Timeline
+from imer_ray.tuning.timeline import open_timeline
 from imer_ray.tuning.trial import Client
 
 FOLLOW_SECONDS = 2.0  # between two questions to the broker
@@ -25,14 +25,12 @@ class Watch(tune.Callback):
     """After each of Tune's steps."""
 
     def __init__(self, plan: Plan, record: Record, client: Client) -> None:
-        study, scaling = plan.options["study"], plan.options["scaling"]
-        groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
         self._record, self._client, self._num_trials = record, client, plan.info.num_trials
         self._results = ResultsFile(plan, record)
-        self._timeline = Timeline(plan.folder, plan.info.study, groups)
+        self._timeline = open_timeline(plan)
         self._tally = Tally(plan.info)
         self._time_left = TimeLeft(len(record.finished))
-        self._log = Log(study["loggers"], plan.folder, plan.info, record.rows)
+        self._log = Log(plan.options["study"]["loggers"], plan.folder, plan.info, record.rows)
         self._logged = len(record.rows)
         self._next = time.monotonic() + FOLLOW_SECONDS
         self._display = Display()
@@ -58,7 +56,7 @@ class Watch(tune.Callback):
 
     def _follow(self) -> None:
         """Ask the broker what is new, and pass on the trials that have ended."""
-        self._timeline.take(self._client.changes(self._timeline.broker, self._timeline.revision))
+        self._timeline.follow(self._client)
         self._timeline.write()
         new, self._logged = self._record.rows[self._logged :], len(self._record.rows)
         for _, rows in itertools.groupby(new, key=lambda row: row["trial"]):

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from imer_ray.errors import UserError
+from imer_ray.results.timeline import read_timeline
 
 ROOT = Path(__file__).parents[2]
 MOSI = ROOT.parent / "shared/data/mosi_utterance/clips.parquet"
@@ -72,6 +73,21 @@ def test_search_leaves_what_the_contract_names(study: Path) -> None:
     assert frame["valid.Non0_F1_score"].between(0, 1).all() and (frame["speedup_vs_imder"] > 0).all()
     assert (frame["seconds_reused"] > 0).any(), "trials share encode"
     assert (study / "runs/stages").is_dir()
+
+
+def test_the_timeline_has_what_every_trial_stands_on(study: Path) -> None:
+    rows = read_timeline(study / "runs/demo/timeline.parquet")
+    frame = pd.read_parquet(study / "runs/demo/results.parquet")
+    for _, row in frame.iterrows():
+        for name, key in json.loads(row["stages"]).items():
+            assert any(r["key"] == key and f"demo-{row['trial']}" in r["waiters"] for r in rows), name
+    computed = [r for r in rows if r["status"] == "computed"]
+    assert len(computed) == len({r["key"] for r in computed}), "each stage once"
+    assert frame["seconds_computed"].sum() <= sum(r["seconds"] for r in computed) + 1e-6
+    assert "baseline-zero" in {waiter for r in rows for waiter in r["waiters"]}
+    trials = {f"trial-{number:04}" for number in frame["trial"]}
+    assert {path.name for path in (study / "runs/demo/tensorboard").iterdir()} == {"study", *trials}
+    assert "What ran where" in (study / "runs/demo/report/index.html").read_text()
 
 
 def test_the_same_search_again_is_complete_and_a_larger_one_extends(study: Path) -> None:

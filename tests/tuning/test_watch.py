@@ -101,7 +101,7 @@ def test_a_restarted_brokers_runs_died_with_it(tmp_path):
     for status in ("running", "computed"):
         client = Client()
         client.run(stage, "toy-0", status)
-        kept.take(client.changes(kept.broker, kept.revision))
+        kept.follow(client)
     kept.write(last=True)
     assert [row["status"] for row in read_timeline(tmp_path / "timeline.parquet")] == ["lost", "computed"]
 
@@ -116,8 +116,8 @@ def test_curves_are_those_of_the_stages_asked_for(tmp_path):
     kept, client = Kept(tmp_path, "toy"), Client()
     one, other = (decoupled._stage(name, "encode", {"x": name}) for name in ("pretrain[l]", "pretrain[a]"))
     client.run(one, "toy-0", epochs=2)
-    kept.take(client.changes(kept.broker, kept.revision))
+    kept.follow(client)
     client.run(other, "toy-0", epochs=1)
-    kept.take(client.changes(kept.broker, kept.revision))
+    kept.follow(client)
     found = kept.curves({"pretrain[l]": one.key, "pretrain[a]": other.key, "bank": "0" * 32})
     assert found == {"pretrain[l]": {1: {"loss": 0.5}, 2: {"loss": 1 / 3}}, "pretrain[a]": {1: {"loss": 0.5}}}

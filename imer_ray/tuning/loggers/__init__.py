@@ -27,10 +27,7 @@ class Logger(Protocol):
     """Writes a study down somewhere. It may be slow and may fail: the search neither waits for it nor ends with it."""
 
     def trial(self, rows: Sequence[Row], curves: Curves) -> None:
-        """A trial has ended: its rows as in `imer_ray.results.schema`, its own point first, and its stages' curves.
-
-        Called again for a trial whose further points come later, then without its own.
-        """
+        """A trial has ended: its rows as in `imer_ray.results.schema`, its own point first, and its stages' curves."""
 
     def progress(self, progress: Progress) -> None:
         """The study as a whole after some trials more have ended."""
