@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -36,7 +37,7 @@ def lanes(made: Lanes | None) -> Figure | None:
     ax.set_xlabel("search time (min)")
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
-    handles = [Patch(color=shade, label=kind) for kind, shade in shades.items()]
+    handles: list[Artist] = [Patch(color=shade, label=kind) for kind, shade in shades.items()]
     if made.runs["status"].isin(CUT_SHORT).any():
         handles.append(Patch(facecolor=LIGHT["faint"], edgecolor="white", hatch="////", label="cut short"))
     if len(found):

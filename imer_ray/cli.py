@@ -84,8 +84,8 @@ def _keys(tree: dict[str, Any], groups: dict[str, str], choices: dict[str, list[
 def _choices(cls: type, prefix: str = "") -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for field in dataclasses.fields(cls):
-        if "choices" in field.metadata:
-            found[prefix + field.name] = list(field.metadata["choices"])
+        if choices := config.choices(field):
+            found[prefix + field.name] = choices
         elif dataclasses.is_dataclass(field.default_factory):
             found |= _choices(field.default_factory, f"{prefix}{field.name}.")
     return found

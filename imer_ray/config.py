@@ -12,7 +12,7 @@ import functools
 import importlib
 from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from importlib import resources
 from typing import Any, cast, get_args, get_type_hints
 
@@ -217,10 +217,10 @@ def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, An
         else:
             default = f.default if f.default is not MISSING else None
             value = _checked(tree.get(name, default), hints[name], path)
-            choices = f.metadata.get("choices") or _modules(f.metadata.get("package"))
+            allowed = choices(f)
             for word in value if isinstance(value, list) else [value]:
-                if choices and word not in choices:
-                    raise UserError(f"{path}={word}: {_unknown(str(word), choices)}")
+                if allowed and word not in allowed:
+                    raise UserError(f"{path}={word}: {_unknown(str(word), allowed)}")
             out[name] = value
     try:
         schema(**{k: _tupled(v) for k, v in out.items()})
@@ -279,9 +279,11 @@ def _tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _modules(package: str | None) -> list[str]:
+def choices(field: Field[Any]) -> list[str]:
+    """The values that a setting may have: those it names, or the modules of the package it names; none: any value."""
+    package = field.metadata.get("package")
     if package is None:
-        return []
+        return list(field.metadata.get("choices", ()))
     entries = resources.files(package).iterdir()
     return sorted(e.name[:-3] for e in entries if e.name.endswith(".py") and not e.name.startswith("_"))
 
