@@ -173,10 +173,11 @@ class SpeedConfig:
 class GridConfig:
     """Along each axis, the values at which a trained recogniser may be scored as well; its own is always among them.
 
-    None: those that the search space lists. An empty list: only its own.
+    None: those that the search space lists, and of a range, or of steps that are not searched, the powers of two. An
+    empty list: only its own.
     """
 
-    num_steps: tuple[int, ...] | None = (1, 2, 4, 8, 16, 32)
+    num_steps: tuple[int, ...] | None = None
     num_draws: tuple[int, ...] | None = None
     sampler: tuple[str, ...] | None = None
     guidance: tuple[float, ...] | None = None  # where the networks were trained with condition_dropout

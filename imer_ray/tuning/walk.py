@@ -16,7 +16,7 @@ from typing import Any
 from imer_ray.config import get, replace
 from imer_ray.results.schema import Objective
 from imer_ray.stages.graph import Stage
-from imer_ray.tuning.space import Space
+from imer_ray.tuning.space import Parameter, Space
 
 PATHS = {  # of the grid's axes, in the order in which they are walked
     "num_steps": "diffusion.num_steps",
@@ -25,6 +25,7 @@ PATHS = {  # of the grid's axes, in the order in which they are walked
     "guidance": "diffusion.guidance",
     "precision": "precision",
 }
+POWERS = (1, 2, 4, 8, 16, 32)  # of two: numbers whose next is worth a look; beyond 32 steps only slow samplers gain
 Scores = tuple[float, ...]
 """The minimised objectives of a point: quality, speed."""
 
@@ -53,10 +54,19 @@ class Ray:
 
 
 def axes(grid: Mapping[str, Sequence[Any] | None], space: Space) -> dict[str, tuple[Any, ...]]:
-    """Path -> values of the axes: those that the settings ``evaluate.grid`` list, or else (None) the search space."""
-    choices = {p.path: p.ends() for p in space.parameters if hasattr(p.distribution, "choices")}
+    """Path -> values of the axes: those that the settings ``evaluate.grid`` list, or else (None) the search space.
+
+    So all points lie within the space, and what they reach is told to the searcher as well.
+    """
+    searched = {p.path: _values(p) for p in space.parameters}
+    known = {PATHS["num_steps"]: POWERS, **searched}
     found = {path: grid[name] for name, path in PATHS.items()}
-    return {path: tuple(choices.get(path, ()) if values is None else values) for path, values in found.items()}
+    return {path: tuple(known.get(path, ()) if values is None else values) for path, values in found.items()}
+
+
+def _values(parameter: Parameter) -> tuple[Any, ...]:
+    ends = parameter.ends()
+    return ends if hasattr(parameter.distribution, "choices") else tuple(n for n in POWERS if ends[0] <= n <= ends[1])
 
 
 def rays(tree: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Iterator[Ray]:

@@ -61,7 +61,7 @@ def test_what_a_study_was_begun_with_lies_in_its_folder(options):
     assert yaml.safe_load((searched.folder / "config.yaml").read_text())["study"]["name"] == "toy"
     assert frame["config.diffusion.sde"].isin(["vp", "ve"]).all()
     assert frame["config.diffusion.sde.sigma_max"].isna().sum() == (frame["config.diffusion.sde"] == "vp").sum()
-    assert frame["config.evaluate.grid.num_steps"].tolist() == ["[1, 2, 4, 8, 16, 32]"] * 3
+    assert frame["config.evaluate.max_points"].tolist() == [5] * 3
     assert frame["started"].dt.hour.tolist() == [10, 10, 10]
     assert frame.attrs["info"]["space"] == tuple(p.path for p in searched.space.parameters)
     assert json.loads(frame["versions"].iloc[0])["ray"]
