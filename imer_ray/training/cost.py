@@ -64,8 +64,9 @@ def untrained(config: Mapping[str, Any], dataset: Dataset, context: Context) -> 
         encoder = build_encoder(config, dataset.dims, dataset.lengths)
         fills = "diffusion" in config or "imputer" in config
         recovery = build_filling(config, num_frames, recoverable) if fills else None
-        for parameter in recovery.parameters() if "imputer" in config else ():
-            nn.init.normal_(parameter, std=0.02)  # may be no numbers at all before they are fitted
+        if recovery is not None and "imputer" in config:
+            for parameter in recovery.parameters():
+                nn.init.normal_(parameter, std=0.02)  # may be no numbers at all before they are fitted
         if "recogniser" in context.inputs:
             trained = load_file(context.inputs["recogniser"] / "recogniser.safetensors")
             recogniser: Any = build_recogniser_of(config, trained, recoverable)
