@@ -30,6 +30,7 @@ SMALL = [
     "training.recognise.num_epochs=2",
     "bank.num_steps=2",
     "speed.max_repeats=1",
+    "evaluate.max_points=2",
     "speed.reference_steps=1",
     "scaling.train_stages=[]",
 ]
