@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_info, read_results
+from imer_ray.results.timeline import read_timeline
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.study import open_record, plan
 
@@ -36,6 +37,7 @@ points:
   - {loss.recovery: 0.7, diffusion.num_steps: 32}
   - {loss.recovery: 0.8, diffusion.num_steps: 64}
 """
+PICKLE = b"\x80"  # with which every pickle since protocol 2 begins
 DRIVER = """\
 import json, sys
 from imer_ray.scaling.broker import start_broker
@@ -122,6 +124,10 @@ def test_a_search_with_failing_trials_ends_and_every_trial_has_its_row(search, c
     assert set(walked.index) == set(own.index[own["status"] == "complete"]) and walked.between(2, 4).all()
     assert read_info(searched.folder / "results.parquet").num_trials == 9
     assert not (searched.folder / ".tune").exists()
+    files = [path for path in searched.folder.rglob("*") if path.is_file()]
+    assert {"study.journal", "results.parquet"} <= {path.name for path in files}
+    pickled = [path for path in files if path.suffix in (".pkl", ".pickle") or path.read_bytes()[:1] == PICKLE]
+    assert pickled == []  # whoever can write to a shared folder must not be able to run code by it
     printed = "".join(capfd.readouterr()).splitlines()
     assert 1 <= len(printed) <= 10 and printed[-1].startswith("9/9 trials, 0 running")
 
@@ -141,7 +147,7 @@ def test_a_stopped_trial_leaves_its_row_its_stages_and_its_slot(search, ray_sess
     assert (stopped["epochs"] >= 2).all() and (stopped["epochs"] < 40).all()
     assert ((stopped["fidelity"] > 0) & (stopped["fidelity"] < 1)).all()
     for _, row in stopped.iterrows():
-        assert json.loads(row["rungs"])["recognise task_loss"]["2"] == row["config.loss.recovery"]
+        assert json.loads(row["rungs"])["recognise"]["2"] == row["config.loss.recovery"]
     assert own["seconds_computed"].min() > 0
     assert set(frame["trial"][frame["point"] > 0]) <= set(own.index[own["status"] == "complete"])
     study = open_study(Journal(searched.folder / FILE_NAME), 2)
@@ -206,3 +212,13 @@ def test_a_killed_search_keeps_its_trials_and_stages(search, options, log, tmp_p
         config = json.loads(row["config"])
         assert ran.count([str(config["diffusion"]["num_steps"]), str(config["loss"]["recovery"])]) == 1
     assert notes(log).count("encode") == 1
+    runs = read_timeline(searched.folder / "timeline.parquet")  # the killed driver's last seconds may be missing
+    assert {run["status"] for run in runs} <= {"computed", "found", "lost", "stopped"}
+    for (trial, _), row in frame.drop(index=list(before)).iterrows():
+        for key in json.loads(row["stages"]).values():
+            assert any(run["key"] == key and f"toy-{trial}" in run["waiters"] for run in runs)
+    logged = {path.name for path in (searched.folder / "tensorboard").iterdir()}
+    assert logged == {
+        "study",
+        *(f"trial-{number:04}" for number in range(8)),
+    }  # also what the killed one had no time for
