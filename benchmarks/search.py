@@ -56,7 +56,7 @@ from imer_ray.tuning.walk import Grid, axes
 
 SETTINGS = {
     "data.num_train": "512",
-    "data.num_valid": "512",
+    "data.num_valid": "229",
     "data.num_test": "32",
     "study.speed": "flops",
     "study.scheduler": "asha",
