@@ -20,9 +20,9 @@ from imer_ray.tuning.journal import FILE_NAME
 
 HERE = str(Path(__file__).parent)
 ROOT = str(Path(__file__).parents[2])
-NUM_TRIALS = 40
+NUM_TRIALS = 80
 NUM_KILLS = 30
-MAX_BYTES = 8000  # of the journal, about a trial and a half; a driver is killed when it has written so many at most
+MAX_BYTES, MAX_SECONDS = 4000, 0.3  # what a driver may write before, in bytes of its journal, and then still live
 SCALING = {"num_workers": 0, "train_stages": (), "max_failures": 0}
 DRIVER = """\
 import json, sys
@@ -77,6 +77,7 @@ def test_killed_at_thirty_moments_a_search_ends_with_the_front_of_one_that_was_n
         try:
             while driver.poll() is None and not (journal.exists() and journal.stat().st_size > wanted):
                 time.sleep(0.002)
+            time.sleep(MAX_SECONDS * rng.random())
             assert driver.poll() is None, f"the search ended after {kills} kills"
         finally:
             driver.kill()
