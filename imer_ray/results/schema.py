@@ -34,7 +34,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "feasible": pa.bool_(),  # whether a complete point keeps the study's constraints; null for stopped and failed ones
     "fidelity": pa.float64(),  # share of its training that a stopped point got; null for others
     "epochs": pa.int64(),  # that the stages it stands on trained, together
-    "rungs": pa.string(),  # what trainings were compared by -> epoch -> value, JSON; see `imer_ray.tuning.standing`
+    "rungs": pa.string(),  # kind of stage -> epoch -> what it is compared by, JSON; see `imer_ray.training.rungs`
     "config": pa.string(),  # the whole configuration, JSON
     "nfe": pa.float64(),  # network evaluations that recovering one modality takes
     "flops_per_clip": pa.float64(),

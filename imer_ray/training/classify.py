@@ -22,7 +22,6 @@ from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, load_shape, weights
 from imer_ray.training.loop import fit, summary
 from imer_ray.training.losses import has_label, task_loss, training_patterns
-from imer_ray.training.rungs import TASK_LOSS
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -58,8 +57,8 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         return float(torch.stack(found).mean())
 
     rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
-    settings, compared = config["training"]["classify"], (TASK_LOSS, validate)
-    history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=compared)
+    settings = config["training"]["classify"]
+    history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=validate)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)

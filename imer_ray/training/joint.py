@@ -31,7 +31,6 @@ from imer_ray.training.encode import load_latents, load_recogniser, load_shape, 
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import check_learnable, has_label, recovery_loss, task_loss, training_patterns
 from imer_ray.training.pretrain import denoising_step, random_drop
-from imer_ray.training.rungs import TASK_LOSS
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -90,8 +89,8 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         return float(torch.stack(total).mean())
 
     rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
-    settings, compared = config["training"]["joint"], (TASK_LOSS, validate)
-    history = fit(model, losses, rows, settings, context, config["seed"], validate, compared=compared)
+    settings = config["training"]["joint"]
+    history = fit(model, losses, rows, settings, context, config["seed"], validate, compared=validate)
     if context.rank == 0:
         for network, name in zip(recovery.networks, network_names(config), strict=True):
             save_file(weights(network), context.folder / f"network_{name}.safetensors")

@@ -50,7 +50,7 @@ def fit(
     seed: int,
     validate: Callable[[nn.Module], float] | None = None,
     groups: Groups | None = None,
-    compared: tuple[str, Callable[[nn.Module], float]] | None = None,
+    compared: Callable[[nn.Module], float] | None = None,
 ) -> list[dict[str, float]]:
     """Train ``module`` in place on the clips ``rows``; it ends with averaged (EMA) weights.
 
@@ -61,8 +61,8 @@ def fit(
     learning rate and the average choose better than the luck of an epoch. Returns the history, one entry per epoch,
     which is also written to ``history.json``; without ``patience`` only the last has a ``valid_loss``.
 
-    ``compared``: a name of `imer_ray.training.rungs` and how it is measured, after the epochs ``context.rungs`` but the
-    last. It reads the averaged weights and changes nothing.
+    ``compared`` gives what trainings are compared by (`imer_ray.training.rungs`), from the averaged weights after the
+    epochs ``context.rungs`` but the last. It changes nothing.
 
     Raises:
         NonFiniteError: a loss became NaN or infinite.
@@ -135,11 +135,10 @@ def fit(
             if not math.isfinite(totals["valid_loss"]):
                 raise NonFiniteError(f"the validation loss became {totals['valid_loss']} in epoch {epoch + 1}")
         if compared is not None and epoch + 1 in context.rungs and epoch + 1 < num_epochs:
-            name, measure = compared
             with torch.no_grad():
-                totals[rungs.entry(name)] = measure(average)
-            if not math.isfinite(totals[rungs.entry(name)]):
-                raise NonFiniteError(f"the validation's {name} became {totals[rungs.entry(name)]} in epoch {epoch + 1}")
+                totals[rungs.ENTRY] = compared(average)
+            if not math.isfinite(totals[rungs.ENTRY]):
+                raise NonFiniteError(f"the validation loss became {totals[rungs.ENTRY]} in epoch {epoch + 1}")
         if not selects or totals["valid_loss"] < best_loss:
             best_loss, best_epoch = totals.get("valid_loss", math.inf), epoch
             best = {name: t.clone() for name, t in average.state_dict().items()}

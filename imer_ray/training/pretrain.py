@@ -20,11 +20,9 @@ from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.loss import denoising_loss
 from imer_ray.models.recovery import Recovery, build_network, build_recovery, condition, network_names
 from imer_ray.training.context import Context
-from imer_ray.training.denoising_error import denoising_error
 from imer_ray.training.encode import load_latents, load_shape, weights
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import check_learnable
-from imer_ray.training.rungs import DENOISING_ERROR
 
 OTHERS = torch.tensor([[1, 2], [0, 2], [0, 1]])  # of each modality
 VALID_ROWS = 1024  # validated at once: MOSEI's thousands would take more memory than all else
@@ -55,7 +53,7 @@ def train(
     step: Callable[..., dict[str, Tensor]],
 ) -> tuple[Any, list[dict[str, float]]]:
     """Train a network and what ``model_with`` puts beside it; ``step`` gives the losses from the model and then what
-    `denoising_step` takes after the network, which a larger model has under ``network``.
+    `denoising_step` takes after the network.
 
     A modality that no training clip recorded together with another one has nothing to train on: no epoch is done.
     """
@@ -95,14 +93,6 @@ def train(
             found.append(forward(average, "valid", rows, slice(start, start + VALID_ROWS), generator)["loss"])
         return float(torch.cat(found).mean())
 
-    def compare(average: Any) -> float:
-        rows, of_rows = valid_rows // len(MODALITIES), valid_rows % len(MODALITIES)
-        target = of_rows if shared else targets[0]
-        generator = seeded(config["seed"], "compared", device=context.device)
-        available = random_condition(data["valid"].recorded[rows], target, generator)
-        denoises = average if model is network else average["network"]
-        return denoising_error(denoises, config, data["valid"], rows, target, available, generator)
-
     rows = usable_pairs(data["train"].recorded, targets)
     check_learnable(data["train"].recorded)
     if not len(rows):
@@ -115,7 +105,6 @@ def train(
         context,
         config["seed"],
         validate if len(valid_rows) else None,
-        compared=(DENOISING_ERROR, compare) if len(valid_rows) else None,
     )
     return model, history
 

@@ -16,7 +16,6 @@ from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents, load_recogniser, load_shape, weights
 from imer_ray.training.loop import fit, summary
 from imer_ray.training.losses import has_label, recovery_loss, task_loss, training_patterns
-from imer_ray.training.rungs import TASK_LOSS
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -55,8 +54,8 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         return float(torch.stack(total).mean())
 
     rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
-    settings, compared = config["training"]["recognise"], (TASK_LOSS, validate)
-    history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=compared)
+    settings = config["training"]["recognise"]
+    history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=validate)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -24,25 +23,8 @@ Compared = dict[str, dict[int, float]]
 
 
 def compared(stages: Iterable[tuple[Stage, Mapping[str, float]]]) -> Compared:
-    """What can be compared with other trials -> epoch -> value, from a graph's stages and their metrics so far.
-
-    Stages of a kind, such as a trial's three pretrainings, count together: their mean, once all of them have reached
-    the rung. Errors in the units of the latents carry the key of the encoder, so that only equals are compared.
-    """
-    kinds: dict[str, list[tuple[Stage, Mapping[str, float]]]] = defaultdict(list)
-    for stage, metrics in stages:
-        kinds[stage.kind].append((stage, metrics))
-    out: Compared = defaultdict(dict)
-    for kind, members in kinds.items():
-        found: dict[tuple[str, int], list[float]] = defaultdict(list)
-        for stage, metrics in members:
-            for name, epoch, value in rungs.read(metrics):
-                units = f" {stage.inputs['encode'].key}" if name == rungs.DENOISING_ERROR else ""
-                found[f"{kind} {name}{units}", epoch].append(value)
-        for (name, epoch), values in sorted(found.items()):
-            if len(values) == len(members):
-                out[name][epoch] = sum(values) / len(values)
-    return dict(out)
+    """Kind of stage -> epoch -> value, of what a graph's stages reported at their rungs, from their metrics so far."""
+    return {stage.kind: found for stage, metrics in stages if (found := rungs.read(metrics))}
 
 
 class Standing:
@@ -124,5 +106,5 @@ class Standing:
             "started": self._started.isoformat(),
             "host": gethostname(),
         }
-        alone = [name for name in values if name.partition(" ")[0] in own]
+        alone = [kind for kind in values if kind in own]
         return {"compared": values, "alone": alone, "cost": dict(cost[0]) if cost else {}, "row": row}

@@ -10,7 +10,7 @@ from imer_ray.tuning.schedulers import Progress
 from imer_ray.tuning.schedulers.asha import ASHA
 from imer_ray.tuning.schedulers.fifo import FIFO
 
-KIND = "recognise task_loss"
+KIND = "recognise"
 NUM_TRIALS, NUM_EPOCHS, NUM_WORKERS, SEEDS = 60, 27, 4, range(20)
 REFERENCE = (1.5, 1.0)
 

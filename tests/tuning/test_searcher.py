@@ -52,8 +52,8 @@ def test_a_trial_without_an_outcome_has_failed(record, searcher, result, error):
 
 def stopped(config, loss):
     """The last report of a stopped trial."""
-    row = {"epochs": 33, "fidelity": 0.4, "rungs": json.dumps({"recognise task_loss": {"3": loss}}), "stages": "{}"}
-    standing = {"compared": {"recognise task_loss": {"3": loss}}, "alone": [], "cost": {}, "row": row}
+    row = {"epochs": 33, "fidelity": 0.4, "rungs": json.dumps({"recognise": {"3": loss}}), "stages": "{}"}
+    standing = {"compared": {"recognise": {"3": loss}}, "alone": [], "cost": {}, "row": row}
     return {"stage": "recognise", "epoch": 3, "standing": json.dumps(standing), "done": True}
 
 
@@ -86,7 +86,7 @@ def test_a_resumed_study_judges_by_what_was_reached_before(options, record):
     left = []
     scheduler = study_scheduler(searched, open_record(searched), left.append)
     values = {"diffusion.sde": "vp", "diffusion.num_steps": 64, "loss.recovery": 0.5}  # slower than the first, too
-    report = {"compared": {"recognise task_loss": {"3": 0.9}}, "alone": ["recognise task_loss"], "cost": {}}
+    report = {"compared": {"recognise": {"3": 0.9}}, "alone": ["recognise"], "cost": {}}
     trial = SimpleNamespace(trial_id="b", config={"trial": 1, "values": values})
     assert scheduler.on_trial_result(None, trial, {"standing": json.dumps(report)}) == "STOP"
     assert left == [1]

@@ -9,8 +9,7 @@ import pytest
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
-from imer_ray.systems import decoupled
-from imer_ray.training.rungs import DENOISING_ERROR, TASK_LOSS
+from imer_ray.systems import decoupled, imder, masked, rohydr
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.standing import STANDING, Standing, compared
 from imer_ray.tuning.trial import run_points
@@ -24,15 +23,10 @@ def stage(name, key="", **inputs):
 ENCODE = stage("encode")
 PRETRAIN = [stage(f"pretrain[{m}]", m, encode=ENCODE) for m in "lav"]
 RECOGNISE = stage("recognise", encode=ENCODE)
-ERROR = f"pretrain denoising_error {ENCODE.key}"
 
 
 def at(epoch, *rungs, num_epochs=10, **changes):
     return Status(state="running", epoch=epoch, num_epochs=num_epochs, metrics=dict(rungs), **changes)
-
-
-def rung(name, epoch, value):
-    return f"rung.{name}.{epoch}", value
 
 
 def told(standing):
@@ -40,39 +34,32 @@ def told(standing):
         return json.loads(report[STANDING])
 
 
-def test_stages_of_a_kind_are_compared_by_their_mean_once_all_have_reached_the_rung():
-    errors = [{"rung.denoising_error.3": v, "loss": 9.0} for v in (0.25, 0.5, 1.5)]
-    assert compared(zip(PRETRAIN, errors, strict=True)) == {ERROR: {3: 0.75}}
-    errors[1]["rung.denoising_error.9"] = 0.125
-    assert compared(zip(PRETRAIN, errors, strict=True)) == {ERROR: {3: 0.75}}
-    assert compared(zip(PRETRAIN, [{}, *errors[1:]], strict=True)) == {}
+def test_what_stages_are_compared_by_goes_under_their_kind():
+    given = [(ENCODE, {"epochs": 3.0}), (RECOGNISE, {"rung.9": 0.25, "rung.3": 0.5, "valid_loss": 0.1})]
+    assert compared(given) == {"recognise": {3: 0.5, 9: 0.25}}
 
 
-def test_errors_of_latents_are_compared_under_one_encoder_only_and_task_losses_under_all():
-    other = stage("encode", "another")
-    values = {"rung.denoising_error.3": 1.0, "rung.task_loss.3": 2.0}
-    first, second = (set(compared([(stage("joint", encode=encode), values)])) for encode in (ENCODE, other))
-    assert first & second == {"joint task_loss"}
-    assert len(first | second) == 3
-
-
-def test_every_system_names_its_encoder_where_a_standing_looks_for_it(base):
-    graph = decoupled.graph(base, "valid")
-    pretrained = [(s, {f"rung.{DENOISING_ERROR}.3": 1.0}) for s in graph.in_order() if s.kind == "pretrain"]
-    assert list(compared(pretrained)) == [f"pretrain {DENOISING_ERROR} {pretrained[0][0].inputs['encode'].key}"]
+@pytest.mark.parametrize(
+    ("system", "kinds"),
+    [(decoupled, ["recognise"]), (imder, ["joint"]), (rohydr, ["classify"]), (masked, ["recognise"])],
+)
+def test_a_system_has_one_stage_of_each_kind_that_is_compared(base, system, kinds):
+    """Two of a kind would overwrite each other."""
+    stages = [s.kind for s in system.graph(base, "valid").in_order()]
+    assert [stages.count(kind) for kind in kinds] == [1] * len(kinds)
 
 
 def test_a_trial_is_alone_with_a_stage_that_runs_and_that_nobody_else_waits_for():
-    loss = rung(TASK_LOSS, 3, 0.5)
-    for status, alone in ((at(3, loss), ["recognise task_loss"]), (at(3, loss, shared=True), [])):
+    loss = ("rung.3", 0.5)
+    for status, alone in ((at(3, loss), ["recognise"]), (at(3, loss, shared=True), [])):
         standing = Standing([ENCODE, RECOGNISE])
         standing.saw(RECOGNISE, status)
-        assert told(standing)["compared"] == {"recognise task_loss": {"3": 0.5}}
+        assert told(standing)["compared"] == {"recognise": {"3": 0.5}}
         assert told(standing)["alone"] == alone
     standing = Standing([ENCODE, RECOGNISE])
     standing.ended(RECOGNISE, StageResult(key="", name="", seconds=1.0, reused=True, metrics=dict([loss])))
     assert told(standing) | {"row": None} == {
-        **{"compared": {"recognise task_loss": {"3": 0.5}}, "alone": []},
+        **{"compared": {"recognise": {"3": 0.5}}, "alone": []},
         **{"cost": {}, "row": None},
     }
 
@@ -101,11 +88,11 @@ def test_only_news_at_a_rung_is_news():
     standing = Standing([RECOGNISE])
     standing.saw(RECOGNISE, at(2))
     assert not standing.news.done()
-    standing.saw(RECOGNISE, at(3, rung(TASK_LOSS, 3, 0.5)))
+    standing.saw(RECOGNISE, at(3, ("rung.3", 0.5)))
     assert standing.news.done()
     told(standing)
     assert not standing.news.done()
-    standing.saw(RECOGNISE, at(4, rung(TASK_LOSS, 3, 0.5)))
+    standing.saw(RECOGNISE, at(4, ("rung.3", 0.5)))
     assert not standing.news.done()
 
 
@@ -129,7 +116,7 @@ class Client:
     def compute(self, stage, waiter, on_progress=None):
         while True:
             self.asked.append(time.monotonic())
-            on_progress(at(3, rung(TASK_LOSS, 3, 0.5)))
+            on_progress(at(3, ("rung.3", 0.5)))
             time.sleep(0.01)
 
     def leave(self, waiter):
@@ -152,7 +139,7 @@ def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base):
     scaling = {"num_workers": 0, "train_stages": ()}
     with pytest.raises(SystemExit):
         run_points(base, grid, client, "toy-0", report, scaling, systems="trained_systems", rungs=(3,))
-    assert json.loads(reports[0][STANDING])["compared"]["recognise task_loss"] == {"3": 0.5}
+    assert json.loads(reports[0][STANDING])["compared"]["recognise"] == {"3": 0.5}
     assert len(client.asked) == reports[1]  # nothing was asked for since
     ((waiter, moment),) = client.left
     assert waiter == "toy-0" and moment > client.asked[-1]

@@ -17,9 +17,9 @@ class Progress:
 
     Attributes:
         trial: its number in the study.
-        compared: what can be compared with other trials, for example ``recognise task_loss`` -> the value, lower is
-            better, after each of the rungs that the trial has reached (see `imer_ray.tuning.standing`).
-        alone: those of ``compared`` whose stages run now, and for this trial only. By a stage that others wait for,
+        compared: kind of stage -> epoch -> what its trainings are compared by (`imer_ray.training.rungs`), lower is
+            better, after each of the rungs that the trial has reached.
+        alone: those of ``compared`` whose stage runs now, and for this trial only. By a stage that others wait for,
             too, or that was found, no trial is judged: to stop it would save nothing. It counts as having been there.
         speed: the study's second objective, once it is measured.
         estimated_speed: in another unit, known from the configuration alone.

@@ -17,7 +17,7 @@ def recognise(config, context):
     loss, history = config["recovery"], []
     for epoch in range(1, NUM_EPOCHS + 1):
         time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
-        history.append({rungs.entry(rungs.TASK_LOSS): loss} if epoch in context.rungs else {})
+        history.append({rungs.ENTRY: loss} if epoch in context.rungs else {})
         if not context.report(epoch, NUM_EPOCHS, rungs.reported(history)):
             raise StageStopped("nobody waits for it")
     (context.folder / "loss.json").write_text(json.dumps(loss))
