@@ -5,7 +5,8 @@ validation clips and missing patterns: the same unit whatever is trained, and wh
 recognise nothing report none, and no trial is judged by them. Losses of diffusions have no common unit: processes,
 parametrizations and weightings average over other times with other weights. The error of their estimates of x_0 at
 fixed noise levels has one, but ranks configurations by what recognisers make up for: over 13 configurations of the
-default space its rank correlation with their quality was -0.9 at six of nine epochs, that of the task loss 0.5.
+default space, on 240 synthetic clips, its rank correlation with their quality went from 0.3 after two of nine epochs to
+-0.9 after six, that of the task loss was 0.5 both times.
 """
 
 from __future__ import annotations
