@@ -181,7 +181,7 @@ def cost(
         "speedup_b1_low": low_b1,
         "speedup_b1_high": high_b1,
         "speed_repeats": float(len(neighbours)),
-        "concurrency": statistics.mean(neighbours),
+        "concurrency": statistics.fmean(neighbours),
         "flops_per_clip": float(counter.get_total_flops()),
         "num_parameters": float(sum(p.numel() for p in model.parameters())),
     }
