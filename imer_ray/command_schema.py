@@ -43,13 +43,11 @@ class StudyConfig:
     root: str = "runs"
     stages: str | None = None  # artefacts shared by all studies; None: <root>/stages
     seed: int = 1111
-    searcher: str = field(default="tpe", metadata={"choices": ("tpe", "gp", "nsga2", "nsga3", "random")})
+    searcher: str = field(default="tpe", metadata={"package": "imer_ray.tuning.samplers"})
     num_startup_trials: int = 8
     quality: str = "Non0_F1_score"
     speed: str = field(default="latency", metadata={"choices": ("latency", "latency_b1", "flops", "nfe")})
     slots: int = 4  # trials in flight; a trial that waits holds no CPU
-    # where the search is written down besides results.parquet
-    loggers: tuple[str, ...] = field(default=("tensorboard",), metadata={"package": "imer_ray.tuning.loggers"})
     repeats: int = 0  # further seeds that a point of the front is run with, at most, when the trials are done
     max_seconds: float | None = None  # of this command
     max_gpu_hours: float | None = None  # of the study, all commands together: what stages took, times their GPUs

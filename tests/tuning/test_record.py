@@ -8,7 +8,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from imer_ray.command_schema import StudyConfig
+from imer_ray.command_schema import SearchConfig
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.tuning.constraints import parse
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
@@ -80,8 +81,10 @@ def trials(folder):
 
 
 def test_a_sampler_is_a_file_and_the_configuration_offers_them_all():
-    field = StudyConfig.__dataclass_fields__["searcher"]
-    assert sorted(field.metadata["choices"]) == SAMPLERS
+    for name in SAMPLERS:
+        assert compose(SearchConfig, "search", [f"study.searcher={name}"])["study"]["searcher"] == name
+    with pytest.raises(UserError, match="study.searcher=tep: unknown key or option; did you mean tpe?"):
+        compose(SearchConfig, "search", ["study.searcher=tep"])
 
 
 @every_sampler

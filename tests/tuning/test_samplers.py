@@ -77,20 +77,21 @@ def reached_at_random():
 
 
 @pytest.mark.parametrize(
-    ("sampler", "seeds", "share"),
+    ("sampler", "seeds", "num_trials", "share"),
     [
-        ("tpe", 3, 1.3),
-        ("nsga2", 8, 1.05),  # seven generations of eight
-        ("nsga3", 8, 1.05),
-        pytest.param("gp", 2, 1.3, marks=pytest.mark.slow),
+        ("tpe", 3, 60, 1.3),
+        ("nsga2", 8, 60, 1.05),  # seven generations of eight
+        ("nsga3", 8, 60, 1.05),
+        pytest.param("gp", 3, 30, 1.3, marks=pytest.mark.slow),
     ],
 )
-def test_a_sampler_with_a_model_gets_further_in_60_trials_than_chance(sampler, seeds, share):
-    assert np.median([reached(search(sampler, seed, 60)) for seed in range(seeds)]) > share * reached_at_random()
+def test_a_sampler_with_a_model_gets_further_than_chance_in_60_trials(sampler, seeds, num_trials, share):
+    found = [reached(search(sampler, seed, num_trials)) for seed in range(seeds)]
+    assert np.median(found) > share * reached_at_random()
 
 
 def test_all_samplers_are_compared_with_chance():
-    compared = test_a_sampler_with_a_model_gets_further_in_60_trials_than_chance.pytestmark[0].args[1]
+    compared = test_a_sampler_with_a_model_gets_further_than_chance_in_60_trials.pytestmark[0].args[1]
     named = {entry.values[0] if hasattr(entry, "values") else entry[0] for entry in compared}
     assert named == set(SAMPLERS) - {"random"}
 
@@ -105,9 +106,9 @@ def test_what_breaks_a_constraint_is_on_no_front_and_seeds_decide_all(sampler):
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow)])
 def test_constraints_are_learnt(sampler):
-    """Half of the range is feasible: of 40 trials after the random ones more than that keep the constraint."""
-    trials = search(sampler, 0, 48, most_steps=8).trials[POPULATION:]
-    assert sum(trial.params["steps"] <= 8 for trial in trials) >= 26  # drawn at random 20, standard deviation 3
+    """Half of the range is feasible, and so would be 20 of 40 random trials, with a standard deviation of 3."""
+    trials = search(sampler, 0, 28 if sampler == "gp" else 48, most_steps=8).trials[POPULATION:]
+    assert sum(trial.params["steps"] <= 8 for trial in trials) >= 0.65 * len(trials)
 
 
 @pytest.mark.slow
