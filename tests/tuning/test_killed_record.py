@@ -75,6 +75,7 @@ def test_killed_now_and_then_a_study_ends_as_if_it_had_not_been(tmp_path, sample
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_after_every_single_entry_a_study_ends_as_if_it_had_not_been(tmp_path):
     check(tmp_path, "tpe", step=1)
 
