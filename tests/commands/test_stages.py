@@ -6,18 +6,22 @@ import datetime
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from imer_ray.errors import UserError
-from imer_ray.results.schema import Objective, StudyInfo
+from imer_ray.results.schema import Objective, StudyInfo, read_results
+from imer_ray.results.timeline import read_timeline
 from imer_ray.results.writer import write_results
 from imer_ray.stages.__main__ import main
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.store import Store
 
+ROOT = Path(__file__).parents[2]
 QUALITY = Objective(name="quality", metric="valid.Non0_F1_score", label="1 - Non0_F1_score", reference=1.0)
 SPEED = Objective(name="speed", metric="nfe", label="evaluations", reference=100.0)
 SECONDS = {"encode": 100.0, "pretrain": 50.0, "evaluate": 1.0}
@@ -128,3 +132,46 @@ def test_gc_refuses_rather_than_forget_a_front(world: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         main(["gc", "max_bytes=0", "dry_run=false"])
     assert there(world) == before
+
+
+SEARCH = [
+    *("study.num_trials=2", "scaling.train_stages=[]", "bank.num_steps=2", "evaluate.max_points=2"),
+    *("data.num_train=96", "data.num_valid=64", "data.num_test=64", "speed.max_repeats=1", "speed.reference_steps=1"),
+    *(f"training.{stage}.num_epochs=2" for stage in ("encode", "pretrain", "recognise")),
+]
+EVICT = """
+import sys
+import time
+from imer_ray.stages.__main__ import main
+print("ready", flush=True)
+while True:
+    main(["gc", "runs=" + sys.argv[1], "max_bytes=0", "max_age_days=0", "dry_run=false"])
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_search_beside_gc_loses_nothing_and_computes_nothing_twice(tmp_path: Path) -> None:
+    """Nothing is pinned but by the search itself; all that an earlier one left, under no lease, is gone before."""
+    (tmp_path / "runs/stages").mkdir(parents=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", EVICT, "null"]
+    evictor = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert evictor.stdout is not None and evictor.stdout.readline() == "ready\n"
+        with open(tmp_path / "evicted", "w") as log:
+            tee = subprocess.Popen(["cat"], stdin=evictor.stdout, stdout=log)
+            command = [sys.executable, "-m", "imer_ray.search", *SEARCH]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=800)
+            assert evictor.poll() is None, "it went round to the end"
+    finally:
+        evictor.kill()
+        evictor.wait()
+        tee.wait()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "evicted").read_text().count("freed") > 5
+    assert "1 running drivers" in (tmp_path / "evicted").read_text()
+    assert set(read_results(tmp_path / "runs/demo/results.parquet")["status"]) == {"complete"}
+    computed = [row["key"] for row in read_timeline(tmp_path / "runs/demo/timeline.parquet")]
+    assert len(computed) == len(set(computed)) > 10
