@@ -6,7 +6,7 @@ from html import escape
 
 import pandas as pd
 
-from analysis.charts.parts import INK, MUTED, Chart, colour, numbers, plain_axis
+from analysis.charts.parts import INK, MUTED, PAPER, Chart, colour, numbers, plain_axis
 from analysis.labels import duration
 from analysis.lanes import CUT_SHORT, STORE, Lanes
 from analysis.style import NUM_SERIES, series
@@ -34,6 +34,7 @@ def lanes(made: Lanes) -> Chart:
                 "hovertemplate": "%{hovertext}<extra></extra>",
                 "marker": {
                     "color": colour(series(i)) if i < NUM_SERIES else MUTED,
+                    "line": {"color": PAPER, "width": 0.5},
                     "pattern": {"shape": ["/" if s in CUT_SHORT else "" for s in some["status"]]},
                 },
             }
@@ -54,6 +55,7 @@ def lanes(made: Lanes) -> Chart:
     yaxis = plain_axis("", tickvals=list(made.names.values()), ticktext=[escape(name) for name in made.names])
     layout = {
         "barmode": "overlay",
+        "uniformtext": {"minsize": 9, "mode": "hide"},  # a number that does not fit is not shrunk to a dot
         "xaxis": plain_axis("search time (min)", rangemode="tozero"),
         "yaxis": yaxis | {"range": [made.num_places - 0.4, -0.6], "showgrid": False},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
