@@ -119,8 +119,8 @@ class StudyInfo:
         if version > SCHEMA_VERSION:
             raise ValueError(f"it has schema version {version}, this imer_ray reads up to {SCHEMA_VERSION}")
         objectives = tuple(Objective(**objective) for objective in content.pop("objectives"))
-        lists = {"space": tuple(content.pop("space")), "constraints": tuple(content.pop("constraints", ()))}
-        return cls(objectives=objectives, **lists, **content)
+        space, constraints = tuple(content.pop("space")), tuple(content.pop("constraints", ()))
+        return cls(objectives=objectives, space=space, constraints=constraints, **content)
 
 
 def read_results(path: Path | str) -> Any:

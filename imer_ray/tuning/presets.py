@@ -51,7 +51,7 @@ def _near(wanted: Any, here: Any, parameter: Parameter) -> Any:
     return type(d.low)(min(stepped, d.high))
 
 
-def _distance(a: float, b: float) -> float:
+def _distance(a: Any, b: Any) -> float:
     """By ratio between positive numbers, which are never near to others."""
     if a > 0 and b > 0:
         return abs(math.log(a / b))

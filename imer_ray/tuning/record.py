@@ -206,7 +206,7 @@ class Record:
         return False
 
     def _finish(
-        self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[int, int]] = frozenset()
+        self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[Any, Any]] = frozenset()
     ) -> None:
         """Tell Optuna, and remember the rows. ``added``: the derived points, as (number, point), told before.
 
