@@ -11,8 +11,8 @@ pays for all its stages.
 Both sides search in turn, one trial at a time, with the same training seed, data and epochs, and speed is counted in
 FLOPs, so that equal configurations have equal values. That makes it affordable: a stage is computed only once, in this
 process, on one thread, and kept under ``folder`` with its CPU seconds, which then are charged to whoever would have
-computed it. Early stopping is replayed: a training that is charged reports at its rungs again, the three pretrainings
-of a trial together, and one that is stopped is paid as far as it came. Running the command again continues.
+computed it. Early stopping is replayed: a training that is charged reports at its rungs again, and one that is stopped
+is paid as far as it came. Running the command again continues.
 
 Options: ``seeds=1,2,3,4,5``, ``trials=48``, ``folder=runs/benchmark_search``; other words are settings of the search
 (``study.scheduler=fifo``).
@@ -149,7 +149,7 @@ class Replay:
     def _replay(self, stage: Stage, result: StageResult, on_progress: Callable[[Status], None]) -> None:
         """Report at each rung, and go on when the trial has been judged there."""
         num_epochs = int(result.metrics.get("epochs", 0))
-        at = sorted({epoch for _, epoch, _ in rungs.read(result.metrics)})
+        at = sorted(rungs.read(result.metrics))
         self._came[stage.key] = 0.0
         for epoch in at:
             self._together[stage.kind].wait(MAX_SECONDS)

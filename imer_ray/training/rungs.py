@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 ENTRY = "task_loss"  # of an epoch's entry of the history
-_REPORTED = "rung."
+_REPORTED = f"rung.{ENTRY}."
 
 
 def reported(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """``{"rung.<epoch>": value}`` of a history, epochs counted from 1: what a stage adds to its metrics."""
+    """``{"rung.task_loss.<epoch>": value}`` of a history, epochs counted from 1: what a stage adds to its metrics."""
     return {f"{_REPORTED}{epoch}": entry[ENTRY] for epoch, entry in enumerate(history, start=1) if ENTRY in entry}
 
 

@@ -117,7 +117,7 @@ def test_a_rung_reaches_the_waiters_at_once_and_other_progress_does_not(tmp_path
     async def run():
         await world.broker.wait([stage], "one", 0.05)
         loop, waited = asyncio.get_running_loop(), []
-        for metrics in ({}, {"rung.3": 0.5}):
+        for metrics in ({}, {"rung.task_loss.3": 0.5}):
             begun = loop.time()
             loop.call_later(0.02, world.broker.progress, stage.key, 3, 1000, metrics)
             await world.broker.wait([stage], "one", 0.5)

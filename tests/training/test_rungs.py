@@ -42,7 +42,7 @@ def test_comparing_changes_neither_weights_nor_losses(tmp_path: Path) -> None:
     assert all(torch.equal(p, q) for p, q in zip(plain.parameters(), watched.parameters(), strict=True))
     assert [epoch for epoch, values in enumerate(compared, 1) if rungs.ENTRY in values] == [2, 4]
     assert [{k: v for k, v in values.items() if k != rungs.ENTRY} for values in compared] == history
-    assert set(summary(compared)) - set(summary(history)) == {"rung.2", "rung.4"}
+    assert set(summary(compared)) - set(summary(history)) == {"rung.task_loss.2", "rung.task_loss.4"}
     assert {k: summary(compared)[k] for k in summary(history)} == summary(history)
 
 

@@ -35,7 +35,10 @@ def told(standing):
 
 
 def test_what_stages_are_compared_by_goes_under_their_kind():
-    given = [(ENCODE, {"epochs": 3.0}), (RECOGNISE, {"rung.9": 0.25, "rung.3": 0.5, "valid_loss": 0.1})]
+    given = [
+        (ENCODE, {"epochs": 3.0}),
+        (RECOGNISE, {"rung.task_loss.9": 0.25, "rung.task_loss.3": 0.5, "valid_loss": 0.1}),
+    ]
     assert compared(given) == {"recognise": {3: 0.5, 9: 0.25}}
 
 
@@ -50,7 +53,7 @@ def test_a_system_has_one_stage_of_each_kind_that_is_compared(base, system, kind
 
 
 def test_a_trial_is_alone_with_a_stage_that_runs_and_that_nobody_else_waits_for():
-    loss = ("rung.3", 0.5)
+    loss = ("rung.task_loss.3", 0.5)
     for status, alone in ((at(3, loss), ["recognise"]), (at(3, loss, shared=True), [])):
         standing = Standing([ENCODE, RECOGNISE])
         standing.saw(RECOGNISE, status)
@@ -88,11 +91,11 @@ def test_only_news_at_a_rung_is_news():
     standing = Standing([RECOGNISE])
     standing.saw(RECOGNISE, at(2))
     assert not standing.news.done()
-    standing.saw(RECOGNISE, at(3, ("rung.3", 0.5)))
+    standing.saw(RECOGNISE, at(3, ("rung.task_loss.3", 0.5)))
     assert standing.news.done()
     told(standing)
     assert not standing.news.done()
-    standing.saw(RECOGNISE, at(4, ("rung.3", 0.5)))
+    standing.saw(RECOGNISE, at(4, ("rung.task_loss.3", 0.5)))
     assert not standing.news.done()
 
 
@@ -116,7 +119,7 @@ class Client:
     def compute(self, stage, waiter, on_progress=None):
         while True:
             self.asked.append(time.monotonic())
-            on_progress(at(3, ("rung.3", 0.5)))
+            on_progress(at(3, ("rung.task_loss.3", 0.5)))
             time.sleep(0.01)
 
     def leave(self, waiter):
