@@ -3,8 +3,13 @@
 Each waiter asks for six stages at once, as a trial does: one that all share, four that some share, one of its own.
 The stages only sleep, in the broker's process, so that nothing but asking and answering is measured. Prints the CPU
 seconds that the broker takes for each second, and how long after a stage's end its waiters know of it. Measured with
-300 waiters in six processes on two cores:
+300 waiters in six processes on two cores that others used as well (load 25 to 35), in turn with what there was before:
 
+                                              broker's CPU   a waiter knows after (median, 95 of 100)
+    a call for each stage, every second     0.47, 0.48 cores   1.6 s, 3.7 s   1.9 s, 4.1 s
+    a call for all, fewer where nobody ends 0.19, 0.17 cores   0.5 s, 1.8 s   0.7 s, 4.5 s
+
+The last figure is that of a machine at load 60.
 """
 
 from __future__ import annotations
