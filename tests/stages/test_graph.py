@@ -79,3 +79,12 @@ def test_in_order_gives_each_stage_once_after_its_inputs():
     b, c = (stage({"x": n}, name=name, inputs={"a": a}) for n, name in ((2, "b"), (3, "c")))
     d = stage({"x": 4}, name="d", inputs={"b": b, "c": c, "a": a})
     assert [s.name for s in d.in_order()] == ["a", "b", "c", "d"]
+
+
+def test_rungs_reach_all_inputs_and_change_no_key():
+    a = stage({"x": 1}, name="a")
+    b = stage({"x": 2}, name="b", inputs={"a": a}, version=3, location={"path": "/here"})
+    watched = b.with_rungs((3, 9))
+    assert [s.rungs for s in watched.in_order()] == [(3, 9), (3, 9)]
+    assert [s.key for s in watched.in_order()] == [a.key, b.key]
+    assert watched.with_rungs(()) == b
