@@ -137,7 +137,7 @@ class Record:
         """The next trial, or None if every configuration of the space is known."""
         while True:
             seed = self._proposal_seed()
-            if self._duplicates >= SAME_PROPOSALS and not self._enqueue_unknown(random.Random(seed)):
+            if self._duplicates >= SAME_PROPOSALS and not self._left and not self._enqueue_unknown(random.Random(seed)):
                 return None
             self._study.sampler = self._build_sampler(seed)
             trial = Trial(self._study, self._left.pop(0)) if self._left else self._study.ask()
