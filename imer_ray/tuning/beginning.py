@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from imer_ray.config import flatten
+from imer_ray.config import flatten, preset
 from imer_ray.errors import UserError
+from imer_ray.results.schema import read_info
 from imer_ray.tuning.judge import Judge
 from imer_ray.tuning.presets import nearest
 from imer_ray.tuning.record import Record
-from imer_ray.tuning.warm_start import lessons
+from imer_ray.tuning.warm_start import RESULTS, lessons, results_file
 
 if TYPE_CHECKING:
     from imer_ray.tuning.study import Plan
 
 
+def check(study: Mapping[str, Any]) -> None:
+    """Raises UserError if a preset or another study's results that the settings name do not exist."""
+    for name in study["presets"]:
+        preset(name)
+    for source in study["warm_start"]:
+        own = Path(study["root"]) / study["name"]
+        if os.path.abspath(source) in (os.path.abspath(own), os.path.abspath(own / RESULTS)):
+            raise UserError(f"study.warm_start={source} is this study itself, which knows its results in any case")
+        read_info(results_file(source))
+
+
 def begin(plan: Plan, record: Record) -> None:
     """Once in a study's life each, and so again only what was added since: the base configuration, the space's points,
-    presets, and other studies. Says what was changed of a preset, and what was taken from a study.
-
-    Raises:
-        UserError: there is no such preset, or no such study.
-    """
+    presets, and other studies. Says what was changed of a preset, and what was taken from a study."""
     settings = plan.options["study"]
     judge = Judge(objectives=plan.objectives, constraints=plan.constraints)
     learnt = []
     for source in settings["warm_start"]:
-        path = os.path.abspath(source)
-        if path in (os.path.abspath(plan.folder), os.path.abspath(plan.folder / "results.parquet")):
-            raise UserError(f"study.warm_start={source} is this study itself, which knows its results in any case")
-        if path not in record.learnt_from:
+        if os.path.abspath(source) not in record.learnt_from:
             learnt.append(lessons(source, plan.space, judge, plan.configurations.build, plan.identify))
     own = plan.space.locate(flatten(plan.base))
     record.enqueue([point for point in (own, *plan.space.points) if point is not None])

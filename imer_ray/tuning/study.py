@@ -24,8 +24,7 @@ from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.training.timing import check_reference
-from imer_ray.tuning import budget, space_file
-from imer_ray.tuning.beginning import begin
+from imer_ray.tuning import beginning, budget, space_file
 from imer_ray.tuning.constraints import Constraint, parse
 from imer_ray.tuning.identity import check_identity
 from imer_ray.tuning.journal import FILE_NAME, Journal, name_objectives, open_study
@@ -97,12 +96,13 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     """Check a search before anything starts.
 
     Raises:
-        UserError: an unknown metric, a constraint that cannot be read, a space that cannot be built, missing,
-            damaged or too short data.
+        UserError: an unknown metric, a constraint, preset or study that is not there, a space that cannot be built,
+            missing, damaged or too short data.
     """
     wanted, constraints = objectives(options["study"]), parse(options["study"]["constraints"])
     check_loggers(options["study"]["loggers"])
     budget.check(options["study"], options["scaling"])
+    beginning.check(options["study"])
     if "://" in options["study"]["root"]:
         root = options["study"]["root"]
         raise UserError(f"study.root={root}: a study's own folder is local; study.stages may be remote ({root}/stages)")
@@ -149,7 +149,7 @@ def open_record(plan: Plan) -> Record:
         seed=settings["seed"],
         constraints=plan.constraints,
     )
-    begin(plan, record)
+    beginning.begin(plan, record)
     return record
 
 

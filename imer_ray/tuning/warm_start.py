@@ -63,6 +63,12 @@ class Lessons:
         study.set_user_attr(SOURCES, [*sources(study), self.source])
 
 
+def results_file(source: str) -> Path:
+    """Of a study's folder, or its results.parquet."""
+    path = Path(source)
+    return path if path.suffix == ".parquet" else path / RESULTS
+
+
 def sources(study: Study) -> list[str]:
     """What a study has learnt from so far."""
     return list(study.user_attrs.get(SOURCES, []))
@@ -80,8 +86,7 @@ def lessons(
     Raises:
         UserError: there are no results, or they cannot be read.
     """
-    path = Path(source)
-    frame = read_results(path / RESULTS if path.is_dir() else path)
+    frame = read_results(results_file(source))
     frame = frame[frame["repeat"].fillna(0) == 0] if "repeat" in frame else frame
     results, elsewhere, num_others = [], [], 0
     for columns in frame[frame["status"] == "complete"].to_dict("records"):

@@ -63,4 +63,4 @@ def test_presets_are_proposed_once_in_a_studys_life(options, capsys):
 def test_an_unknown_preset_is_named(options):
     study = {**options["study"], "presets": ["imdre"]}
     with pytest.raises(UserError, match="preset=imdre: unknown key or option; did you mean imder?"):
-        open_record(plan({**options, "study": study}, systems="toy_systems"))
+        plan({**options, "study": study}, systems="toy_systems")

@@ -142,9 +142,12 @@ def test_other_settings_that_are_not_searched_are_other_results(planned, other, 
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("runs/nothing", "runs/nothing does not exist; a search writes it"), ("SELF", "is this study itself")],
+    [
+        ("runs/nothing", "runs/nothing/results.parquet does not exist; a search writes it"),
+        ("SELF", "is this study itself"),
+    ],
 )
 def test_a_source_without_results_and_the_study_itself_are_named(planned, other, source, message):
     source = str(other) if source == "SELF" else source
     with pytest.raises(UserError, match=message):
-        open_record(planned("other", warm_start=[source]))
+        planned("other", warm_start=[source])
