@@ -82,7 +82,7 @@ def reached_at_random():
         ("tpe", 3, 60, 1.3),
         ("nsga2", 8, 60, 1.05),  # seven generations of eight
         ("nsga3", 8, 60, 1.05),
-        pytest.param("gp", 3, 30, 1.3, marks=pytest.mark.slow),
+        pytest.param("gp", 2, 30, 1.3, marks=pytest.mark.slow),
     ],
 )
 def test_a_sampler_with_a_model_gets_further_than_chance_in_60_trials(sampler, seeds, num_trials, share):
@@ -98,7 +98,7 @@ def test_all_samplers_are_compared_with_chance():
 
 @every_sampler
 def test_what_breaks_a_constraint_is_on_no_front_and_seeds_decide_all(sampler):
-    study, again = (search(sampler, 3, 20, most_steps=8) for _ in range(2))
+    study, again = (search(sampler, 3, POPULATION + 4, most_steps=8) for _ in range(2))
     assert [t.params for t in study.trials] == [t.params for t in again.trials]
     steps = [trial.params["steps"] for trial in study.best_trials]
     assert steps and max(steps) <= 8 < max(trial.params["steps"] for trial in study.trials)
