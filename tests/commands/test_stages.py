@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from imer_ray.cli import help_text
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective, StudyInfo, read_results
 from imer_ray.results.timeline import read_timeline
@@ -132,6 +133,11 @@ def test_gc_refuses_rather_than_forget_a_front(world: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         main(["gc", "max_bytes=0", "dry_run=false"])
     assert there(world) == before
+
+
+def test_help_names_every_key() -> None:
+    words = {line.split()[0] for line in help_text(main).splitlines() if line.startswith("  ")}
+    assert words >= {"root=runs/stages", "runs=runs", "sort=value", "max_age_days=30.0", "dry_run=True"}
 
 
 SEARCH = [
