@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -11,6 +12,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from imer_ray.tuning.samplers import ANSWERED, DERIVED
+
+_begun: WeakSet[Study] = WeakSet()  # whose random trials are complete, and so remain
 
 
 class RandomFirst(BaseSampler):
@@ -23,14 +26,15 @@ class RandomFirst(BaseSampler):
         self._first = RandomSampler(seed=seed)
         self._then = then
         self._num_random = num_random
-        self._started = False
 
     def _sampler(self, study: Study) -> BaseSampler:
-        if not self._started:
+        if study not in _begun:
             complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             own = sum(not {DERIVED, ANSWERED} & trial.user_attrs.keys() for trial in complete)
-            self._started = own >= self._num_random
-        return self._then if self._started else self._first
+            if own < self._num_random:
+                return self._first
+            _begun.add(study)
+        return self._then
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._sampler(study).infer_relative_search_space(study, trial)

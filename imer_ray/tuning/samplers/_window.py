@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -19,10 +20,24 @@ from imer_ray.tuning.samplers import ANSWERED
 NUM_LATEST = 250
 NUM_BEST = 30  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
 
-LATE = 64  # so many of the latest complete trials are not noted yet: an earlier one may still end before them
 
-# Of each study's earlier complete trials, which do not change any more: number, objectives, violation of constraints
-_noted: WeakKeyDictionary[Study, NDArray[np.float64]] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class _Noted:
+    """The earlier trials of a study, as far as nothing about them can change any more.
+
+    Attributes:
+        count, last: how many complete or running trials these were, and the last one's number.
+        complete: those of them that count.
+        table: [N, objectives + 1] their objectives and violation of constraints.
+    """
+
+    count: int
+    last: int
+    complete: list[FrozenTrial]
+    table: NDArray[np.float64]
+
+
+_noted: WeakKeyDictionary[Study, _Noted] = WeakKeyDictionary()
 
 
 class Window(BaseSampler):
@@ -83,32 +98,35 @@ class _View:
 
 def window(study: Study, num_best: int = NUM_BEST, num_latest: int = NUM_LATEST) -> list[FrozenTrial]:
     """The best and latest of the complete trials, in the study's order, and the trials that run."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
-    trials = [trial for trial in trials if ANSWERED not in trial.user_attrs]  # it would be counted twice
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    complete, running, table = _known(study)
     if len(complete) <= num_latest:
-        return trials
-    table = _table(study, complete)
-    best = _best(table[:, 1:-1], table[:, -1], num_best)
+        return complete + running
+    best = _best(table[:, :-1], table[:, -1], num_best)
     latest = range(len(complete) - num_latest, len(complete))
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     return [complete[i] for i in sorted({*best, *latest})] + running
 
 
-def _table(study: Study, complete: Sequence[FrozenTrial]) -> NDArray[np.float64]:
-    """[N, 2 + objectives]: number, objectives and violation of each complete trial."""
-    noted = _noted.get(study)
-    if (
-        noted is None or not len(noted) or noted[-1, 0] != complete[len(noted) - 1].number
-    ):  # an earlier trial has ended after all
-        noted = np.empty((0, 2 + len(study.directions)))
-    rows = [
-        (trial.number, *trial.values, sum(v for v in trial.constraints.values() if v > 0))
-        for trial in complete[len(noted) :]
-    ]
-    table = np.vstack([noted, rows])
-    _noted[study] = table[:-LATE]
-    return table
+def _known(study: Study) -> tuple[list[FrozenTrial], list[FrozenTrial], NDArray[np.float64]]:
+    """Complete trials, running trials, and the complete ones' table. Looks only at those since the first that runs."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+    noted = _noted.get(study, _Noted(0, -1, [], np.empty((0, 1 + len(study.directions)))))
+    if noted.count and (len(trials) < noted.count or trials[noted.count - 1].number != noted.last):
+        del _noted[study]  # one that had waited for long runs now
+        return _known(study)
+    complete, running, rows, settled = list(noted.complete), list[FrozenTrial](), [], noted.count
+    for trial in trials[noted.count :]:
+        if trial.state == TrialState.RUNNING:
+            running.append(trial)
+        elif ANSWERED not in trial.user_attrs:  # else it would be counted twice
+            complete.append(trial)
+            rows.append((*trial.values, sum(v for v in trial.constraints.values() if v > 0)))
+        settled += not running
+    table = np.vstack([noted.table, rows]) if rows else noted.table
+    if settled > noted.count:
+        last = trials[settled - 1].number
+        count = sum(trial.number <= last for trial in complete[len(noted.complete) :]) + len(noted.complete)
+        _noted[study] = _Noted(settled, last, complete[:count], table[:count])
+    return complete, running, table
 
 
 def _best(values: NDArray[np.float64], violation: NDArray[np.float64], num_best: int) -> list[int]:
