@@ -190,7 +190,7 @@ def of_frame(
         name=info["study"],
         frame=frame,
         quality=_quality_axis(objectives["quality"], frame),
-        speed=_speed_axis(objectives["speed"], frame),
+        speed=_speed_axis(objectives["speed"], frame, baselines or {}),
         settings=tuple(path for path in info["space"] if _known(frame, CONFIG_PREFIX + path)),
         reference=(objectives["quality"]["reference"], objectives["speed"]["reference"]),
         minimised=(objectives["quality"]["label"], objectives["speed"]["label"]),
@@ -216,12 +216,16 @@ def _quality_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
     return Axis(column, name, label, higher_is_better=metric not in ERRORS)
 
 
-def _speed_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
+def _speed_axis(
+    objective: Mapping[str, Any], frame: pd.DataFrame, baselines: Mapping[str, Mapping[str, float]]
+) -> Axis:
     """The column that speed is computed from; latency, being relative to IMDer, reads as a speedup."""
     column = objective["metric"]
     if column in COST_AXES and column in frame:
         axis = COST_AXES[column]
-        return dataclasses.replace(axis, log=axis.log and not (frame[column] <= 0).any())  # no recovery: 0 evaluations
+        beside = [measured[column] for measured in baselines.values() if column in measured]
+        positive = not (frame[column] <= 0).any() and all(value > 0 for value in beside)
+        return dataclasses.replace(axis, log=axis.log and positive)  # without recovery there are 0 evaluations
     return Axis(SPEED, "speed", f"{objective['label']} (minimised)", higher_is_better=False)
 
 

@@ -79,6 +79,14 @@ def test_page_and_figure_show_it_apart(folder):
     assert "1 point breaks latency_ms_b1 &lt;= 5" in page.read_text()
 
 
+def test_a_baseline_without_recovery_has_a_place_on_the_axis_of_network_evaluations(folder):
+    (folder / "baselines.json").write_text('{"zero": {"valid.Non0_F1_score": 0.6, "nfe": 0.0}}')
+    study = load(folder)
+    assert not study.speed.log
+    low, high = pareto([study])["layout"]["xaxis"]["range"]
+    assert min(low, high) < 0 < max(low, high)
+
+
 def test_where_no_point_keeps_the_constraints_everything_says_so(tmp_path):
     write_results(tmp_path / "results.parquet", [row(0, 0.3, 0.5, False), row(1, 0.1, 0.1, False)], INFO)
     assert render(load(tmp_path)) == f"limited: no point to choose; 2 points break {LIMIT}"
