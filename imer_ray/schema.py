@@ -160,7 +160,7 @@ class SpeedConfig:
     reference_steps: int = 1  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
     tolerance: float = 0.1  # width of the speedup's 95 % interval, as a share of it, at which measuring ends
     max_repeats: int = 40
-    max_seconds: float = 0.7  # of computing, after which no further repeat begins
+    max_seconds: float = 0.5  # of computing, after which no further repeat begins
 
     def __post_init__(self) -> None:
         if min(self.batch_size, self.max_repeats, self.num_threads, self.reference_steps) < 1:
@@ -201,7 +201,7 @@ class EvaluateConfig:
     """Which further points a trained recogniser is scored at: those that a walk over the grid reaches
     (`imer_ray.tuning.walk`)."""
 
-    max_points: int = 5  # of one recogniser, the trial's own among them; 1: no others
+    max_points: int = 4  # of one recogniser, the trial's own among them; 1: no others
     tolerance: float = 0.005  # the walk takes smaller differences in quality (as it is minimised) for noise
     grid: GridConfig = field(default_factory=GridConfig)
 
