@@ -55,7 +55,7 @@ class StudyConfig:
     constraints: tuple[str, ...] = ()  # what a point must keep to be on the front: "latency_ms_b1 <= 5"
     presets: tuple[str, ...] = ()  # published systems proposed first, as near as the space allows
     warm_start: tuple[str, ...] = ()  # other studies' folders or results.parquet, to learn from before the first trial
-    prefix_trials: int = 1  # proposals in a row that share all a pretraining depends on; 1: each is free to differ
+    prefix_trials: int = 3  # proposals in a row that share all a pretraining depends on; 1: each is free to differ
     scheduler: str = field(default="fifo", metadata={"package": "imer_ray.tuning.schedulers"})
     grace_epochs: int = 3  # of a training stage, before asha first compares it
     reduction_factor: float = 3.0  # of those that asha compares, one in so many goes on; epochs to the next time

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,6 +77,16 @@ class Stage:
             yield stage
 
         yield from visit(self)
+
+
+def most_needed_first(stages: Iterable[Stage]) -> list[Stage]:
+    """The stages by how many of them stand on each, falling: what most others wait for is to be asked for first.
+
+    A worker group, for instance, must not wait for all its CPUs behind a small stage that nobody else needs.
+    """
+    stages = list(stages)
+    num_users = Counter(source.key for stage in stages for source in stage.in_order())
+    return sorted(stages, key=lambda stage: -num_users[stage.key])
 
 
 def _overlaid(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

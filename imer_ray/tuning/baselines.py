@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from imer_ray.files import write_whole
+from imer_ray.stages.graph import most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.tuning.study import Plan
 from imer_ray.tuning.trial import SPLIT
 
-SYSTEMS = ("zero", "masked")
+SYSTEMS = ("masked", "zero")
 
 
 class _Ended(Exception):
@@ -33,7 +34,7 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
     for system in SYSTEMS:
         final = importlib.import_module(f"{plan.systems}.{system}").graph({**plan.base, "system": system}, SPLIT)
         try:
-            for stage in final.in_order():
+            for stage in (*most_needed_first(final.in_order()), final):
                 found[system] = dict(client.compute(stage, f"baseline-{system}", check).metrics)
         except _Ended:
             client.leave(f"baseline-{system}")

@@ -13,7 +13,6 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from typing import Any, Protocol
 from imer_ray.config import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.broker import StageFailed
-from imer_ray.stages.graph import Stage
+from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
@@ -166,12 +165,9 @@ def _compute(
         return result
 
     needed_by_all = set.intersection(*({stage.key for stage in final.in_order()} for final in finals))
-    # What most others wait for comes first: a worker group must not wait for two CPUs behind a stage that can wait.
-    num_users = Counter(source.key for stage in stages.values() for source in stage.in_order())
     results: dict[str, StageResult | str] = {}
     with ThreadPoolExecutor(max_workers=len(stages)) as pool:
-        ordered = sorted(stages.values(), key=lambda stage: -num_users[stage.key])
-        futures = {pool.submit(ask, stage): stage for stage in ordered}
+        futures = {pool.submit(ask, stage): stage for stage in most_needed_first(stages.values())}
         try:
             for future in _as_finished(futures, standing, report, abandoned):
                 key = futures[future].key
