@@ -56,7 +56,11 @@ def test_nothing_names_a_path_of_one_machine() -> None:
     assert found == []
 
 
+TRACKERS = ("mlflow", "wandb")  # extras named after a file in imer_ray/tuning/loggers
+
+
 def test_every_dependency_is_pinned_within_its_bounds() -> None:
+    """But trackers, which the set-up does not install: mlflow-skinny refuses a package that others here need newer."""
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pins = dict(line.split("==") for line in lines)
     assert len(pins) == len(lines) and list(pins) == [canonicalize_name(name) for name in pins]
@@ -64,9 +68,12 @@ def test_every_dependency_is_pinned_within_its_bounds() -> None:
         *PROJECT["dependencies"],
         *(line for extra in PROJECT["optional-dependencies"].values() for line in extra),
     ]
-    for requirement in map(Requirement, wanted):
+    trackers = [line for name in TRACKERS for line in PROJECT["optional-dependencies"][name]]
+    for line in wanted:
+        requirement = Requirement(line)
         assert requirement.specifier and requirement.url is None
-        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+        if line not in trackers:
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
     assert not any("+" in version for version in pins.values())  # a local build is no version that others can get
 
 
