@@ -65,6 +65,8 @@ class BrokerActor:
 
     async def _launch(self, stage: Stage) -> StageResult:
         in_group = self._scaling["num_workers"] > 0 and stage.kind in self._scaling["train_stages"]
+        if in_group and self._broker.is_beside(stage.key):
+            in_group = False  # a starting group holds all small stages up, which is too much for what no trial needs
         if in_group:
             # Small tasks would take each CPU that gets free, and the group would never have all of its at once.
             self._starting.add(stage.key)

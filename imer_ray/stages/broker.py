@@ -121,6 +121,10 @@ class Broker:
             self.timeline.reported(job.stage, epoch, num_epochs, metrics, where, job.leases)
         return job.is_wanted()
 
+    def is_beside(self, key: str) -> bool:
+        """Whether only waiters beside the search (`imer_ray.stages.job.BESIDE`) want a stage."""
+        return self._jobs[key].is_beside()
+
     def stats(self) -> dict[str, Any]:
         """What was done so far.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from imer_ray.stages.graph import Stage
 
+BESIDE = "beside-"  # begins the names of waiters that want what no trial does: baselines, say
+
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
@@ -62,3 +64,7 @@ class Job:
         """Whether anybody waits for it, or for a stage that needs it."""
         now = time.monotonic()
         return any(deadline > now for deadline in self.leases.values()) or any(u.is_wanted() for u in self.users)
+
+    def is_beside(self) -> bool:
+        """Whether only waiters beside the search want it."""
+        return bool(self.leases) and all(name.startswith(BESIDE) for name in self.leases) and not self.users

@@ -9,7 +9,7 @@ from typing import Any
 
 from imer_ray.files import write_whole
 from imer_ray.stages.graph import most_needed_first
-from imer_ray.stages.job import Status
+from imer_ray.stages.job import BESIDE, Status
 from imer_ray.tuning.study import Plan
 from imer_ray.tuning.trial import SPLIT
 
@@ -30,14 +30,16 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
         if is_over():
             raise _Ended
 
+    searched = {stage.key for stage in plan.final_stage(plan.base).in_order()}
     found: dict[str, dict[str, float]] = {}
     for system in SYSTEMS:
         final = importlib.import_module(f"{plan.systems}.{system}").graph({**plan.base, "system": system}, SPLIT)
         try:
             for stage in (*most_needed_first(final.in_order()), final):
-                found[system] = dict(client.compute(stage, f"baseline-{system}", check).metrics)
+                waiter = f"baseline-{system}" if stage.key in searched else f"{BESIDE}{system}"
+                found[system] = dict(client.compute(stage, waiter, check).metrics)
         except _Ended:
-            client.leave(f"baseline-{system}")
+            client.leave(waiter)
             return
         except Exception as error:  # whatever it is, the study is worth more than its company
             print(f"the baseline {system} could not be scored and is left out: {error}")

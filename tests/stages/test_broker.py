@@ -8,6 +8,7 @@ from toy_stages import notes, toy
 
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.broker import Broker, StageFailed, WorkerDied
+from imer_ray.stages.job import BESIDE
 from imer_ray.stages.run import execute
 from imer_ray.stages.store import Store
 
@@ -270,3 +271,19 @@ def test_an_input_damaged_since_is_built_anew(tmp_path):
     assert asyncio.run(run()).metrics == {"value": 3}
     assert len(notes(world.log)) == 3
     assert "is damaged" in world.broker.stats()["damaged"][0]
+
+
+def test_a_stage_is_beside_the_search_as_long_as_no_trial_nor_other_stage_wants_it(tmp_path):
+    async def story():
+        world = World(tmp_path)
+        final = toy("b", x=1, log=world.log, sleep=0.2, inputs={"a": toy("a", x=1, log=world.log, sleep=0.2)})
+        first = final.inputs["a"]
+        await world.broker.wait([first], BESIDE + "zero", 0.01)
+        alone = world.broker.is_beside(first.key)
+        await world.broker.wait([final], BESIDE + "zero", 0.05)
+        needed = world.broker.is_beside(first.key)
+        await world.broker.wait([final], "trial-0", 0.01)
+        assert (alone, needed, world.broker.is_beside(final.key)) == (True, False, False)
+        await world.ask(final)
+
+    asyncio.run(story())
