@@ -29,7 +29,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "status": pa.string(),  # see `imer_ray.stages.timeline.StageRun`
     "host": pa.string(),  # empty for what was found
     "node": pa.string(),  # Ray's id of the node
-    "executor": pa.string(),  # "inline" or "ray_train"
+    "executor": pa.string(),  # "inline" or "ray_train", empty for what was found
     "started": _TIME,
     "finished": _TIME,  # of a run that is not over: when it was last heard of
     "seconds": pa.float64(),  # computing time; of what was found, what it took when it was computed

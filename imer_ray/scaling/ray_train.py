@@ -79,7 +79,7 @@ def _train(config: Mapping[str, Any]) -> None:
         device=str(get_device()) if scaling["gpus_per_stage"] else "cpu",
         num_threads=max(1, int(scaling["cpus_per_stage"])),
     )
-    work(stage, config["store_root"], config["broker"], place)
+    work(stage, config["store_root"], config["broker"], place, executor="ray_train")
 
 
 def _cause(error: Exception) -> Exception:

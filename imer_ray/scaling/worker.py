@@ -27,7 +27,7 @@ PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
 
 
-def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> StageResult:
+def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place, executor: str) -> StageResult:
     """Run a stage, or this worker's share of it.
 
     Raises:
@@ -35,7 +35,7 @@ def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place) -> St
         StageFailed: for all other errors, whose classes the broker would have to import (and torch with them).
     """
     try:
-        report = Reporter(broker, stage.key) if place.rank == 0 else keep_going
+        report = Reporter(broker, stage.key, executor) if place.rank == 0 else keep_going
         return execute(stage, Store(store_root), report, place)
     except (UserError, NonFiniteError, StageStopped, MissingArtefact):
         raise
@@ -58,10 +58,11 @@ class Reporter:
         StageStopped: on construction, if nobody waits for the stage any more.
     """
 
-    def __init__(self, broker: ActorHandle, key: str) -> None:
+    def __init__(self, broker: ActorHandle, key: str, executor: str) -> None:
         self._broker = broker
         self._key = key
-        self._where = Where(host=socket.gethostname(), node=ray.get_runtime_context().get_node_id())
+        node = ray.get_runtime_context().get_node_id()
+        self._where = Where(host=socket.gethostname(), node=node, executor=executor)
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._wanted = True
         self._sent, self._compared = time.monotonic(), 0

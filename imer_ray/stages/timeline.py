@@ -17,10 +17,17 @@ MAX_REPORTS = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """The machine that a stage runs on: its name, and Ray's id of the node, of which one machine may have several."""
+    """What a stage runs on.
+
+    Attributes:
+        host: the machine's name.
+        node: Ray's id of the node, of which one machine may have several.
+        executor: "inline" (a task of its own) or "ray_train" (a worker group); empty for what was found.
+    """
 
     host: str
     node: str = ""
+    executor: str = "inline"
 
 
 @dataclass(kw_only=True)
@@ -44,6 +51,7 @@ class StageRun:
     status: str
     host: str
     node: str
+    executor: str
     started: float
     finished: float
     seconds: float = 0.0
@@ -100,7 +108,7 @@ class Timeline:
 
     def found(self, stage: Stage, seconds: float) -> None:
         """A stage was in the store already."""
-        run = self._begin(stage, "found", Where(host=""))
+        run = self._begin(stage, "found", Where(host="", executor=""))
         run.seconds = seconds
 
     def ended(self, stage: Stage, status: str, seconds: float | None = None) -> None:
@@ -142,6 +150,7 @@ class Timeline:
             status=status,
             host=where.host,
             node=where.node,
+            executor=where.executor,
             started=now,
             finished=now,
         )

@@ -27,7 +27,7 @@ from imer_ray.tuning.allocation import Sample, next_to_run
 from imer_ray.tuning.display import FIRST_SECONDS, GROWTH
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.study import Plan, ResultsFile, complete_row, write
-from imer_ray.tuning.timeline import open_timeline
+from imer_ray.tuning.timeline import Timeline
 from imer_ray.tuning.trial import BROKEN, ROWS, Client, run_points
 from imer_ray.tuning.walk import Grid
 
@@ -96,7 +96,7 @@ def repeat_front(plan: Plan, record: Record, client: Client, is_over: Callable[[
         return 0
     before = len(record.repeats)
     results = ResultsFile(plan, record)
-    timeline = open_timeline(plan)
+    timeline = Timeline(plan.folder, plan.info.study)
     ended, started = threading.Event(), time.monotonic()
     next_line = started + FIRST_SECONDS
     running: dict[Future[dict[str, Any]], Repeat] = {}

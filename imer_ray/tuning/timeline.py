@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from imer_ray.results.timeline import FILE_NAME, LOST, RUNNING, read_timeline, write_timeline
 from imer_ray.stages.timeline import Changes
-from imer_ray.tuning.study import Plan
 from imer_ray.tuning.trial import Client
 
 LEAST_SECONDS = 5.0  # between two writings
@@ -24,13 +22,11 @@ class Timeline:
     Args:
         folder: the study's.
         study: its name.
-        train_stages: kinds of stages that run on Ray Train.
     """
 
-    def __init__(self, folder: Path, study: str, train_stages: Collection[str] = ()) -> None:
+    def __init__(self, folder: Path, study: str) -> None:
         self._path = folder / FILE_NAME
         self._study = study
-        self._train_stages = train_stages
         self._rows: dict[str, dict[str, Any]] = {row["run"]: row for row in read_timeline(self._path)}
         self._lose_running()
         self._curves: OrderedDict[str, dict[int, dict[str, float]]] = OrderedDict()
@@ -43,8 +39,7 @@ class Timeline:
         if changes.broker != self._broker:
             self._lose_running()  # with the broker before, or the driver
         for run in changes.runs:
-            executor = "ray_train" if run.kind in self._train_stages else "inline"
-            self._rows[run.run] = {**vars(run), "executor": executor}
+            self._rows[run.run] = dict(vars(run))
         for key, epoch, metrics in changes.reports:
             self._curves.setdefault(key, {})[epoch] = metrics
             self._curves.move_to_end(key)
@@ -76,10 +71,3 @@ class Timeline:
         for row in self._rows.values():
             if row["status"] == RUNNING:
                 row["status"] = LOST
-
-
-def open_timeline(plan: Plan) -> Timeline:
-    """The timeline of a study's folder, to go on with."""
-    scaling = plan.options["scaling"]
-    groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
-    return Timeline(plan.folder, plan.info.study, groups)

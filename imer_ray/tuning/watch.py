@@ -15,7 +15,7 @@ from imer_ray.tuning.progress import Progress, Tally
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.study import Plan, ResultsFile
 from imer_ray.tuning.time_left import TimeLeft
-from imer_ray.tuning.timeline import open_timeline
+from imer_ray.tuning.timeline import Timeline
 from imer_ray.tuning.trial import Client
 
 FOLLOW_SECONDS = 2.0  # between two questions to the broker
@@ -27,7 +27,7 @@ class Watch(tune.Callback):
     def __init__(self, plan: Plan, record: Record, client: Client) -> None:
         self._record, self._client, self._num_trials = record, client, plan.info.num_trials
         self._results = ResultsFile(plan, record)
-        self._timeline = open_timeline(plan)
+        self._timeline = Timeline(plan.folder, plan.info.study)
         self._tally = Tally(plan.info)
         self._time_left = TimeLeft(len(record.finished))
         self._log = Log(plan.options["study"]["loggers"], plan.folder, plan.info, record.rows)

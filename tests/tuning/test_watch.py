@@ -12,7 +12,7 @@ from imer_ray.tuning.study import complete_row, open_record, plan
 from imer_ray.tuning.timeline import Timeline as Kept
 from imer_ray.tuning.watch import Watch
 
-WHERE = Where(host="laptop", node="n1")
+EXECUTORS = {"encode": "ray_train"}  # of a stage's kind; others run inline
 
 
 class Client:
@@ -26,8 +26,9 @@ class Client:
         return {"running": []}
 
     def run(self, stage, waiter, status="computed", epochs=2):
+        where = Where(host="laptop", node="n1", executor=EXECUTORS.get(stage.kind, "inline"))
         for epoch in range(epochs + 1):
-            self.timeline.reported(stage, epoch, epochs, {"loss": 1.0 / (epoch + 1)}, WHERE, [waiter])
+            self.timeline.reported(stage, epoch, epochs, {"loss": 1.0 / (epoch + 1)}, where, [waiter])
         if status != "running":
             self.timeline.ended(stage, status, 1.5)
 
@@ -82,7 +83,7 @@ def test_the_timeline_of_a_study_goes_on_in_the_next_command(started):
         ("bank", "running"),
     ]
     assert {(r["host"], r["node"], tuple(r["waiters"])) for r in first[:3]} == {("laptop", "n1", ("toy-0",))}
-    assert first[0]["executor"] == "ray_train" and first[1]["executor"] == "inline"  # scaling.train_stages=[encode]
+    assert first[0]["executor"] == "ray_train" and first[1]["executor"] == "inline"
     assert all(r["started"] <= r["finished"] for r in first)
 
     searched, record, client, watch = started(loggers=[])
