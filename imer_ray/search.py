@@ -60,7 +60,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning import baselines, budget
     from imer_ray.tuning.repeats import repeat_front, wanted
     from imer_ray.tuning.run import run
-    from imer_ray.tuning.timeline import open_timeline
+    from imer_ray.tuning.timeline import Timeline
     from imer_ray.tuning.trial import SPLIT
 
     study, scaling = plan.options["study"], plan.options["scaling"]
@@ -78,7 +78,8 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         if limit.over is not None:
             budget.wind_down(broker)
         limit.look()
-        timeline = open_timeline(plan)  # what ran after the trials: baselines, further seeds, what was wound down
+        # What ran after the trials: baselines, further seeds, what was wound down.
+        timeline = Timeline(plan.folder, plan.info.study)
         timeline.follow(broker)
         timeline.write(last=True)
     is_complete = len(record.finished) >= study["num_trials"] and not wanted(plan, record)
