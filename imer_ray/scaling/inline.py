@@ -23,4 +23,4 @@ def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: Ac
     cpus, gpus = scaling["cpus_per_stage"], scaling["gpus_per_stage"]
     place = Place(device="cuda:0" if gpus else "cpu", num_threads=max(1, int(cpus)))
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1 if gpus else 0)(work)
-    return task.options(name=stage.name).remote(stage, store_root, broker, place, executor="inline")
+    return task.options(name=stage.name).remote(stage, store_root, broker, place, "inline")
