@@ -15,31 +15,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from small import ROOT, SMALL, command
 
 from imer_ray.errors import UserError
 from imer_ray.results.timeline import read_timeline
 
-ROOT = Path(__file__).parents[2]
 MOSI = ROOT.parent / "shared/data/mosi_utterance/clips.parquet"
-SMALL = [
-    "data.num_train=96",
-    "data.num_valid=64",
-    "data.num_test=64",
-    "training.encode.num_epochs=2",
-    "training.pretrain.num_epochs=2",
-    "training.recognise.num_epochs=2",
-    "bank.num_steps=2",
-    "speed.max_repeats=1",
-    "evaluate.max_points=2",
-    "speed.reference_steps=1",
-    "scaling.train_stages=[]",
-]
-
-
-def command(name: str, *overrides: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", f"imer_ray.{name}", *overrides]
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def refused(name: str, *overrides: str, cwd: Path) -> str:

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from small import SMALL, command
 
-ROOT = Path(__file__).parents[2]
-SMALL = [
-    "data.num_train=96",
-    "data.num_valid=64",
-    "data.num_test=64",
-    "training.encode.num_epochs=2",
-    "training.pretrain.num_epochs=2",
-    "training.recognise.num_epochs=2",
-    "bank.num_steps=2",
-    "speed.max_repeats=1",
-    "speed.reference_steps=1",
-    "study.speed=flops",
-    "study.loggers=[]",
-    "evaluate.max_points=2",
-    "scaling.train_stages=[]",
-]
+QUIET = ["study.speed=flops", "study.loggers=[]"]
 pytestmark = pytest.mark.slow
 
 
 def search(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "imer_ray.search", *SMALL, *overrides]
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=290)
+    return command("search", *SMALL, *QUIET, *overrides, cwd=folder, timeout=290)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import json
 from importlib import import_module
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from samplers_found import PROCESS
 
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.objectives import objectives
@@ -16,8 +17,7 @@ SPACE = Space(
     name="test",
     text="",
     parameters=(
-        Parameter(path="sde", distribution=CategoricalDistribution(["vp", "ve"]), when={}),
-        Parameter(path="sigma", distribution=FloatDistribution(5, 50, log=True), when={"sde": ("ve",)}),
+        *PROCESS,
         Parameter(path="steps", distribution=IntDistribution(1, 12, log=True), when={}),
         Parameter(path="draws", distribution=CategoricalDistribution([1, 2]), when={}),
     ),

@@ -2,11 +2,12 @@
 
 import json
 import math
-from importlib import import_module, resources
+from importlib import import_module
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
+from samplers_found import PROCESS, SAMPLERS, every_sampler
 
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
@@ -18,20 +19,11 @@ from imer_ray.tuning.record import Record
 from imer_ray.tuning.samplers import ANSWERED, DERIVED, FIDELITY
 from imer_ray.tuning.space import Parameter, Space
 
-SAMPLERS = sorted(
-    entry.name[:-3]
-    for entry in resources.files("imer_ray.tuning.samplers").iterdir()
-    if entry.name.endswith(".py") and not entry.name.startswith("_")
-)
-every_sampler = pytest.mark.parametrize(  # a proposal of Gaussian processes takes half a second
-    "sampler", [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
-)
 SPACE = Space(
     name="test",
     text="",
     parameters=(
-        Parameter(path="sde", distribution=CategoricalDistribution(["vp", "ve"]), when={}),
-        Parameter(path="sigma", distribution=FloatDistribution(5, 50, log=True), when={"sde": ("ve",)}),
+        *PROCESS,
         Parameter(path="steps", distribution=IntDistribution(1, 64, log=True), when={}),
     ),
 )

@@ -5,14 +5,15 @@ import itertools
 import math
 import subprocess
 import sys
-from importlib import import_module, resources
+from importlib import import_module
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import create_trial
+from samplers_found import PROCESS, SAMPLERS, every_sampler
 
 from analysis.hypervolume import hypervolume
 from imer_ray.tuning.samplers import FIDELITY
@@ -20,20 +21,11 @@ from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
 from imer_ray.tuning.samplers.gp import ImputedGP, _filled
 from imer_ray.tuning.space import Parameter, Space
 
-SAMPLERS = sorted(
-    entry.name[:-3]
-    for entry in resources.files("imer_ray.tuning.samplers").iterdir()
-    if entry.name.endswith(".py") and not entry.name.startswith("_")
-)
-every_sampler = pytest.mark.parametrize(  # a proposal of Gaussian processes takes half a second
-    "sampler", [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
-)
 SPACE = Space(
     name="test",
     text="",
     parameters=(
-        Parameter(path="sde", distribution=CategoricalDistribution(["vp", "ve"]), when={}),
-        Parameter(path="sigma", distribution=FloatDistribution(5, 50, log=True), when={"sde": ("ve",)}),
+        *PROCESS,
         Parameter(path="weight", distribution=FloatDistribution(0, 1), when={}),
         Parameter(path="dropout", distribution=FloatDistribution(0, 1), when={}),
         Parameter(path="width", distribution=FloatDistribution(0, 1), when={}),
