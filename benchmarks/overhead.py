@@ -41,7 +41,7 @@ from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.record import ROWS, TRIAL
-from imer_ray.tuning.run import _ENVIRONMENT, run
+from imer_ray.tuning.run import ENVIRONMENT, run
 from imer_ray.tuning.searcher import StudySearcher
 from imer_ray.tuning.study import Plan, complete_row, open_record, plan
 from imer_ray.tuning.trial import OUTCOME
@@ -170,7 +170,7 @@ def _ours(searched: Plan, client: Stub | None = None) -> Any:
 
 def _plain(num_trials: int, slots: int) -> None:
     """Plain Ray Tune: random search over eight parameters, each trial reports once."""
-    os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
+    os.environ.update(ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
             tune.with_resources(_report_once, {TRIAL_SLOT: 1}),

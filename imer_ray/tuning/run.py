@@ -22,7 +22,7 @@ from imer_ray.tuning.trial import Client, coordinate, waiter_name
 from imer_ray.tuning.walk import Grid, axes
 from imer_ray.tuning.watch import Watch
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are ours to write
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ctrl-C is an ordinary KeyboardInterrupt
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # the journal is what a study is continued from
@@ -47,7 +47,7 @@ def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] 
 
 def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> None:
     study, slots = plan.options["study"], plan.options["study"]["slots"]
-    os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
+    os.environ.update(ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray")
