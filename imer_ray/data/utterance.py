@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
+from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
@@ -25,6 +26,8 @@ from imer_ray.files import sha256
 COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
 WIDTHS = {"text": 384, "audio": 73, "vision": 100}
 PLAIN = ("video_id", "clip", "label", "vision_clean")
+TRANSCRIPT = "raw_text"
+LEXICONS = {"none": None, "vader": vader}
 SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
 OFFICIAL_VALID_SHARE = 1 / 10
 
@@ -41,24 +44,31 @@ class MosiUtterance:
         path: where the table lies.
         split: "speaker" (the table's own train, valid and test) or "official" (as in Poria et al., ACL 2017).
         num_frames: window length L: the clip itself, last, after its L - 1 predecessors, as far as the video has them.
+        lexicon: "vader" (its four scores of the transcript, beside the table's text features) or "none".
     """
 
     path: str | None = None
     split: str = "speaker"
     num_frames: int = 8
+    lexicon: str = "vader"
 
     def __post_init__(self) -> None:
         if self.split not in SPLIT_COLUMNS:
             raise ValueError(f"split must be one of {', '.join(SPLIT_COLUMNS)}, not {self.split!r}")
+        if self.lexicon not in LEXICONS:
+            raise ValueError(f"lexicon must be one of {', '.join(LEXICONS)}, not {self.lexicon!r}")
         if self.num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, not {self.num_frames}")
 
     def fingerprint(self) -> str:
-        settings = {"split": self.split, "num_frames": self.num_frames}
+        settings = {"split": self.split, "num_frames": self.num_frames, "lexicon": self.lexicon}
         return settings_fingerprint(kind="mosi_utterance", content=sha256(self._file()), **settings)
 
     def load(self) -> Dataset:
-        table = read_table(self._file(), SPLIT_COLUMNS[self.split])
+        read = LEXICONS[self.lexicon]
+        table = read_table(self._file(), SPLIT_COLUMNS[self.split], (TRANSCRIPT,) if read else ())
+        if read:
+            table["text"] = np.concatenate([table["text"], read(table[TRANSCRIPT])], axis=1)
         split_of = table["split"] if self.split == "speaker" else hold_out_valid(table["split"], table["video_id"])
         for name in SPLITS:
             if not (split_of == name).any():
@@ -86,7 +96,7 @@ class MosiUtterance:
                 labels=torch.from_numpy(table["label"]).float()[chosen] * 2 - 1,
             )
         return Dataset(
-            dims={m: WIDTHS[COLUMNS[m]] for m in MODALITIES},
+            dims={m: table[COLUMNS[m]].shape[1] for m in MODALITIES},
             lengths=dict.fromkeys(MODALITIES, self.num_frames),
             label_kind="binary",
             fingerprint=self.fingerprint(),
@@ -105,29 +115,32 @@ def _window_features(rows: Tensor, windows: Tensor, indices: Tensor) -> Tensor:
     return rows[windows[indices]]
 
 
-def read_table(path: Path, split_column: str) -> dict[str, NDArray[Any]]:
-    """The table's columns, checked, in order of video and clip; the split column is called ``split``."""
+def read_table(path: Path, split_column: str, more: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
+    """The table's columns, and ``more``, checked, in order of video and clip; the split column is called ``split``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
-        absent = [c for c in (*PLAIN, split_column, *WIDTHS) if c not in file.schema_arrow.names]
+        plain = (*PLAIN, split_column, *more)
+        absent = [c for c in (*plain, *WIDTHS) if c not in file.schema_arrow.names]
         if absent:
             raise UserError(f"{path}: no column {', '.join(absent)}; this is not the table of utterance features")
-        table = file.read([*PLAIN, split_column, *WIDTHS]).combine_chunks()
+        table = file.read([*plain, *WIDTHS]).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged or not a parquet file ({error})") from error
 
     if table.num_rows == 0:
         raise UserError(f"{path}: the table holds no clip")
     columns: dict[str, NDArray[Any]] = {}
-    for name in (*PLAIN, split_column):
+    for name in plain:
         if table[name].null_count:
             raise UserError(f"{path}: column {name} has empty entries")
         columns["split" if name == split_column else name] = table[name].to_numpy()
     for name, width in WIDTHS.items():
         columns[name] = _vectors(path, table[name], name, width)
+    if TRANSCRIPT in more and not pa.types.is_string(table[TRANSCRIPT].type):
+        raise UserError(f"{path}: column {TRANSCRIPT} must hold text, not {table[TRANSCRIPT].type}")
     if not np.isin(columns["label"], (0, 1)).all():
         raise UserError(f"{path}: column label must be 0 or 1")
     if columns["vision_clean"].dtype != bool or not np.issubdtype(columns["clip"].dtype, np.integer):

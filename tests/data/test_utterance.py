@@ -12,6 +12,7 @@ from imer_ray.data.utterance import WIDTHS, MosiUtterance
 from imer_ray.errors import UserError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mosi_utterance" / "clips.parquet"
+SETTINGS = {"split": "official", "num_frames": 4, "lexicon": "none"}  # none of them the default
 VIDEOS = {  # video: (its split, its official split, vision clean, clip numbers)
     "b": ("train", "train", False, [1, 2, 3, 4]),
     "a": ("train", "train", True, [2, 10, 7]),
@@ -61,7 +62,7 @@ def test_a_clip_s_sequence_is_its_predecessors_and_itself_last(path):
     assert torch.equal(text[6], torch.stack([text[4, 2], text[5, 2], text[6, 2]]))
     assert (text[0, :2] == 0).all() and (text[3, :2] == 0).all(), "a window reached into another video"
     assert batch.labels.tolist() == [-1, 1, -1, 1, -1, 1, -1]
-    assert dataset.label_kind == "binary" and dataset.dims == {"l": 384, "a": 73, "v": 100}
+    assert dataset.label_kind == "binary" and dataset.dims == {"l": 388, "a": 73, "v": 100}
 
 
 def test_vision_counts_only_where_it_is_clean_and_statistics_come_from_recorded_training_clips(path):
@@ -76,7 +77,8 @@ def test_vision_counts_only_where_it_is_clean_and_statistics_come_from_recorded_
     ):
         raw = np.stack([by_name[name][column] for name in names]).astype(np.float32).astype(np.float64)
         wanted = (by_name["e_6"][column] - raw.mean(0)) / raw.std(0)
-        np.testing.assert_allclose(dataset.batch("test", [1]).features[m][0, 1], wanted, rtol=1e-4, atol=1e-4)
+        read = dataset.batch("test", [1]).features[m][0, 1, : WIDTHS[column]]
+        np.testing.assert_allclose(read, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_the_official_split_never_uses_vision_and_holds_out_whole_training_videos(path):
@@ -108,8 +110,31 @@ def test_the_fingerprint_is_of_the_content_and_the_settings_and_not_of_the_path(
     table = rows()
     table[0]["label"] = 1 - table[0]["label"]
     other = write(tmp_path / "other.parquet", table)
-    changed = [MosiUtterance(other), MosiUtterance(path, split="official"), MosiUtterance(path, num_frames=4)]
-    assert len({first, *(data.fingerprint() for data in changed)}) == 4
+    changed = [MosiUtterance(other)]
+    changed += [MosiUtterance(path, **{name: value}) for name, value in SETTINGS.items()]
+    assert len({first, *(data.fingerprint() for data in changed)}) == 5
+
+
+def test_the_lexicon_s_scores_of_the_transcript_are_language_features(tmp_path):
+    table = rows()
+    for row in table:  # shares of negative, neutral, positive: (0, 0, 1) for odd clips and (1, 0, 0) for even ones
+        row["raw_text"] = "GREAT" if row["clip"] % 2 else "awful"
+    path = write(tmp_path / "clips.parquet", table)
+    with_scores, without = (MosiUtterance(path, num_frames=1, lexicon=name).load() for name in ("vader", "none"))
+    every = torch.arange(with_scores.size("train"))
+    text, plain = (data.batch("train", every).features["l"][:, 0] for data in (with_scores, without))
+    assert torch.equal(text[:, :384], plain) and plain.shape[1] == 384
+    odd = with_scores.batch("train", every).labels > 0
+    share = odd.double().mean()  # a 0/1 column with mean p, standardised: (1 - p) / sqrt(p (1 - p)) where it is 1
+    wanted = torch.where(odd, ((1 - share) / share).sqrt(), -(share / (1 - share)).sqrt()).float()
+    for column, sign in ((384, -1), (386, 1), (387, 1)):
+        torch.testing.assert_close(text[:, column], sign * wanted, rtol=1e-4, atol=1e-4)
+    assert (text[:, 385] == 0).all(), "no word was neutral"
+
+
+def test_a_table_without_transcripts_serves_without_a_lexicon(tmp_path):
+    path = write(tmp_path / "clips.parquet", broken(lambda row: row.pop("raw_text")))
+    assert MosiUtterance(path, lexicon="none").load().dims["l"] == 384
 
 
 def test_without_a_path_or_a_file_the_user_is_told_what_to_write():
@@ -158,8 +183,10 @@ def broken(change):
         (lambda row: row.update(clip=1), {}, "clip 1 of video a appears twice"),
         (lambda row: row.update(split="train"), {}, "'valid' has no clip"),
         (lambda row: row.update(label=None if row["clip"] == 7 else 0), {}, "label has empty entries"),
+        (lambda row: row.pop("raw_text"), {}, "no column raw_text"),
+        (lambda row: row.update(raw_text=row["clip"]), {}, "raw_text must hold text"),
     ],
-    ids=["column", "width", "ragged", "infinite", "label", "twice", "split", "empty"],
+    ids=["column", "width", "ragged", "infinite", "label", "twice", "split", "empty", "transcript", "number"],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_a_table_that_does_not_fit_is_refused_with_its_column(tmp_path, change, types, message):
@@ -175,7 +202,7 @@ def test_a_table_without_clips_is_refused(path, tmp_path):
         MosiUtterance(str(empty)).load()
 
 
-@pytest.mark.parametrize("change", [{"split": "mine"}, {"num_frames": 0}])
+@pytest.mark.parametrize("change", [{"split": "mine"}, {"num_frames": 0}, {"lexicon": "mine"}])
 def test_impossible_settings_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         MosiUtterance(**change)
