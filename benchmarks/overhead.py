@@ -4,14 +4,14 @@ Nothing is trained: a stub answers every stage at once, in the trial's process, 
 
 - ``overhead_ratio``: seconds of so many trials through our Tune loop (TPE, journal, results, progress, loggers, as a
   search has them by default) to those of as many through plain Ray Tune with random search (`reuse_actors`, as many
-  slots, silent); in ``rounds`` parts, in turn, ours continuing one study.
+  slots, silent); the median of ``rounds`` pairs, in turn, each of ours a study of its own.
 - ``searcher_growth``: median CPU time of a proposal and of telling its end with ``finished`` trials finished, to that
   with 100, in turn.
 - ``lost``, ``left_running``: of ``failing`` trials a tenth ends with an exception, a NaN, without its metric or by the
   death of its process; trials without a row that says just this, and trials that the study's journal leaves open.
 
 Other words are settings of the search (``space=full``, ``study.searcher=random``). Options: ``finished=10000``,
-``failing=200``, ``rounds=4``, ``folder=FOLDER`` (a temporary one by default).
+``failing=200``, ``rounds=3``, ``folder=FOLDER`` (a temporary one by default).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def main() -> None:
     words = dict(word.split("=", 1) for word in sys.argv[1:])
     trials, finished, failing, rounds = (
         int(words.pop(name, default))
-        for name, default in (("trials", 1000), ("finished", 10_000), ("failing", 200), ("rounds", 4))
+        for name, default in (("trials", 1000), ("finished", 10_000), ("failing", 200), ("rounds", 3))
     )
     folder = words.pop("folder", None)
     with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -136,18 +136,17 @@ def _plan(settings: dict[str, str], name: str, num_trials: int) -> Plan:
 
 def _overhead(planned: Any, num_trials: int, rounds: int) -> float:
     slots = planned("overhead", 1).options["study"]["slots"]
-    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     _plain(slots, slots)  # worker processes and imports
-    _timed(lambda: _ours(planned("warm-up", slots)))
-    for part in range(1, rounds + 1):
-        seconds["plain"].append(_timed(lambda: _plain(num_trials // rounds, slots)))
-        searched = planned("overhead", part * (num_trials // rounds))
-        seconds["ours"].append(_timed(lambda searched=searched: _ours(searched)))
-    print(f"{f'{num_trials} stub trials, {slots} slots':40}{'seconds':>10}{'ms a trial':>12}  parts")
-    for who, parts in seconds.items():
-        each = " ".join(f"{part:.1f}" for part in parts)
-        print(f"{who:40}{sum(parts):10.1f}{1e3 * sum(parts) / num_trials:12.1f}  {each}", flush=True)
-    return sum(seconds["ours"]) / sum(seconds["plain"])
+    _ours(planned("warm-up", slots))
+    print(f"{f'{num_trials} stub trials, {slots} slots':40}{'plain s':>10}{'ours s':>10}{'ratio':>8}")
+    ratios = []
+    for number in range(rounds):
+        plain = _timed(lambda: _plain(num_trials, slots))
+        searched = planned(f"overhead-{number}", num_trials)
+        ours = _timed(lambda searched=searched: _ours(searched))
+        ratios.append(ours / plain)
+        print(f"{'':40}{plain:10.1f}{ours:10.1f}{ratios[-1]:8.2f}", flush=True)
+    return statistics.median(ratios)
 
 
 def _timed(call: Any) -> float:

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.pareto import pareto_front
 from imer_ray.tuning.samplers import ANSWERED
 
-NUM_LATEST = 250
-NUM_BEST = 30  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
+NUM_LATEST = 135
+NUM_BEST = 15  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Window(BaseSampler):
         self._view: Study | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(self._seen(study), trial)
+        seen = self._seen(study)
+        return self._sampler.infer_relative_search_space(cast(Study, _View(study, _one_of_each(seen))), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -94,6 +95,13 @@ class _View:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
+
+
+def _one_of_each(study: Study) -> list[FrozenTrial]:
+    """A complete trial for every set of parameters that occurs: of all that a search space is inferred from, what
+    makes a difference, as a parameter has one distribution."""
+    trials = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return list({tuple(trial.params): trial for trial in reversed(trials)}.values())
 
 
 def window(study: Study, num_best: int = NUM_BEST, num_latest: int = NUM_LATEST) -> list[FrozenTrial]:

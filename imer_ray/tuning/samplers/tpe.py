@@ -11,6 +11,7 @@ import warnings
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 
+from imer_ray.tuning.samplers._lazy_groups import LazyGroups
 from imer_ray.tuning.samplers._random_first import RandomFirst
 from imer_ray.tuning.samplers._window import Window
 
@@ -19,4 +20,4 @@ def build(seed: int, population: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         tpe = TPESampler(seed=seed, n_startup_trials=1, multivariate=True, group=True, constant_liar=True)
-    return RandomFirst(seed, Window(tpe), population)
+    return RandomFirst(seed, Window(LazyGroups(tpe)), population)
