@@ -126,8 +126,8 @@ def run_points(
         rows.extend(wave)
         return [_scores(row, grid) for row in wave]
 
-    def ask(changes: Sequence[tuple[str, Any]]) -> list[Scores | None]:
-        return score([replace(tree, {path: value}, grid.components) for path, value in changes])
+    def ask(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
+        return score([replace(tree, changes, grid.components) for changes in points])
 
     try:
         (own,) = score([tree])

@@ -1,8 +1,9 @@
 """Points for free: a walk over a grid, from a trial's own point to others that its trained recogniser has as well.
 
 The grid has axes (`imer_ray.schema.GridConfig`). Along an axis of numbers one ray leads to ever smaller values and one
-to ever larger ones; along an axis of names every other name is a ray of its own. The walk asks for the first point of
-each ray, and goes on along a ray as long as something got better, see `improved`.
+to ever larger ones; along an axis of names every other name is a ray of its own. The walk asks for the point with the
+fewest steps and draws, which is the quickest of the grid and costs least to score, then for the first point of each
+ray, and goes on along a ray as long as something got better, see `improved`.
 """
 
 from __future__ import annotations
@@ -45,12 +46,10 @@ class Grid:
     objectives: Sequence[Objective]
 
 
-@dataclass(frozen=True)
-class Ray:
-    """The values of one path, from the nearest to the trial's own outwards."""
-
-    path: str
-    values: tuple[Any, ...]
+Changes = Mapping[str, Any]
+"""Configuration path -> value: how a point differs from the trial's own."""
+Ray = tuple[Changes, ...]
+"""Points in a row, from the trial's own outwards."""
 
 
 def axes(grid: Mapping[str, Sequence[Any] | None], space: Space) -> dict[str, tuple[Any, ...]]:
@@ -70,20 +69,20 @@ def _values(parameter: Parameter) -> tuple[Any, ...]:
 
 
 def rays(tree: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Iterator[Ray]:
-    """All rays from a configuration: downwards before upwards, names in their order."""
+    """The least work first, then all rays from a configuration: downwards before upwards, names in their order."""
+    least = {path: min(axes[path]) for path in (PATHS["num_steps"], PATHS["num_draws"]) if axes.get(path)}
+    if any(value < get(tree, path) for path, value in least.items()):
+        yield ({path: min(value, get(tree, path)) for path, value in least.items()},)
     for path, values in axes.items():
         own = get(tree, path)
         if path == PATHS["guidance"] and not get(tree, "diffusion.condition_dropout"):
             continue  # such networks never saw a clip without its condition
         if isinstance(own, str):
-            yield from (Ray(path, (value,)) for value in values if value != own)
+            yield from (({path: value},) for value in values if value != own)
             continue
-        for ray in (
-            tuple(sorted((v for v in set(values) if v < own), reverse=True)),
-            tuple(sorted(v for v in set(values) if v > own)),
-        ):
+        for ray in (sorted({v for v in values if v < own}, reverse=True), sorted({v for v in values if v > own})):
             if ray:
-                yield Ray(path, ray)
+                yield tuple({path: value} for value in ray)
 
 
 def free_rays(tree: Mapping[str, Any], grid: Grid, graph_of: Callable[[Mapping[str, Any]], Stage]) -> list[Ray]:
@@ -96,14 +95,14 @@ def free_rays(tree: Mapping[str, Any], grid: Grid, graph_of: Callable[[Mapping[s
     seen, found = {own.key}, []
     for ray in rays(tree, grid.axes):
         free = []
-        for value in ray.values:
-            final = graph_of(replace(tree, {ray.path: value}, grid.components))
+        for changes in ray:
+            final = graph_of(replace(tree, changes, grid.components))
             if _trained(final) != _trained(own) or final.key in seen:
                 break
             seen.add(final.key)
-            free.append(value)
+            free.append(changes)
         if free:
-            found.append(Ray(ray.path, tuple(free)))
+            found.append(tuple(free))
     return found
 
 
@@ -125,7 +124,7 @@ def improved(before: Scores, after: Scores, settings: Mapping[str, Any]) -> bool
 def walk(
     rays: Sequence[Ray],
     own: Scores,
-    ask: Callable[[Sequence[tuple[str, Any]]], Sequence[Scores | None]],
+    ask: Callable[[Sequence[Changes]], Sequence[Scores | None]],
     max_points: int,
     goes_on: Callable[[Scores, Scores], bool],
 ) -> None:
@@ -137,7 +136,7 @@ def walk(
     Args:
         rays: first come, first served.
         own: scores of the point that all rays start from.
-        ask: the scores of points, each the own one with one (path, value) changed; None for one that failed.
+        ask: the scores of points; None for one that failed.
         goes_on: whether the second scores, reached from the first, are worth a further step.
     """
     queue = deque((ray, 0, own) for ray in rays)
@@ -145,10 +144,10 @@ def walk(
     while queue and left > 0:
         wave = [queue.popleft() for _ in range(min(len(queue), math.ceil(left / 2)))]
         left -= len(wave)
-        found = ask([(ray.path, ray.values[i]) for ray, i, _ in wave])
+        found = ask([ray[i] for ray, i, _ in wave])
         further = [
             (ray, i + 1, after)
             for (ray, i, before), after in zip(wave, found, strict=True)
-            if after is not None and i + 1 < len(ray.values) and goes_on(before, after)
+            if after is not None and i + 1 < len(ray) and goes_on(before, after)
         ]
         queue.extendleft(reversed(further))
