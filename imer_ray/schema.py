@@ -201,7 +201,7 @@ class EvaluateConfig:
     """Which further points a trained recogniser is scored at: those that a walk over the grid reaches
     (`imer_ray.tuning.walk`)."""
 
-    max_points: int = 4  # of one recogniser, the trial's own among them; 1: no others
+    max_points: int = 3  # of one recogniser, the trial's own among them; 1: no others
     tolerance: float = 0.005  # the walk takes smaller differences in quality (as it is minimised) for noise
     grid: GridConfig = field(default_factory=GridConfig)
 

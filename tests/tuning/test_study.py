@@ -61,7 +61,7 @@ def test_what_a_study_was_begun_with_lies_in_its_folder(options):
     assert yaml.safe_load((searched.folder / "config.yaml").read_text())["study"]["name"] == "toy"
     assert frame["config.diffusion.sde"].isin(["vp", "ve"]).all()
     assert frame["config.diffusion.sde.sigma_max"].isna().sum() == (frame["config.diffusion.sde"] == "vp").sum()
-    assert frame["config.evaluate.max_points"].tolist() == [4] * 3
+    assert frame["config.evaluate.max_points"].tolist() == [3] * 3
     assert frame["started"].dt.hour.tolist() == [10, 10, 10]
     assert frame.attrs["info"]["space"] == tuple(p.path for p in searched.space.parameters)
     assert json.loads(frame["versions"].iloc[0])["ray"]
@@ -85,7 +85,7 @@ def test_a_deleted_results_file_is_written_anew_from_the_journal(options):
         ({"data__num_train": 64}, "configuration data.num_train: 1284 -> 64"),
         ({"study__speed": "nfe"}, "objective speed: speedup_vs_imder -> nfe"),
         ({"study__quality": "Has0_F1_score"}, "objective quality: valid.Non0_F1_score -> valid.Has0_F1_score"),
-        ({"evaluate__max_points": 2}, "configuration evaluate.max_points: 4 -> 2"),
+        ({"evaluate__max_points": 2}, "configuration evaluate.max_points: 3 -> 2"),
     ],
 )
 def test_a_study_resumed_with_something_else_is_refused(options, change, message):
