@@ -146,6 +146,11 @@ def test_train_and_evaluate_the_exported_pick(study: Path) -> None:
     assert "0.7" in (study / "models/knee/evaluate_random.md").read_text()
 
 
+def made(stages: Path) -> dict[str, str]:
+    """Stage's key -> when it was computed (the files' own times say when they were last used)."""
+    return {path.parent.name: json.loads(path.read_text())["finished"] for path in stages.glob("*/artefact.json")}
+
+
 @pytest.mark.slow
 def test_sigkill_keeps_completed_trials_and_stages(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -159,7 +164,7 @@ def test_sigkill_keeps_completed_trials_and_stages(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = pd.read_parquet(results)
-    finished = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "runs/stages").glob("*/artefact.json")}
+    finished = made(tmp_path / "runs/stages")
     done = command("search", "study.num_trials=4", "study.slots=1", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     after = pd.read_parquet(results)
@@ -167,9 +172,7 @@ def test_sigkill_keeps_completed_trials_and_stages(tmp_path: Path) -> None:
     kept = after.merge(before, on=["trial", "point"], suffixes=("", "_before"))
     assert len(kept) == len(before)
     assert kept["finished"].tolist() == kept["finished_before"].tolist()
-    assert finished == {
-        p.name: p.stat().st_mtime_ns for p in (tmp_path / "runs/stages").glob("*/artefact.json") if p.name in finished
-    }
+    assert len(finished) > 5 and finished.items() <= made(tmp_path / "runs/stages").items()
 
 
 def test_a_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
