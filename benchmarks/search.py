@@ -12,7 +12,8 @@ Both sides search in turn, one trial at a time, with the same training seed, dat
 FLOPs, so that equal configurations have equal values. That makes it affordable: a stage is computed only once, in this
 process, on one thread, and kept under ``folder`` with its CPU seconds, which then are charged to whoever would have
 computed it. Early stopping is replayed: a training that is charged reports at its rungs again, and one that is stopped
-is paid as far as it came. Running the command again continues.
+is paid as far as it came; which of those that run side by side is judged first is the threads' own affair, so with asha
+two runs may differ. Running the command again continues.
 
 Options: ``seeds=1,2,3,4,5``, ``trials=48``, ``folder=runs/benchmark_search``; other words are settings of the search
 (``study.scheduler=fifo``).

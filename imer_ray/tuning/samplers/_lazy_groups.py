@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from optuna import Study
@@ -10,8 +9,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from imer_ray.tuning.samplers._wrapper import Wrapper
 
-class LazyGroups(BaseSampler):
+
+class LazyGroups(Wrapper):
     """Parameters that always occur together are a group, and one draw of a sampler that models each group on its own.
 
     Optuna wants all groups before it is known which of them will exist. Here those that are not in every trial are
@@ -19,7 +20,7 @@ class LazyGroups(BaseSampler):
     """
 
     def __init__(self, sampler: BaseSampler) -> None:
-        self._sampler = sampler
+        super().__init__(sampler)
         self._groups: dict[str, frozenset[int]] = {}  # parameter -> which of the trials have it
         self._later: dict[str, BaseDistribution] = {}
         self._drawn: dict[str, Any] = {}
@@ -32,11 +33,6 @@ class LazyGroups(BaseSampler):
         self._drawn = {}
         return {name: distribution for name, distribution in space.items() if name not in self._later}
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._sampler.sample_relative(study, trial, search_space)
-
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
@@ -47,9 +43,3 @@ class LazyGroups(BaseSampler):
         if param_name in self._drawn:
             return self._drawn[param_name]
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._sampler.after_trial(study, trial, state, values)

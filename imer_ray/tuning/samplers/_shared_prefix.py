@@ -8,12 +8,13 @@ from typing import Any
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from imer_ray.tuning.samplers import TRIAL
+from imer_ray.tuning.samplers._wrapper import Wrapper
 
 
-class SharedPrefix(BaseSampler):
+class SharedPrefix(Wrapper):
     """Keeps the prefix of a proposal for those that follow it, until ``num_trials`` in a row share it.
 
     What else there is the sampler draws as if it had drawn the prefix, too. All is seen in the study's trials, so that
@@ -24,7 +25,7 @@ class SharedPrefix(BaseSampler):
     """
 
     def __init__(self, sampler: BaseSampler, paths: Collection[str], num_trials: int) -> None:
-        self._sampler = sampler
+        super().__init__(sampler)
         self._paths = frozenset(paths)
         self._num_trials = num_trials
         self._held: dict[str, Any] = {}
@@ -34,23 +35,12 @@ class SharedPrefix(BaseSampler):
         space = self._sampler.infer_relative_search_space(study, trial)
         return {name: distribution for name, distribution in space.items() if name not in self._held}
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._sampler.sample_relative(study, trial, search_space)
-
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         if param_name in self._held:
             return self._held[param_name]
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._sampler.after_trial(study, trial, state, values)
 
     def _prefix(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """The latest proposal's, unless enough have it already."""

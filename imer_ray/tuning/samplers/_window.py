@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import pareto_front
 from imer_ray.tuning.samplers import ANSWERED
+from imer_ray.tuning.samplers._wrapper import Wrapper
 
 NUM_LATEST = 135
 NUM_BEST = 15  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
@@ -40,7 +41,7 @@ class _Noted:
 _noted: WeakKeyDictionary[Study, _Noted] = WeakKeyDictionary()
 
 
-class Window(BaseSampler):
+class Window(Wrapper):
     """Lets a sampler see of the complete trials those on the first fronts, whole fronts until they are `NUM_BEST`, and
     the `NUM_LATEST` told last; of the others those that run.
 
@@ -49,7 +50,7 @@ class Window(BaseSampler):
     """
 
     def __init__(self, sampler: BaseSampler) -> None:
-        self._sampler = sampler
+        super().__init__(sampler)
         self._view: Study | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -69,9 +70,6 @@ class Window(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._view = None
         self._sampler.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._sampler.after_trial(study, trial, state, values)
 
     def _seen(self, study: Study) -> Study:
         """The study as it was when the trial's first parameter was asked for."""
