@@ -27,7 +27,7 @@ from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.objectives import NotMeasured, minimised
 from imer_ray.tuning.standing import Standing, compared
-from imer_ray.tuning.walk import Grid, Scores, free_rays, improved, walk
+from imer_ray.tuning.walk import Difference, Grid, Scores, free_rays, improved, walk
 
 SPLIT = "valid"  # a search never sees the test split
 OUTCOME = "outcome"  # key of the last report: JSON of what `run_points` returns
@@ -126,8 +126,8 @@ def run_points(
         rows.extend(wave)
         return [_scores(row, grid) for row in wave]
 
-    def ask(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
-        return score([replace(tree, changes, grid.components) for changes in points])
+    def ask(points: Sequence[Difference]) -> list[Scores | None]:
+        return score([replace(tree, difference, grid.components) for difference in points])
 
     try:
         (own,) = score([tree])

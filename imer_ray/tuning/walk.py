@@ -46,9 +46,9 @@ class Grid:
     objectives: Sequence[Objective]
 
 
-Changes = Mapping[str, Any]
+Difference = Mapping[str, Any]
 """Configuration path -> value: how a point differs from the trial's own."""
-Ray = tuple[Changes, ...]
+Ray = tuple[Difference, ...]
 """Points in a row, from the trial's own outwards."""
 
 
@@ -95,12 +95,12 @@ def free_rays(tree: Mapping[str, Any], grid: Grid, graph_of: Callable[[Mapping[s
     seen, found = {own.key}, []
     for ray in rays(tree, grid.axes):
         free = []
-        for changes in ray:
-            final = graph_of(replace(tree, changes, grid.components))
+        for difference in ray:
+            final = graph_of(replace(tree, difference, grid.components))
             if _trained(final) != _trained(own) or final.key in seen:
                 break
             seen.add(final.key)
-            free.append(changes)
+            free.append(difference)
         if free:
             found.append(tuple(free))
     return found
@@ -124,7 +124,7 @@ def improved(before: Scores, after: Scores, settings: Mapping[str, Any]) -> bool
 def walk(
     rays: Sequence[Ray],
     own: Scores,
-    ask: Callable[[Sequence[Changes]], Sequence[Scores | None]],
+    ask: Callable[[Sequence[Difference]], Sequence[Scores | None]],
     max_points: int,
     goes_on: Callable[[Scores, Scores], bool],
 ) -> None:
