@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,10 @@ def normalise(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])
 
 
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values [N, H, S, d / H] that one layer reads from a memory."""
+
+
 class Layer(nn.Module):
     """Pre-norm attention and ReLU feed-forward layer; the same norm serves queries, keys and values (as MulT)."""
 
@@ -90,20 +94,28 @@ class Layer(nn.Module):
         self.expand, self.contract = StackedLinear(G, d, 4 * d), StackedLinear(G, 4 * d, d)
         self.attention_norm, self.feed_forward_norm = StackedNorm(G, d), StackedNorm(G, d)
 
+    def remember(self, memory: Tensor, batch_size: int) -> KeysValues:
+        """Of a memory [G, B S, d] already normalised."""
+        return self._keys_values(self.attention_norm(memory), batch_size)
+
     def forward(
-        self, x: Tensor, memory: Tensor | None, batch_size: int, mask: Mask | None, causal: bool, drop: Tensor | None
+        self, x: Tensor, known: KeysValues | None, batch_size: int, mask: Mask | None, causal: bool, drop: Tensor | None
     ) -> Tensor:
-        """x [G, B L, d]; memory [G, B S, d] already normalised, or None for self-attention."""
+        """x [G, B L, d]; ``known`` of the memory, or None for self-attention."""
         query = self.attention_norm(normalise(x))
-        memory = query if memory is None else self.attention_norm(memory)
+        k, v = self._keys_values(query, batch_size) if known is None else known
         N, (d, H) = len(x) * batch_size, (x.shape[-1], self.num_heads)
         q = self.query(query).view(N, -1, H, d // H).transpose(1, 2)
-        k, v = self.key_value(memory).view(N, -1, 2, H, d // H).permute(2, 0, 3, 1, 4)
         attended = attend(q, k, v, mask, causal, drop).transpose(1, 2).reshape(x.shape)
         x = x + F.dropout(self.out(attended), self.res_dropout, self.training)
         hidden = F.relu(self.expand(self.feed_forward_norm(normalise(x))))
         hidden = self.contract(F.dropout(hidden, self.relu_dropout, self.training))
         return x + F.dropout(hidden, self.res_dropout, self.training)
+
+    def _keys_values(self, normed: Tensor, batch_size: int) -> KeysValues:
+        N, (d, H) = len(normed) * batch_size, (normed.shape[-1], self.num_heads)
+        k, v = self.key_value(normed).view(N, -1, 2, H, d // H).permute(2, 0, 3, 1, 4)
+        return k, v
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, drop: Tensor | None) -> Tensor:
@@ -154,14 +166,23 @@ class Encoders(nn.Module):
         )
         self.norm = StackedNorm(num_encoders, width)
 
-    def forward(self, x: Tensor, memory: Tensor | None = None, mask: Mask | None = None) -> Tensor:
-        """x [G, B, L, d], memory [G, B, S, d], mask of N = G B rows -> [G, B, L, d]."""
+    def remember(self, memory: Tensor) -> list[KeysValues]:
+        """What the layers read from a memory [G, B, S, d], so that it need not be computed for every query."""
+        normalised = normalise(self._embed(memory)).flatten(1, 2)
+        layers: Any = self.layers
+        return [layer.remember(normalised, memory.shape[1]) for layer in layers]
+
+    def forward(
+        self, x: Tensor, memory: Tensor | Sequence[KeysValues] | None = None, mask: Mask | None = None
+    ) -> Tensor:
+        """x [G, B, L, d], memory [G, B, S, d] or what `remember` made of it, mask of N = G B rows -> [G, B, L, d]."""
         h = self._embed(x).flatten(1, 2)
+        known: Sequence[KeysValues | None] = [None] * len(self.layers)
         if memory is not None:
-            memory = normalise(self._embed(memory)).flatten(1, 2)
+            known = self.remember(memory) if isinstance(memory, Tensor) else memory
         drop = self._drop(x)
-        for layer in self.layers:
-            h = layer(h, memory, x.shape[1], mask, self.causal, drop)
+        for layer, keys_values in zip(self.layers, known, strict=True):
+            h = layer(h, keys_values, x.shape[1], mask, self.causal, drop)
         return self.norm(normalise(h)).view(x.shape)
 
     def read(self, x: Tensor, last: Tensor, mask: Mask | None, last_mask: Mask | None) -> Tensor:
@@ -171,11 +192,12 @@ class Encoders(nn.Module):
         """
         G, B, L, d = x.shape
         h, drop = self._embed(x).flatten(1, 2), self._drop(x)
-        *inner, final = self.layers
+        layers: Any = self.layers
+        *inner, final = layers
         for layer in inner:
             h = layer(h, None, B, mask, self.causal, drop)
         query = h.view(G, B, L, d)[:, torch.arange(B, device=x.device), last]
-        return self.norm(normalise(final(query, normalise(h), B, last_mask, False, drop)))
+        return self.norm(normalise(final(query, final.remember(normalise(h), B), B, last_mask, False, drop)))
 
     def _embed(self, x: Tensor) -> Tensor:
         positions = sinusoidal_positions(x.shape[2], x.shape[3], x.device, x.dtype)

@@ -38,12 +38,12 @@ CPU_ATTENTION = {
 
 
 def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """IMDer's networks as published, on this configuration's latents."""
+    """IMDer's networks and what they compute, as published, on this configuration's latents."""
     diffusion = DiffusionConfig(
         sde=option("diffusion/sde", "imder_ve"),
         weighting=option("diffusion/weighting", "uniform"),
         time_sampling=option("diffusion/time_sampling", "uniform"),
-        backbone=option("diffusion/backbone", "imder_unet"),
+        backbone={**option("diffusion/backbone", "imder_unet"), "cached": False},
         sampler=option("diffusion/sampler", "euler_maruyama"),
         parametrization="score",
         num_steps=REFERENCE_STEPS,

@@ -22,11 +22,14 @@ def test_levels_have_the_published_channels_and_lengths():
     network = ImderUnet().build(latent_dim=32, num_frames=48, target=0).eval()
     shapes = []
     for level in [*network.score_net.down, *network.score_net.up]:
-        level.register_forward_hook(lambda _module, _args, out: shapes.append(tuple(tuple(o.shape[1:]) for o in out)))
-    network.score_net(torch.randn(2, 32, 48), torch.rand(2), torch.randn(2, 32, 48))
+        level.register_forward_hook(lambda _module, _args, out: shapes.append(tuple(out.shape[1:])))
+    known = network.score_net.remember(torch.randn(2, 32, 48))
+    network.score_net(torch.randn(2, 32, 48), torch.rand(2), known)
     down = [(32, 48), (64, 24), (128, 12), (256, 6)]
     up = [(128, 12), (64, 24), (32, 48), (32, 48)]
-    assert shapes == [(s, s) for s in down + up]  # features and condition keep step
+    assert shapes == down + up
+    keys = [[tuple(k.shape) for k, _ in level] for level in known]
+    assert keys == [[(2, 8, length, channels // 8)] * 2 for channels, length in shapes]  # the condition keeps step
 
 
 @pytest.mark.parametrize("length", [8, 9, 10, 11, 12, 13, 15, 17, 50])
@@ -34,8 +37,9 @@ def test_transposed_convolutions_give_back_the_encoder_lengths(length):
     network = ImderUnet(num_layers=1).build(latent_dim=8, num_frames=length, target=2).eval()
     lengths = []
     for level in [*network.score_net.down, *network.score_net.up]:
-        level.register_forward_hook(lambda _module, _args, out: lengths.append(out[0].shape[2]))
-    out = network.score_net(torch.randn(1, 8, length), torch.rand(1), torch.randn(1, 8, length))
+        level.register_forward_hook(lambda _module, _args, out: lengths.append(out.shape[2]))
+    known = network.score_net.remember(torch.randn(1, 8, length))
+    out = network.score_net(torch.randn(1, 8, length), torch.rand(1), known)
     assert out.shape == (1, 8, length)
     half = [length, -(-length // 2), -(-length // 4), -(-length // 8)]
     assert lengths == [*half, half[2], half[1], length, length]
@@ -56,6 +60,20 @@ def test_condition_is_the_one_available_modality_or_the_fusion_of_two():
     torch.testing.assert_close(fused[1], v[1])
     torch.testing.assert_close(fused[2], network.fuse(torch.cat([a, v], 1))[2])
     assert not fused[3].any()
+
+
+def test_what_is_remembered_of_the_condition_changes_no_result():
+    network = ImderUnet().build(latent_dim=32, num_frames=9, target=1).eval()
+    latents, frames = torch.randn(5, 3, 9, 32), torch.ones(5, 3, 9, dtype=torch.bool)
+    available = torch.tensor([[1, 0, 1], [1, 0, 0], [0, 0, 1], [1, 0, 1], [0, 0, 0]], dtype=torch.bool)
+    x, t = torch.randn(5, 9, 32), torch.rand(5)
+    with torch.no_grad():
+        kept = network.condition(latents, available, frames)
+        once = network(x, t, kept)
+        network.cached = False
+        recomputed = network.condition(latents, available, frames)
+        assert kept.known is not None and recomputed.known is None
+        torch.testing.assert_close(network(x, t, recomputed), once)
 
 
 def test_fourier_features_lie_on_circles_and_are_frozen():

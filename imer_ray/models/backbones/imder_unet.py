@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imer_ray.models.attention import Encoders
+from imer_ray.models.attention import Encoders, KeysValues
 from imer_ray.models.backbones._rows import readable
 
 MIN_FRAMES = 8  # three halvings; shorter sequences have no frame left to halve
@@ -23,7 +23,9 @@ MIN_FRAMES = 8  # three halvings; shorter sequences have no frame left to halve
 class ImderUnet:
     """Channels D, 2 D, 4 D, 8 D at lengths L, L/2, L/4, L/8 (rounded up).
 
-    It is the yardstick of speed, so the condition's pyramid, keys and values are computed at every call, as published.
+    Attributes:
+        cached: the condition's pyramid, keys and values are computed once a sampling run; False: at every call, as
+            published, which is what speed is measured beside. The results are the same.
     """
 
     shareable: ClassVar[bool] = False
@@ -32,6 +34,7 @@ class ImderUnet:
     num_layers: int = 2
     time_dim: int = 256
     fourier_scale: float = 30.0
+    cached: bool = True
 
     def __post_init__(self) -> None:
         if self.num_heads < 1 or self.num_layers < 1:
@@ -52,6 +55,7 @@ class ImderUnet:
 
 class Condition(NamedTuple):
     fused: Tensor  # [B, D, L]
+    known: list[list[KeysValues]] | None  # of every level's attention to it; None: not computed in advance
     own: Tensor  # [B, 1, L], 1 where the clip has frames
 
 
@@ -62,7 +66,7 @@ class ImderUnetNetwork(nn.Module):
 
     def __init__(self, settings: ImderUnet, latent_dim: int, target: int) -> None:
         super().__init__()
-        self.target = target
+        self.target, self.cached = target, settings.cached
         self.score_net = ScoreNet(settings, latent_dim)
         self.fuse = nn.Conv1d(2 * latent_dim, latent_dim, 1)
 
@@ -78,11 +82,13 @@ class ImderUnetNetwork(nn.Module):
         x, present, own = readable(latents, available, frames, self.target, targets, dropped)
         x = x.transpose(2, 3)
         both = present.any(2).all(1)[:, None, None]
-        return Condition(torch.where(both, self.fuse(x.flatten(1, 2)), x.sum(1)), own[:, None].to(x.dtype))
+        fused = torch.where(both, self.fuse(x.flatten(1, 2)), x.sum(1))
+        return Condition(fused, self.score_net.remember(fused) if self.cached else None, own[:, None].to(x.dtype))
 
     def forward(self, x: Tensor, t: Tensor, cache: Condition) -> Tensor:
         """x [B, L, D] and t [B] to the network's output [B, L, D], not yet divided by std(t)."""
-        return self.score_net(x.transpose(1, 2) * cache.own, t, cache.fused).transpose(1, 2)
+        known = self.score_net.remember(cache.fused) if cache.known is None else cache.known
+        return self.score_net(x.transpose(1, 2) * cache.own, t, known).transpose(1, 2)
 
 
 class FourierFeatures(nn.Module):
@@ -98,7 +104,7 @@ class FourierFeatures(nn.Module):
 
 
 class ScoreNet(nn.Module):
-    """x [B, D, L], t [B], condition [B, D, L] -> [B, D, L]."""
+    """x [B, D, L], t [B] and what its levels `remember` of a condition [B, D, L] -> [B, D, L]."""
 
     def __init__(self, settings: ImderUnet, latent_dim: int) -> None:
         super().__init__()
@@ -126,19 +132,38 @@ class ScoreNet(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def remember(self, condition: Tensor) -> list[list[KeysValues]]:
+        """Of every level: the keys and values of the condition, resampled as the features are."""
+        known, lengths = [], []
+        down: Any = self.down
+        up: Any = self.up
+        for level in down:
+            condition, keys_values = level.remember(condition)
+            known.append(keys_values)
+            lengths.append(condition.shape[2])
+        for level, length in zip(up, _targets(lengths), strict=True):
+            condition, keys_values = level.remember(condition, length)
+            known.append(keys_values)
+        return known
+
+    def forward(self, x: Tensor, t: Tensor, known: list[list[KeysValues]]) -> Tensor:
         biases = list(self.time_biases(self.time(t))[..., None].split(self.biased, dim=1))
-        h, skips = x, []
-        for level in self.down:
-            h, condition = level(h, condition, biases.pop(0))
+        h, skips, num_down = x, [], len(self.down)
+        for level, keys_values in zip(self.down, known[:num_down], strict=True):
+            h = level(h, keys_values, biases.pop(0))
             skips.append(h)
-        lengths = [s.shape[2] for s in skips]
-        for i, level in enumerate(self.up):
-            if i > 0:
-                h = torch.cat([h, skips[-1 - i]], dim=1)
-            length = lengths[max(2 - i, 0)]
-            h, condition = level(h, condition, biases.pop(0) if biases else None, length)
+        lengths = _targets([s.shape[2] for s in skips])
+        for level, keys_values, length in zip(self.up, known[num_down:], lengths, strict=True):
+            if len(skips) < num_down:
+                h = torch.cat([h, skips[-1]], dim=1)
+            skips.pop()
+            h = level(h, keys_values, biases.pop(0) if biases else None, length)
         return h
+
+
+def _targets(lengths: list[int]) -> list[int]:
+    """Lengths that the decoder's levels end with, given those of the encoder's."""
+    return [*lengths[-2::-1], lengths[0]]
 
 
 class Level(nn.Module):
@@ -158,19 +183,24 @@ class Level(nn.Module):
         self.attention = Encoders(1, channels, settings.num_heads, settings.num_layers, causal=True)
         self.norm = None if last else nn.GroupNorm(math.gcd(num_groups, channels), channels)
 
-    def forward(
-        self, h: Tensor, condition: Tensor, bias: Tensor | None, length: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """h [B, C, L], condition [B, C', L] -> [B, C'', L''] of both; ``length`` is L'' of a transposed convolution."""
-        size: list[list[int]] = [] if length is None else [[length]]
-        h = self.conv(h, *size)
+    def remember(self, condition: Tensor, length: int | None = None) -> tuple[Tensor, list[KeysValues]]:
+        """The condition [B, C', L] at this level's length, and its keys and values."""
         if self.condition_conv is not None:
-            condition = self.condition_conv(condition, *size)
-        read = self.attention(h.transpose(1, 2)[None], condition.transpose(1, 2)[None])
+            condition = self.condition_conv(condition, *_output_size(length))
+        return condition, self.attention.remember(condition.transpose(1, 2)[None])
+
+    def forward(self, h: Tensor, known: list[KeysValues], bias: Tensor | None, length: int | None = None) -> Tensor:
+        """h [B, C, L] -> [B, C'', L'']; ``length`` is L'' of a transposed convolution."""
+        h = self.conv(h, *_output_size(length))
+        read = self.attention(h.transpose(1, 2)[None], known)
         h = h + read[0].transpose(1, 2)
         if self.norm is not None and bias is not None:
             h = F.silu(self.norm(h + bias))
-        return h, condition
+        return h
+
+
+def _output_size(length: int | None) -> list[list[int]]:
+    return [] if length is None else [[length]]
 
 
 def _conv(num_in: int, num_out: int, stride: int) -> nn.Module:
