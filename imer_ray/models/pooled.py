@@ -28,19 +28,19 @@ class Pooled:
     """
 
     num_heads: int = 4
-    dropout: float = 0.1
+    out_dropout: float = 0.1  # of the features read, of the layer that mixes them, and in the head
 
     def __post_init__(self) -> None:
         if self.num_heads < 1:
             raise ValueError(f"num_heads must be at least 1, not {self.num_heads}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
+        if not 0 <= self.out_dropout < 1:
+            raise ValueError(f"out_dropout must be in [0, 1), not {self.out_dropout}")
 
     def build(self, latent_dim: int) -> PooledFrames:
         return PooledFrames(self, latent_dim)
 
     def build_head(self, latent_dim: int) -> Head:
-        return Head(2 * len(MODALITIES) * latent_dim, self.dropout)
+        return Head(2 * len(MODALITIES) * latent_dim, self.out_dropout)
 
 
 class PooledFrames(nn.Module):
@@ -56,10 +56,10 @@ class PooledFrames(nn.Module):
             nn.LayerNorm(2 * M * D),
             nn.Linear(2 * M * D, 2 * M * D),
             nn.GELU(),
-            nn.Dropout(settings.dropout),
+            nn.Dropout(settings.out_dropout),
             nn.Linear(2 * M * D, 2 * M * D),
         )
-        self.dropout = settings.dropout
+        self.dropout = settings.out_dropout
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         B, M, L, D = latents.shape

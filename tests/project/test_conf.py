@@ -98,6 +98,13 @@ def test_a_preset_chooses_and_what_else_is_said_comes_on_top(name: str) -> None:
     assert config.get(changed, "diffusion.backbone") == config.get(tree, "diffusion.backbone")
 
 
+@pytest.mark.parametrize("data", config.options("data"))
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_goes_with_every_data_set(name: str, data: str) -> None:
+    tree = config.compose(SearchConfig, "search", [f"preset={name}", f"data={data}"])
+    assert tree["data"]["name"] == data and tree["fusion"]["name"] == "imder" and tree["system"] == name
+
+
 def test_an_unknown_preset_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="preset=imdre: .*imder"):
         config.compose(SearchConfig, "search", ["preset=imdre"])
