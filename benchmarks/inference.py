@@ -1,10 +1,14 @@
-"""Time exported picks beside the IMDer reference: ``python benchmarks/inference.py [run=runs/demo] [frames=48]``.
+"""Time exported picks beside the IMDer reference: ``python benchmarks/inference.py [run=runs/demo] [frames=48]
+[models=models]``.
 
 One process, one CPU thread, batch 32 and batch 1, one modality missing (language) and two (language and vision). The
 reference runs all of its 100 Euler-Maruyama steps, refiner, fusion and head; reference and pick are timed in turn and
 the median of the pairwise ratios is printed with its range. Weights are untrained: time does not depend on their
 values. ``frames`` sets the number of frames of every modality (default: that of the picks' data; MOSI's published
 shape is 48 latent frames).
+
+With ``models`` the quality of what was trained is laid beside: of the picks and of IMDer in the same harness, from
+``metrics.csv`` of FOLDER/quality, FOLDER/speed and FOLDER/imder, as the command train leaves them.
 """
 
 from __future__ import annotations
@@ -15,19 +19,24 @@ import statistics
 import sys
 from pathlib import Path
 
+import pandas as pd
 import torch
 import yaml
 
 from imer_ray.config import build, resolve
 from imer_ray.data.batch import Batch
+from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
+from imer_ray.training.collect import collect
 from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
 from imer_ray.training.stopwatch import threads, timed
 from imer_ray.training.timing import reference_config, reference_for
 
 PICKS = ("quality", "speed")
+REFERENCE = "imder"
+METRIC = "Non0_F1_score"  # mean over the patterns in which something is missing
 AVAILABLE = {"one": torch.tensor([False, True, True]), "two": torch.tensor([False, True, False])}
 REPEATS = 5
 
@@ -35,12 +44,16 @@ REPEATS = 5
 def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     run = Path(options.pop("run", "runs/demo"))
-    frames = options.pop("frames", None)
+    frames, models = options.pop("frames", None), options.pop("models", None)
     if options:
-        sys.exit(f"error: unknown option {next(iter(options))}; give run=FOLDER or frames=NUMBER")
+        sys.exit(f"error: unknown option {next(iter(options))}; give run=FOLDER, frames=NUMBER or models=FOLDER")
     missing = [str(p) for p in (run / "export" / f"{pick}.yaml" for pick in PICKS) if not p.exists()]
     if missing:
         sys.exit(f"error: {missing[0]} does not exist; run python -m imer_ray.search first")
+    try:
+        quality = _quality(Path(models)) if models else {}
+    except UserError as error:
+        sys.exit(f"error: {error}")
     ratios: dict[str, list[float]] = {}
     with threads(1), torch.no_grad():
         for pick in PICKS:
@@ -49,7 +62,25 @@ def main() -> None:
     print(f"{'':24}{'ratio':>10}{'min':>10}{'max':>10}")
     for name, values in ratios.items():
         print(f"{name:24}{statistics.median(values):10.1f}{min(values):10.1f}{max(values):10.1f}")
-    print(json.dumps({name: round(statistics.median(values), 2) for name, values in ratios.items()}))
+    report = {name: round(statistics.median(values), 2) for name, values in ratios.items()}
+    for name, (seeds, mean, low, high) in quality.items():
+        worse = high < quality[REFERENCE][2]
+        judged = "" if name == REFERENCE else f", {'worse than' if worse else 'not worse than'} {REFERENCE}"
+        print(f"{name:8} {METRIC} {mean:.1f}, 95 % interval {low:.1f} to {high:.1f} over {seeds} seeds{judged}")
+        report[f"{name}_{METRIC}"] = round(mean, 2)
+    print(json.dumps(report))
+
+
+def _quality(models: Path) -> dict[str, tuple[int, float, float, float]]:
+    """Of each trained model the number of seeds, and the metric's mean over them with the ends of its interval."""
+    names = [*PICKS, REFERENCE]
+    collect([models / name for name in names])  # all there, and of the same data
+    found = {}
+    for name in names:
+        table = pd.read_csv(models / name / "metrics.csv")
+        row = table[(table["Model"] == name) & (table["Setting"] == "mean")].iloc[0]
+        found[name] = (int(row["Seeds"]), row[METRIC], row[f"{METRIC}_low"], row[f"{METRIC}_high"])
+    return found
 
 
 def _measure(pick: str, config: dict, frames: int | None) -> dict[str, list[float]]:
