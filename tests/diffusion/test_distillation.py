@@ -144,7 +144,7 @@ class Small(nn.Module):
         )
 
 
-SDE = VP()
+SDE = VP(schedule="cosine")
 SINGLE = GaussianMixture(ORACLE.weights.float(), ORACLE.means.float(), ORACLE.covariances.float())
 BATCH = 128
 FRAMES = torch.ones(BATCH, 1, dtype=torch.bool)
