@@ -135,8 +135,9 @@ def test_same_seed_same_sample(sampler):
 def num_draws(sampler, num_steps):
     """How many times the sampler draws noise of x's shape; nothing else may come from the generator."""
     generator, expected = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
-    x_T, denoiser = torch.ones(3, 4, 2), Denoiser(ORACLE.network(VP(), "v"), VP(), "v")
-    sampler.sample(denoiser, VP(), x_T, num_steps, generator)
+    sde = VP(schedule="cosine")
+    x_T, denoiser = torch.ones(3, 4, 2), Denoiser(ORACLE.network(sde, "v"), sde, "v")
+    sampler.sample(denoiser, sde, x_T, num_steps, generator)
     for n in range(50):
         if torch.equal(generator.get_state(), expected.get_state()):
             return n

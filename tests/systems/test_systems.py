@@ -118,7 +118,7 @@ def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
             ({key: value}, {"pretrain[l]", "pretrain[a]", "pretrain[v]", "bank", "recognise", "evaluate"})
             for key, value in [
                 ("diffusion.sde", "ve"),
-                ("diffusion.sde.schedule", "linear"),
+                ("diffusion.sde.schedule", "cosine"),
                 ("diffusion.parametrization", "velocity"),
                 ("diffusion.sigma_data", 0.5),
                 ("diffusion.weighting", "min_snr"),
