@@ -13,6 +13,9 @@ from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, check
 _checked: dict[Path, list[tuple[str, int, int]]] = {}  # folder -> (file, size, mtime) when its checksums were right
 
 
+NUM_LOOKS = 3  # at a folder that others evict and commit meanwhile
+
+
 class MissingArtefact(LookupError):
     """An artefact that is not in the store, or was damaged and has just been put aside."""
 
@@ -38,14 +41,25 @@ def check(key: str, folder: Path) -> Artefact:
 
     Raises:
         DamagedArtefact: it is not what its manifest says, or the manifest is not whole.
-        MissingArtefact: there is no such folder.
+        MissingArtefact: there is no such folder, or it was evicted at this moment.
     """
+    for _ in range(NUM_LOOKS):
+        if (before := _identity(folder)) is None:
+            raise MissingArtefact(f"there is no {folder}")
+        try:
+            return _check(key, folder)
+        except (DamagedArtefact, FileNotFoundError):
+            # One folder may be evicted and the next one committed during a look: only one that stayed is damaged.
+            if before == _identity(folder):
+                raise
+    raise MissingArtefact(f"{folder} is being evicted")
+
+
+def _check(key: str, folder: Path) -> Artefact:
     try:
         manifest = Manifest.from_json((folder / FILE_NAME).read_bytes())
     except FileNotFoundError:
-        if folder.is_dir():
-            raise DamagedArtefact(f"{FILE_NAME} is missing") from None
-        raise MissingArtefact(f"there is no {folder}") from None
+        raise DamagedArtefact(f"{FILE_NAME} is missing") from None
     if manifest.key != key:
         raise DamagedArtefact(f"it is the artefact {manifest.key}")
     seen = [_signature(folder, name) for name in manifest.files]
@@ -53,6 +67,15 @@ def check(key: str, folder: Path) -> Artefact:
         check_files(manifest, folder)
         _checked[folder] = seen
     return Artefact(folder=folder, manifest=manifest)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder stands there now; None if there is none."""
+    try:
+        status = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 def _signature(folder: Path, name: str) -> tuple[str, int, int]:

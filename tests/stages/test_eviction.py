@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,10 +18,12 @@ from hypothesis import strategies as st
 from toy_stages import toy
 from worlds import World, commit
 
+from imer_ray.stages import artefact
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.eviction import DAY, carry_out, choose, value
 from imer_ray.stages.inventory import Entry, Inventory, LeftOver, take
 from imer_ray.stages.lease import CLOCK_SECONDS, LEASE_SECONDS, Lease
+from imer_ray.stages.store import Store
 
 NOW = 1e9
 NO_LIMIT = {"max_bytes": float("inf"), "max_age_days": float("inf")}
@@ -215,6 +218,26 @@ def test_sigkill_while_evicting_leaves_whole_artefacts_or_none(world, caplog):
     assert 0 < len(found) < len(keys)
     assert all(len(list(store.open(key).folder.rglob("*.bin"))) == 2 for key in found)
     assert store.put_aside == [] and not list(world.root.rglob("*.damaged-*"))
+
+
+def test_a_folder_that_is_replaced_during_a_look_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    """Evicted after its manifest was read, then made again, twice in a row: what was missing was another folder's."""
+    stage, look = toy("a"), artefact.check_files
+    made = commit(Store(str(tmp_path)), stage, {"a.bin": b"first"})
+    again = [shutil.copytree(made.folder, tmp_path / f"again-{i}") for i in range(2)]
+
+    def replaced_meanwhile(manifest, folder):
+        if again:
+            folder.rename(tmp_path / f"evicted-{len(again)}")
+            again.pop().rename(folder)
+            manifest = replace(manifest, files={**manifest.files, "gone.bin": manifest.files["a.bin"]})
+        look(manifest, folder)
+
+    monkeypatch.setattr(artefact, "check_files", replaced_meanwhile)
+    artefact._checked.clear()
+    reader = Store(str(tmp_path))
+    assert (reader.open(stage.key).folder / "a.bin").read_bytes() == b"first"
+    assert not again and reader.put_aside == []
 
 
 def test_a_reader_gets_a_whole_artefact_or_none(world):
