@@ -95,13 +95,13 @@ class Layer(nn.Module):
         self.attention_norm, self.feed_forward_norm = StackedNorm(G, d), StackedNorm(G, d)
 
     def remember(self, memory: Tensor, batch_size: int) -> KeysValues:
-        """Of a memory [G, B S, d] already normalised."""
+        """Keys and values of a memory [G, B S, d] already normalised."""
         return self._keys_values(self.attention_norm(memory), batch_size)
 
     def forward(
         self, x: Tensor, known: KeysValues | None, batch_size: int, mask: Mask | None, causal: bool, drop: Tensor | None
     ) -> Tensor:
-        """x [G, B L, d]; ``known`` of the memory, or None for self-attention."""
+        """x [G, B L, d] -> the same; ``known`` is what `remember` made of the memory, None for self-attention."""
         query = self.attention_norm(normalise(x))
         k, v = self._keys_values(query, batch_size) if known is None else known
         N, (d, H) = len(x) * batch_size, (x.shape[-1], self.num_heads)

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, check_files
 
-_checked: dict[Path, list[tuple[str, int, int]]] = {}  # folder -> (file, size, mtime) when its checksums were right
-
-
 NUM_LOOKS = 3  # at a folder that others evict and commit meanwhile
+_checked: dict[Path, list[tuple[str, int, int]]] = {}  # folder -> (file, size, mtime) when its checksums were right
 
 
 class MissingArtefact(LookupError):
