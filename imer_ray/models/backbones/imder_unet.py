@@ -153,10 +153,9 @@ class ScoreNet(nn.Module):
             h = level(h, keys_values, biases.pop(0))
             skips.append(h)
         lengths = _targets([s.shape[2] for s in skips])
-        for level, keys_values, length in zip(self.up, known[num_down:], lengths, strict=True):
-            if len(skips) < num_down:
-                h = torch.cat([h, skips[-1]], dim=1)
-            skips.pop()
+        for i, (level, keys_values, length) in enumerate(zip(self.up, known[num_down:], lengths, strict=True)):
+            if i > 0:
+                h = torch.cat([h, skips[-1 - i]], dim=1)
             h = level(h, keys_values, biases.pop(0) if biases else None, length)
         return h
 
