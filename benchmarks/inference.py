@@ -77,7 +77,10 @@ def _quality(models: Path) -> dict[str, tuple[int, float, float, float]]:
     collect([models / name for name in names])  # all there, and of the same data
     found = {}
     for name in names:
-        table = pd.read_csv(models / name / "metrics.csv")
+        scores = models / name / "metrics.csv"
+        if not scores.is_file():
+            raise UserError(f"{scores} does not exist; the command train writes it when it is done")
+        table = pd.read_csv(scores)
         row = table[(table["Model"] == name) & (table["Setting"] == "mean")].iloc[0]
         found[name] = (int(row["Seeds"]), row[METRIC], row[f"{METRIC}_low"], row[f"{METRIC}_high"])
     return found

@@ -1,4 +1,4 @@
-"""Real CMU-MOSI as utterance features: a clip's sequence is its causal window of neighbouring clips of the same video.
+"""Real CMU-MOSI as utterance features: a clip's sequence is what surrounds it in its video and, last, the clip itself.
 
 Zadeh et al., MOSI: Multimodal Corpus of Sentiment Intensity and Subjectivity Analysis in Online Opinion Videos,
 arXiv:1606.06259 (2016). One row of the table is one clip with a vector per modality.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
 from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
@@ -28,6 +29,7 @@ WIDTHS = {"text": 384, "audio": 73, "vision": 100}
 PLAIN = ("video_id", "clip", "label", "vision_clean")
 TRANSCRIPT = "raw_text"
 LEXICONS = {"none": None, "vader": vader}
+CONTEXTS = ("video", "past")
 SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
 OFFICIAL_VALID_SHARE = 1 / 10
 
@@ -43,25 +45,30 @@ class MosiUtterance:
     Attributes:
         path: where the table lies.
         split: "speaker" (the table's own train, valid and test) or "official" (as in Poria et al., ACL 2017).
-        num_frames: window length L: the clip itself, last, after its L - 1 predecessors, as far as the video has them.
+        num_frames: length L of a clip's sequence, whose last frame is the clip itself.
+        context: what the L - 1 frames before it are: "video" (means over as many spans of the video's other clips, in
+            order) or "past" (its predecessors, as far as the video has them; nothing later is known).
         lexicon: "vader" (its four scores of the transcript, beside the table's text features) or "none".
     """
 
     path: str | None = None
     split: str = "speaker"
     num_frames: int = 8
+    context: str = "video"
     lexicon: str = "vader"
 
     def __post_init__(self) -> None:
         if self.split not in SPLIT_COLUMNS:
             raise ValueError(f"split must be one of {', '.join(SPLIT_COLUMNS)}, not {self.split!r}")
+        if self.context not in CONTEXTS:
+            raise ValueError(f"context must be one of {', '.join(CONTEXTS)}, not {self.context!r}")
         if self.lexicon not in LEXICONS:
             raise ValueError(f"lexicon must be one of {', '.join(LEXICONS)}, not {self.lexicon!r}")
         if self.num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, not {self.num_frames}")
 
     def fingerprint(self) -> str:
-        settings = {"split": self.split, "num_frames": self.num_frames, "lexicon": self.lexicon}
+        settings = {name: value for name, value in asdict(self).items() if name != "path"}
         return settings_fingerprint(kind="mosi_utterance", content=sha256(self._file()), **settings)
 
     def load(self) -> Dataset:
@@ -75,15 +82,23 @@ class MosiUtterance:
                 raise UserError(f"{self.path}: the split {name!r} has no clip")
         recorded = np.ones((len(split_of), len(MODALITIES)), bool)
         recorded[:, MODALITIES.index("v")] = table["vision_clean"] & (self.split == "speaker")
-        windows = torch.from_numpy(context_windows(table["video_id"], self.num_frames))
+        N, S = len(split_of), self.num_frames - 1
+        windows = past_windows(table["video_id"], self.num_frames)
+        spans = VideoSpans(table["video_id"], S) if self.context == "video" else None
+        if spans:  # their means follow the N clips and the empty row
+            windows[:, :-1] = N + 1 + torch.arange(N * S).view(N, S)
 
         gather, present = {}, {}
         for i, m in enumerate(MODALITIES):
             raw, known = torch.from_numpy(table[COLUMNS[m]]), torch.from_numpy(recorded[:, i])
             mean, std = standardisation(raw[known & torch.from_numpy(split_of == "train")])
             rows = ((raw - mean) / std).float().masked_fill(~known[:, None], 0.0)
-            # Row -1, where windows point before a video's first clip, is zero and absent.
-            rows, known = torch.cat([rows, rows.new_zeros(1, rows.shape[1])]), torch.cat([known, known.new_zeros(1)])
+            # Row N, where windows point before a video's first clip, is zero and absent.
+            parts = [(rows, known), (rows.new_zeros(1, rows.shape[1]), known.new_zeros(1))]
+            if spans:
+                means, there = spans.means(rows, known)
+                parts.append((means.flatten(0, 1), there.flatten()))
+            rows, known = (torch.cat(column) for column in zip(*parts, strict=True))
             gather[m], present[m] = rows, known[windows]
 
         splits = {}
@@ -165,14 +180,6 @@ def _vectors(path: Path, column: Any, name: str, width: int) -> NDArray[np.float
     if len(values) != len(column) * width or not np.isfinite(values).all():
         raise UserError(f"{path}: column {name} has empty or non-finite entries")
     return values.reshape(-1, width)
-
-
-def context_windows(video_id: NDArray[Any], num_frames: int) -> NDArray[np.int64]:
-    """[N, L]: rows of each clip's window, the clip last; -1 before a video's first clip. Rows are in order of clip."""
-    rows = np.arange(len(video_id))
-    first = np.maximum.accumulate(np.where(np.r_[True, video_id[1:] != video_id[:-1]], rows, 0))
-    windows = rows[:, None] + np.arange(-num_frames + 1, 1)
-    return np.where(windows >= first[:, None], windows, -1)
 
 
 def hold_out_valid(split: NDArray[Any], video_id: NDArray[Any]) -> NDArray[Any]:

@@ -83,8 +83,12 @@ class MulTEncoders(nn.Module):
         fused = fused.view(M, 2, B, L, D).permute(0, 2, 3, 1, 4).reshape(M, B, L, 2 * D)
         rows = present.flatten(0, 1)
         mask, last_mask = attention_mask(rows, L, self.causal), attention_mask(rows, 1, causal=False)
-        last = torch.where(frames.any(1), torch.arange(L, device=frames.device), 0).amax(1)
-        return self.joint.read(fused, last, mask, last_mask).transpose(0, 1).flatten(1)
+        return self.joint.read(fused, last_frame(frames), mask, last_mask).transpose(0, 1).flatten(1)
+
+
+def last_frame(frames: Tensor) -> Tensor:
+    """[B]: the last frame that any modality of frames [B, M, L] has; 0 where none has any."""
+    return torch.where(frames.any(1), torch.arange(frames.shape[2], device=frames.device), 0).amax(1)
 
 
 class Head(nn.Module):

@@ -30,7 +30,7 @@ def encode(config: Mapping[str, Any]) -> Stage:
         **_parts(config, "encoder", "fusion"),
         "training": _parts(config["training"], "encode", "modality_dropout"),
     }
-    return replace(stage("encode", "encode", config, slices), version=2)
+    return replace(stage("encode", "encode", config, slices), version=3)
 
 
 def pretrain(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:
@@ -198,7 +198,7 @@ def cost(
     if networks or "bank" in recogniser.inputs:
         slices |= _parts(config, "refiner")
     learnt = {} if "fusion" in recogniser.config else {"recogniser": recogniser}  # whose shape is no setting
-    return stage("cost", "cost", config, slices, **learnt)
+    return replace(stage("cost", "cost", config, slices, **learnt), version=2)
 
 
 def _parts(config: Mapping[str, Any], *names: str) -> dict[str, Any]:

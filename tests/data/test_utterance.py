@@ -12,7 +12,7 @@ from imer_ray.data.utterance import WIDTHS, MosiUtterance
 from imer_ray.errors import UserError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mosi_utterance" / "clips.parquet"
-SETTINGS = {"split": "official", "num_frames": 4, "lexicon": "none"}  # none of them the default
+SETTINGS = {"split": "official", "num_frames": 4, "lexicon": "none", "context": "past"}  # none of them the default
 VIDEOS = {  # video: (its split, its official split, vision clean, clip numbers)
     "b": ("train", "train", False, [1, 2, 3, 4]),
     "a": ("train", "train", True, [2, 10, 7]),
@@ -49,7 +49,7 @@ def path(tmp_path):
 
 
 def test_a_clip_s_sequence_is_its_predecessors_and_itself_last(path):
-    dataset = MosiUtterance(path, num_frames=3).load()
+    dataset = MosiUtterance(path, num_frames=3, context="past").load()
     batch = dataset.batch("train", torch.arange(7))  # in order of video and clip: a2 a7 a10 b1 b2 b3 b4
     text = batch.features["l"]
     assert batch.frames["l"].tolist()[:4] == [
@@ -63,6 +63,19 @@ def test_a_clip_s_sequence_is_its_predecessors_and_itself_last(path):
     assert (text[0, :2] == 0).all() and (text[3, :2] == 0).all(), "a window reached into another video"
     assert batch.labels.tolist() == [-1, 1, -1, 1, -1, 1, -1]
     assert dataset.label_kind == "binary" and dataset.dims == {"l": 388, "a": 73, "v": 100}
+
+
+def test_a_clip_s_sequence_is_its_video_in_spans_and_itself_last(path):
+    dataset = MosiUtterance(path, num_frames=3).load()
+    batch = dataset.batch("train", torch.arange(7))  # a2 a7 a10 b1 b2 b3 b4
+    text = batch.features["l"]
+    clip = text[:, 2]
+    torch.testing.assert_close(text[1, :2], clip[[0, 2]])  # of a's three clips two are others
+    torch.testing.assert_close(text[4, 0], clip[[3, 5]].mean(0))  # b1 and b3; the first span is the longer one
+    torch.testing.assert_close(text[4, 1], clip[6])
+    assert batch.frames["l"].all() and batch.frames["v"].tolist() == [[True] * 3] * 3 + [[False] * 3] * 4
+    past = MosiUtterance(path, num_frames=3, context="past").load().batch("train", torch.arange(7))
+    assert torch.equal(past.features["l"][:, 2], clip)
 
 
 def test_vision_counts_only_where_it_is_clean_and_statistics_come_from_recorded_training_clips(path):
@@ -112,7 +125,7 @@ def test_the_fingerprint_is_of_the_content_and_the_settings_and_not_of_the_path(
     other = write(tmp_path / "other.parquet", table)
     changed = [MosiUtterance(other)]
     changed += [MosiUtterance(path, **{name: value}) for name, value in SETTINGS.items()]
-    assert len({first, *(data.fingerprint() for data in changed)}) == 5
+    assert len({first, *(data.fingerprint() for data in changed)}) == len(changed) + 1
 
 
 def test_the_lexicon_s_scores_of_the_transcript_are_language_features(tmp_path):
@@ -202,7 +215,7 @@ def test_a_table_without_clips_is_refused(path, tmp_path):
         MosiUtterance(str(empty)).load()
 
 
-@pytest.mark.parametrize("change", [{"split": "mine"}, {"num_frames": 0}, {"lexicon": "mine"}])
+@pytest.mark.parametrize("change", [{"split": "mine"}, {"num_frames": 0}, {"lexicon": "mine"}, {"context": "mine"}])
 def test_impossible_settings_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         MosiUtterance(**change)
