@@ -35,7 +35,7 @@ PROCESSES = {
     "linear": VP(schedule="linear", t_min=1e-6),
     "cosine": VP(schedule="cosine", t_min=1e-6, cosine_offset=0.0),
 }
-NUM_PATHS, COARSEST, NUM_GRIDS = 1000, 32, 4
+NUM_PATHS, COARSEST, NUM_GRIDS = 1000, 32, 3
 
 
 def paths(sampler, sde, numbers, monkeypatch):

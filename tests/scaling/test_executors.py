@@ -131,6 +131,7 @@ def test_stopping_the_broker_ends_its_stages(scaling, tmp_path):
     until(lambda: not Path(f"/proc/{pid}").exists())
 
 
+@pytest.mark.slow
 def test_relative_folders_mean_the_same_to_a_worker(broker):
     assert broker.compute(toy("cwd", "cwd"), "w").metrics == {"inode": float(os.stat(".").st_ino)}
 

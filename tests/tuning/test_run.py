@@ -132,6 +132,7 @@ def test_a_search_with_failing_trials_ends_and_every_trial_has_its_row(search, c
     assert 1 <= len(printed) <= 10 and printed[-1].startswith("9/9 trials, 0 running")
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_leaves_its_row_its_stages_and_its_slot(search, ray_session):
     """The base configuration has a loss of 0.1 and 4 steps, so that it dominates all others; one in two goes on."""
     import ray
