@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.schema import ExperimentConfig, component
+from imer_ray.schema import ExperimentConfig, LoopConfig, component
 
 SEEDS = (1111, 1112, 1113, 1114, 1115)
 
@@ -126,6 +126,24 @@ class ExportConfig:
 class ConvertConfig:
     input: str | None = None
     output: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    input: str | None = None
+    output: str | None = None
+    split: str = field(default="speaker", metadata={"choices": ("speaker", "official")})
+    num_folds: int = 4
+    num_layers: int = 4  # of the sentence encoder's six: the last two were trained to tell topics, not sentiment
+    training: LoopConfig = field(default_factory=LoopConfig)
+    seed: int = SEEDS[0]
+    stages: str = "runs/stages"
+
+    def __post_init__(self) -> None:
+        if self.num_folds < 2:
+            raise ValueError(f"num_folds must be at least 2, not {self.num_folds}")
+        if not 1 <= self.num_layers <= 6:
+            raise ValueError(f"num_layers must be 1 to 6, not {self.num_layers}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, 
 from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
-from imer_ray.files import sha256
+from imer_ray.files import sha256, write_whole
 
 COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
 WIDTHS = {"text": 384, "audio": 73, "vision": 100}
 PLAIN = ("video_id", "clip", "label", "vision_clean")
-TRANSCRIPT = "raw_text"
+TRANSCRIPT, FINETUNED = "raw_text", "finetuned"
 LEXICONS = {"none": None, "vader": vader}
 CONTEXTS = ("video", "past")
 SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
@@ -39,7 +40,8 @@ class MosiUtterance:
     """The table ``clips.parquet``; the label is the sign of the sentiment.
 
     Vision counts as recorded only where ``vision_clean`` says so: elsewhere its features come from a network trained on
-    the labels of these very clips. The official training videos have no clean vision at all, so with
+    the labels of these very clips. What `python -m imer_ray.finetune` added to the table for this split is read
+    beside the other language features. The official training videos have no clean vision at all, so with
     ``split="official"`` vision is never used, and validation videos are held out from the official training videos.
 
     Attributes:
@@ -73,10 +75,12 @@ class MosiUtterance:
 
     def load(self) -> Dataset:
         read = LEXICONS[self.lexicon]
-        table = read_table(self._file(), SPLIT_COLUMNS[self.split], (TRANSCRIPT,) if read else ())
+        table = read_table(self._file(), self.split, (TRANSCRIPT,) if read else ())
         if read:
             table["text"] = np.concatenate([table["text"], read(table[TRANSCRIPT])], axis=1)
-        split_of = table["split"] if self.split == "speaker" else hold_out_valid(table["split"], table["video_id"])
+        if FINETUNED in table:
+            table["text"] = np.concatenate([table["text"], table[FINETUNED]], axis=1)
+        split_of = assigned_splits(table, self.split)
         for name in SPLITS:
             if not (split_of == name).any():
                 raise UserError(f"{self.path}: the split {name!r} has no clip")
@@ -130,18 +134,26 @@ def _window_features(rows: Tensor, windows: Tensor, indices: Tensor) -> Tensor:
     return rows[windows[indices]]
 
 
-def read_table(path: Path, split_column: str, more: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
-    """The table's columns, and ``more``, checked, in order of video and clip; the split column is called ``split``."""
+def finetuned_column(split: str) -> str:
+    """What a fine-tuned sentence encoder made of each clip: fit for the split alone that it was fine-tuned for."""
+    return f"text_{split}"
+
+
+def read_table(path: Path, split: str, more: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
+    """The table's columns, and ``more``, checked, in order of video and clip; the split's column is called ``split``,
+    and that of its fine-tuned language features, where the table has them, ``finetuned``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    split_column, finetuned = SPLIT_COLUMNS[split], finetuned_column(split)
     try:
         file = pq.ParquetFile(path)
+        widths = {**WIDTHS, **({finetuned: WIDTHS["text"]} if finetuned in file.schema_arrow.names else {})}
         plain = (*PLAIN, split_column, *more)
         absent = [c for c in (*plain, *WIDTHS) if c not in file.schema_arrow.names]
         if absent:
             raise UserError(f"{path}: no column {', '.join(absent)}; this is not the table of utterance features")
-        table = file.read([*plain, *WIDTHS]).combine_chunks()
+        table = file.read([*plain, *widths]).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged or not a parquet file ({error})") from error
 
@@ -152,8 +164,8 @@ def read_table(path: Path, split_column: str, more: tuple[str, ...] = ()) -> dic
         if table[name].null_count:
             raise UserError(f"{path}: column {name} has empty entries")
         columns["split" if name == split_column else name] = table[name].to_numpy()
-    for name, width in WIDTHS.items():
-        columns[name] = _vectors(path, table[name], name, width)
+    for name, width in widths.items():
+        columns[FINETUNED if name == finetuned else name] = _vectors(path, table[name], name, width)
     if TRANSCRIPT in more and not pa.types.is_string(table[TRANSCRIPT].type):
         raise UserError(f"{path}: column {TRANSCRIPT} must hold text, not {table[TRANSCRIPT].type}")
     if not np.isin(columns["label"], (0, 1)).all():
@@ -169,6 +181,22 @@ def read_table(path: Path, split_column: str, more: tuple[str, ...] = ()) -> dic
     return columns
 
 
+def write_finetuned(path: Path, output: Path, split: str, features: NDArray[np.float32]) -> None:
+    """Write the table at ``path`` with language features [N, 384], ordered as by `read_table`; whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table, name = pq.read_table(path), finetuned_column(split)
+    rows = np.empty_like(features)
+    rows[np.lexsort((table["clip"].to_numpy(), table["video_id"].to_numpy().astype(str)))] = features
+    column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), features.shape[1])
+    if name in table.column_names:
+        table = table.drop_columns([name])
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.append_column(name, column), sink)
+    write_whole(output, sink.getvalue().to_pybytes())
+
+
 def _vectors(path: Path, column: Any, name: str, width: int) -> NDArray[np.float32]:
     """A column of lists of ``width`` finite numbers as [N, width]."""
     import pyarrow as pa
@@ -180,6 +208,11 @@ def _vectors(path: Path, column: Any, name: str, width: int) -> NDArray[np.float
     if len(values) != len(column) * width or not np.isfinite(values).all():
         raise UserError(f"{path}: column {name} has empty or non-finite entries")
     return values.reshape(-1, width)
+
+
+def assigned_splits(table: Mapping[str, NDArray[Any]], split: str) -> NDArray[Any]:
+    """[N]: train, valid or test, for a table that was read for ``split``."""
+    return table["split"] if split == "speaker" else hold_out_valid(table["split"], table["video_id"])
 
 
 def hold_out_valid(split: NDArray[Any], video_id: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from imer_ray.data.utterance import WIDTHS, MosiUtterance
+from imer_ray.data.utterance import WIDTHS, MosiUtterance, write_finetuned
 from imer_ray.errors import UserError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mosi_utterance" / "clips.parquet"
@@ -171,6 +171,37 @@ def test_a_table_damaged_in_the_middle_is_refused(path):
     content[start : start + 400] = b"\xff" * 400
     Path(path).write_bytes(content)
     with pytest.raises(UserError):
+        MosiUtterance(path).load()
+
+
+@pytest.mark.parametrize(("split", "other"), [("official", "speaker"), ("speaker", "official")])
+def test_fine_tuned_features_are_read_beside_the_others_in_the_split_that_they_were_made_for(path, split, other):
+    plain = {s: MosiUtterance(path, **SETTINGS | {"split": s}).load() for s in (split, other)}
+    table = pq.read_table(path)
+    made = np.random.default_rng(1).normal(size=(11, 384)).astype(np.float32)
+    made[:, 0] = [2, 7, 10, 1, 2, 3, 4, 1, 2, 5, 6]  # the clips' numbers, in order of video and clip
+    write_finetuned(Path(path), Path(path), split, made)
+    assert pq.read_table(path).drop_columns([f"text_{split}"]).equals(table)
+    read = MosiUtterance(path, **SETTINGS | {"split": split}).load()
+    assert read.dims == {**plain[split].dims, "l": 2 * 384}
+    rows = torch.arange(read.size("train"))
+    before, after = (d.batch("train", rows).features["l"] for d in (plain[split], read))
+    assert torch.equal(after[..., :384], before)
+    first = after[:, -1, 384]
+    wanted = {7: [2, 7, 10, 1, 2, 3, 4], 3: [2, 7, 10], 4: [1, 2, 3, 4]}[len(first)]  # official holds one video out
+    assert float(torch.corrcoef(torch.stack([first, torch.tensor(wanted).float()]))[0, 1]) == pytest.approx(1, abs=1e-5)
+    assert float(first.mean()) == pytest.approx(0, abs=1e-5)
+    untouched = MosiUtterance(path, **SETTINGS | {"split": other}).load()
+    assert untouched.dims == plain[other].dims
+    assert torch.equal(*(d.batch("test", torch.arange(2)).features["l"] for d in (untouched, plain[other])))
+
+
+@pytest.mark.parametrize("bad", [[float("nan")] * 384, [1.0] * 383, None])
+def test_fine_tuned_features_that_are_no_384_finite_numbers_are_refused(path, bad):
+    rows = [[1.0] * len(bad or [0] * 384)] * 10 + [bad]
+    column = pa.array(rows, pa.list_(pa.float32(), len(rows[0])))
+    pq.write_table(pq.read_table(path).append_column("text_speaker", column), path)
+    with pytest.raises(UserError, match="text_speaker"):
         MosiUtterance(path).load()
 
 

@@ -4,6 +4,11 @@ A step's normal number is the sum of those of the two half as long, over sqrt(2)
 path of the Wiener process at every resolution. The noise's size depends on time alone, so Euler-Maruyama is Milstein's
 method and of strong order 1 (Kloeden, Platen, Numerical Solution of SDEs, 1992, section 10.3). Samplers of weak order 2
 gain no more for a path: within a step D follows noise that no step resolves.
+
+The order is measured where the grid lets it show at these step counts. DDIM(eta=1) has 0.84 to 0.95 in equal steps of
+log-SNR and 0.76 to 0.87 in its default grid of equal angles, where a logarithm is left near the end. Not measured are
+DDIM(eta=0.5), whose paths do not approach each other in the first steps (0.5 to 1.0), and stochastic Heun in its
+default grid, where churn begins and ends within it (0.65 to 1.3).
 """
 
 import math

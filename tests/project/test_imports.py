@@ -25,7 +25,7 @@ ANYONE = (
     "imer_ray.training.context",
     "imer_ray.stages.graph",
 )
-COMMANDS = ("cli", "convert", "evaluate", "export", "generate", "search", "train")
+COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray
     "imer_ray",
     "imer_ray.config",
@@ -122,7 +122,8 @@ def test_what_is_imported_is_a_declared_dependency() -> None:
     loggers = {
         path.stem: path for path in (ROOT / "imer_ray" / "tuning" / "loggers").glob("*.py") if path.stem in extras
     }
-    files = {*package_files(), *(ROOT / "analysis").rglob("*.py")} - set(loggers.values())
+    reader = ROOT / "imer_ray" / "models" / "sentence_encoder.py"
+    files = {*package_files(), *(ROOT / "analysis").rglob("*.py")} - {*loggers.values(), reader}
     distributions = packages_distributions()
     used = {canonicalize_name(distributions[module][0]) for module in foreign(files)}
     assert used <= declared
@@ -130,6 +131,8 @@ def test_what_is_imported_is_a_declared_dependency() -> None:
     for name, path in loggers.items():  # a choice that not all make: the extra of its name brings its package
         assert foreign([path]) == {name}
         assert [Requirement(line).name.partition("-")[0] for line in extras[name]] == [name]
+    brought = {canonicalize_name(Requirement(line).name) for line in extras["text"]}
+    assert {canonicalize_name(distributions[module][0]) for module in foreign([reader])} <= declared | brought
 
 
 def loaded_by(module: str) -> set[str]:
