@@ -160,7 +160,7 @@ class SpeedConfig:
     reference_steps: int = 1  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
     tolerance: float = 0.1  # width of the speedup's 95 % interval, as a share of it, at which measuring ends
     max_repeats: int = 40
-    max_seconds: float = 0.3  # of computing, after which no further repeat begins
+    max_seconds: float = 0.3  # of computing, after which no further repeat begins unless the readings disagree
 
     def __post_init__(self) -> None:
         if min(self.batch_size, self.max_repeats, self.num_threads, self.reference_steps) < 1:

@@ -198,7 +198,7 @@ def cost(
     if networks or "bank" in recogniser.inputs:
         slices |= _parts(config, "refiner")
     learnt = {} if "fusion" in recogniser.config else {"recogniser": recogniser}  # whose shape is no setting
-    return replace(stage("cost", "cost", config, slices, **learnt), version=2)
+    return replace(stage("cost", "cost", config, slices, **learnt), version=3)
 
 
 def _parts(config: Mapping[str, Any], *names: str) -> dict[str, Any]:

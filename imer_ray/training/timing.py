@@ -91,6 +91,9 @@ def reference_for(config: Mapping[str, Any], dims: Mapping[str, int], lengths: M
     return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
 
 
+DISTURBED = 2.0  # the highest of a speedup's readings over the lowest
+
+
 @dataclass
 class _Size:
     """Readings at one batch size, in turn: seconds of a prediction and of the reference, and their ratio's interval."""
@@ -120,6 +123,12 @@ class _Size:
         ratios = [self.ratios[i] for i in self.kept]
         return statistics.median(ratios), *median_interval(ratios)
 
+    @property
+    def is_disturbed(self) -> bool:
+        """Readings that lie so far apart tell that some were disturbed and, while they are few, not which."""
+        _, low, high = self.speedup
+        return high > DISTURBED * low and len(self.ratios) < MIN_READINGS
+
     def is_known_within(self, tolerance: float) -> bool:
         middle, low, high = self.speedup
         return len(self.kept) >= MIN_READINGS and high - low <= tolerance * middle
@@ -138,7 +147,8 @@ def cost(
     calls that are not timed.
 
     Both are timed in turn with the reference until both speedups' 95 % intervals (`readings.median_interval`) are
-    narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached.
+    narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached;
+    readings that disagree by more than a factor of two are given up to `readings.MIN_READINGS` all the same.
     One thread on a CPU is timed by what it computed itself: what other processes took from it does not count.
 
     Returns:
@@ -167,7 +177,8 @@ def cost(
             neighbours.append(num_neighbours())
             for size in sizes:
                 size.read()
-            if clock() >= end or all(size.is_known_within(speed["tolerance"]) for size in sizes):
+            spent = clock() >= end and not any(size.is_disturbed for size in sizes)
+            if spent or all(size.is_known_within(speed["tolerance"]) for size in sizes):
                 break
     (speedup, low, high), (speedup_b1, low_b1, high_b1) = (size.speedup for size in sizes)
     return {
