@@ -1,4 +1,5 @@
-"""No clip's features have seen its own video's labels, nor any label that is not for training."""
+"""No clip's features have seen its own video's labels, nor any label that is not for training; and the command, which
+writes whole tables, computes nothing twice and says clearly what cannot be."""
 
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from imer_ray.data.utterance import WIDTHS, read_table
+from imer_ray import finetune
+from imer_ray.data.utterance import WIDTHS, MosiUtterance, read_table
 from imer_ray.errors import UserError
 from imer_ray.training.context import Context
 from imer_ray.training.finetune import READ, cross_fitted, run, training_folds
@@ -89,3 +91,57 @@ def test_folds_part_the_training_videos_evenly(splits, num_folds):
     assert (folds.reshape(-1, 3) == folds.reshape(-1, 3)[:, :1]).all()
     sizes = np.bincount(folds[folds >= 0], minlength=num_folds)
     assert sizes.max() - sizes.min() <= 3
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table with the last clip first and no transcript twice."""
+    path = write(tmp_path_factory.mktemp("finetune") / "clips.parquet")
+    table = pq.read_table(path)
+    unlike = pa.array([f"{text} {'very ' * i}" for i, text in enumerate(table["raw_text"].to_pylist())])
+    table = table.set_column(table.column_names.index("raw_text"), "raw_text", unlike)
+    pq.write_table(table.take(np.arange(len(table))[::-1].copy()), path)
+    return path
+
+
+def test_the_table_gets_features_per_clip_and_the_same_again_is_free(clips, capsys, monkeypatch):
+    monkeypatch.chdir(clips.parent)
+    words = [f"input={clips}", "output=read.parquet", "num_folds=2", "num_layers=1", "training.num_epochs=1"]
+    finetune.main(words)
+    said = capsys.readouterr().out
+    assert "finetune[2] of 2: epoch 1 of 1" in said and "data.path=read.parquet" in said
+    before, after = pq.read_table(clips), pq.read_table("read.parquet")
+    assert after.drop_columns(["text_speaker"]).equals(before)
+    assert MosiUtterance("read.parquet").load().dims["l"] == 384 + 4 + 384
+    # The features lie beside the transcripts that they were read from, whatever the table's order.
+    table = read_table(Path("read.parquet"), "speaker", ("raw_text",))
+    of_text = dict(zip(after["raw_text"].to_pylist(), after["text_speaker"].to_pylist(), strict=True))
+    assert len(np.unique(table["finetuned"], axis=0)) == len(of_text) == 48
+    assert all(of_text[t] == row.tolist() for t, row in zip(table["raw_text"], table["finetuned"], strict=True))
+
+    with pytest.raises(UserError, match="already exists"):
+        finetune.main(words)
+    Path("read.parquet").rename("first.parquet")
+    capsys.readouterr()
+    finetune.main(words)
+    assert "epoch" not in capsys.readouterr().out
+    assert Path("read.parquet").read_bytes() == Path("first.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "say which table"),
+        (["input=nowhere.parquet", "output=out.parquet"], "no such file"),
+        (["input={clips}", "output=out.parquet", "split=mine"], "split"),
+        (["input={clips}", "output=out.parquet", "num_folds=1"], "num_folds must be at least 2"),
+        (["input={clips}", "output=out.parquet", "num_folds=9"], "cannot be parted into 9"),
+        (["input={clips}", "output=out.parquet", "num_layers=7"], "num_layers must be 1 to 6"),
+    ],
+    ids=["nothing", "input", "split", "folds", "videos", "layers"],
+)
+def test_what_cannot_be_is_refused_and_writes_nothing(clips, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=says):
+        finetune.main([word.format(clips=clips) for word in words])
+    assert not list(tmp_path.iterdir())
