@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
+from imer_ray.models.imer import Recogniser
 from imer_ray.training.comparison import DEVICE, Trained
 from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
@@ -20,8 +21,11 @@ def latents_of(trained: Trained, split: str) -> list[dict[str, Any]]:
     """One row per modality and clip: ``true`` and ``recovered`` latents [D], each the mean over the present frames.
 
     A modality is recovered from all the others that a clip recorded; the clips are the split's first `NUM_CLIPS` with
-    something to recover it from. Systems that leave a missing modality at zero have no rows.
+    something to recover it from. Systems that leave a missing modality at zero, or read the others without filling it
+    in as `mixture` does, have no rows.
     """
+    if not isinstance(trained.model.recogniser, Recogniser):
+        return []
     recorded = trained.dataset.recorded(split)
     rows = []
     for m, name in enumerate(MODALITIES):

@@ -138,11 +138,11 @@ def test_export_by_trial_and_under_a_budget(study: Path, monkeypatch: pytest.Mon
 
 def test_train_and_evaluate_the_exported_pick(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study)
-    seeds = "seeds=[1111,1112]"
-    done = command("train", "config=runs/demo/export/knee.yaml", seeds, "scaling.train_stages=[]", cwd=study)
+    words = ["seeds=[1111,1112]", "baselines=[zero,masked,mixture]", "scaling.train_stages=[]"]
+    done = command("train", "config=runs/demo/export/knee.yaml", *words, cwd=study)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(study / "models/knee/metrics.csv")
-    assert set(table["Model"]) == {"knee", "zero", "masked", "bayes"}
+    assert set(table["Model"]) == {"knee", "zero", "masked", "mixture", "bayes"}
     one_missing = table[(table["Model"] == "bayes") & table["Setting"].isin(["la", "lv", "av"])]
     assert one_missing["gap_closed"].tolist() == pytest.approx([100.0] * 3)
     assert set(table["Setting"]) == {"mean", "l", "a", "v", "la", "lv", "av", "lav"}
