@@ -15,7 +15,7 @@ from typing import Any
 from imer_ray.cli import run
 from imer_ray.command_schema import FinetuneConfig
 from imer_ray.config import compose
-from imer_ray.errors import UserError
+from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 
 
@@ -50,7 +50,10 @@ def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
         return True
 
     wanted = [_stage(config, path, fingerprint, fold) for fold in range(num_folds)]
-    results = [run_graph(stage, store, say)[-1] for stage in wanted]
+    try:
+        results = [run_graph(stage, store, say)[-1] for stage in wanted]
+    except NonFiniteError as error:
+        raise UserError(str(error)) from error
     read = cross_fitted([store.open(result.key).folder for result in results], folds)
     write_finetuned(path, output, split, read["states"])
     split_of, positive = assigned_splits(table, split), table["label"] > 0

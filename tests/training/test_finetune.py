@@ -145,3 +145,11 @@ def test_what_cannot_be_is_refused_and_writes_nothing(clips, tmp_path, monkeypat
     with pytest.raises(UserError, match=says):
         finetune.main([word.format(clips=clips) for word in words])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_diverges_is_told_without_a_traceback_and_writes_no_table(clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [f"input={clips}", "output=out.parquet", "num_folds=2", "num_layers=1", "training.batch_size=4"]
+    with pytest.raises(UserError, match="loss became .* a lower learning rate"):
+        finetune.main([*words, "training.learning_rate=1e30"])
+    assert not Path("out.parquet").exists()
