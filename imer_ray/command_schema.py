@@ -134,7 +134,7 @@ class FinetuneConfig:
     output: str | None = None
     split: str = field(default="speaker", metadata={"choices": ("speaker", "official")})
     num_folds: int = 4
-    num_layers: int = 4  # of the sentence encoder's six: the last two were trained to tell topics, not sentiment
+    num_layers: int = 4  # of the sentence encoder's six; the fourth tells sentiment best
     training: LoopConfig = field(default_factory=LoopConfig)
     seed: int = SEEDS[0]
     stages: str = "runs/stages"

@@ -172,7 +172,7 @@ def read_table(path: Path, split: str, more: tuple[str, ...] = ()) -> dict[str, 
         raise UserError(f"{path}: column label must be 0 or 1")
     if columns["vision_clean"].dtype != bool or not np.issubdtype(columns["clip"].dtype, np.integer):
         raise UserError(f"{path}: column vision_clean must be true or false, and column clip a whole number")
-    order = np.lexsort((columns["clip"], columns["video_id"].astype(str)))
+    order = _in_order(columns["video_id"], columns["clip"])
     columns = {name: values[order] for name, values in columns.items()}
     repeated = (columns["video_id"][1:] == columns["video_id"][:-1]) & (columns["clip"][1:] == columns["clip"][:-1])
     if repeated.any():
@@ -188,13 +188,18 @@ def write_finetuned(path: Path, output: Path, split: str, features: NDArray[np.f
 
     table, name = pq.read_table(path), finetuned_column(split)
     rows = np.empty_like(features)
-    rows[np.lexsort((table["clip"].to_numpy(), table["video_id"].to_numpy().astype(str)))] = features
+    rows[_in_order(table["video_id"].to_numpy(), table["clip"].to_numpy())] = features
     column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), features.shape[1])
     if name in table.column_names:
         table = table.drop_columns([name])
     sink = pa.BufferOutputStream()
     pq.write_table(table.append_column(name, column), sink)
     write_whole(output, sink.getvalue().to_pybytes())
+
+
+def _in_order(video_id: NDArray[Any], clip: NDArray[Any]) -> NDArray[np.int64]:
+    """The rows in order of video and clip."""
+    return np.lexsort((clip, video_id.astype(str)))
 
 
 def _vectors(path: Path, column: Any, name: str, width: int) -> NDArray[np.float32]:
@@ -215,10 +220,16 @@ def assigned_splits(table: Mapping[str, NDArray[Any]], split: str) -> NDArray[An
     return table["split"] if split == "speaker" else hold_out_valid(table["split"], table["video_id"])
 
 
+def hashed_order(names: NDArray[Any]) -> list[int]:
+    """Indices of the names in the order of their SHA-256: as good as random, and the same everywhere."""
+    hashes = [hashlib.sha256(str(name).encode()).hexdigest() for name in names]
+    return sorted(range(len(names)), key=hashes.__getitem__)
+
+
 def hold_out_valid(split: NDArray[Any], video_id: NDArray[Any]) -> NDArray[Any]:
     """Move whole training videos to valid, in the order of a hash of their names, until a tenth of the clips is."""
     videos, counts = np.unique(video_id[split == "train"].astype(str), return_counts=True)
-    order = np.argsort([hashlib.sha256(str(name).encode()).hexdigest() for name in videos])
+    order = hashed_order(videos)
     before = np.cumsum(counts[order]) - counts[order]
     held_out = videos[order][before < OFFICIAL_VALID_SHARE * counts.sum()]
     return np.where(np.isin(video_id.astype(str), held_out), "valid", split)

@@ -17,14 +17,15 @@ from imer_ray.files import sha256
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-MAX_TOKENS = 64  # of a transcript; an opinion segment of CMU-MOSI seldom has more
+MAX_TOKENS = 64  # of a transcript; 9 of the 2,199 of CMU-MOSI have more
 
 
 class SentenceEncoder(nn.Module):
     """all-MiniLM-L6-v2 (Reimers and Gurevych, arXiv:1908.10084; Wang et al., MiniLM, arXiv:2002.10957) up to a layer.
 
-    BERT's embeddings and its first ``num_layers`` of six post-norm Transformer layers [384 wide, 12 heads]. The middle
-    layers tell sentiment better than the last, which was trained to tell topics.
+    BERT's embeddings and its first ``num_layers`` of six post-norm Transformer layers [384 wide, 12 heads]. Its mean
+    state after the fourth tells CMU-MOSI's sentiment best: a linear discriminant on it is right about 80 % of clips in
+    cross-validation over the official training videos, on the last layer's about 79 %.
 
     Raises:
         UserError: the package that holds the weights is not installed or not the one that is known.

@@ -8,7 +8,6 @@ over the folds. All folds start from the same weights and score, so that their f
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, read_table
+from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, hashed_order, read_table
 from imer_ray.errors import UserError
 from imer_ray.models.sentence_encoder import SentenceEncoder, SentenceReader, padded
 from imer_ray.training.context import Context
@@ -27,7 +26,7 @@ from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import task_loss
 
 READ = "read.safetensors"
-LIKE_LENGTHS = 4
+LIKE_LENGTHS = 4  # clips that are padded together
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -72,15 +71,15 @@ def training_folds(table: Mapping[str, NDArray[Any]], split: str, num_folds: int
     """
     videos = table["video_id"].astype(str)
     train = assigned_splits(table, split) == "train"
-    names = sorted(set(videos[train]), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    names = np.unique(videos[train])
     if len(names) < num_folds:
         raise UserError(f"{len(names)} training videos cannot be parted into {num_folds} folds; lower num_folds")
-    fold_of = {name: i % num_folds for i, name in enumerate(names)}
+    fold_of = {names[row]: i % num_folds for i, row in enumerate(hashed_order(names))}
     return np.array([fold_of[name] if chosen else -1 for name, chosen in zip(videos, train, strict=True)])
 
 
 def cross_fitted(folders: Sequence[Path], folds: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-    """``states`` [N, D] and ``scores`` [N]: of the folds' artefacts, what no clip's own video was trained on."""
+    """``states`` [N, D] and ``scores`` [N]: of the folds' artefacts, what no clip's own video has trained."""
     found = [load_file(folder / READ) for folder in folders]
     stacked = {name: np.stack([read[name].numpy() for read in found]) for name in found[0]}
     own, clips = np.maximum(folds, 0), np.arange(len(folds))

@@ -31,6 +31,7 @@ from imer_ray.training.readings import MIN_READINGS, median_interval, without_ou
 from imer_ray.training.stopwatch import Clock, threads, timed
 
 REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
+DISTURBED = 2.0  # the highest of a speedup's readings over the lowest, above which they disagree
 # torch 2.13 knows the cost of fused attention on GPUs only; without this, attention would be free on a CPU.
 CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *rest, **named: sdpa_flop_count(q, k, v)
@@ -89,9 +90,6 @@ def reference_for(config: Mapping[str, Any], dims: Mapping[str, int], lengths: M
     """The IMDer reference for features of these shapes, built once per process."""
     node = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in config["encoder"].items()))
     return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
-
-
-DISTURBED = 2.0  # the highest of a speedup's readings over the lowest
 
 
 @dataclass
