@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import errno
+import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any, NoReturn
 
 from imer_ray import command_schema, config
@@ -15,14 +19,23 @@ from imer_ray.errors import UserError
 
 FAILED, INTERRUPTED = 2, 130
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP)  # a batch system's time is up; the terminal was closed
+_PLAIN = str.maketrans({"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->", "’": "'"})
 
 
 def run(main: Callable[[list[str]], None]) -> NoReturn:
     """Run a command with the process's arguments and end the process.
 
-    Exit status: 0, 2 after a UserError or a full disk (one message, no traceback), 130 after ctrl-C.
+    Exit status: 0, 2 after a UserError or a full disk (one message, no traceback), 130 after ctrl-C and after the
+    signals SIGTERM and SIGHUP, which end a command in the same way.
     """
     arguments = sys.argv[1:]
+    for number in _LIKE_CTRL_C:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # else nohup wants it so
+            signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_PLAIN_ERRORS)
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
     try:
@@ -44,6 +57,22 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
         where = f" for {error.filename}" if error.filename else ""
         _end(FAILED, f"error: no space left{where}; free some space, then run the same command again")
     sys.exit(0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal or log that is not UTF-8 shows of a text that it cannot: something like it, or ``?``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    plain = error.object[error.start : error.end].translate(_PLAIN)
+    return plain.encode(error.encoding, "replace").decode(error.encoding), error.end
+
+
+_PLAIN_ERRORS = "imer_ray.plain"
+codecs.register_error(_PLAIN_ERRORS, _plainly)
 
 
 def say_unscored(tree: Mapping[str, Any], split: str) -> None:

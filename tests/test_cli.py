@@ -1,6 +1,9 @@
 """Commands end with one clear line and a status; --help lists every key with its default."""
 
 import errno
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -65,3 +68,50 @@ def test_help_says_what_the_command_does_and_every_key(monkeypatch, capsys, flag
     assert "diffusion.parametrization=v  (eps, x0, v, score, velocity, edm)" in lines
     assert any(line.startswith("diffusion.sde=") and "imder_ve, sub_vp, ve, vp" in line for line in lines)
     assert "scaling.address=null" in lines
+
+
+WAITING = """
+import sys
+from imer_ray import cli
+
+def main(overrides):
+    try:
+        print("ready", flush=True)
+        for word in sys.stdin:
+            print(word, end="", flush=True)
+    finally:
+        print("put away", flush=True)
+
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_puts_its_things_away_and_says_one_line(number):
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.wait(timeout=200) == 130
+        out, err = process.stdout.read(), process.stderr.read()
+    assert out == "put away\n"
+    assert err.startswith("interrupted; what was finished is kept") and err.count("\n") == 1
+
+
+def test_a_command_under_nohup_outlives_its_terminal():
+    def ignore():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    program = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(program, stdin=-1, stdout=-1, text=True, preexec_fn=ignore) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate("still here\n", timeout=200)[0] == "still here\nput away\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "277× 0.1 ± 0 数"), ("ascii", "277x 0.1 +- 0 ?")])
+def test_output_that_is_not_utf8_shows_what_it_can(encoding, shown):
+    program = "from imer_ray import cli; cli.run(lambda words: print('277× 0.1 ± 0 数'))"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=200)
+    assert (done.returncode, done.stdout.decode(encoding)) == (0, f"{shown}\n"), done.stderr
