@@ -125,6 +125,8 @@ def _measure(
                 latents += [{"Model": system, **row} for row in latents_of(trained, SPLIT)]
         print(f"scored {system}: {len(folders)} seed{'s' * (len(folders) > 1)}", flush=True)
     cli.say_unscored(trained.config, SPLIT)
+    if trained.is_other_data:
+        print("other data than these were trained on: features are standardised by the training clips' statistics")
     return runs, costs, pd.DataFrame(latents) if latents else None
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,21 @@ import yaml
 from imer_ray import cli
 from imer_ray.command_schema import TrainConfig
 from imer_ray.config import PRESETS, compose, merge, options, resolve
-from imer_ray.errors import UserError
+from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import write_whole
 from imer_ray.schema import ExperimentConfig
+from imer_ray.stages.broker import StageFailed
+from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Status
 
 HISTORY = "history.json"
+Job = tuple[str, int]
+"""System and seed."""
+
+
+class _Left(Exception):
+    """The command ends before this job has."""
 
 
 def main(overrides: list[str]) -> None:
@@ -51,22 +61,29 @@ def main(overrides: list[str]) -> None:
         for seed in chosen["seeds"]
         for system in dict.fromkeys([config["system"], *chosen["baselines"]])
     }
+    own = config["system"]
+    folders = {
+        (system, seed): output / str(seed) if system == own else output / BASELINES / system / str(seed)
+        for system, seed in jobs
+    }
+    names = {system: path.stem if system == own else system for system, _ in jobs}
+
+    def keep(job: Job, stage: Stage) -> None:
+        _save(folders[job], stage, jobs[job], chosen["stages"])
+
     with session(chosen["stages"], chosen["scaling"], slots=1) as broker:
-        results = _run(jobs, broker)
+        results = _run(jobs, broker, keep)
     runs: dict[str, list[dict[str, float]]] = {}
-    folders: dict[str, list[Path]] = {}
-    for (system, seed), (stage, metrics) in results.items():
-        own = system == config["system"]
-        folder = output / str(seed) if own else output / BASELINES / system / str(seed)
-        _save(folder, stage, jobs[system, seed], chosen["stages"])
-        runs.setdefault(path.stem if own else system, []).append(metrics)
-        folders.setdefault(path.stem if own else system, []).append(folder)
+    trained: dict[str, list[Path]] = {}
+    for (system, seed), metrics in results.items():
+        runs.setdefault(names[system], []).append(metrics)
+        trained.setdefault(names[system], []).append(folders[system, seed])
     best = [bayes_optimum(jobs[config["system"], seed], SPLIT) for seed in chosen["seeds"]]
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
     write_whole(output / "metrics.md", (markdown(frame) + "\n").encode())
-    figures.draw_training(output, folders)
+    figures.draw_training(output, trained)
     print(markdown(frame))
     print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen['seeds'])} seeds")
 
@@ -107,37 +124,72 @@ def _read_export(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _run(jobs: Mapping[tuple[str, int], Mapping[str, Any]], broker: Any) -> dict[tuple[str, int], tuple[Any, dict]]:
-    """Every job's evaluate stage and what it measured; shared stages are computed once."""
-    done = 0
+def _run(
+    jobs: Mapping[Job, Mapping[str, Any]], broker: Any, keep: Callable[[Job, Stage], None]
+) -> dict[Job, dict[str, float]]:
+    """What every job's evaluate stage measured; shared stages are computed once.
 
-    def one(key: tuple[str, int]) -> tuple[Any, dict[str, float]]:
-        nonlocal done
-        config = jobs[key]
+    ``keep`` is given a job's evaluate stage as soon as it is there, so that whatever ends the rest leaves this one's
+    model. A job that fails does not end the others.
+
+    Raises:
+        UserError: a job failed; it says which and why.
+    """
+    leaving = threading.Event()
+
+    def look(status: Status) -> None:
+        if leaving.is_set():
+            raise _Left
+
+    def one(job: Job) -> dict[str, float]:
+        config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
         final = importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, SPLIT)
         metrics: dict[str, float] = {}
-        for stage in final.in_order():
-            metrics = broker.compute(stage, waiter=f"train-{key[0]}-{key[1]}").metrics
-        done += 1
-        print(f"{done} of {len(jobs)}: {key[0]}, seed {key[1]}", flush=True)
-        return final, metrics
+        try:
+            for stage in final.in_order():
+                metrics = broker.compute(stage, waiter, look).metrics
+        except _Left:
+            broker.leave(waiter)
+            raise
+        keep(job, final)
+        return metrics
 
+    results: dict[Job, dict[str, float]] = {}
+    failed: dict[Job, Exception] = {}
     with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
-        return dict(zip(jobs, pool.map(one, jobs), strict=True))
+        running = {pool.submit(one, job): job for job in jobs}
+        try:
+            for future in as_completed(running):
+                job = running[future]
+                try:
+                    results[job] = future.result()
+                except (UserError, NonFiniteError, StageFailed) as error:
+                    failed[job] = error
+                how = "" if job in results else ": failed"
+                print(f"{len(results) + len(failed)} of {len(jobs)}: {job[0]}, seed {job[1]}{how}", flush=True)
+        finally:
+            leaving.set()
+    if failed:
+        (system, seed), error = next(iter(failed.items()))
+        kept = f"; the models of the other {len(results)} were written" if results else ""
+        raise UserError(f"{len(failed)} of {len(jobs)} trainings failed{kept}; {system}, seed {seed}: {error}")
+    return {job: results[job] for job in jobs}
 
 
-def _save(folder: Path, stage: Any, config: Mapping[str, Any], root: str) -> None:
+def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> None:
     from imer_ray.stages.store import Store
     from imer_ray.training.context import Context
     from imer_ray.training.encode import load_shape
     from imer_ray.training.evaluate import load_model
+    from imer_ray.training.latents import load_dataset
     from imer_ray.training.model_folder import save
 
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=folder, inputs=inputs, checkpoint=folder)
     imputer = {name: node for name, node in stage.config.items() if name == "imputer"}  # the system's choice
-    save(folder, load_model({**config, **stage.config}, context), {**config, **imputer}, load_shape(context))
+    model, statistics = load_model({**config, **stage.config}, context), load_dataset(config).statistics
+    save(folder, model, {**config, **imputer}, load_shape(context), statistics)
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
     histories = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
     write_whole(folder / HISTORY, json.dumps(histories).encode())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,8 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 
 SPLITS = ("train", "valid", "test")
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""{m: mean and deviation [D_m]} of raw features."""
 
 
 class Data(Protocol):
@@ -56,6 +59,7 @@ class Dataset:
         dims, lengths: {m: number of features D_m}, {m: number of frames L_m}.
         label_kind: "regression" (in [-3, 3]) or "binary" (-1 and 1).
         fingerprint: hash of the content.
+        statistics: of the training clips; features were standardised by them.
     """
 
     dims: Mapping[str, int]
@@ -63,6 +67,7 @@ class Dataset:
     label_kind: str
     fingerprint: str
     splits: Mapping[str, Split]
+    statistics: Statistics
 
     def size(self, split: str) -> int:
         return len(self.splits[split].labels)
@@ -82,6 +87,22 @@ class Dataset:
         frames = {m: part.frames[m][rows] & recorded[:, i, None] for i, m in enumerate(MODALITIES)}
         features = {m: part.gather[m](rows).masked_fill(~frames[m][..., None], 0.0) for m in MODALITIES}
         return Batch(features, frames, recorded, part.labels[rows], rows)
+
+    def standardised_by(self, statistics: Statistics) -> Dataset:
+        """The same clips with features standardised by other clips' ``statistics``: those a model was trained on."""
+        scale, shift = {}, {}
+        for m, (mean, std) in statistics.items():
+            own_mean, own_std = self.statistics[m]
+            scale[m], shift[m] = (own_std.double() / std).float(), ((own_mean.double() - mean) / std).float()
+
+        def gather(part: Split, m: str, rows: Tensor) -> Tensor:
+            return part.gather[m](rows) * scale[m] + shift[m]
+
+        splits = {
+            name: replace(part, gather={m: functools.partial(gather, part, m) for m in MODALITIES})
+            for name, part in self.splits.items()
+        }
+        return replace(self, splits=splits, statistics=statistics)
 
 
 def standardisation(x: Tensor) -> tuple[Tensor, Tensor]:

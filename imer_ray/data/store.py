@@ -54,7 +54,7 @@ class Store:
             for name in SPLITS:
                 file = self._file(manifest, name)
                 splits[name] = _open_split(file, manifest["splits"][name]["num_clips"], dims, lengths, statistics)
-            return Dataset(dims, lengths, manifest["label_kind"], _fingerprint(manifest), splits)
+            return Dataset(dims, lengths, manifest["label_kind"], _fingerprint(manifest), splits, statistics)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.path}: {MANIFEST} is damaged ({error!r}); convert the data again") from error
 

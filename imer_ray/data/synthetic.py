@@ -153,6 +153,7 @@ class Synthetic:
             label_kind="regression",
             fingerprint=self.fingerprint(),
             splits=splits,
+            statistics=self.statistics,
         )
 
     def oracle(self) -> Oracle:

@@ -92,10 +92,10 @@ class MosiUtterance:
         if spans:  # their means follow the N clips and the empty row
             windows[:, :-1] = N + 1 + torch.arange(N * S).view(N, S)
 
-        gather, present = {}, {}
+        gather, present, statistics = {}, {}, {}
         for i, m in enumerate(MODALITIES):
             raw, known = torch.from_numpy(table[COLUMNS[m]]), torch.from_numpy(recorded[:, i])
-            mean, std = standardisation(raw[known & torch.from_numpy(split_of == "train")])
+            mean, std = statistics[m] = standardisation(raw[known & torch.from_numpy(split_of == "train")])
             rows = ((raw - mean) / std).float().masked_fill(~known[:, None], 0.0)
             # Row N, where windows point before a video's first clip, is zero and absent.
             parts = [(rows, known), (rows.new_zeros(1, rows.shape[1]), known.new_zeros(1))]
@@ -120,6 +120,7 @@ class MosiUtterance:
             label_kind="binary",
             fingerprint=self.fingerprint(),
             splits=splits,
+            statistics=statistics,
         )
 
     def _file(self) -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from imer_ray.config import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES, modality_mask
+from imer_ray.errors import UserError
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.recovery import Recovery, Sampler
@@ -133,7 +134,16 @@ class Imer(nn.Module):
         """Predictions [B] where ``available`` [B, M] says which recorded modalities may be used.
 
         With ``num_draws`` > 1 missing modalities are drawn so often and the predictions averaged, in one call.
+
+        Raises:
+            UserError: of a clip nothing is available, so that there is nothing to predict from.
         """
+        if not bool(available.any(1).all()):
+            clips = (~available.any(1)).nonzero().flatten().tolist()
+            raise UserError(
+                f"no modality is available of {len(clips)} of {len(batch)} clips (the first: number {clips[0]}); "
+                "a prediction needs at least one of l, a and v"
+            )
         latents, frames = self.encoder(batch.features, batch.frames)
         filled = latents * available[..., None, None]
         if self.recovery is not None and not bool(available.all()):

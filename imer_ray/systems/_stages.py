@@ -173,7 +173,7 @@ def evaluate(
         if "bank" in recogniser.inputs:  # trained on what the imputer fills in, and so with refiners
             slices |= _parts(config, "refiner")
     inputs["cost"] = cost(config, split, recogniser, networks, imputed)
-    return replace(stage("evaluate", "evaluate", config, slices, **inputs), version=2)
+    return replace(stage("evaluate", "evaluate", config, slices, **inputs), version=3)
 
 
 def cost(

@@ -21,7 +21,7 @@ from imer_ray.results.schema import COSTS
 from imer_ray.training.cost import measure
 from imer_ray.training.evaluate import num_evaluations, predict_protocol, score
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import load
+from imer_ray.training.model_folder import load, read_shape, read_statistics
 from imer_ray.training.optimum import bayes_optimum
 from imer_ray.training.significance import Floats, holm, jackknife, paired_p_value
 
@@ -39,6 +39,7 @@ class Trained:
     model: Imer
     config: Mapping[str, Any]
     dataset: Dataset
+    is_other_data: bool
 
     @property
     def seed(self) -> int:
@@ -65,13 +66,41 @@ class Scored:
 def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any]) -> Trained:
     """A model's folder with its clips; ``data`` changes where they lie (``path``), or which they are.
 
+    Other clips than those of its training are standardised by the training clips' statistics, as those were.
+
     Raises:
-        UserError: the folder is no model's, or the data are not those of its training.
+        UserError: the folder is no model's, the data are not those of its training, or of other widths or lengths.
     """
-    model, config = load(folder, DEVICE)
-    same = None if set(data) - {"path"} else config["data_fingerprint"]
-    config = {**config, "protocol": protocol, "data": {**config["data"], **data}, "data_fingerprint": same}
-    return Trained(folder, model, config, load_dataset(config))
+    model, trained = load(folder, DEVICE)
+    same = None if set(data) - {"path"} else trained["data_fingerprint"]
+    config = {**trained, "protocol": protocol, "data": {**trained["data"], **data}, "data_fingerprint": same}
+    dataset = load_dataset(config)
+    is_other = dataset.fingerprint != trained["data_fingerprint"]
+    return Trained(folder, model, config, _read_alike(folder, trained, dataset) if is_other else dataset, is_other)
+
+
+def _read_alike(folder: Path, config: Mapping[str, Any], dataset: Dataset) -> Dataset:
+    """Other data as the model in ``folder`` reads them."""
+    shape = read_shape(folder)
+    for what in ("dims", "lengths"):
+        wanted, found = shape[what], dict(getattr(dataset, what))
+        if wanted != found:
+            said = {"dims": "features", "lengths": "frames"}[what]
+            raise UserError(f"the model in {folder} reads {_each(wanted)} {said}, and these data have {_each(found)}")
+    statistics = read_statistics(folder)
+    if statistics is None:
+        try:
+            statistics = load_dataset(config).statistics
+        except UserError as error:
+            raise UserError(
+                f"the model in {folder} was saved without the statistics of its training clips, by which other clips "
+                f"must be standardised, and they cannot be computed again ({error}); train it again"
+            ) from error
+    return dataset.standardised_by(statistics)
+
+
+def _each(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{m} {number}" for m, number in numbers.items())
 
 
 def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:

@@ -21,7 +21,7 @@ from imer_ray.models.imer import Imer, build_recogniser_of
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_encoder, load_shape
 from imer_ray.training.filling import load_filling
-from imer_ray.training.latents import batches, load_dataset
+from imer_ray.training.latents import load_dataset
 from imer_ray.training.loop import seeded
 from imer_ray.training.losses import has_label
 from imer_ray.training.metrics import metrics
@@ -106,13 +106,12 @@ def predict_protocol(
     protocol = build(config["protocol"])
     out = {}
     for setting in protocol.settings():
-        available = protocol.mask(setting, dataset.recorded(split), split, config["seed"]).to(device)
+        available = protocol.mask(setting, dataset.recorded(split), split, config["seed"])
         predict = predictor(model, config, seeded(config["seed"], "evaluate", split, setting, device=device))
-        parts = [
-            torch.where(available[batch.index].any(1), predict(batch, available[batch.index]), math.nan).cpu()
-            for batch in batches(dataset, split, device, BATCH_SIZE)
-        ]
-        out[setting] = torch.cat(parts)
+        out[setting] = torch.full((len(available),), math.nan)
+        for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
+            batch = dataset.batch(split, rows).to(device)
+            out[setting][rows] = predict(batch, available[rows].to(device)).cpu()
     return out
 
 

@@ -7,16 +7,18 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from imer_ray.config import build
+from imer_ray.data.dataset import Statistics
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser_of
@@ -24,19 +26,24 @@ from imer_ray.training.encode import weights
 from imer_ray.training.filling import build_filling
 
 WEIGHTS, CONFIG, SHAPE = "model.safetensors", "config.yaml", "shape.json"
+STATISTICS = "statistics"  # in shape.json
 
 
-def save(folder: Path, model: Imer, config: Mapping[str, Any], shape: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, model: Imer, config: Mapping[str, Any], shape: Mapping[str, Any], statistics: Statistics
+) -> None:
     """Write a model so that `load` builds it again; an older folder of the same name is replaced.
 
-    ``config`` has a node ``imputer`` if the model has one, beside what every configuration has.
+    ``config`` has a node ``imputer`` if the model has one, beside what every configuration has; ``statistics`` are
+    those of its training clips.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    aside.mkdir(parents=True)  # with the permissions that the user gives new folders
+    shape = {**shape, STATISTICS: {m: [x.tolist() for x in both] for m, both in statistics.items()}}
     try:
         save_file(weights(model), aside / WEIGHTS)
         (aside / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False))
-        (aside / SHAPE).write_text(json.dumps(dict(shape)))
+        (aside / SHAPE).write_text(json.dumps(shape))
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(aside, folder)
@@ -50,9 +57,8 @@ def load(folder: Path, device: str = "cpu") -> tuple[Imer, dict[str, Any]]:
     Raises:
         UserError: the folder is no model's, or a file in it is damaged.
     """
-    config = read_config(folder)
+    config, shape = read_config(folder), read_shape(folder)
     with _readable(folder):
-        shape = json.loads((folder / SHAPE).read_text())
         tensors = load_file(folder / WEIGHTS)
     recovers = any(name.startswith("recovery.") for name in tensors)
     encoder = build_encoder(config, shape["dims"], shape["lengths"])
@@ -78,6 +84,35 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"the model in {folder} is damaged: {CONFIG} holds no configuration")
     return config
+
+
+def read_shape(folder: Path) -> dict[str, Any]:
+    """``dims``, ``lengths``, ... of the data that a model was trained on, as `imer_ray.training.encode` wrote them.
+
+    Raises:
+        UserError: the folder is no model's, or its ``shape.json`` is damaged.
+    """
+    with _readable(folder):
+        shape = json.loads((folder / SHAPE).read_text())
+    if not isinstance(shape, dict):
+        raise UserError(f"the model in {folder} is damaged: {SHAPE} holds no shapes")
+    return shape
+
+
+def read_statistics(folder: Path) -> Statistics | None:
+    """The statistics of the clips that a model was trained on; None if it was saved before they were kept.
+
+    Raises:
+        UserError: the folder is no model's, or its ``shape.json`` is damaged.
+    """
+    kept = read_shape(folder).get(STATISTICS)
+    if kept is None:
+        return None
+    try:
+        found = {m: tuple(torch.tensor(x, dtype=torch.float64) for x in kept[m]) for m in MODALITIES}
+        return {m: (mean, std) for m, (mean, std) in found.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the model in {folder} is damaged: {SHAPE} holds no {STATISTICS}") from error
 
 
 @contextlib.contextmanager

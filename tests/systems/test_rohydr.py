@@ -142,7 +142,7 @@ def test_the_whole_model_is_evaluated_saved_and_read_back(run: tuple, tmp_path: 
     assert isinstance(model.recogniser, Recogniser)
     assert model.recogniser.reconstructor is not None and model.recogniser.refiners is not None
     assert metrics["num_parameters"] == sum(p.numel() for p in model.parameters())
-    save(tmp_path / "model", model, config, load_shape(context))
+    save(tmp_path / "model", model, config, load_shape(context), load_dataset(config).statistics)
     again, _ = load(tmp_path / "model")
     dataset = load_dataset(config)
     first, second = (predict_protocol(m, dataset, "valid", config, "cpu") for m in (model, again))

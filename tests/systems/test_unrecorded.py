@@ -169,7 +169,13 @@ def test_every_system_scores_what_was_recorded_and_leaves_the_rest_missing(
     for with_vision, without in (("lv", "l"), ("av", "a"), ("lav", "la")):
         assert torch.equal(*(run.predict(run.model, run.config, p) for p in (with_vision, without)))
     imputer = {"imputer": run.config["imputer"]} if "imputer" in run.config else {}
-    save(tmp_path / "model", run.model, {**run.config, **imputer}, load_shape(run.context))
+    save(
+        tmp_path / "model",
+        run.model,
+        {**run.config, **imputer},
+        load_shape(run.context),
+        load_dataset(run.config).statistics,
+    )
     again, config = load(tmp_path / "model")
     for pattern in ("l", "a", "la"):
         assert torch.equal(run.predict(again, config, pattern), run.predict(run.model, run.config, pattern))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose, option
@@ -18,6 +21,7 @@ from imer_ray.models.recovery import build_recovery
 from imer_ray.training import comparison_table
 from imer_ray.training.collect import collect
 from imer_ray.training.comparison import Scored, check_same_masks, compare, open_model, score_model
+from imer_ray.training.evaluate import predict_protocol, predictor
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.model_folder import save
 from imer_ray.training.recovered import latents_of
@@ -36,7 +40,8 @@ def make_model(folder: Path, seed: int, *overrides: str, recovers: bool = True, 
     encoder = build_encoder(config, dataset.dims, dataset.lengths)
     recovery = build_recovery(config, 4) if recovers else None
     model = Imer(encoder, recovery, build_recogniser(config, with_refiners=recovers))
-    save(folder / str(seed), model, config, {"dims": dataset.dims, "lengths": dataset.lengths})
+    shape = {"dims": dataset.dims, "lengths": dataset.lengths}
+    save(folder / str(seed), model, config, shape, dataset.statistics)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,59 @@ def test_recovered_latents_are_what_the_fusion_reads(models: Path) -> None:
     assert not np.allclose(np.stack(rows["True"]), np.stack(rows["Recovered"]), atol=0.1)
     baseline = open_model(models / "ours/baselines/masked/1", option("protocol", "fixed"), {})
     assert latents_of(baseline, "test") == [], "nothing is recovered there"
+
+
+def test_other_clips_are_standardised_as_the_training_clips_were(models: Path) -> None:
+    """The same test clips beside other training clips, whose own statistics differ: the model must not notice."""
+    protocol = option("protocol", "fixed")
+    own, other = (open_model(models / "ours/1", protocol, data) for data in ({}, {"num_train": 300}))
+    assert not own.is_other_data and other.is_other_data
+    assert not torch.allclose(load_dataset(other.config).statistics["l"][0], own.dataset.statistics["l"][0], rtol=1e-2)
+    kept, read = (trained.dataset.batch("test", range(60)).features for trained in (own, other))
+    for m in kept:
+        assert torch.allclose(kept[m], read[m], atol=1e-5)
+    ours, theirs = (score_model(trained, "test", with_replicates=False).metrics for trained in (own, other))
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_model_of_before_reads_its_statistics_from_its_data_or_says_what_is_missing(tmp_path: Path) -> None:
+    protocol = option("protocol", "fixed")
+    make_model(tmp_path / "old", 1)
+    with_them = open_model(tmp_path / "old/1", protocol, {"num_train": 300})
+    shape = json.loads((tmp_path / "old/1/shape.json").read_text())
+    del shape["statistics"]
+    (tmp_path / "old/1/shape.json").write_text(json.dumps(shape))
+    again = open_model(tmp_path / "old/1", protocol, {"num_train": 300})
+    assert torch.equal(*(t.dataset.batch("test", [3]).features["a"] for t in (with_them, again)))
+
+    config = yaml.safe_load((tmp_path / "old/1/config.yaml").read_text())
+    (tmp_path / "old/1/config.yaml").write_text(yaml.safe_dump({**config, "data_fingerprint": "0" * 64}))
+    with pytest.raises(UserError, match="old/1 was saved without the statistics .* train it again"):
+        open_model(tmp_path / "old/1", protocol, {"num_train": 300})
+
+
+def test_other_data_that_do_not_fit_are_refused(models: Path) -> None:
+    with pytest.raises(UserError, match="reads l 24, a 6, v 12 features, and these data have l 24, a 6, v 20"):
+        open_model(models / "ours/1", option("protocol", "fixed"), {"dim_v": 20})
+    with pytest.raises(UserError, match="reads l 4, a 4, v 4 frames, and these data have l 5, a 5, v 5"):
+        open_model(models / "ours/1", option("protocol", "fixed"), {"num_frames": 5})
+
+
+def test_a_clip_of_which_nothing_is_available_has_no_prediction(models: Path) -> None:
+    trained = open_model(models / "ours/1", option("protocol", "fixed"), {})
+    batch, available = trained.dataset.batch("test", range(4)), torch.ones(4, 3, dtype=torch.bool)
+    available[2] = False
+    predict = predictor(trained.model, trained.config, torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match=r"no modality is available of 1 of 4 clips \(the first: number 2\)"):
+        predict(batch, available)
+
+    part = trained.dataset.splits["test"]
+    recorded = part.recorded.clone()
+    recorded[2], recorded[5] = False, torch.tensor([True, False, False])
+    splits = {**trained.dataset.splits, "test": replace(part, recorded=recorded)}
+    found = predict_protocol(trained.model, replace(trained.dataset, splits=splits), "test", trained.config, "cpu")
+    without = {setting: torch.isnan(values).nonzero().flatten().tolist() for setting, values in found.items()}
+    assert without == {"l": [2], "a": [2, 5], "v": [2, 5], "la": [2], "lv": [2], "av": [2, 5], "lav": [2]}
 
 
 def result(level: float) -> dict[str, float]:

@@ -81,7 +81,7 @@ def test_regression_and_autoencoder_recover_better_than_the_mean_under_every_pat
 def test_a_saved_model_predicts_the_same(trained, system: str, tmp_path: Path) -> None:
     config, context = trained[system]
     model, dataset = load_model(config, context), load_dataset(config)
-    save(tmp_path / "model", model, config, load_shape(context))
+    save(tmp_path / "model", model, config, load_shape(context), load_dataset(config).statistics)
     again, kept = load(tmp_path / "model")
     batch = dataset.batch("test", torch.arange(20))
     refines = system != "mean"  # which has the recogniser of complete data

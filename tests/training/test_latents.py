@@ -92,7 +92,7 @@ def test_standardising_and_encoding_hold_few_batches_at_a_time(dataset, encoder,
 def test_an_empty_split_is_told(dataset, encoder):
     empty = Split(dataset.splits["valid"].gather, *(_first(x, 0) for x in _parts(dataset.splits["valid"])))
     with pytest.raises(UserError, match="valid split is empty"):
-        encode_split(encoder, Dataset(dataset.dims, dataset.lengths, "", "", {"valid": empty}), "valid", "cpu")
+        encode_split(encoder, Dataset(dataset.dims, dataset.lengths, "", "", {"valid": empty}, {}), "valid", "cpu")
 
 
 def _parts(split):
