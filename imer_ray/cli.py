@@ -30,6 +30,7 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     signals SIGTERM and SIGHUP, which end a command in the same way.
     """
     arguments = sys.argv[1:]
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread's question after the end starts Ray anew
     for number in _LIKE_CTRL_C:
         if signal.getsignal(number) is not signal.SIG_IGN:  # else nohup wants it so
             signal.signal(number, _interrupt)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from imer_ray import cli
@@ -23,6 +23,8 @@ from imer_ray.errors import UserError
 if TYPE_CHECKING:
     from imer_ray.tuning.record import Record
     from imer_ray.tuning.study import Plan
+
+LEAVING_SECONDS = 10.0  # that the baselines get to leave; they look up once a second
 
 
 def main(overrides: list[str]) -> None:
@@ -67,14 +69,24 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     cli.say_unscored(plan.base, SPLIT)
     with session(plan.stages, scaling, slots=study["slots"]) as broker:
         limit = budget.begin(study, scaling, record, broker, started)
-        beside = Thread(target=baselines.score, args=(plan, broker, lambda: limit.over is not None), daemon=True)
+        leaving = Event()
+
+        def is_over() -> bool:
+            return leaving.is_set() or limit.over is not None
+
+        beside = Thread(target=baselines.score, args=(plan, broker, is_over), daemon=True)
         beside.start()
-        run(plan, record, broker, limit.is_over)
-        if num_repeats := repeat_front(plan, record, broker, limit.is_over):
-            print(f"ran points of the front {num_repeats} times with further seeds")
-        while beside.is_alive():
-            limit.is_over()  # and then the baselines end as well
-            beside.join(1.0)
+        try:
+            run(plan, record, broker, limit.is_over)
+            if num_repeats := repeat_front(plan, record, broker, limit.is_over):
+                print(f"ran points of the front {num_repeats} times with further seeds")
+            while beside.is_alive():
+                limit.is_over()  # and then the baselines end as well
+                beside.join(1.0)
+        except BaseException:  # the baselines are left to the next command, before their broker is gone
+            leaving.set()
+            beside.join(LEAVING_SECONDS)
+            raise
         if limit.over is not None:
             budget.wind_down(broker)
         limit.look()

@@ -170,9 +170,9 @@ def _run(
         finally:
             leaving.set()
     if failed:
-        (system, seed), error = next(iter(failed.items()))
+        (system, seed), first = next(iter(failed.items()))
         kept = f"; the models of the other {len(results)} were written" if results else ""
-        raise UserError(f"{len(failed)} of {len(jobs)} trainings failed{kept}; {system}, seed {seed}: {error}")
+        raise UserError(f"{len(failed)} of {len(jobs)} trainings failed{kept}; {system}, seed {seed}: {first}")
     return {job: results[job] for job in jobs}
 
 

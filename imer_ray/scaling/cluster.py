@@ -6,6 +6,8 @@ import contextlib
 import logging
 import math
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,7 +34,8 @@ def session(stages: str, scaling: Mapping[str, Any], slots: int) -> Iterator[Bro
     """
     Store(stages).prepare()
     was_running = ray.is_initialized()
-    start(scaling, slots)
+    with _our_handlers():
+        start(scaling, slots)
     broker = start_broker(stages, scaling)
     try:
         yield broker
@@ -40,6 +43,17 @@ def session(stages: str, scaling: Mapping[str, Any], slots: int) -> Iterator[Bro
         broker.stop()
         if not was_running:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _our_handlers() -> Iterator[None]:
+    """Keep what this process does on SIGTERM: Ray would end it with a stack of its own, and its exit status."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def node_types() -> list[str]:

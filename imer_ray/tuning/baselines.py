@@ -42,6 +42,8 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
             client.leave(waiter)
             return
         except Exception as error:  # whatever it is, the study is worth more than its company
+            if is_over():
+                return
             print(f"the baseline {system} could not be scored and is left out: {error}")
             found.pop(system, None)
     write_whole(plan.folder / "baselines.json", json.dumps(found, indent=1).encode())
