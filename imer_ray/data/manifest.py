@@ -93,8 +93,8 @@ def _manifest(tree: Any) -> Manifest:
         checksum = _entry(tree, "splits", name, "sha256")
         if type(checksum) is not str:
             raise ValueError(f"splits.{name}.sha256 is no text")
-        counts = (_whole(tree, "splits", name, key) for key in ("num_clips", "num_bytes"))
-        splits[name] = SplitFile(*counts, sha256=checksum)
+        num_clips, num_bytes = (_whole(tree, "splits", name, key) for key in ("num_clips", "num_bytes"))
+        splits[name] = SplitFile(num_clips, num_bytes, checksum)
     entry = _entry(tree, "statistics")
     statistics = {m: (_numbers(tree, m, "mean", dims[m]), _numbers(tree, m, "std", dims[m])) for m in MODALITIES}
     for m, (_, std) in statistics.items():

@@ -117,8 +117,6 @@ def _read_split(where: str, tree: Mapping[Any, Any], labels: NDArray[np.float64]
     if count == 0:
         raise UserError(f"{where} holds no clip")
     ids = names(tree["id"]) if "id" in tree else None
-    if ids is not None and len(ids) != count:
-        raise UserError(f"{where}: id names {len(ids)} clips, which does not fit {count} labels")
     if "id" in tree and ids is None:
         odd.append("the clips' names (id) are not read: they are no list of short texts")
     features, lengths = {}, {}
@@ -127,6 +125,8 @@ def _read_split(where: str, tree: Mapping[Any, Any], labels: NDArray[np.float64]
         given = tree.get(f"{KEYS[m]}_lengths")
         if given is not None:
             lengths[m] = _lengths(f"{where}: {KEYS[m]}_lengths", given, count)
+    if ids is not None and len(ids) != count:
+        raise UserError(f"{where}: id names {len(ids)} clips, which does not fit {count} labels")
     tokens, wanted = tree.get(TOKENS), (count, 3, features["l"].shape[1])
     if tokens is not None and not (isinstance(tokens, Array) and tokens.shape == wanted and tokens.dtype.kind in "fiu"):
         tokens = None
@@ -171,12 +171,9 @@ def _repeated(ids: Mapping[str, list[str]]) -> Iterator[str]:
     """Clips of the same name, within a split and in two."""
     for name, found in ids.items():
         if twice := [clip for clip, times in Counter(found).items() if times > 1]:
-            yield f"{len(twice)} clips of {name} have a name that another of them has, the first {twice[0]!r}"
+            yield f"{len(twice)} clips of {name} have a name that another has, the first {twice[0]!r}"
     for i, name in enumerate(SPLITS):
         for other in SPLITS[i + 1 :]:
             there = set(ids.get(name, ()))
             if both := [clip for clip in dict.fromkeys(ids.get(other, ())) if clip in there]:
-                yield (
-                    f"{len(both)} clips of {other} are in {name} by their names, the first {both[0]!r}: what is "
-                    f"learnt there is known here"
-                )
+                yield f"{len(both)} clips of {other} are in {name} too, by their names, the first {both[0]!r}"

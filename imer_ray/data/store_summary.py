@@ -51,5 +51,7 @@ def _odd(manifest: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{m} is recorded in no clip of {name}"
             elif 2 * found["clips"] < split["num_clips"]:
                 yield f"{m} is recorded in less than half of the clips of {name}"
-        if all(std == 1 for std in manifest["statistics"][m]["std"]):
+        if manifest["splits"]["train"]["recorded"][m]["clips"] and all(
+            std == 1 for std in manifest["statistics"][m]["std"]
+        ):
             yield f"no feature of {m} varies over the training clips"

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from imer_ray.data.store import CHUNK
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors, sha256
 
-KINDS = {"nan": np.isnan, "+inf": np.isposinf, "-inf": np.isneginf}  # of numbers that are not finite
+KINDS: Mapping[str, Callable[..., Any]] = {"nan": np.isnan, "+inf": np.isposinf, "-inf": np.isneginf}  # not finite
 
 
 def check_output(output: Path) -> None:
