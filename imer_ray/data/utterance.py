@@ -20,6 +20,7 @@ from torch import Tensor
 
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
+from imer_ray.data.file_kinds import check_file
 from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
@@ -125,8 +126,7 @@ class MosiUtterance:
     def _file(self) -> Path:
         if self.path is None:
             raise UserError("data=mosi_utterance needs the table: data.path=<folder>/clips.parquet")
-        if not Path(self.path).is_file():
-            raise UserError(f"data.path={self.path}: no such file; give the path of clips.parquet")
+        check_file(Path(self.path), f"data.path={self.path}", "no such file; give the path of clips.parquet")
         return Path(self.path)
 
 

@@ -81,17 +81,24 @@ def mutated(content, r, more=OPCODES):
     return bytes(out)
 
 
-def outcome(action):
-    """What an action raised of the errors that are meant for users, or None; any other error fails the test."""
-    tracemalloc.reset_peak()
-    before = tracemalloc.get_traced_memory()[0]
+def outcome(action, traced=True):
+    """What an action raised of the errors that are meant for users, or None; any other error fails the test.
+
+    Tracing memory takes most of the time, so that it is for those inputs which ask for some.
+    """
+    if traced:
+        tracemalloc.start(1)
     try:
         action()
         error = None
     except UserError as caught:
         error = str(caught)
         assert "\n" not in error and len(error) < 1500
-    assert tracemalloc.get_traced_memory()[1] - before < MEMORY
+    finally:
+        if traced:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert not traced or peak < MEMORY
     return error
 
 
@@ -103,14 +110,7 @@ def quick_folder():
         yield Path(name)
 
 
-@pytest.fixture
-def traced():
-    tracemalloc.start(1)
-    yield
-    tracemalloc.stop()
-
-
-def test_changed_pickles_are_converted_or_refused_in_one_sentence(quick_folder, traced, monkeypatch):
+def test_changed_pickles_are_converted_or_refused_in_one_sentence(quick_folder, monkeypatch):
     monkeypatch.chdir(quick_folder)
     r, tree = random.Random(0), small(np.random.default_rng(0))
     whole = [pickle.dumps(tree, protocol) for protocol in (2, 4, 5)]
@@ -122,14 +122,14 @@ def test_changed_pickles_are_converted_or_refused_in_one_sentence(quick_folder, 
             i = r.randrange(2, len(content))
             content = content[:i] + r.choice(EVIL) + content[i:]
         path.write_bytes(mutated(content, r))
-        error = outcome(lambda: convert.convert(path, quick_folder / "out"))
+        error = outcome(lambda: convert.convert(path, quick_folder / "out"), traced=number % 5 == 0)
         refused += error is not None
         shutil.rmtree(quick_folder / "out", ignore_errors=True)
     assert refused > NUM_INPUTS / 2
     assert {file.name for file in quick_folder.iterdir()} == {"changed.pkl", "clips.pkl", "store"}
 
 
-def test_pickles_of_random_instructions_are_refused(traced):
+def test_pickles_of_random_instructions_are_refused():
     r = random.Random(1)
     for _ in range(NUM_INPUTS):
         words = [bytes([r.choice(OPCODES)]), r.choice(EVIL[:10]), b"K\x01", b"U\x01a", b"]", b"}", b"(", b"N"]
@@ -145,7 +145,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("shape", ODD)
-def test_an_array_of_odd_shape_is_refused(tmp_path, traced, shape):
+def test_an_array_of_odd_shape_is_refused(tmp_path, shape):
     tree = small(np.random.default_rng(0))
     content = pickle.dumps(tree, 2)
     wanted, odd = (pickle.dumps(tuple(s), 2)[2:-1] for s in ((5, 2, 2), shape))
@@ -190,7 +190,7 @@ def read_all(store):
         dataset.batch(split, torch.arange(dataset.size(split)))
 
 
-def test_a_changed_description_of_a_store_is_read_or_refused_in_one_sentence(sound, traced):
+def test_a_changed_description_of_a_store_is_read_or_refused_in_one_sentence(sound):
     r, path = random.Random(2), Path(sound.path) / "dataset.json"
     whole = path.read_text()
     fingerprint, refused = sound.fingerprint(), 0
@@ -202,7 +202,7 @@ def test_a_changed_description_of_a_store_is_read_or_refused_in_one_sentence(sou
             else:
                 path.write_bytes(mutated(whole.encode(), r, b'{}[]",:0-.e\\n'))
             for action in (lambda: read_all(sound), sound.fingerprint):
-                error = outcome(action)
+                error = outcome(action, traced=number % 10 == 1)
                 refused += error is not None
                 assert error is None or "dataset.json" in error or ".arrow" in error
     finally:
@@ -222,7 +222,7 @@ def test_a_description_that_is_none_is_refused(sound, content):
         path.write_bytes(whole)
 
 
-def test_a_changed_arrow_file_is_read_or_refused_and_its_checksum_always_tells(sound, traced):
+def test_a_changed_arrow_file_is_read_or_refused_and_its_checksum_always_tells(sound):
     r = random.Random(3)
     for number in range(NUM_INPUTS):
         path = Path(sound.path) / f"{r.choice(list(SIZES))}.arrow"
@@ -234,7 +234,7 @@ def test_a_changed_arrow_file_is_read_or_refused_and_its_checksum_always_tells(s
             continue
         try:
             path.write_bytes(content)
-            error = outcome(lambda: read_all(sound))
+            error = outcome(lambda: read_all(sound), traced=number % 10 == 1)
             assert error is None or "is damaged" in error
             with pytest.raises(UserError, match="is damaged"):
                 sound.fingerprint()
