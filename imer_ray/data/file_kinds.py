@@ -47,6 +47,12 @@ def unreadable(name: str, error: OSError) -> UserError:
     return UserError(f"{name} cannot be read: {reason}{advice}")
 
 
+def one_line(words: object) -> str:
+    """What a library says about a file, fit for a sentence: short, and without line ends and a terminal's codes."""
+    text = " ".join(str(words).split())[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def other_kind(head: bytes, size: int) -> str | None:
     """What a file with these first bytes is, if it is clearly no pickle of protocol 2 or later; else None."""
     if size == 0:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint
-from imer_ray.data.file_kinds import check_file, unreadable
+from imer_ray.data.file_kinds import check_file, one_line, unreadable
 from imer_ray.data.label_scale import LABEL_LIMIT
 from imer_ray.data.manifest import VERSION, Manifest, read_manifest
 from imer_ray.data.missing import MODALITIES
@@ -96,7 +96,7 @@ def _open_split(file: Path, manifest: Manifest, name: str) -> Split:
             gather[m] = functools.partial(gather_rows, chunks, mean, std)
             frames[m] = _recorded_frames(batches, m, L)
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
-        raise UserError(f"{file} is damaged: {' '.join(str(error).split())[:200]}; convert the data again") from error
+        raise UserError(f"{file} is damaged: {one_line(error)}; convert the data again") from error
     recorded = torch.stack([frames[m].any(1) for m in MODALITIES], 1)
     return Split(gather, frames, recorded, torch.from_numpy(labels))
 

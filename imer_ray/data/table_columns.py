@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.data.dataset import SPLITS
+from imer_ray.data.file_kinds import one_line
 from imer_ray.errors import UserError
 
 MAX_CLIPS = 200_000  # a table of equal rows takes hardly any room in a file
@@ -82,7 +83,7 @@ def vectors(path: Path, table: Any, name: str, width: int) -> NDArray[np.float32
     listed = types.is_list(kind) or types.is_large_list(kind)
     sizes = {kind.list_size} if fixed else set(pc.unique(pc.list_value_length(column)).to_pylist()) if listed else set()
     if not (fixed or listed) or not types.is_floating(kind.value_type) or sizes - {None} - {width}:
-        found = f"{min(sizes - {None})} to {max(sizes - {None})}" if sizes - {None} and listed else kind
+        found = f"{min(sizes - {None})} to {max(sizes - {None})}" if sizes - {None} and listed else one_line(kind)
         raise UserError(f"{path}: column {name} must hold {width} numbers a clip, not {found}")
     values = pa.concat_arrays(column.chunks).flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     if len(values) != len(column) * width or not np.isfinite(values).all():
@@ -103,7 +104,7 @@ def _plain(path: Path, table: Any, name: str, fits: Callable[[Any], bool], wante
     if types.is_dictionary(column.type):  # pandas' categories
         column = column.cast(column.type.value_type)
     if not fits(column.type) and not types.is_null(column.type):
-        raise UserError(f"{path}: column {name} must hold {wanted}, not {column.type}")
+        raise UserError(f"{path}: column {name} must hold {wanted}, not {one_line(column.type)}")
     if column.null_count:
         raise UserError(f"{path}: column {name} has empty entries")
     return column.to_numpy()

@@ -21,7 +21,7 @@ from torch import Tensor
 from imer_ray.data import table_columns
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
-from imer_ray.data.file_kinds import check_file
+from imer_ray.data.file_kinds import check_file, one_line
 from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
@@ -162,7 +162,7 @@ def read_table(path: Path, split: str, more: tuple[str, ...] = ()) -> dict[str, 
         widths = {**WIDTHS, **({finetuned: WIDTHS["text"]} if finetuned in found else {})}
         table = file.read([*plain, *widths]).combine_chunks()
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged or not a parquet file ({' '.join(str(error).split())[:200]})") from error
+        raise UserError(f"{path}: damaged or not a parquet file ({one_line(error)})") from error
 
     columns: dict[str, NDArray[Any]] = {
         "video_id": table_columns.text_or_number(path, table, "video_id"),
