@@ -74,6 +74,7 @@ class MmsaFile:
         """What looks odd about the file, in words."""
         yield from dict.fromkeys(words for split in self.splits.values() for words in split.odd)
         yield from odd_labels({name: split.labels for name, split in self.splits.items()})
+        yield from _cut(self.splits)
         yield from _repeated({name: split.ids for name, split in self.splits.items() if split.ids})
 
 
@@ -165,6 +166,14 @@ def _check_size(path: Path, splits: Mapping[str, MmsaSplit], num_bytes: int) -> 
             f"{path} has {num_bytes / 1e6:.1f} MB, and its arrays would fill {values * 4 / 1e6:.1f} MB: the same "
             f"numbers stand for several arrays; at most {MAX_GROWTH} times a file's size is written"
         )
+
+
+def _cut(splits: Mapping[str, MmsaSplit]) -> Iterator[str]:
+    for name, split in splits.items():
+        for m, lengths in split.lengths.items():
+            num_frames = split.features[m].shape[1]
+            if longer := int((lengths > num_frames).sum()):
+                yield f"{longer} clips of {name} had more frames than the {num_frames} of {KEYS[m]} that the file keeps"
 
 
 def _repeated(ids: Mapping[str, list[str]]) -> Iterator[str]:

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
-from imer_ray import cli, convert, train
+from imer_ray import cli, convert, evaluate, train
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
+from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.schema import ExperimentConfig
 from imer_ray.training.latents import load_dataset
+from imer_ray.training.model_folder import save
 from imer_ray.training.scorable import check_quality, check_scoring, check_training
 from imer_ray.tuning.study import plan
 
@@ -141,6 +143,19 @@ def test_train_looks_at_the_data_before_anything_starts(
     with pytest.raises(UserError, match=message):
         train.main([f"config={tmp_path / 'pick.yaml'}", f"output={tmp_path / 'models'}"])
     assert not (tmp_path / "models").exists()
+
+
+def test_evaluate_looks_at_the_data_before_anything_is_scored(
+    data: Callable[[Change], list[str]], tmp_path: Path
+) -> None:
+    words = [word for word in data(_labels("test", 0)) if word.startswith("data")]
+    config = compose(ExperimentConfig, "experiment", words)
+    dataset = load_dataset(config)
+    config["data_fingerprint"] = dataset.fingerprint
+    model = Imer(build_encoder(config, dataset.dims, dataset.lengths), None, build_recogniser(config, False))
+    save(tmp_path / "model" / "1", model, config, {"dims": dataset.dims, "lengths": dataset.lengths})
+    with pytest.raises(UserError, match="the test split cannot be scored: Corr needs labels that differ"):
+        evaluate.main([f"model={tmp_path / 'model'}"])
 
 
 def test_metrics_without_a_meaning_are_told(
