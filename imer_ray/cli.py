@@ -77,11 +77,14 @@ codecs.register_error(_PLAIN_ERRORS, _plainly)
 
 
 def say_unscored(tree: Mapping[str, Any], split: str) -> None:
-    """Print which settings of the protocol will have no numbers because of the data, if there are any."""
+    """Print which settings of the protocol will have no numbers because of the data, and which metrics no meaning."""
     from imer_ray.training.evaluate import MIN_CLIPS, unscored
+    from imer_ray.training.scorable import meaningless
 
     if settings := unscored(tree, split):
         print(f"not scored: {', '.join(settings)} (fewer than {MIN_CLIPS} labelled {split} clips recorded any of it)")
+    if metrics := meaningless(tree, split):
+        print(f"without meaning: {', '.join(metrics)} (the labels of the {split} clips are too much alike)")
 
 
 def help_text(main: Callable[[list[str]], None]) -> str:

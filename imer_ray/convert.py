@@ -1,6 +1,7 @@
 """Turn an MMSA pickle into a memory-mapped store: python -m imer_ray.convert input=aligned_50.pkl output=data/mosi
 
-The pickle is read without running anything it says; numbers that are not finite become 0 and are counted.
+The pickle is read without running anything it says; numbers that are not finite become 0 and are counted. What it ends
+with says how many clips and frames of each modality are recorded, and what looks odd.
 """
 
 from __future__ import annotations
@@ -22,24 +23,22 @@ def main(overrides: list[str]) -> None:
 
 def convert(path: Path, output: Path) -> None:
     """Read, check and repair the file at ``path``, write the folder ``output`` and print what it holds."""
-    from imer_ray.data import mmsa, store_writer
+    from imer_ray.data import mmsa, store_summary, store_writer
+    from imer_ray.data.file_kinds import check_file
     from imer_ray.data.missing import MODALITIES
     from imer_ray.files import sha256
 
-    if not path.is_file():
-        raise UserError(f"input={path}: no such file")
+    check_file(path, f"input={path}", "no such file")
     store_writer.check_output(output)
     with open(path, "rb") as file:
-        splits = mmsa.read(path, file)
+        data = mmsa.read(path, file)
         source = {"name": path.name, "num_bytes": path.stat().st_size, "sha256": sha256(path)}
-        manifest = store_writer.write(splits, source, output)
+        manifest = store_writer.write(data, source, output)
 
     counts = ", ".join(f"{split['num_clips']} {name}" for name, split in manifest["splits"].items())
     shapes = ", ".join(f"{m} {manifest['lengths'][m]} x {manifest['dims'][m]}" for m in MODALITIES)
     print(f"wrote {output}: {counts} clips; frames x features: {shapes}")
-    for m, found in manifest["repaired"].items():
-        if any(found.values()):
-            print(f"repaired in {m}, set to 0: " + ", ".join(f"{n} {kind}" for kind, n in found.items() if n))
+    print("\n".join(store_summary.lines(manifest, data.odd())))
     print(f"use it with data=store data.path={output}")
 
 

@@ -112,6 +112,7 @@ def _measure(
 
     from imer_ray.training.comparison import cost_of, open_model, score_model
     from imer_ray.training.recovered import latents_of
+    from imer_ray.training.scorable import check_scoring
 
     runs: dict[str, dict[int, Scored]] = {}
     costs: dict[str, dict[str, float]] = {}
@@ -119,6 +120,7 @@ def _measure(
     for system, folders in systems.items():
         for seed, folder in folders.items():
             trained = open_model(folder, options["protocol"], options["data"])
+            check_scoring(trained.config, SPLIT)
             runs.setdefault(system, {})[seed] = score_model(trained, SPLIT, with_replicates=len(systems) > 1)
             if system not in costs:
                 costs[system] = cost_of(trained, SPLIT)

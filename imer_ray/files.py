@@ -18,6 +18,9 @@ _DENIED = {
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
     errno.ENOTDIR: "not a folder",
+    errno.EEXIST: "a file is in the way",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "links that lead in a circle",
 }
 
 

@@ -30,14 +30,14 @@ def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
     """Read the transcripts of the table at ``path`` and write it with what was read as ``output``."""
     import numpy as np
 
+    from imer_ray.data.file_kinds import check_file
     from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, read_table, write_finetuned
     from imer_ray.files import sha256
     from imer_ray.stages.run import run_graph
     from imer_ray.stages.store import Store
     from imer_ray.training.finetune import cross_fitted, training_folds
 
-    if not path.is_file():
-        raise UserError(f"input={path}: no such file")
+    check_file(path, f"input={path}", "no such file")
     if output.exists():
         raise UserError(f"output={output} already exists; choose another name or remove it")
     split, num_folds = config["split"], config["num_folds"]

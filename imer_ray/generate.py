@@ -33,7 +33,9 @@ def generate(shape: Any, aligned: bool, seed: int, output: Path) -> None:
     from imer_ray.data.dataset import SPLITS
     from imer_ray.files import disk_errors
 
-    if output.exists():
+    with disk_errors(output):
+        taken = output.exists()
+    if taken:
         raise UserError(f"output={output} already exists; choose another name or remove it")
     counts = {split: shape.num_clips(split) for split in SPLITS}
     aside = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")

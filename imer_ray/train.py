@@ -46,6 +46,7 @@ def main(overrides: list[str]) -> None:
     from imer_ray.scaling.cluster import session
     from imer_ray.training.collect import BASELINES
     from imer_ray.training.optimum import bayes_optimum
+    from imer_ray.training.scorable import check_scoring, check_training
     from imer_ray.training.table import BAYES, markdown, summarise
 
     chosen = compose(TrainConfig, "train", overrides)
@@ -53,6 +54,8 @@ def main(overrides: list[str]) -> None:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
     path = Path(chosen["config"])
     config = read_config(path, chosen["data"], chosen["settings"])
+    check_training(config)
+    check_scoring(config, SPLIT)
     cli.say_unscored(config, SPLIT)
     output = Path(chosen["output"] or Path("models") / path.stem)
     output.mkdir(parents=True, exist_ok=True)

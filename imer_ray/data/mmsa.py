@@ -6,7 +6,8 @@ dictionary of the splits train, valid and test, each a dictionary of arrays whos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,13 +17,18 @@ from numpy.typing import NDArray
 
 from imer_ray.data import safe_pickle
 from imer_ray.data.dataset import SPLITS
+from imer_ray.data.label_scale import LABELS, check_kind, check_range, label_kind, odd_labels
 from imer_ray.data.missing import MODALITIES
 from imer_ray.data.pickled_array import Array
+from imer_ray.data.plain_values import names, numbers
 from imer_ray.errors import UserError
 
 KEYS = {"l": "text", "a": "audio", "v": "vision"}
-LABELS = "regression_labels"
-LABEL_LIMIT = 3.0
+TOKENS = "text_bert"  # [N, 3, L]: token numbers, mask, segments
+MASK = 1
+MAX_FEATURES = MAX_FRAMES = 2**16
+MAX_VALUES = 2**22  # of a clip's modality: 128 clips are held at once
+MAX_GROWTH = 8  # bytes of the store for each byte of the file; an array of half precision grows twofold
 
 
 @dataclass(frozen=True)
@@ -30,19 +36,49 @@ class MmsaSplit:
     """N clips.
 
     Attributes:
+        where: the file and the split, for errors.
         features: {m: [N, L_m, D_m]}, still in the file.
         lengths: {m: frames [N]}, for the modalities whose lengths the file gives.
         labels: float32 [N], NaN where a clip has none.
-        ids: the clips' names [N], if the file gives them as strings.
+        ids: the clips' names [N], if the file gives them.
+        tokens: `TOKENS` [N, 3, L_l], still in the file, if it fits the language features.
+        odd: what was left unread, in words.
     """
 
+    where: str
     features: Mapping[str, Array]
     lengths: Mapping[str, NDArray[np.int64]]
     labels: NDArray[np.float32]
     ids: list[str] | None
+    tokens: Array | None = None
+    odd: tuple[str, ...] = ()
+
+    def clip(self, row: int) -> str:
+        """A clip's name in an error's words."""
+        return f"clip {self.ids[row]!r}" if self.ids else f"clip {row} (from 0)"
+
+    def mask(self, start: int, stop: int) -> NDArray[Any]:
+        """The mask [n, L_l] of the rows [start, stop): 0 where a token is [PAD]."""
+        assert self.tokens is not None
+        return self.tokens.rows(start, stop)[:, MASK]
 
 
-def read(path: Path, file: BinaryIO) -> dict[str, MmsaSplit]:
+@dataclass(frozen=True)
+class MmsaFile:
+    """``label_kind`` as in `imer_ray.data.dataset.Dataset`."""
+
+    splits: Mapping[str, MmsaSplit]
+    label_kind: str
+
+    def odd(self) -> Iterator[str]:
+        """What looks odd about the file, in words."""
+        yield from dict.fromkeys(words for split in self.splits.values() for words in split.odd)
+        yield from odd_labels({name: split.labels for name, split in self.splits.items()})
+        yield from _cut(self.splits)
+        yield from _repeated({name: split.ids for name, split in self.splits.items() if split.ids})
+
+
+def read(path: Path, file: BinaryIO) -> MmsaFile:
     """The three splits of a file; their features read from it for as long as it is open.
 
     Raises:
@@ -50,17 +86,24 @@ def read(path: Path, file: BinaryIO) -> dict[str, MmsaSplit]:
     """
     tree = safe_pickle.load(path, file)
     if not isinstance(tree, dict) or not all(isinstance(tree.get(name), dict) for name in SPLITS):
-        raise UserError(f"{path}: not an MMSA file: it must hold the splits {', '.join(SPLITS)}")
-    splits = {name: _read_split(f"{path}: {name}", tree[name]) for name in SPLITS}
+        found = f"; it holds {', '.join(map(repr, list(tree)[:8]))[:200]}" if isinstance(tree, dict) else ""
+        raise UserError(f"{path}: not an MMSA file: it must hold the splits {', '.join(SPLITS)}{found}")
+    for name in SPLITS:
+        check_kind(f"{path}: {name}", tree[name])
+        _check_keys(f"{path}: {name}", tree[name])
+    labels = {name: numbers(f"{path}: {name}: {LABELS}", tree[name][LABELS]) for name in SPLITS}
+    kind = label_kind(str(path), labels)
+    splits = {name: _read_split(f"{path}: {name}", tree[name], labels[name]) for name in SPLITS}
     for m, key in KEYS.items():
         shapes = {name: split.features[m].shape[1:] for name, split in splits.items()}
         if len(set(shapes.values())) > 1:
             raise UserError(f"{path}: frames and features of {key} differ between splits: {shapes}")
-    return splits
+    _check_size(path, splits, file.seek(0, 2))
+    return MmsaFile(splits, kind)
 
 
-def _read_split(where: str, tree: Mapping[str, Any]) -> MmsaSplit:
-    if "text" not in tree and "text_bert" in tree:
+def _check_keys(where: str, tree: Mapping[Any, Any]) -> None:
+    if "text" not in tree and TOKENS in tree:
         raise UserError(
             f"{where} holds text_bert (token numbers) but no text: convert needs features, so use the file with BERT's "
             "text features, or run BERT over text_bert and store the result, N x frames x 768, as text"
@@ -69,40 +112,77 @@ def _read_split(where: str, tree: Mapping[str, Any]) -> MmsaSplit:
     if absent:
         raise UserError(f"{where} lacks {', '.join(absent)}; an MMSA file has {', '.join(KEYS.values())} and {LABELS}")
 
-    labels = _numbers(f"{where}: {LABELS}", tree[LABELS]).astype(np.float32).ravel()
-    if len(labels) == 0:
-        raise UserError(f"{where} holds no clip")
-    if (np.abs(labels) > LABEL_LIMIT).any():
-        raise UserError(f"{where}: {LABELS} must be in [-{LABEL_LIMIT:g}, {LABEL_LIMIT:g}], or NaN for a clip without")
 
+def _read_split(where: str, tree: Mapping[Any, Any], labels: NDArray[np.float64]) -> MmsaSplit:
+    count, odd = len(labels), []
+    if count == 0:
+        raise UserError(f"{where} holds no clip")
+    ids = names(tree["id"]) if "id" in tree else None
+    if "id" in tree and ids is None:
+        odd.append("the clips' names (id) are not read: they are no list of short texts")
     features, lengths = {}, {}
     for m in MODALITIES:
-        array, place = tree[KEYS[m]], f"{where}: {KEYS[m]}"
-        if not isinstance(array, Array) or array.dtype.kind not in "fiu" or len(array.shape) != 3:
-            raise UserError(f"{place} must be an array of numbers, clips x frames x features")
-        if array.shape[0] != len(labels) or 0 in array.shape:
-            raise UserError(f"{place} has the shape {array.shape}, which does not fit {len(labels)} labels")
-        features[m] = array
+        features[m] = _features(f"{where}: {KEYS[m]}", tree[KEYS[m]], count)
         given = tree.get(f"{KEYS[m]}_lengths")
         if given is not None:
-            counts = _numbers(f"{place}_lengths", given).ravel()
-            if len(counts) != len(labels) or not (np.isfinite(counts) & (counts >= 0)).all():
-                raise UserError(f"{place}_lengths must give a number of frames for each of the {len(labels)} clips")
-            lengths[m] = counts.clip(max=array.shape[1]).astype(np.int64)
-    return MmsaSplit(features, lengths, labels, _strings(tree.get("id"), len(labels)))
+            lengths[m] = _lengths(f"{where}: {KEYS[m]}_lengths", given, count)
+    if ids is not None and len(ids) != count:
+        raise UserError(f"{where}: id names {len(ids)} clips, which does not fit {count} labels")
+    tokens, wanted = tree.get(TOKENS), (count, 3, features["l"].shape[1])
+    if tokens is not None and not (isinstance(tokens, Array) and tokens.shape == wanted and tokens.dtype.kind in "fiu"):
+        tokens = None
+        odd.append(f"{TOKENS} is not read: it is no array of clips x 3 x frames of text, so that [PAD] is not told")
+    split = MmsaSplit(where, features, lengths, labels.astype(np.float32), ids, tokens, tuple(odd))
+    check_range(where, labels, split.clip)
+    return split
 
 
-def _numbers(where: str, value: Any) -> NDArray[Any]:
-    """An array or a list of numbers."""
-    if isinstance(value, Array) and value.dtype.kind in "fiu" and value.shape:
-        return value.rows()
-    if isinstance(value, list) and all(type(item) in (int, float) for item in value):
-        return np.array(value, np.float64)
-    raise UserError(f"{where} must be numbers")
+def _features(where: str, array: Any, count: int) -> Array:
+    if not isinstance(array, Array) or array.dtype.kind not in "fiu" or len(array.shape) != 3:
+        raise UserError(f"{where} must be an array of numbers, clips x frames x features")
+    if array.shape[0] != count or 0 in array.shape:
+        raise UserError(f"{where} has the shape {array.shape}, which does not fit {count} labels")
+    _, num_frames, num_features = array.shape
+    if num_frames > MAX_FRAMES or num_features > MAX_FEATURES or num_frames * num_features > MAX_VALUES:
+        raise UserError(
+            f"{where} has {num_frames} frames of {num_features} features a clip; at most {MAX_FRAMES} frames, "
+            f"{MAX_FEATURES} features and {MAX_VALUES} numbers a clip are read"
+        )
+    return array
 
 
-def _strings(value: Any, count: int) -> list[str] | None:
-    items = value.rows().tolist() if isinstance(value, Array) and len(value.shape) == 1 else value
-    if not isinstance(items, list) or len(items) != count or not all(isinstance(item, str) for item in items):
-        return None
-    return items
+def _lengths(where: str, given: Any, count: int) -> NDArray[np.int64]:
+    found = numbers(where, given)
+    if len(found) != count or not (np.isfinite(found) & (found >= 0) & (found == np.floor(found))).all():
+        raise UserError(f"{where} must give a whole number of frames, 0 or more, for each of the {count} clips")
+    return found.clip(max=2**31).astype(np.int64)
+
+
+def _check_size(path: Path, splits: Mapping[str, MmsaSplit], num_bytes: int) -> None:
+    """Refuse a file of which a store many times its size would be made, as when one array stands for all."""
+    values = sum(int(np.prod(x.shape, dtype=object)) for split in splits.values() for x in split.features.values())
+    if values * 4 > MAX_GROWTH * num_bytes:
+        raise UserError(
+            f"{path} has {num_bytes / 1e6:.1f} MB, and its arrays would fill {values * 4 / 1e6:.1f} MB: the same "
+            f"numbers stand for several arrays; at most {MAX_GROWTH} times a file's size is written"
+        )
+
+
+def _cut(splits: Mapping[str, MmsaSplit]) -> Iterator[str]:
+    for name, split in splits.items():
+        for m, lengths in split.lengths.items():
+            num_frames = split.features[m].shape[1]
+            if longer := int((lengths > num_frames).sum()):
+                yield f"{longer} clips of {name} had more frames than the {num_frames} of {KEYS[m]} that the file keeps"
+
+
+def _repeated(ids: Mapping[str, list[str]]) -> Iterator[str]:
+    """Clips of the same name, within a split and in two."""
+    for name, found in ids.items():
+        if twice := [clip for clip, times in Counter(found).items() if times > 1]:
+            yield f"{len(twice)} clips of {name} have a name that another has, the first {twice[0]!r}"
+    for i, name in enumerate(SPLITS):
+        for other in SPLITS[i + 1 :]:
+            there = set(ids.get(name, ()))
+            if both := [clip for clip in dict.fromkeys(ids.get(other, ())) if clip in there]:
+                yield f"{len(both)} clips of {other} are in {name} too, by their names, the first {both[0]!r}"

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from imer_ray.data.dataset import SPLITS
 from imer_ray.data.factor_mixture import FactorMixture
+from imer_ray.data.label_scale import LABELS
 from imer_ray.data.missing import MODALITIES, seeded
-from imer_ray.data.mmsa import KEYS, LABELS
+from imer_ray.data.mmsa import KEYS
 from imer_ray.data.pickle_writer import Hole, PickleWriter
 from imer_ray.data.synthetic import LABEL_LIMIT, NUM_SIGNALS, Synthetic
 

@@ -2,6 +2,7 @@
 
 The functions are numpy's own in name only: they are written out here and check what they are given. An array's numbers
 stay in the file: it remembers where its rows lie and reads them when asked, so that memory does not grow with the file.
+Python 2 wrote text as bytes, so that bytes are taken wherever these functions want text.
 """
 
 from __future__ import annotations
@@ -39,18 +40,30 @@ class Span:
         return content
 
 
+def as_text(value: Any) -> Any:
+    """The text in bytes, UTF-8 or what else Python 2 wrote; anything else as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin1")
+
+
 class DType:
     """A plain numpy data type: a number, a string or an object."""
 
     __slots__ = ("order", "text")
 
     def __init__(self, text: Any, *_: Any) -> None:
+        text = as_text(text)
         if not isinstance(text, str) or not _DTYPE.fullmatch(text):
             raise Damaged("a data type that is not a plain one")
         self.text, self.order = text, "|"
 
     def build(self, state: Any) -> None:
-        _, self.order, *composed = state[:5]
+        _, order, *composed = state[:5]
+        self.order = as_text(order)
         if self.order not in ("<", ">", "|", "=") or any(part is not None for part in composed):
             raise Damaged("composed data types are not read")
 
@@ -91,7 +104,9 @@ class Array:
         if isinstance(self._payload, list):
             whole = np.empty(len(self._payload), dtype=object)
             whole[:] = self._payload
-        elif isinstance(self._payload, Span) and not self._fortran and self.shape[0]:
+        elif isinstance(self._payload, Span) and self._fortran and stop > start:
+            return self._columns(self._payload, start, stop).reshape(shape, order="F")
+        elif isinstance(self._payload, Span) and self.shape[0]:
             size = self._payload.length // self.shape[0]
             raw = self._payload.read(start * size, max(stop, start) * size)
             return (np.frombuffer(raw, self.dtype) if raw else np.empty(0, self.dtype)).reshape(shape)
@@ -99,6 +114,15 @@ class Array:
             raw = self._payload.read() if isinstance(self._payload, Span) else self._payload
             whole = np.frombuffer(raw, self.dtype) if raw else np.empty(0, self.dtype)
         return whole.reshape(self.shape, order="F" if self._fortran else "C")[start:stop]
+
+    def _columns(self, payload: Span, start: int, stop: int) -> NDArray[Any]:
+        """The rows [start, stop) of an array in Fortran order, flat: each number of a row, all rows' side by side."""
+        out = np.empty((math.prod(self.shape[1:]), stop - start), self.dtype)
+        size, num_rows = self.dtype.itemsize, self.shape[0]
+        for i in range(len(out)):
+            raw = payload.read((i * num_rows + start) * size, (i * num_rows + stop) * size)
+            out[i] = np.frombuffer(raw, self.dtype)
+        return out.ravel()
 
 
 def _reconstruct(kind: Any, *_: Any) -> Array:
@@ -119,7 +143,7 @@ def _scalar(dtype: Any, payload: Any) -> Any:
 
 
 def _encode(text: Any, codec: Any) -> bytes:
-    if codec not in ("latin1", "latin-1"):
+    if as_text(codec) not in ("latin1", "latin-1"):
         raise Damaged("bytes in an unknown encoding")
     return text.encode("latin1")  # how protocol 2 spells bytes
 

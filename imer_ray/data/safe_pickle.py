@@ -15,23 +15,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from imer_ray.data.pickled_array import FUNCTIONS, Array, Damaged, DType, Span
+from imer_ray.data.file_kinds import other_kind
+from imer_ray.data.pickled_array import FUNCTIONS, Array, Damaged, DType, Span, as_text
 from imer_ray.errors import UserError
 
 PROTOCOLS = range(2, 6)
 MAX_INSTRUCTIONS = 5_000_000  # each makes at most one small object; a file of MOSEI has fewer than a million
 MAX_INTEGER_BYTES = 16
+MAX_KEY = 2**60  # of a dictionary: smaller numbers are their own hash, and cannot be made to collide
+SHORT = 255  # bytes that are read at once; longer ones stay in the file
 _MARK = object()
 
 _NUMBERS = {pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H", pickle.BINFLOAT: ">d"}
 _LONGS = {pickle.LONG1: "<B", pickle.LONG4: "<i"}
 _TEXTS = {pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE: "<I", pickle.BINUNICODE8: "<Q"}
-_BYTES = {pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES: "<I", pickle.BINBYTES8: "<Q", pickle.BYTEARRAY8: "<Q"}
+_BYTES = {
+    **{pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES: "<I", pickle.BINBYTES8: "<Q", pickle.BYTEARRAY8: "<Q"},
+    **{pickle.SHORT_BINSTRING: "<B", pickle.BINSTRING: "<i"},  # Python 2's text
+}
 _GETS = {pickle.BINGET: "<B", pickle.LONG_BINGET: "<I"}
 _PUTS = {pickle.BINPUT: "<B", pickle.LONG_BINPUT: "<I"}
 _CONSTANTS = {pickle.NONE: None, pickle.NEWTRUE: True, pickle.NEWFALSE: False}
 _EMPTY: dict[bytes, type] = {pickle.EMPTY_TUPLE: tuple, pickle.EMPTY_LIST: list, pickle.EMPTY_DICT: dict}
 _TUPLES = {pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
+_FOREIGN = {  # what instructions that are not read belong to
+    **dict.fromkeys((pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET), "a set"),
+    **dict.fromkeys((pickle.OBJ, pickle.INST, pickle.NEWOBJ, pickle.NEWOBJ_EX), "an object of a Python class"),
+    **dict.fromkeys((pickle.EXT1, pickle.EXT2, pickle.EXT4), "an object of a registered class"),
+    **dict.fromkeys((pickle.PERSID, pickle.BINPERSID), "something that lies outside the file"),
+    **dict.fromkeys((pickle.NEXT_BUFFER, pickle.READONLY_BUFFER), "an array that lies outside the file"),
+}
+_READ = "numbers, text, lists, tuples, dictionaries and numpy arrays"
 
 
 def load(path: Path, file: BinaryIO) -> Any:
@@ -41,7 +55,10 @@ def load(path: Path, file: BinaryIO) -> Any:
         UserError: it is damaged, no such pickle, or asks for anything but plain values; none of it was executed.
     """
     try:
-        return _Machine(path, file).run()
+        machine = _Machine(path, file)
+        if found := other_kind(machine.beginning(), machine.size):
+            raise UserError(f"{path}: {found}")
+        return machine.run()
     except (Damaged, struct.error, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: damaged or not a pickle of protocol 2 to 5 ({error})") from error
 
@@ -55,6 +72,12 @@ class _Machine:
         file.seek(0)
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+
+    def beginning(self) -> bytes:
+        """The first bytes, which tell other kinds of files; the position is again the file's beginning."""
+        head = self.file.read(64)
+        self.file.seek(0)
+        return head
 
     def run(self) -> Any:
         if self.take(1) != pickle.PROTO or self.take(1)[0] not in PROTOCOLS:
@@ -82,7 +105,7 @@ class _Machine:
         elif code in _TEXTS:
             stack.append(self.take(self.number(_TEXTS[code])).decode("utf-8", "surrogatepass"))
         elif code in _BYTES:
-            stack.append(self.skip(self.number(_BYTES[code])))
+            stack.append(self.content(self.number(_BYTES[code])))
         elif code in _GETS:
             stack.append(self.memo[self.number(_GETS[code])])
         elif code in _PUTS:
@@ -96,8 +119,12 @@ class _Machine:
             _INSTRUCTIONS[code](self)
         else:
             names = {op.code.encode("latin1"): op.name for op in pickletools.opcodes}
-            name = names.get(code, f"0x{code.hex()}")
-            raise UserError(f"{self.path}: refused: the pickle uses {name}, which plain data never do; nothing was run")
+            if code not in names:
+                raise Damaged(f"0x{code.hex()} is no instruction")
+            raise UserError(
+                f"{self.path}: refused: the pickle holds {_FOREIGN.get(code, 'other things')} (instruction "
+                f"{names[code]}), and only {_READ} are read; nothing was run"
+            )
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
@@ -105,8 +132,10 @@ class _Machine:
             raise Damaged("it ends too early")
         return self.file.read(count)
 
-    def skip(self, count: int) -> Span:
-        """The next bytes, left in the file."""
+    def content(self, count: int) -> bytes | Span:
+        """The next bytes; all but short ones are left in the file."""
+        if count <= SHORT:
+            return self.take(count)
         offset = self.file.tell()
         if count > self.size - offset:
             raise Damaged("it ends too early")
@@ -130,6 +159,13 @@ class _Machine:
         items = self.stack[mark + 1 :]
         del self.stack[mark:]
         return items
+
+    def integer_line(self) -> None:
+        """How Python 2 writes a number that four bytes do not hold."""
+        text = self.line()
+        if len(text) > 2 * MAX_INTEGER_BYTES:
+            raise Damaged("an integer of absurd size")
+        self.stack.append(int(text))
 
     def frame(self) -> None:
         self.take(8)
@@ -185,9 +221,15 @@ class _Machine:
 
     def _update(self, items: list[Any]) -> None:
         target = self._top(dict)
-        if not all(type(key) is str for key in items[::2]):
-            raise Damaged("a key that is not a string")
-        target.update(zip(items[::2], items[1::2], strict=True))
+        keys = [as_text(key) for key in items[::2]]
+        for key in keys:
+            if type(key) is not str and not (type(key) is int and abs(key) < MAX_KEY):
+                found = "a number of this kind" if isinstance(key, (int, float)) else f"a {type(key).__name__}"
+                raise UserError(
+                    f"{self.path}: refused: the pickle has a dictionary with {found} as a key, and only text and whole "
+                    "numbers are read as keys; nothing was run"
+                )
+        target.update(zip(keys, items[1::2], strict=True))
 
     def _push_function(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
@@ -200,6 +242,7 @@ class _Machine:
 
 _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.FRAME: _Machine.frame,
+    pickle.INT: _Machine.integer_line,
     pickle.MEMOIZE: _Machine.memoize,
     pickle.MARK: _Machine.mark,
     pickle.TUPLE: _Machine.tuple,

@@ -8,8 +8,7 @@ modality m ``m`` (a fixed-size list of L x D floats) with ``m_start`` and ``m_st
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint
+from imer_ray.data.file_kinds import check_file, one_line, unreadable
+from imer_ray.data.label_scale import LABEL_LIMIT
+from imer_ray.data.manifest import VERSION, Manifest, read_manifest
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
 
-MANIFEST = "dataset.json"
-VERSION = 1
-SPLIT_KEYS = ("num_clips", "num_bytes", "sha256")
 CHUNK = 128  # clips of a record batch
 
 
@@ -41,93 +40,94 @@ class Store:
         manifest = self._manifest()
         for name in SPLITS:
             file = self._file(manifest, name)
-            if sha256(file) != manifest["splits"][name]["sha256"]:
+            try:
+                found = sha256(file)
+            except OSError as error:
+                raise unreadable(str(file), error) from error
+            if found != manifest.splits[name].sha256:
                 raise UserError(f"{file} is damaged: its checksum is wrong; convert the data again")
         return _fingerprint(manifest)
 
     def load(self) -> Dataset:
         manifest = self._manifest()
-        try:
-            dims, lengths = ({m: int(manifest[key][m]) for m in MODALITIES} for key in ("dims", "lengths"))
-            statistics = {m: _statistics(manifest["statistics"][m], dims[m]) for m in MODALITIES}
-            splits = {}
-            for name in SPLITS:
-                file = self._file(manifest, name)
-                splits[name] = _open_split(file, manifest["splits"][name]["num_clips"], dims, lengths, statistics)
-            return Dataset(dims, lengths, manifest["label_kind"], _fingerprint(manifest), splits, statistics)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.path}: {MANIFEST} is damaged ({error!r}); convert the data again") from error
+        splits = {name: _open_split(self._file(manifest, name), manifest, name) for name in SPLITS}
+        statistics = {
+            m: (torch.from_numpy(mean), torch.from_numpy(std)) for m, (mean, std) in manifest.statistics.items()
+        }
+        return Dataset(manifest.dims, manifest.lengths, manifest.label_kind, _fingerprint(manifest), splits, statistics)
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self) -> Manifest:
         if self.path is None:
             raise UserError("data=store needs the folder that imer_ray.convert wrote: data.path=data/mosi")
-        path = Path(self.path) / MANIFEST
-        try:
-            manifest = json.loads(path.read_text())
-            version = manifest["version"]
-            complete = all(key in manifest["splits"][name] for name in SPLITS for key in SPLIT_KEYS)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(f"data.path={self.path}: no {MANIFEST} there; make one with imer_ray.convert") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged; convert the data again") from error
-        if version != VERSION:
-            raise UserError(f"{path} has version {version}, this imer_ray reads {VERSION}; convert the data again")
-        if not complete or "statistics" not in manifest:
-            raise UserError(f"{path} is damaged; convert the data again")
-        return manifest
+        return read_manifest(Path(self.path))
 
-    def _file(self, manifest: Mapping[str, Any], name: str) -> Path:
+    def _file(self, manifest: Manifest, name: str) -> Path:
         """A split's file, whose size is what was written."""
-        path, wanted = Path(str(self.path)) / f"{name}.arrow", manifest["splits"][name]["num_bytes"]
-        if not path.is_file():
-            raise UserError(f"{path} is gone; convert the data again")
+        path, wanted = Path(str(self.path)) / f"{name}.arrow", manifest.splits[name].num_bytes
+        check_file(path, str(path), "the file is gone; convert the data again")
         found = path.stat().st_size
         if found != wanted:
             raise UserError(f"{path} is damaged: {found} bytes instead of {wanted}; convert the data again")
         return path
 
 
-def _fingerprint(manifest: Mapping[str, Any]) -> str:
-    splits = {name: manifest["splits"][name]["sha256"] for name in SPLITS}
-    return settings_fingerprint(kind="store", version=VERSION, splits=splits, statistics=manifest["statistics"])
+def _fingerprint(manifest: Manifest) -> str:
+    splits = {name: manifest.splits[name].sha256 for name in SPLITS}
+    return settings_fingerprint(kind="store", version=VERSION, splits=splits, statistics=manifest.statistics_entry)
 
 
-def _statistics(entry: Mapping[str, Any], dim: int) -> tuple[Tensor, Tensor]:
-    mean, std = torch.tensor(entry["mean"]), torch.tensor(entry["std"])
-    if mean.shape != (dim,) or std.shape != (dim,) or not bool((std > 0).all()):
-        raise ValueError("statistics do not fit the features")
-    return mean, std
-
-
-def _open_split(
-    file: Path,
-    num_clips: int,
-    dims: Mapping[str, int],
-    lengths: Mapping[str, int],
-    statistics: Mapping[str, tuple[Tensor, Tensor]],
-) -> Split:
+def _open_split(file: Path, manifest: Manifest, name: str) -> Split:
     import pyarrow as pa
 
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(file)))
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        labels = np.concatenate([batch.column("label").to_numpy() for batch in batches])
+        num_clips = [batch.num_rows for batch in batches]
+        if sum(num_clips) != manifest.splits[name].num_clips or any(n != CHUNK for n in num_clips[:-1]):
+            raise ValueError(f"it holds {sum(num_clips)} clips instead of {manifest.splits[name].num_clips}")
+        labels = np.concatenate([_column(batch, "label", pa.float32()).to_numpy() for batch in batches])
+        known = np.abs(labels[~np.isnan(labels)])
+        if (known > LABEL_LIMIT).any() or manifest.label_kind == "binary" and (known != 1).any():
+            raise ValueError("a label is out of range")
         gather, frames = {}, {}
         for m in MODALITIES:
+            L, D = manifest.lengths[m], manifest.dims[m]
             # Views of the file: nothing is read before its rows are asked for.
-            values = [batch.column(m).values.to_numpy(zero_copy_only=True) for batch in batches]
-            chunks = [v.reshape(-1, lengths[m], dims[m]) for v in values]
-            gather[m] = functools.partial(gather_rows, chunks, *statistics[m])
-            ends = [[batch.column(f"{m}_{end}").to_numpy() for batch in batches] for end in ("start", "stop")]
-            start, stop = (np.concatenate(parts) for parts in ends)
-            frame = np.arange(lengths[m])
-            frames[m] = torch.from_numpy((frame >= start[:, None]) & (frame < stop[:, None]))
+            parts = [_column(batch, m, pa.list_(pa.float32(), L * D)) for batch in batches]
+            chunks = [part.flatten().to_numpy(zero_copy_only=True).reshape(-1, L, D) for part in parts]
+            mean, std = map(torch.from_numpy, manifest.statistics[m])
+            gather[m] = functools.partial(gather_rows, chunks, mean, std)
+            frames[m] = _recorded_frames(batches, m, L)
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
-        raise UserError(f"{file} is damaged ({error}); convert the data again") from error
-    if len(labels) != num_clips:
-        raise UserError(f"{file} holds {len(labels)} clips instead of {num_clips}; convert the data again")
+        raise UserError(f"{file} is damaged: {one_line(error)}; convert the data again") from error
     recorded = torch.stack([frames[m].any(1) for m in MODALITIES], 1)
-    return Split(gather, frames, recorded, torch.from_numpy(labels.astype(np.float32)))
+    return Split(gather, frames, recorded, torch.from_numpy(labels))
+
+
+def _column(batch: Any, name: str, kind: Any) -> Any:
+    """A column that fits the file, of the kind that is written, without gaps."""
+    position = batch.schema.get_field_index(name)
+    if position < 0:
+        raise ValueError(f"the column {name} is not there")
+    column = batch.column(position)
+    if column.type != kind:
+        raise ValueError(f"the column {name} holds {column.type} instead of {kind}")
+    column.validate()
+    if column.null_count or len(column) != batch.num_rows:
+        raise ValueError(f"the column {name} has gaps")
+    return column
+
+
+def _recorded_frames(batches: Sequence[Any], m: str, num_frames: int) -> Tensor:
+    """[N, L], True where start <= frame < stop."""
+    import pyarrow as pa
+
+    ends = [[_column(batch, f"{m}_{end}", pa.int32()).to_numpy() for batch in batches] for end in ("start", "stop")]
+    start, stop = (np.concatenate(parts) for parts in ends)
+    if (start < 0).any() or (stop > num_frames).any() or (start > stop).any():
+        raise ValueError(f"{m} is recorded from or to frames that a clip has not")
+    frame = np.arange(num_frames)
+    return torch.from_numpy((frame >= start[:, None]) & (frame < stop[:, None]))
 
 
 def gather_rows(chunks: Sequence[NDArray[np.float32]], mean: Tensor, std: Tensor, rows: Tensor) -> Tensor:

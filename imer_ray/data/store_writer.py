@@ -6,35 +6,42 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imer_ray.data.dataset import SPLITS, usable_std
+from imer_ray.data.dataset import usable_std
+from imer_ray.data.manifest import MANIFEST, VERSION
 from imer_ray.data.missing import MODALITIES
-from imer_ray.data.mmsa import MmsaSplit
-from imer_ray.data.store import CHUNK, MANIFEST, VERSION
+from imer_ray.data.mmsa import KEYS, MmsaFile, MmsaSplit
+from imer_ray.data.padding import Bools, Ints, Recorded, frames_at_the_end
+from imer_ray.data.store import CHUNK
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors, sha256
 
+KINDS: Mapping[str, Callable[..., Any]] = {"nan": np.isnan, "+inf": np.isposinf, "-inf": np.isneginf}  # not finite
+
 
 def check_output(output: Path) -> None:
-    """Refuse a place where something lies already."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    """Refuse a place where something lies already, or that cannot be looked at."""
+    with disk_errors(output):
+        taken = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    if taken:
         raise UserError(f"output={output} already exists and is not empty; choose another folder or remove it")
 
 
-def write(splits: Mapping[str, MmsaSplit], source: Mapping[str, Any], output: Path) -> dict[str, Any]:
+def write(data: MmsaFile, source: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """Write the folder ``output``, whole or not at all, and return its manifest; ``source`` is kept in it."""
     check_output(output)
     aside = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
     with disk_errors(output):
         aside.mkdir(parents=True)
         try:
-            manifest = _write_files(splits, source, aside)
+            manifest = _write_files(data, source, aside)
             check_output(output)
             os.rename(aside, output)
         except BaseException:
@@ -43,26 +50,34 @@ def write(splits: Mapping[str, MmsaSplit], source: Mapping[str, Any], output: Pa
     return manifest
 
 
-def _write_files(splits: Mapping[str, MmsaSplit], source: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    repaired = {m: Repaired() for m in MODALITIES}
+def _write_files(data: MmsaFile, source: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    splits = data.splits
     shapes = {m: array.shape[1:] for m, array in splits["train"].features.items()}
     statistics = {m: RunningStatistics(shapes[m][1]) for m in MODALITIES}
+    at_the_end = {m: frames_at_the_end(_given_lengths(splits, m)) for m in MODALITIES}
+    repaired = {m: dict.fromkeys(KINDS, 0) for m in MODALITIES}
     written: dict[str, dict[str, Any]] = {}
-    for name in SPLITS:
+    for name, split in splits.items():
         path = folder / f"{name}.arrow"
-        _write_split(splits[name], path, repaired, statistics if name == "train" else {})
-        labelled = int(np.isfinite(splits[name].labels).sum())
-        written[name] = {"num_clips": len(splits[name].labels), "num_labelled": labelled}
+        recorded = {m: _recorded(split, m, at_the_end[m]) for m in MODALITIES}
+        tallies = {m: Tally() for m in MODALITIES}
+        _write_split(split, path, recorded, tallies, statistics if name == "train" else {})
+        labelled = int(np.isfinite(split.labels).sum())
+        written[name] = {"num_clips": len(split.labels), "num_labelled": labelled}
         written[name] |= {"num_bytes": path.stat().st_size, "sha256": sha256(path)}
+        written[name] |= {"recorded": {m: tally.entry() for m, tally in tallies.items()}}
+        for m, tally in tallies.items():
+            repaired[m] = {kind: count + tally.repaired[kind] for kind, count in repaired[m].items()}
     manifest = {
         "format": "imer_ray store",
         "version": VERSION,
         "source": dict(source),
-        "label_kind": "regression",
+        "label_kind": data.label_kind,
         "dims": {m: shape[1] for m, shape in shapes.items()},
         "lengths": {m: shape[0] for m, shape in shapes.items()},
+        "frames_at_the_end": [m for m in MODALITIES if at_the_end[m]],
         "splits": written,
-        "repaired": {m: counts.found for m, counts in repaired.items()},
+        "repaired": repaired,
         "statistics": {m: s.result() for m, s in statistics.items()},
     }
     with open(folder / MANIFEST, "w") as file:
@@ -72,8 +87,25 @@ def _write_files(splits: Mapping[str, MmsaSplit], source: Mapping[str, Any], fol
     return manifest
 
 
+def _given_lengths(splits: Mapping[str, MmsaSplit], m: str) -> Iterator[tuple[Bools, Ints]]:
+    """Which frames are filled, and the lengths that the file gives, a chunk of clips at a time."""
+    for split in splits.values():
+        for first in range(0, len(split.labels), CHUNK) if m in split.lengths else ():
+            rows = slice(first, first + CHUNK)
+            yield filled_frames(repair(split.features[m].rows(rows.start, rows.stop))[0]), split.lengths[m][rows]
+
+
+def _recorded(split: MmsaSplit, m: str, at_the_end: bool) -> Recorded:
+    mask = split.mask if m == "l" and split.tokens is not None else None
+    return Recorded(f"{split.where}: {KEYS[m]}", split.clip, split.lengths.get(m), mask, at_the_end)
+
+
 def _write_split(
-    split: MmsaSplit, path: Path, repaired: Mapping[str, Repaired], statistics: Mapping[str, RunningStatistics]
+    split: MmsaSplit,
+    path: Path,
+    recorded: Mapping[str, Recorded],
+    tallies: Mapping[str, Tally],
+    statistics: Mapping[str, RunningStatistics],
 ) -> None:
     import pyarrow as pa
 
@@ -91,8 +123,9 @@ def _write_split(
                 if split.ids:
                     columns["id"] = split.ids[rows]
                 for m in MODALITIES:
-                    x = repaired[m].repair(split.features[m].rows(rows.start, rows.stop))
-                    start, stop = recorded_frames(x, split.lengths[m][rows] if m in split.lengths else None)
+                    x, found = repair(split.features[m].rows(rows.start, rows.stop))
+                    start, stop = recorded[m].find(filled_frames(x), rows.start)
+                    tallies[m].add(start, stop, found)
                     if m in statistics:
                         frame = np.arange(x.shape[1])
                         statistics[m].add(x[(frame >= start[:, None]) & (frame < stop[:, None])])
@@ -103,38 +136,40 @@ def _write_split(
         os.fsync(file.fileno())
 
 
-def recorded_frames(
-    x: NDArray[np.float32], lengths: NDArray[np.int64] | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First frame and the one after the last of each clip of x [N, L, D]; 0 and 0 if it holds nothing but zeros.
-
-    Without ``lengths`` [N], frames of zeros at either end are padding.
-    """
-    filled = (x != 0).any(2)
-    start, stop = filled.argmax(1), x.shape[1] - filled[:, ::-1].argmax(1)
-    if lengths is not None:
-        start, stop = np.zeros_like(lengths), lengths
-    anything = filled.any(1)
-    return np.where(anything, start, 0), np.where(anything, stop, 0)
+def filled_frames(x: NDArray[np.float32]) -> Bools:
+    """[N, L]: the frames of x [N, L, D] in which something is not 0."""
+    return (x != 0).any(2)
 
 
-class Repaired:
-    """Counts what was not finite and had to become 0."""
+def repair(values: NDArray[Any]) -> tuple[NDArray[np.float32], dict[str, int]]:
+    """float32 copy [N, L, D] with NaN and infinities (also of numbers too large for float32) as 0, and how many."""
+    found = dict.fromkeys(KINDS, 0)
+    with np.errstate(over="ignore"):
+        x = values.astype(np.float32)
+    bad = ~np.isfinite(x)
+    if bad.any():
+        for kind, test in KINDS.items():
+            found[kind] = int(test(x).sum())
+        x[bad] = 0.0
+    return x, found
 
-    def __init__(self) -> None:
-        self.found = {"nan": 0, "+inf": 0, "-inf": 0}
 
-    def repair(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """float32 copy [N, L, D] with NaN and infinities (also of numbers too large for float32) as 0."""
-        with np.errstate(over="ignore"):
-            x = values.astype(np.float32)
-        bad = ~np.isfinite(x)
-        if bad.any():
-            self.found["nan"] += int(np.isnan(x).sum())
-            self.found["+inf"] += int(np.isposinf(x).sum())
-            self.found["-inf"] += int(np.isneginf(x).sum())
-            x[bad] = 0.0
-        return x
+@dataclass
+class Tally:
+    """What is recorded of a modality in a split: clips, frames, and the numbers that had to become 0."""
+
+    clips: int = 0
+    frames: int = 0
+    repaired: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+
+    def add(self, start: Ints, stop: Ints, repaired: Mapping[str, int]) -> None:
+        """Count clips whose frames [start, stop) are recorded, all [N]."""
+        self.clips += int((stop > start).sum())
+        self.frames += int((stop - start).sum())
+        self.repaired = {kind: count + repaired[kind] for kind, count in self.repaired.items()}
+
+    def entry(self) -> dict[str, int]:
+        return {"clips": self.clips, "frames": self.frames, "repaired": sum(self.repaired.values())}
 
 
 class RunningStatistics:

@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imer_ray.data import table_columns
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
+from imer_ray.data.file_kinds import check_file, one_line
 from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
@@ -126,8 +128,7 @@ class MosiUtterance:
     def _file(self) -> Path:
         if self.path is None:
             raise UserError("data=mosi_utterance needs the table: data.path=<folder>/clips.parquet")
-        if not Path(self.path).is_file():
-            raise UserError(f"data.path={self.path}: no such file; give the path of clips.parquet")
+        check_file(Path(self.path), f"data.path={self.path}", "no such file; give the path of clips.parquet")
         return Path(self.path)
 
 
@@ -149,30 +150,31 @@ def read_table(path: Path, split: str, more: tuple[str, ...] = ()) -> dict[str, 
     split_column, finetuned = SPLIT_COLUMNS[split], finetuned_column(split)
     try:
         file = pq.ParquetFile(path)
-        widths = {**WIDTHS, **({finetuned: WIDTHS["text"]} if finetuned in file.schema_arrow.names else {})}
+        found = file.schema_arrow.names
         plain = (*PLAIN, split_column, *more)
-        absent = [c for c in (*plain, *WIDTHS) if c not in file.schema_arrow.names]
-        if absent:
+        if absent := [c for c in (*plain, *WIDTHS) if c not in found]:
             raise UserError(f"{path}: no column {', '.join(absent)}; this is not the table of utterance features")
+        if twice := [c for c in (*plain, *WIDTHS, finetuned) if found.count(c) > 1]:
+            raise UserError(f"{path}: column {', '.join(twice)} is there twice; remove one of them")
+        if not 0 < (num_clips := file.metadata.num_rows) <= table_columns.MAX_CLIPS:
+            raise UserError(
+                f"{path}: the table holds {num_clips or 'no'} clips; 1 to {table_columns.MAX_CLIPS} are read"
+            )
+        widths = {**WIDTHS, **({finetuned: WIDTHS["text"]} if finetuned in found else {})}
         table = file.read([*plain, *widths]).combine_chunks()
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged or not a parquet file ({error})") from error
+        raise UserError(f"{path}: damaged or not a parquet file ({one_line(error)})") from error
 
-    if table.num_rows == 0:
-        raise UserError(f"{path}: the table holds no clip")
-    columns: dict[str, NDArray[Any]] = {}
-    for name in plain:
-        if table[name].null_count:
-            raise UserError(f"{path}: column {name} has empty entries")
-        columns["split" if name == split_column else name] = table[name].to_numpy()
+    columns: dict[str, NDArray[Any]] = {
+        "video_id": table_columns.text_or_number(path, table, "video_id"),
+        "clip": table_columns.whole_numbers(path, table, "clip"),
+        "label": table_columns.two_classes(path, table, "label"),
+        "vision_clean": table_columns.true_or_false(path, table, "vision_clean"),
+        "split": table_columns.split_names(path, table, split_column),
+        **{name: table_columns.text(path, table, name) for name in more},
+    }
     for name, width in widths.items():
-        columns[FINETUNED if name == finetuned else name] = _vectors(path, table[name], name, width)
-    if TRANSCRIPT in more and not pa.types.is_string(table[TRANSCRIPT].type):
-        raise UserError(f"{path}: column {TRANSCRIPT} must hold text, not {table[TRANSCRIPT].type}")
-    if not np.isin(columns["label"], (0, 1)).all():
-        raise UserError(f"{path}: column label must be 0 or 1")
-    if columns["vision_clean"].dtype != bool or not np.issubdtype(columns["clip"].dtype, np.integer):
-        raise UserError(f"{path}: column vision_clean must be true or false, and column clip a whole number")
+        columns[FINETUNED if name == finetuned else name] = table_columns.vectors(path, table, name, width)
     order = _in_order(columns["video_id"], columns["clip"])
     columns = {name: values[order] for name, values in columns.items()}
     repeated = (columns["video_id"][1:] == columns["video_id"][:-1]) & (columns["clip"][1:] == columns["clip"][:-1])
@@ -201,19 +203,6 @@ def write_finetuned(path: Path, output: Path, split: str, features: NDArray[np.f
 def _in_order(video_id: NDArray[Any], clip: NDArray[Any]) -> NDArray[np.int64]:
     """The rows in order of video and clip."""
     return np.lexsort((clip, video_id.astype(str)))
-
-
-def _vectors(path: Path, column: Any, name: str, width: int) -> NDArray[np.float32]:
-    """A column of lists of ``width`` finite numbers as [N, width]."""
-    import pyarrow as pa
-
-    kind = column.type
-    if not (pa.types.is_fixed_size_list(kind) and kind.list_size == width and pa.types.is_floating(kind.value_type)):
-        raise UserError(f"{path}: column {name} must hold {width} numbers a clip, not {kind}")
-    values = pa.concat_arrays(column.chunks).flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    if len(values) != len(column) * width or not np.isfinite(values).all():
-        raise UserError(f"{path}: column {name} has empty or non-finite entries")
-    return values.reshape(-1, width)
 
 
 def assigned_splits(table: Mapping[str, NDArray[Any]], split: str) -> NDArray[Any]:

@@ -138,7 +138,12 @@ def score(predictions: Mapping[str, Tensor], dataset: Dataset, split: str, proto
 
 def unscored(config: Mapping[str, Any], split: str) -> list[str]:
     """The protocol's settings that `score` leaves out: too few labelled clips recorded anything that they leave."""
+    return [setting for setting, labels in scored_labels(config, split).items() if len(labels) < MIN_CLIPS]
+
+
+def scored_labels(config: Mapping[str, Any], split: str) -> dict[str, Tensor]:
+    """{setting: labels [n] of the clips that can be scored under it}: labelled, and something of them is left."""
     dataset, protocol = load_dataset(config), build(config["protocol"])
-    labelled = has_label(dataset.labels(split))
+    labels = dataset.labels(split)
     masks = {s: protocol.mask(s, dataset.recorded(split), split, config["seed"]) for s in protocol.settings()}
-    return [setting for setting, mask in masks.items() if int((mask.any(1) & labelled).sum()) < MIN_CLIPS]
+    return {setting: labels[mask.any(1) & has_label(labels)] for setting, mask in masks.items()}

@@ -6,6 +6,8 @@ Mao et al., M-SENA: An Integrated Platform for Multimodal Sentiment Analysis, AC
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -13,6 +15,38 @@ from imer_ray.errors import NonFiniteError, UserError
 
 TWO_CLASS_METRICS = ("Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score")
 REGRESSION_METRICS = ("Mult_acc_5", "Mult_acc_7", "MAE", "Corr")
+
+
+def _both_signs(truth: NDArray) -> bool:
+    return bool((truth < 0).any() and (truth > 0).any())
+
+
+def _negative_and_others(truth: NDArray) -> bool:
+    return bool((truth < 0).any() and (truth >= 0).any())
+
+
+def _several_classes(limit: int) -> Callable[[NDArray], bool]:
+    return lambda truth: len(np.unique(_classes(truth, limit))) > 1
+
+
+# metric -> (whether labels give it a meaning, in words): of labels that are all of one class, any constant scores 1
+_NEEDS: dict[str, tuple[Callable[[NDArray], bool], str]] = {
+    **dict.fromkeys(("Non0_acc_2", "Non0_F1_score"), (_both_signs, "labels below and above 0")),
+    **dict.fromkeys(("Has0_acc_2", "Has0_F1_score"), (_negative_and_others, "labels below 0 and others")),
+    "Mult_acc_5": (_several_classes(2), "labels of more than one of its five classes"),
+    "Mult_acc_7": (_several_classes(3), "labels of more than one of its seven classes"),
+    "MAE": (lambda truth: len(truth) > 0, "a label"),
+    "Corr": (lambda truth: len(truth) > 0 and bool(np.ptp(truth) > 0), "labels that differ"),
+}
+
+
+def needed(metric: str, labels: ArrayLike, label_kind: str = "regression") -> str | None:
+    """What labels [N], NaN where a clip has none, lack to give a metric a meaning, in words; None if nothing."""
+    if label_kind == "binary" and metric not in TWO_CLASS_METRICS:
+        return "labels in [-3, 3], not -1 and 1 only"
+    truth = np.asarray(labels, np.float64).ravel()
+    is_met, words = _NEEDS[metric]
+    return None if is_met(truth[np.isfinite(truth)]) else words
 
 
 def metrics(predictions: ArrayLike, labels: ArrayLike, label_kind: str = "regression") -> dict[str, float]:
@@ -51,10 +85,12 @@ def metrics(predictions: ArrayLike, labels: ArrayLike, label_kind: str = "regres
     if label_kind == "binary":
         return found
     for num_classes in (5, 7):
-        limit = num_classes // 2
-        classes = [np.round(np.clip(values, -limit, limit)) for values in (y, truth)]
-        found[f"Mult_acc_{num_classes}"] = accuracy(*classes)
+        found[f"Mult_acc_{num_classes}"] = accuracy(*(_classes(values, num_classes // 2) for values in (y, truth)))
     return {**found, "MAE": float(np.abs(y - truth).mean()), "Corr": correlation(y, truth)}
+
+
+def _classes(values: NDArray, limit: int) -> NDArray:
+    return np.round(np.clip(values, -limit, limit))
 
 
 def accuracy(predicted: NDArray, truth: NDArray) -> float:

@@ -23,6 +23,7 @@ from imer_ray.errors import UserError
 from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
 from imer_ray.results.writer import write_results
+from imer_ray.training.scorable import check_quality, check_training
 from imer_ray.training.timing import check_reference
 from imer_ray.tuning import beginning, budget, space_file
 from imer_ray.tuning.constraints import Constraint, parse
@@ -97,7 +98,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
 
     Raises:
         UserError: an unknown metric, a constraint, preset or study that is not there, a space that cannot be built,
-            missing, damaged or too short data.
+            missing, damaged or too short data, or labels that the quality cannot be computed from.
     """
     wanted, constraints = objectives(options["study"]), parse(options["study"]["constraints"])
     check_loggers(options["study"]["loggers"])
@@ -114,6 +115,8 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     if base["data_fingerprint"] not in (None, fingerprint):
         raise UserError(f"data {base['data']['name']}: the content is not that of data_fingerprint; leave that key out")
     base["data_fingerprint"] = fingerprint
+    check_training(base)
+    check_quality(base, SPLIT, options["study"]["quality"])
     return Plan(
         options=options,
         base=base,

@@ -112,12 +112,14 @@ def test_frames_of_zeros_at_the_ends_are_padding_and_count_in_no_statistic(tmp_p
     torch.testing.assert_close(recorded.std(0, correction=0), torch.ones(2).double(), atol=1e-5, rtol=0)
 
 
-def test_given_lengths_say_which_frames_were_recorded(tmp_path, data):
+def test_given_lengths_say_which_frames_were_recorded(tmp_path, data, capsys):
     for split, n in SIZES.items():
         data[split]["audio_lengths"] = [3] * n
-        data[split]["vision_lengths"] = np.full(n, 9)
+        data[split]["vision_lengths"] = np.full(n, 9)  # of clips that were cut to 6 frames
+        data[split]["audio"][:, 3:] = 0
         data[split]["audio"][0, 0] = 0
     dataset = converted(tmp_path, data).load()
+    assert "odd: 5 clips of valid had more frames than the 6 of vision that the file keeps" in capsys.readouterr().out
     batch = dataset.batch("valid", [0, 1])
     assert batch.frames["a"].tolist() == [[True] * 3 + [False] * 3] * 2
     assert batch.frames["v"].all()

@@ -117,7 +117,9 @@ class Plain:
     pass
 
 
-@pytest.mark.parametrize("value", [Plain(), {1, 2}, frozenset("a"), {1: 2}, np.zeros(2, "M8[s]"), np.zeros(2, "f4,i4")])
+@pytest.mark.parametrize(
+    "value", [Plain(), {1, 2}, frozenset("a"), {(1,): 2}, {2**99: 1}, np.zeros(2, "M8[s]"), np.zeros(2, "f4,i4")]
+)
 def test_other_kinds_of_values_are_refused(value):
     with pytest.raises(UserError, match="refused|damaged"):
         load(pickle.dumps(value))

@@ -1,5 +1,6 @@
 """Context windows of real clips, native absence, and clear words about a bad table."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -229,14 +230,72 @@ def broken(change):
         (lambda row: row.update(label=None if row["clip"] == 7 else 0), {}, "label has empty entries"),
         (lambda row: row.pop("raw_text"), {}, "no column raw_text"),
         (lambda row: row.update(raw_text=row["clip"]), {}, "raw_text must hold text"),
+        (lambda row: row.update(label=0.5), {}, "label must be 0 or 1, and 11 rows are not, the first 0.5"),
+        (lambda row: row.update(label="positive"), {}, "label must hold 0 or 1, not string"),
+        (lambda row: row.update(label=[1]), {}, "label must hold 0 or 1, not list"),
+        (lambda row: row.update(label=None), {}, "label has empty entries"),
+        (lambda row: row.update(clip=row["clip"] + 0.5), {}, "clip must hold a whole number, not double"),
+        (lambda row: row.update(clip=str(row["clip"])), {}, "clip must hold a whole number, not string"),
+        (lambda row: row.update(video_id={"a": 1}), {}, "video_id must hold text or a whole number, not struct"),
+        (lambda row: row.update(video_id={"\x1b[31m": 1}), {}, r"not struct<\?\[31m: int64>"),
+        (lambda row: row.update(vision_clean="yes"), {}, "vision_clean must hold true or false, not string"),
+        (lambda row: row.update(split=1), {}, "split must hold text, not int64"),
+        (lambda row: row.update(split="dev"), {}, "split must be train, valid, test, not 'dev'"),
+        (lambda row: row.update(text="words"), {"text": pa.string()}, "text must hold 384 numbers a clip, not string"),
+        (lambda row: row.update(audio=[1] * 73), {"audio": pa.list_(pa.int32(), 73)}, "audio must hold 73 numbers"),
     ],
-    ids=["column", "width", "ragged", "infinite", "label", "twice", "split", "empty", "transcript", "number"],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_a_table_that_does_not_fit_is_refused_with_its_column(tmp_path, change, types, message):
     path = write(tmp_path / "clips.parquet", broken(change), **types)
     with pytest.raises(UserError, match=message):
         MosiUtterance(path).load()
+
+
+def test_a_table_is_read_whichever_library_wrote_it(path, tmp_path):
+    """Vectors as lists, text as large strings or categories, as pandas and polars have them."""
+    table = pq.read_table(path)
+    kinds = {name: pa.large_list(pa.float64()) for name in WIDTHS} | {"raw_text": pa.large_string()}
+    kinds |= {"video_id": pa.large_string(), "label": pa.float64(), "clip": pa.int8()}
+    other = {name: table[name].cast(kind) for name, kind in kinds.items()}
+    other |= {"split": table["split"].dictionary_encode()}
+    others = pa.table({name: other.get(name, table[name]) for name in table.column_names})
+    pq.write_table(others, tmp_path / "other.parquet")
+    first, second = (MosiUtterance(str(p)).load() for p in (path, tmp_path / "other.parquet"))
+    for split in ("train", "valid", "test"):
+        a, b = (data.batch(split, torch.arange(data.size(split))) for data in (first, second))
+        assert all(torch.equal(a.features[m], b.features[m]) for m in "lav") and torch.equal(a.labels, b.labels)
+
+
+def test_a_column_that_is_there_twice_is_refused(path):
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("label", table["clip"]), path)
+    with pytest.raises(UserError, match="column label is there twice"):
+        MosiUtterance(path).load()
+
+
+def test_a_small_file_of_endless_equal_rows_is_refused(path):
+    table = pq.read_table(path).slice(0, 1)
+    names = ("id", "video_id", "clip", "raw_text", "split", "split_official", "label", "vision_clean")
+    many = {name: pa.repeat(table[name][0], 200_001) for name in names}
+    many |= {name: pa.nulls(200_001, pa.list_(pa.float32())) for name in WIDTHS}
+    pq.write_table(pa.table(many), path)
+    with pytest.raises(UserError, match="holds 200001 clips; 1 to 200000 are read"):
+        MosiUtterance(path).load()
+
+
+def test_a_table_changed_at_random_is_read_or_refused_in_one_sentence(path):
+    r, whole = random.Random(0), Path(path).read_bytes()
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(r.randint(1, 3)):
+            i = r.choice([r.randrange(len(content)), r.randrange(len(content) - 6000, len(content))])
+            content[i] = r.randrange(256)
+        Path(path).write_bytes(content)
+        try:
+            MosiUtterance(path, lexicon="none").load()
+        except UserError as error:
+            assert "\n" not in str(error)
 
 
 def test_a_table_without_clips_is_refused(path, tmp_path):

@@ -12,7 +12,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score
 
 from imer_ray.errors import NonFiniteError, UserError
-from imer_ray.training.metrics import REGRESSION_METRICS, TWO_CLASS_METRICS, metrics
+from imer_ray.training.metrics import REGRESSION_METRICS, TWO_CLASS_METRICS, metrics, needed
 
 LABELS = [-3.0, -1.2, -0.4, 0.0, 0.0, 0.6, 1.5, 2.5, 2.8, 3.0]
 PREDICTIONS = [-2.6, 0.3, -0.5, -0.1, 0.2, 0.4, 2.5, 4.0, -1.0, 3.5]
@@ -102,3 +102,21 @@ def test_labels_that_are_absent_or_too_few_are_a_mistake_of_the_caller():
         metrics([0.0, 1.0], [0.0, math.nan])
     with pytest.raises(ValueError, match="2 predictions for 1 labels"):
         metrics([0.0, 1.0], [0.0])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from([-2.5, -1.0, -0.2, 0.0, 0.3, 1.0, 3.0]), min_size=1, max_size=5))
+def test_a_metric_has_a_meaning_unless_some_constant_prediction_reaches_its_best_value(labels):
+    """Of the correlation, which is 0 for every constant: unless the labels themselves do not reach 1."""
+    for name in (*TWO_CLASS_METRICS, "Mult_acc_5", "Mult_acc_7"):
+        constants = [metrics([c] * len(labels), labels) for c in (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)]
+        trivial = any(name not in found or found[name] == 1 for found in constants)
+        assert (needed(name, labels) is not None) == trivial, name
+    assert (needed("Corr", labels) is not None) == (metrics(labels, labels)["Corr"] < 0.999)
+    assert needed("MAE", labels) is None
+
+
+def test_without_labels_no_metric_has_a_meaning():
+    for name in (*TWO_CLASS_METRICS, *REGRESSION_METRICS):
+        assert needed(name, []) is not None and needed(name, [math.nan] * 3) is not None
+    assert "not -1 and 1 only" in needed("MAE", [-1.0, 1.0], "binary")

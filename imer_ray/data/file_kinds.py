@@ -1,0 +1,76 @@
+"""Files that are read: what stands in the way, and what a file is instead of what was expected, in words."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from imer_ray.errors import UserError
+
+_ARCHIVES = {
+    **{b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"},
+    **{b"7z\xbc\xaf": "7-zip", b"Rar!": "rar"},
+}
+_FORMATS = {b"\x89HDF": "an HDF5 file", b"PAR1": "a parquet file", b"\x93NUMPY": "a numpy file"}
+_PLACES = [
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+]
+
+
+def check_file(path: Path, name: str, absent: str) -> None:
+    """Nothing, if an ordinary file lies at ``path`` and this user may read it.
+
+    Raises:
+        UserError: there is none (``absent`` says what to do), it is no ordinary file, or it must not be read.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()
+            return
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{name}: {absent}") from error
+    except OSError as error:
+        raise unreadable(name, error) from error
+    found = next((words for test, words in _PLACES if test(mode)), "no ordinary file")
+    raise UserError(f"{name} is {found}, where a file is needed")
+
+
+def unreadable(name: str, error: OSError) -> UserError:
+    """What is said where the system refuses to read."""
+    reason = (error.strerror or str(error)).lower()
+    advice = "; ask its owner for the right to read it" if isinstance(error, PermissionError) else ""
+    return UserError(f"{name} cannot be read: {reason}{advice}")
+
+
+def one_line(words: object) -> str:
+    """What a library says about a file, fit for a sentence: short, and without line ends and a terminal's codes."""
+    text = " ".join(str(words).split())[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def other_kind(head: bytes, size: int) -> str | None:
+    """What a file with these first bytes is, if it is clearly no pickle of protocol 2 or later; else None."""
+    if size == 0:
+        return "the file is empty"
+    for beginning, kind in _ARCHIVES.items():
+        if head.startswith(beginning):
+            return f"this is a {kind} archive; unpack it and give the file inside"
+    for beginning, kind in _FORMATS.items():
+        if head.startswith(beginning):
+            return f"this is {kind}, where a pickle of MMSA is needed"
+    if head.startswith(b"version https://git-lfs"):
+        return "this is a pointer of Git LFS, not the file itself; fetch it with git lfs pull"
+    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        return "this is a web page, so the download did not give the file; fetch it again"
+    if head[:2] in (b"(d", b"(l", b"}q", b"]q", b"}.", b"]."):
+        return (
+            "this is a pickle of protocol 0 or 1, as Python 2 writes unless told otherwise, and protocols 2 to 5 are "
+            "read; if you trust it, write it anew: pickle.dump(pickle.load(open(OLD, 'rb'), encoding='latin1'), "
+            "open(NEW, 'wb'), 4)"
+        )
+    return None
