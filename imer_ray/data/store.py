@@ -23,6 +23,7 @@ from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
+from imer_ray.schema import FilePath
 
 MANIFEST = "dataset.json"
 VERSION = 1
@@ -34,7 +35,7 @@ CHUNK = 128  # clips of a record batch
 class Store:
     """A converted data set; ``path`` is its folder."""
 
-    path: str | None = None
+    path: FilePath | None = None
 
     def fingerprint(self) -> str:
         """A hash of the files' checksums and the statistics; reads every file once to check that it is whole."""
@@ -57,6 +58,11 @@ class Store:
             return Dataset(dims, lengths, manifest["label_kind"], _fingerprint(manifest), splits)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.path}: {MANIFEST} is damaged ({error!r}); convert the data again") from error
+
+    def source(self) -> Mapping[str, Any]:
+        """Name, size and SHA-256 of the file that was converted, as far as they are noted."""
+        noted = self._manifest().get("source")
+        return noted if isinstance(noted, Mapping) else {}
 
     def _manifest(self) -> dict[str, Any]:
         if self.path is None:
