@@ -36,7 +36,7 @@ def pair(override: str) -> tuple[str, Typed]:
 
 def read(text: Typed, kinds: Sequence[Any]) -> Any:
     """What a text means as the first of ``kinds`` that it can be; itself if it can be none of them."""
-    if type(None) in kinds and text.strip().lower() == "null":
+    if type(None) in kinds and text.lower() == "null":
         return None
     for kind in kinds:
         origin = getattr(kind, "__origin__", kind)
