@@ -255,6 +255,8 @@ def _hints(schema: type) -> dict[str, Any]:
 
 
 def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{prefix.rstrip('.')} must hold settings, not {shortened(repr(tree))}")
     known = {f.name: f for f in fields(schema)}
     for key in tree:
         if key not in known:
@@ -270,7 +272,8 @@ def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, An
         elif "overrides" in f.metadata:
             out[name] = dict(tree.get(name) or {})
         elif is_dataclass(hints[name]):
-            out[name] = _resolve(tree.get(name) or {}, hints[name], f"{path}.")
+            section = tree.get(name)
+            out[name] = _resolve({} if section is None else section, hints[name], f"{path}.")
         else:
             default = f.default if f.default is not MISSING else None
             value = _checked(tree.get(name, default), hints[name], path)

@@ -19,6 +19,7 @@ from imer_ray.command_schema import ExportConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.files import similar, write_whole
+from imer_ray.typed_text import shortened
 
 PICKS = ("quality", "speed", "knee")
 RESULTS = "results.parquet"
@@ -106,8 +107,8 @@ def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tupl
             return front.loc[front["objective.speed"].idxmin()], pick
         return front.iloc[knee(front[["objective.quality", "objective.speed"]].to_numpy())], pick
     if (number := NUMBER.fullmatch(pick)) is None:
-        near = similar(pick, PICKS)
-        raise UserError(f"pick={pick}{near}: choose quality, speed, knee, a trial's number, or trial.point as in 4.1")
+        said = f"pick={shortened(pick)}{similar(pick, PICKS)}"
+        raise UserError(f"{said}: choose quality, speed, knee, a trial's number, or trial.point as in 4.1")
     trial, point = number.groups()
     rows = complete[(complete["trial"] == int(trial)) & (complete["point"] == int(point or "0"))]
     if rows.empty:
