@@ -256,7 +256,7 @@ def _hints(schema: type) -> dict[str, Any]:
 
 def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, Any]:
     if not isinstance(tree, Mapping):
-        raise UserError(f"{prefix.rstrip('.')} must hold settings, not {shortened(repr(tree))}")
+        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must hold settings, not {shortened(repr(tree))}")
     known = {f.name: f for f in fields(schema)}
     for key in tree:
         if key not in known:
