@@ -111,7 +111,7 @@ class EvaluateCommandConfig:
     model: tuple[FilePath, ...] = ("models/quality",)  # several are laid side by side
     protocol: Mapping[str, Any] = component("protocol")
     against: str | None = None  # system that the others are tested against; None: masked, if it is there
-    published: bool = False  # lay published numbers beside, where the data are CMU-MOSI or CMU-MOSEI
+    published: bool = False  # lay published numbers beside, where the data are MMSA's files of CMU-MOSI or MOSEI
     data: Mapping[str, Any] = overrides()
     output: FilePath | None = None  # None: the model's folder; of several models, one beside theirs
 

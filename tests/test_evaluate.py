@@ -32,9 +32,9 @@ SMALL = [
 MOSI = "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9"
 
 
-def make_store(folder: Path, name: str, seed: int, text_dim: int = 4) -> Path:
+def make_store(folder: Path, name: str, seed: int) -> Path:
     r = np.random.default_rng(seed)
-    shapes = {"text": (8, text_dim), "audio": (8, 3), "vision": (8, 2)}
+    shapes = {"text": (8, 4), "audio": (8, 3), "vision": (8, 2)}
     splits = {
         split: {key: r.normal(0, 1, (24, *shape)).astype("f4") for key, shape in shapes.items()}
         | {"regression_labels": r.uniform(-3, 3, 24).astype("f4")}
@@ -57,11 +57,10 @@ def make_model(folder: Path, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The models ``a/quality`` and ``b/quality`` on the store ``clips``, and the stores ``others`` and ``wider``."""
+    """The models ``a/quality`` and ``b/quality`` on the store ``clips``, and the store ``others``."""
     folder = tmp_path_factory.mktemp("evaluate")
     clips = make_store(folder, "clips", 0)
     make_store(folder, "others", 1)
-    make_store(folder, "wider", 2, text_dim=5)
     for name in ("a", "b"):
         make_model(folder / name / "quality", "data=store", f"data.path={clips}")
     return folder
@@ -87,11 +86,6 @@ def test_two_models_of_one_folder_name_stand_side_by_side(folder: Path, monkeypa
         ),
         (["data.name=mosi_utterance"], "data=mosi_utterance needs the table: data.path="),
         (["data=store"], "data=store needs the folder"),
-        (
-            ["data=synthetic"],
-            "these data have l 24, a 6, v 12 features a frame, the model in a/quality/1111 reads l 4, a ",
-        ),
-        (["data=store", "data.path=wider"], "these data have l 5, a 3, v 2 features a frame"),
         (["data.path=others"], "the content differs from what this configuration was made for"),
         (["data.path=nowhere"], "data.path=nowhere: no dataset.json there"),
         (["data.num_test=3"], "data.num_test: unknown key or option"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from torch import Tensor
 
 from imer_ray.config import build, with_changes
 from imer_ray.data.dataset import Dataset
-from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer
 from imer_ray.results.schema import COSTS
 from imer_ray.training.cost import measure
 from imer_ray.training.evaluate import num_evaluations, predict_protocol, score
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import SHAPE, load
+from imer_ray.training.model_folder import load
 from imer_ray.training.optimum import bayes_optimum
 from imer_ray.training.significance import Floats, holm, jackknife, paired_p_value
 
@@ -74,19 +72,7 @@ def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any
     same = None if set(data) - {"path"} else config["data_fingerprint"]
     node = with_changes(config["data"], data, "data") if data else config["data"]
     config = {**config, "protocol": protocol, "data": node, "data_fingerprint": same}
-    dataset = load_dataset(config)
-    _check_fits(folder, dataset)
-    return Trained(folder, model, config, dataset)
-
-
-def _check_fits(folder: Path, dataset: Dataset) -> None:
-    trained = json.loads((folder / SHAPE).read_text())["dims"]
-    if dict(trained) != dict(dataset.dims):
-        sizes = [", ".join(f"{m} {dims[m]}" for m in MODALITIES) for dims in (trained, dataset.dims)]
-        raise UserError(
-            f"these data have {sizes[1]} features a frame, the model in {folder} reads {sizes[0]}: "
-            "it can be scored on data of its own kind only; train one on these"
-        )
+    return Trained(folder, model, config, load_dataset(config))
 
 
 def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
