@@ -54,9 +54,7 @@ class StudyConfig:
     max_cost: float | None = None  # dollars, of the study, all commands together; needs scaling.dollars_per_hour
     constraints: tuple[str, ...] = ()  # what a point must keep to be on the front: "latency_ms_b1 <= 5"
     presets: tuple[str, ...] = ()  # published systems proposed first, as near as the space allows
-    warm_start: tuple[
-        FilePath, ...
-    ] = ()  # other studies' folders or results.parquet, to learn from before the first trial
+    warm_start: tuple[FilePath, ...] = ()  # other studies' folders or results.parquet, learnt from at the beginning
     prefix_trials: int = 3  # proposals in a row that share all a pretraining depends on; 1: each is free to differ
     scheduler: str = field(default="fifo", metadata={"package": "imer_ray.tuning.schedulers"})
     grace_epochs: int = 3  # of a training stage, before asha first compares it

@@ -100,7 +100,9 @@ def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFra
         return None, []
     config = read_config(next(iter(next(iter(systems.values())).values())))
     if set(options["data"]) - {"path"}:
-        raise UserError("published=true compares models scored on the data they were trained on: leave data.* out")
+        raise UserError(
+            "published=true is for models scored on the data they were trained on: only data.path goes with it"
+        )
     node = with_changes(config["data"], options["data"], "data")
     data = build(node)
     known = data_of(data.source().get("sha256")) if hasattr(data, "source") else None

@@ -92,7 +92,7 @@ def test_two_models_of_one_folder_name_stand_side_by_side(folder: Path, monkeypa
         (["published=true"], "these data (store) were not converted from one of them"),
         (
             ["published=true", "data=store", "data.path=others"],
-            "published=true compares models scored on the data they ",
+            "published=true is for models scored on the data they were trained on",
         ),
         (["published=maybe"], "published must be true or false, not 'maybe'"),
         (["against=zeros"], "against=zeros: there is no such system; choose one of quality"),
