@@ -1,9 +1,9 @@
 """Score trained models under a missing protocol: ``python -m imer_ray.evaluate model=models/knee protocol=random``.
 
 Several are laid side by side by ``model=[models/decoupled,models/rohydr]``, and ``data=store data.path=data/mosi`` has
-them scored on other data than those of their training. Reads every seed of the models and of the
-baselines trained beside them, all under the same masks, and tests each system against the one that ``against`` names
-(``masked`` by default). Leaves in the model's folder (of several: ``models/decoupled-vs-rohydr``) or in ``output``:
+them scored on other data than those of their training. Reads every seed of the models and of the baselines trained
+beside them, all under the same masks, and tests each system against the one that ``against`` names (``masked`` by
+default). Leaves in the model's folder (of several: ``models/decoupled-vs-rohydr``) or in ``output``:
 
 - ``evaluate_<protocol>.csv``: per system and setting each metric's mean, std, 95 % interval and p-value, and the cost
 - ``evaluate_<protocol>_seeds.csv``: one row per system, seed, setting and metric
