@@ -255,8 +255,6 @@ def _hints(schema: type) -> dict[str, Any]:
 
 
 def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must hold settings, not {shortened(repr(tree))}")
     known = {f.name: f for f in fields(schema)}
     for key in tree:
         if key not in known:
@@ -272,8 +270,7 @@ def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, An
         elif "overrides" in f.metadata:
             out[name] = dict(tree.get(name) or {})
         elif is_dataclass(hints[name]):
-            section = tree.get(name)
-            out[name] = _resolve({} if section is None else section, hints[name], f"{path}.")
+            out[name] = _resolve(tree.get(name) or {}, hints[name], f"{path}.")
         else:
             default = f.default if f.default is not MISSING else None
             value = _checked(tree.get(name, default), hints[name], path)
@@ -326,7 +323,7 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         if origin is abc.Mapping and isinstance(value, Mapping):
             return {str(key): _checked(inner, get_args(kind)[1], f"{path}.{key}") for key, inner in value.items()}
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return _as_float(value, path)
+            return float(value)
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
         if kind in (int, bool) and type(value) is kind:
@@ -337,13 +334,6 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
     origins = [getattr(kind, "__origin__", kind) for kind in allowed if kind is not type(None)]
     wanted = " or ".join(names.get(origin, origin.__name__) for origin in origins)
     raise UserError(f"{path} must be {wanted}, not {shortened(repr(value))}")
-
-
-def _as_float(value: float, path: str) -> float:
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise UserError(f"{path} is too large: {shortened(str(value))}") from error
 
 
 def _tupled(value: Any) -> Any:
