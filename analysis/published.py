@@ -45,6 +45,11 @@ def published(data: str, protocol: str) -> Published:
     return Published(pd.DataFrame(list(rows.values())), footnotes)
 
 
+def data_of(sha256: str | None) -> str | None:
+    """The data set that a file of this SHA-256 is, as far as numbers were published for it."""
+    return next((name for name, sums in _content()["files"].items() if sha256 in sums.values()), None)
+
+
 def _footnote(number: int, source: Mapping[str, Any]) -> str:
     said = "; ".join([source["kind"], *([source["remark"]] if "remark" in source else [])])
     return f"[{number}] {CAUTION}: {source['cite']} ({said})."

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.schema import ExperimentConfig, LoopConfig, component
+from imer_ray.schema import ExperimentConfig, FilePath, LoopConfig, component
 
 SEEDS = (1111, 1112, 1113, 1114, 1115)
 
 
 def overrides() -> Any:
-    """Changes to what a file says: where its data lie here (``data.path``), a larger test split, other settings."""
+    """Changes to what a file says, ``{dotted path: value}``: other data, where they lie here, other settings."""
     return field(default_factory=dict, metadata={"overrides": True})
 
 
@@ -40,8 +40,8 @@ class ScalingConfig:
 class StudyConfig:
     name: str = "demo"
     num_trials: int = 24
-    root: str = "runs"
-    stages: str | None = None  # artefacts shared by all studies; None: <root>/stages
+    root: FilePath = "runs"
+    stages: FilePath | None = None  # artefacts shared by all studies; None: <root>/stages
     seed: int = 1111
     searcher: str = field(default="tpe", metadata={"package": "imer_ray.tuning.samplers"})
     num_startup_trials: int = 8
@@ -54,7 +54,7 @@ class StudyConfig:
     max_cost: float | None = None  # dollars, of the study, all commands together; needs scaling.dollars_per_hour
     constraints: tuple[str, ...] = ()  # what a point must keep to be on the front: "latency_ms_b1 <= 5"
     presets: tuple[str, ...] = ()  # published systems proposed first, as near as the space allows
-    warm_start: tuple[str, ...] = ()  # other studies' folders or results.parquet, to learn from before the first trial
+    warm_start: tuple[FilePath, ...] = ()  # other studies' folders or results.parquet, learnt from at the beginning
     prefix_trials: int = 3  # proposals in a row that share all a pretraining depends on; 1: each is free to differ
     scheduler: str = field(default="fifo", metadata={"package": "imer_ray.tuning.schedulers"})
     grace_epochs: int = 3  # of a training stage, before asha first compares it
@@ -84,30 +84,34 @@ class StudyConfig:
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(ExperimentConfig):
     study: StudyConfig = field(default_factory=StudyConfig)
-    space: str = "default"  # a name in search_spaces/ or a path to a YAML file
+    space: FilePath = "default"  # a name in search_spaces/ or a path to a YAML file
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    config: str = "runs/demo/export/quality.yaml"  # or the name of a preset
+    config: FilePath = "runs/demo/export/quality.yaml"  # or the name of a preset
     seeds: tuple[int, ...] = SEEDS
-    baselines: tuple[str, ...] = ("zero", "masked")
-    output: str | None = None  # None: models/<name of the configuration file>
-    stages: str = "runs/stages"
+    baselines: tuple[str, ...] = field(default=("zero", "masked"), metadata={"package": "imer_ray.systems"})
+    output: FilePath | None = None  # None: models/<name of the configuration file>
+    stages: FilePath = "runs/stages"
     data: Mapping[str, Any] = overrides()
     settings: Mapping[str, Any] = overrides()
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
+    def __post_init__(self) -> None:
+        if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
+            raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateCommandConfig:
-    model: tuple[str, ...] = ("models/quality",)  # several are laid side by side
+    model: tuple[FilePath, ...] = ("models/quality",)  # several are laid side by side
     protocol: Mapping[str, Any] = component("protocol")
     against: str | None = None  # system that the others are tested against; None: masked, if it is there
-    published: bool = False  # lay published numbers beside, where the data are CMU-MOSI or CMU-MOSEI
+    published: bool = False  # lay published numbers beside, where the data are MMSA's files of CMU-MOSI or MOSEI
     data: Mapping[str, Any] = overrides()
-    output: str | None = None  # None: the model's folder; of several models, one beside theirs
+    output: FilePath | None = None  # None: the model's folder; of several models, one beside theirs
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -116,28 +120,28 @@ class EvaluateCommandConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    run: str = "runs/demo"
+    run: FilePath = "runs/demo"
     pick: str | None = None  # quality, speed, knee or a trial's number
     max_latency_ms: float | None = None  # best quality within this latency of one clip
-    output: str | None = None
+    output: FilePath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    input: str | None = None
-    output: str | None = None
+    input: FilePath | None = None
+    output: FilePath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    input: str | None = None
-    output: str | None = None
+    input: FilePath | None = None
+    output: FilePath | None = None
     split: str = field(default="speaker", metadata={"choices": ("speaker", "official")})
     num_folds: int = 4
     num_layers: int = 4  # of the sentence encoder's six; the fourth tells sentiment best
     training: LoopConfig = field(default_factory=LoopConfig)
     seed: int = SEEDS[0]
-    stages: str = "runs/stages"
+    stages: FilePath = "runs/stages"
 
     def __post_init__(self) -> None:
         if self.num_folds < 2:
@@ -149,15 +153,15 @@ class FinetuneConfig:
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig:
     shape: Mapping[str, Any] = component("shape")
-    output: str | None = None
+    output: FilePath | None = None
     aligned: bool = True
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class StagesConfig:
-    root: str = "runs/stages"  # folder or URI of the artefacts
-    runs: str | None = "runs"  # where the studies are whose fronts are kept; null: keep none for a front's sake
+    root: FilePath = "runs/stages"  # folder or URI of the artefacts
+    runs: FilePath | None = "runs"  # where the studies are whose fronts are kept; null: keep none for a front's sake
     sort: str = field(default="value", metadata={"choices": ("value", "size", "age", "cost", "used")})
     max_bytes: float = 20e9
     max_age_days: float = 30  # since the last use

@@ -11,13 +11,14 @@ import difflib
 import functools
 import importlib
 from collections import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from importlib import resources
 from typing import Any, cast, get_args, get_type_hints
 
 from imer_ray.errors import UserError
-from imer_ray.schema import ExperimentConfig
+from imer_ray.schema import ExperimentConfig, FilePath
+from imer_ray.typed_text import Typed, file_path, mapping, nest, pair, read, shortened, unquoted
 
 CONF_MODULE = "imer_ray.conf"
 PRESETS = "preset"  # the folder of a published system's settings, as one would type them
@@ -29,47 +30,96 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     Raises:
         UserError: an unknown key or option, a value of the wrong type, or one its component refuses.
     """
+    pairs: list[tuple[str, Any]] = [pair(override) for override in overrides]
+    if issubclass(schema, ExperimentConfig):
+        pairs = _with_preset(pairs)
+    groups = dict(component_groups(schema))
+    chosen, settings = sort_out(pairs, schema)
+    words = []  # names of groups, paths and options only: Hydra's grammar sees nothing that a user typed
+    for path, name in chosen.items():
+        group = groups[path]
+        words.append(f"{group}={name}" if group.replace("/", ".") == path else f"{group}@{path}={name}")
+    return resolve(merge(_composed(config_name, tuple(words)), nest(settings)), schema)
+
+
+@functools.lru_cache(maxsize=32)
+def _composed(config_name: str, words: tuple[str, ...]) -> Mapping[str, Any]:
+    """What Hydra makes of the YAML files for these options; never to be changed."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
+    with initialize_config_module(config_module=CONF_MODULE, version_base="1.3"):
+        tree = OmegaConf.to_container(hydra_compose(config_name, overrides=list(words)), resolve=True)
+    return cast(Mapping[str, Any], tree)
+
+
+def sort_out(pairs: Iterable[tuple[str, Any]], schema: type) -> tuple[dict[str, str], list[tuple[str, Any]]]:
+    """``{path: name}`` of the components that are named, and all other settings.
+
+    ``diffusion.sampler=heun`` names one, and so do ``diffusion.sampler.name=heun`` and ``diffusion/sampler=heun``. A
+    mapping such as ``training.encode={num_epochs: 3}`` is taken apart.
+
+    Raises:
+        UserError: there is no option of this name.
+    """
     groups = dict(component_groups(schema))
-    words = []
-    for key, value in _with_preset([_pair(override) for override in overrides]):
-        path = key.replace("/", ".")
-        if path not in groups:
-            words.append(f"++{key}={value}")
-            continue
-        group = groups[path]
-        if value not in options(group):
-            raise UserError(f"{path}={value}: {_unknown(value, options(group))}")
-        words.append(f"{group}={value}" if group.replace("/", ".") == path else f"{group}@{path}={value}")
-    try:
-        with initialize_config_module(config_module=CONF_MODULE, version_base="1.3"):
-            tree = OmegaConf.to_container(hydra_compose(config_name, overrides=words), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"cannot read the overrides: {str(error).splitlines()[0]}") from error
-    return resolve(cast(Mapping[str, Any], tree), schema)
+    changes: dict[str, dict[str, Any]] = {f.name: {} for f in fields(schema) if "overrides" in f.metadata}
+    chosen: dict[str, str] = {}
+    settings: list[tuple[str, Any]] = []
+    for key, value in _spread(pairs, schema):
+        path, (head, _, rest) = _component_path(key), key.partition(".")
+        if path in groups:
+            chosen[path] = option_name(value, groups[path], path)
+        elif head in changes:
+            changes[head][rest or "name"] = value
+        else:
+            settings.append((key, value))
+    return chosen, settings + [(name, found) for name, found in changes.items() if found]
 
 
-def _pair(override: str) -> tuple[str, str]:
-    key, separator, value = override.partition("=")
-    if not separator or not key or key[0] in "~+":
-        raise UserError(f"cannot read {override!r}: write key=value, for example study.num_trials=48")
-    return key, value
+def option_name(value: Any, group: str, path: str) -> str:
+    """The option of a group that a text names."""
+    name = unquoted(value) if isinstance(value, str) else str(value)
+    if name not in options(group):
+        raise UserError(f"{path}={shortened(name)}: {_unknown(name, options(group))}")
+    return name
 
 
-def _with_preset(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _component_path(key: str) -> str:
+    return key.replace("/", ".").removesuffix(".name")
+
+
+def _spread(pairs: Iterable[tuple[str, Any]], schema: type) -> Iterator[tuple[str, Any]]:
+    for path, value in pairs:
+        section = _section(schema, path)
+        inner = mapping(value) if section and isinstance(value, Typed) else None
+        if inner is not None:
+            yield from _spread(((f"{path}.{key}", one) for key, one in inner.items()), schema)
+        elif is_dataclass(section):
+            first = fields(section)[0].name
+            raise UserError(f"{path} has several settings: give them one by one, as {path}.{first}=...")
+        else:
+            yield path, value
+
+
+def _section(schema: type, path: str) -> Any:
+    """What has further settings below ``path``: a dataclass or a mapping; None for a value and what is unknown."""
+    for part in path.replace("/", ".").split("."):
+        hint = _hints(schema).get(part) if is_dataclass(schema) else None
+        schema = cast(type, hint)
+    return schema if is_dataclass(schema) or schema == Mapping[str, Any] else None
+
+
+def _with_preset(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """The settings of ``preset=NAME`` before all others; those inside a component that is chosen anew are left out."""
-    chosen = [(key.replace("/", "."), value) for key, value in pairs]
-    out: list[tuple[str, str]] = []
-    for _, name in (pair for pair in chosen if pair[0] == PRESETS):
-        for path, value in preset(name).items():
-            if not any(path == other or path.startswith(f"{other}.") for other, _ in chosen):
-                out.append((path, str(value)))
-    return [*out, *(pair for pair in pairs if pair[0] != PRESETS)]
+    chosen = [_component_path(key) for key, _ in pairs]
+    out: list[tuple[str, Any]] = []
+    for name in (value for key, value in pairs if key == PRESETS):
+        for path, value in preset(unquoted(name)).items():
+            if not any(path == other or path.startswith(f"{other}.") for other in chosen):
+                out.append((path, value))
+    return [*out, *((key, value) for key, value in pairs if key != PRESETS)]
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -108,6 +158,13 @@ def option(group: str, name: str) -> dict[str, Any]:
         raise UserError(f"{group}: {_unknown(name, options(group))}")
     node = _read(group, name)
     return _resolve_component(node.get(group, node), group, group.replace("/", "."))
+
+
+def with_changes(node: Mapping[str, Any], changes: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """A component with settings changed; one that ``changes`` names begins with its own defaults."""
+    path, rest = group.replace("/", "."), {key: value for key, value in changes.items() if key != "name"}
+    start = option(group, option_name(changes["name"], group, path)) if "name" in changes else node
+    return _resolve_component(merge(start, rest), group, path)
 
 
 def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -194,7 +251,7 @@ def _target(path: str) -> type:
 @functools.cache
 def _hints(schema: type) -> dict[str, Any]:
     """Worked out once: a search resolves a configuration for every proposal."""
-    return get_type_hints(schema)
+    return get_type_hints(schema, include_extras=True)
 
 
 def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, Any]:
@@ -253,26 +310,30 @@ def _resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
 def _checked(value: Any, hint: Any, path: str) -> Any:
     """Check one plain value against its annotation; an int becomes a float where one is asked for, a text a list."""
     allowed = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    if isinstance(value, Typed):
+        value = read(value, allowed)
     if value is None and type(None) in allowed:
         return None
     for kind in allowed:
         origin = getattr(kind, "__origin__", kind)
         if origin is tuple and isinstance(value, (list, tuple)):
             return [_checked(v, get_args(kind)[0], path) for v in value]
-        if kind == tuple[str, ...] and isinstance(value, str):
-            return [value]
+        if origin is tuple and isinstance(value, str):
+            return [_checked(value, get_args(kind)[0], path)]
         if origin is abc.Mapping and isinstance(value, Mapping):
             return {str(key): _checked(inner, get_args(kind)[1], f"{path}.{key}") for key, inner in value.items()}
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
-        if kind in (int, str, bool) and type(value) is kind:
+        if kind in (int, bool) and type(value) is kind:
             return value
-        if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return str(value)
-    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed if kind is not type(None))
-    raise UserError(f"{path} must be {wanted}, not {value!r}")
+        if origin is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            return file_path(str(value), path) if kind == FilePath else str(value)
+    names = {tuple: "a list", bool: "true or false", abc.Mapping: "a mapping"}
+    origins = [getattr(kind, "__origin__", kind) for kind in allowed if kind is not type(None)]
+    wanted = " or ".join(names.get(origin, origin.__name__) for origin in origins)
+    raise UserError(f"{path} must be {wanted}, not {shortened(repr(value))}")
 
 
 def _tupled(value: Any) -> Any:

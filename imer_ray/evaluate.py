@@ -1,28 +1,29 @@
 """Score trained models under a missing protocol: ``python -m imer_ray.evaluate model=models/knee protocol=random``.
 
-Several are laid side by side by ``model=[models/decoupled,models/rohydr]``. Reads every seed of the models and of the
-baselines trained beside them, all under the same masks, and tests each system against the one that ``against`` names
-(``masked`` by default). Leaves in the model's folder (of several: ``models/decoupled-vs-rohydr``) or in ``output``:
+Several are laid side by side by ``model=[models/decoupled,models/rohydr]``, and ``data=store data.path=data/mosi`` has
+them scored on other data than those of their training. Reads every seed of the models and of the baselines trained
+beside them, all under the same masks, and tests each system against the one that ``against`` names (``masked`` by
+default). Leaves in the model's folder (of several: ``models/decoupled-vs-rohydr``) or in ``output``:
 
 - ``evaluate_<protocol>.csv``: per system and setting each metric's mean, std, 95 % interval and p-value, and the cost
 - ``evaluate_<protocol>_seeds.csv``: one row per system, seed, setting and metric
-- ``evaluate_<protocol>.md``: the tables as people read them; ``published=true`` adds published numbers
+- ``evaluate_<protocol>.md``: the tables as people read them; ``published=true`` adds published numbers,
+  where the data are the files of CMU-MOSI or CMU-MOSEI that MMSA distributes
 - figures as PNG and SVG: ``evaluate_<protocol>``, ``training``, ``recovered`` (of ``recovered.parquet``)
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imer_ray import cli
 from imer_ray.command_schema import EvaluateCommandConfig
-from imer_ray.config import compose
+from imer_ray.config import build, compose, with_changes
 from imer_ray.errors import UserError
-from imer_ray.files import write_whole
+from imer_ray.files import make_folder, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 SPLIT = "test"
 DEFAULT_AGAINST = "masked"
-WITH_PUBLISHED = ("mosei", "mosi")
 
 
 def main(overrides: list[str]) -> None:
@@ -45,14 +45,17 @@ def main(overrides: list[str]) -> None:
     options = compose(EvaluateCommandConfig, "evaluate", overrides)
     folders = [Path(model) for model in options["model"]]
     systems = collect(folders)
+    first = next(iter(systems))
     against = _against(options["against"], systems)
     published, footnotes = _published(options, systems)
+    output = Path(options["output"] or (folders[0] if len(folders) == 1 else _beside(folders, list(systems))))
+    make_folder(output)
     runs, costs, latents = _measure(systems, options)
     check_same_masks(runs)
 
     results = {system: [one.metrics for one in scored.values()] for system, scored in runs.items()}
-    best = [one.optimum for one in runs[folders[0].name].values() if one.optimum]
-    frame = summarise({folders[0].name: results.pop(folders[0].name), BAYES: best, **results}, SPLIT)
+    best = [one.optimum for one in runs[first].values() if one.optimum]
+    frame = summarise({first: results.pop(first), BAYES: best, **results}, SPLIT)
     others = {system: scored for system, scored in runs.items() if against not in (None, system)}
     p_values = {system: compare(scored, runs[str(against)], SPLIT) for system, scored in others.items()}
     frame = tables.with_costs(tables.with_p_values(frame, p_values, SPLIT), costs)
@@ -61,7 +64,6 @@ def main(overrides: list[str]) -> None:
     frame = tables.with_rows(frame, published)
     compared = list(tables.tables(frame, against))
     notes = "\n".join(f"- {line}" for line in [*tables.notes(frame, against), *footnotes])
-    output = Path(options["output"] or (folders[0] if len(folders) == 1 else _beside(folders)))
     name = f"evaluate_{options['protocol']['name']}"
     write_whole(output / f"{name}.csv", frame.to_csv(index=False, float_format="%.4f").encode())
     write_whole(output / f"{name}_seeds.csv", tables.by_seed(runs, SPLIT).to_csv(index=False).encode())
@@ -86,19 +88,29 @@ def _against(wanted: str | None, systems: Systems) -> str | None:
 
 
 def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFrame | None, list[str]]:
-    """Published rows for the data and protocol, and their footnotes."""
-    from analysis.published import published
+    """Published rows for the data and protocol, and their footnotes.
+
+    Raises:
+        UserError: the data are not the very ones that they are of, or the models were trained on others.
+    """
+    from analysis.published import data_of, published
     from imer_ray.training.model_folder import read_config
 
     if not options["published"]:
         return None, []
-    data = read_config(next(iter(next(iter(systems.values())).values())))["data"] | options["data"]
-    words = re.split(r"[\W_]+", f"{data['name']} {Path(data.get('path') or '').stem}".lower())
-    known = next((name for name in WITH_PUBLISHED if name in words and "synthetic" not in words), None)
+    config = read_config(next(iter(next(iter(systems.values())).values())))
+    if set(options["data"]) - {"path"}:
+        raise UserError(
+            "published=true is for models scored on the data they were trained on: only data.path goes with it"
+        )
+    node = with_changes(config["data"], options["data"], "data")
+    data = build(node)
+    known = data_of(data.source().get("sha256")) if hasattr(data, "source") else None
     if known is None:
         raise UserError(
-            f"published=true: numbers were published for CMU-MOSI and CMU-MOSEI, and neither the name of these data "
-            f"({data['name']}) nor their path says that they are one of them"
+            "published=true: numbers were published for the files of CMU-MOSI and CMU-MOSEI that MMSA distributes, and "
+            f"these data ({node['name']}) were not converted from one of them: other features or other clips, so that "
+            "the rows would not be of the same inputs"
         )
     found = published(known, options["protocol"]["name"])
     return found.rows, found.footnotes
@@ -132,8 +144,9 @@ def _measure(
     return runs, costs, pd.DataFrame(latents) if latents else None
 
 
-def _beside(folders: Sequence[Path]) -> Path:
-    return folders[0].parent / "-vs-".join(folder.name for folder in folders)
+def _beside(folders: Sequence[Path], labels: Sequence[str]) -> Path:
+    """A folder for a comparison, beside the first model's; the models are the first of the systems."""
+    return folders[0].parent / "-vs-".join(label.replace("/", "-") for label in labels[: len(folders)])
 
 
 if __name__ == "__main__":

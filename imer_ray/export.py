@@ -8,7 +8,7 @@ among points whose single-clip latency stays within the budget.
 from __future__ import annotations
 
 import json
-import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,12 @@ from imer_ray import __version__, cli
 from imer_ray.command_schema import ExportConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
+from imer_ray.files import similar, write_whole
+from imer_ray.typed_text import shortened
 
 PICKS = ("quality", "speed", "knee")
+RESULTS = "results.parquet"
+NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?")  # a trial's, and maybe a point's
 
 
 def main(overrides: list[str]) -> None:
@@ -40,15 +44,18 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     from analysis.study import of_frame
     from imer_ray.results.schema import COSTS, read_results
 
-    study = of_frame(read_results(run / "results.parquet"))
+    _check_run(run)
+    study = of_frame(read_results(run / RESULTS))
     complete = study.points  # of each point the mean over its seeds
     if complete.empty and len(study.infeasible):
         advice = f"looser study.constraints take another study.name; study.warm_start={run} has it learn from this one"
         raise UserError(f"{run} has no point to export: {broken(study)}; {advice}")
     if complete.empty:
-        raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/results.parquet")
+        raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/{RESULTS}")
     row, name = _pick(complete, pick, max_latency_ms)
     path = Path(output) if output else run / "export" / f"{name}.yaml"
+    if path.is_dir():
+        raise UserError(f"output={path} is a folder; name a file, for example output={path / name}.yaml")
     measured = {k: _plain(row[k]) for k in row.index if k.startswith("valid.") and k.count(".") == 1}
     content = {
         "imer_ray": {
@@ -63,11 +70,22 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
         },
         "config": json.loads(row["config"]),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(yaml.safe_dump(content, sort_keys=False))
-    os.replace(aside, path)
+    write_whole(path, yaml.safe_dump(content, sort_keys=False).encode())
     return path
+
+
+def _check_run(run: Path) -> None:
+    if not run.exists():
+        raise UserError(f"run={run}: there is no such folder{similar(run)}; a search writes runs/<study.name>")
+    if not run.is_dir():
+        raise UserError(f"run={run} is a file; give the study's folder, for example run={run.parent}")
+    if not (run / RESULTS).exists():
+        raise UserError(f"run={run}: no {RESULTS} there, so that it is no study's folder{_studies_in(run)}")
+
+
+def _studies_in(folder: Path) -> str:
+    found = sorted(folder.glob(f"*/{RESULTS}"))
+    return f"; one is run={found[0].parent}" if found else ""
 
 
 def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tuple[Any, str]:
@@ -88,9 +106,10 @@ def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tupl
         if pick == "speed":
             return front.loc[front["objective.speed"].idxmin()], pick
         return front.iloc[knee(front[["objective.quality", "objective.speed"]].to_numpy())], pick
-    trial, _, point = pick.partition(".")
-    if not (trial.isdigit() and (point or "0").isdigit()):
-        raise UserError(f"pick={pick}: choose quality, speed, knee, a trial's number, or trial.point as in 4.1")
+    if (number := NUMBER.fullmatch(pick)) is None:
+        said = f"pick={shortened(pick)}{similar(pick, PICKS)}"
+        raise UserError(f"{said}: choose quality, speed, knee, a trial's number, or trial.point as in 4.1")
+    trial, point = number.groups()
     rows = complete[(complete["trial"] == int(trial)) & (complete["point"] == int(point or "0"))]
     if rows.empty:
         raise UserError(f"{'point' if point else 'trial'} {pick} is not among the complete ones that may be chosen")

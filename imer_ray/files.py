@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +19,9 @@ _DENIED = {
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
     errno.ENOTDIR: "not a folder",
+    errno.ENOENT: "no such folder",
     errno.EEXIST: "a file is in the way",
+    errno.EISDIR: "a folder is in the way",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "links that lead in a circle",
 }
@@ -59,6 +62,22 @@ def write_whole(path: Path, content: bytes) -> None:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that results will be written into; UserError if that is impossible, before they are worked out."""
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def similar(wanted: Path | str, known: Iterable[str] | None = None) -> str:
+    """``; did you mean NAME?`` of what lies beside a missing file or is ``known``; empty if nothing is like it."""
+    path = Path(wanted)
+    names = sorted(os.listdir(path.parent)) if known is None and path.parent.is_dir() else list(known or ())
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / close[0] if known is None else close[0]}?" if close else ""
 
 
 def sha256(path: Path) -> str:

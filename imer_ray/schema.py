@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+FilePath = Annotated[str, "path"]
+"""A file or folder, or a URI: text, in which ``~`` at the beginning stands for the home folder."""
 
 
 def component(group: str) -> Any:

@@ -1,7 +1,8 @@
 """Train a chosen configuration finally: ``python -m imer_ray.train config=runs/demo/export/knee.yaml``.
 
-``config`` may also name a published system's settings (imder, decoupled, rohydr); ``settings.*`` changes either, for
-example ``settings.training.joint.num_epochs=4``.
+``config`` may also name a published system's settings (imder, decoupled, rohydr). ``settings.*`` changes either, for
+example ``settings.training.joint.num_epochs=4`` or ``settings.diffusion.sampler=heun``, and ``data=store
+data.path=data/mosi`` trains it on other data.
 
 Trains it and the baselines with every seed, scores the test split once for each, and leaves ``models/<name>/<seed>/``
 (safetensors, configuration, and the losses of every epoch in ``history.json``),
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -22,17 +24,19 @@ from typing import Any
 import yaml
 
 from imer_ray import cli
+from imer_ray.changes import change
 from imer_ray.command_schema import TrainConfig
-from imer_ray.config import PRESETS, compose, merge, options, resolve
+from imer_ray.config import PRESETS, compose, options, resolve
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.evaluate import SPLIT
-from imer_ray.files import write_whole
+from imer_ray.files import make_folder, similar, write_whole
 from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 
 HISTORY = "history.json"
+MAX_BYTES = 1_000_000  # of a configuration's file; an exported one has some 5,000
 Job = tuple[str, int]
 """System and seed."""
 
@@ -44,7 +48,7 @@ class _Left(Exception):
 def main(overrides: list[str]) -> None:
     from analysis import comparison as figures
     from imer_ray.scaling.cluster import session
-    from imer_ray.training.collect import BASELINES
+    from imer_ray.training.collect import BASELINES, check_same_settings, seeds_in
     from imer_ray.training.optimum import bayes_optimum
     from imer_ray.training.scorable import check_scoring, check_training
     from imer_ray.training.table import BAYES, markdown, summarise
@@ -56,11 +60,12 @@ def main(overrides: list[str]) -> None:
     config = read_config(path, chosen["data"], chosen["settings"])
     check_training(config)
     check_scoring(config, SPLIT)
-    cli.say_unscored(config, SPLIT)
     output = Path(chosen["output"] or Path("models") / path.stem)
-    output.mkdir(parents=True, exist_ok=True)
+    check_same_settings(output, config)
+    cli.say_unscored(config, SPLIT)
+    make_folder(output)
     jobs = {
-        (system, seed): {**config, "system": system, "seed": seed}
+        (system, seed): resolve({**config, "system": system, "seed": seed})
         for seed in chosen["seeds"]
         for system in dict.fromkeys([config["system"], *chosen["baselines"]])
     }
@@ -69,7 +74,7 @@ def main(overrides: list[str]) -> None:
         (system, seed): output / str(seed) if system == own else output / BASELINES / system / str(seed)
         for system, seed in jobs
     }
-    names = {system: path.stem if system == own else system for system, _ in jobs}
+    name = _label(path.stem, chosen["baselines"])
 
     def keep(job: Job, stage: Stage) -> None:
         _save(folders[job], stage, jobs[job], chosen["stages"])
@@ -79,8 +84,9 @@ def main(overrides: list[str]) -> None:
     runs: dict[str, list[dict[str, float]]] = {}
     trained: dict[str, list[Path]] = {}
     for (system, seed), metrics in results.items():
-        runs.setdefault(names[system], []).append(metrics)
-        trained.setdefault(names[system], []).append(folders[system, seed])
+        label = name if system == own else system
+        runs.setdefault(label, []).append(metrics)
+        trained.setdefault(label, []).append(folders[system, seed])
     best = [bayes_optimum(jobs[config["system"], seed], SPLIT) for seed in chosen["seeds"]]
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
@@ -89,6 +95,8 @@ def main(overrides: list[str]) -> None:
     figures.draw_training(output, trained)
     print(markdown(frame))
     print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen['seeds'])} seeds")
+    if others := sorted(seeds_in(output) - set(chosen["seeds"])):
+        print(f"seeds {', '.join(map(str, others))} were there already: python -m imer_ray.evaluate scores all of them")
 
 
 def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,31 +108,53 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
     from imer_ray.training.latents import load_dataset
 
     if str(path) in options(PRESETS):
-        words = [f"{PRESETS}={path}", *([f"data={data['name']}"] if "name" in data else [])]
-        content: Any = {"config": compose(ExperimentConfig, "experiment", words)}
-        data = {key: value for key, value in data.items() if key != "name"}
+        content = compose(ExperimentConfig, "experiment", [f"{PRESETS}={path}"])
     else:
-        content = _read_export(path)
-    config = merge(content["config"], settings)
-    if set(data) - {"path"}:
-        config["data_fingerprint"] = None  # other data are asked for, not the same ones elsewhere
-    config = resolve(merge(config, {"data": data}))
+        content = resolve(_read_export(path)["config"])
+    before = content["data"]["name"]
+    config, followed = change(content, {**settings, **{f"data.{key}": value for key, value in data.items()}})
+    if followed:
+        said = ", ".join(f"{key}={value}" for key, value in followed.items())
+        print(f"data {config['data']['name']} in place of {before}, and what goes with them: {said}")
     return {**config, "data_fingerprint": load_dataset(config).fingerprint}
 
 
 def _read_export(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
+        mode, size = path.stat().st_mode, path.stat().st_size
+        if stat.S_ISDIR(mode):
+            raise UserError(f"config={path} is a folder; name a file of it{_exports_in(path)}")
+        if not stat.S_ISREG(mode) or size > MAX_BYTES:
+            raise UserError(f"config={path} is no exported configuration, but a special file or a much larger one")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        near = similar(path) or similar(path.name, options(PRESETS))
         raise UserError(
-            f"{path} does not exist; export one with python -m imer_ray.export pick=knee, or name one of "
+            f"{path} does not exist{near}; export one with python -m imer_ray.export pick=knee, or name one of "
             f"{', '.join(options(PRESETS))}"
         ) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+    except OSError as error:
+        raise UserError(f"config={path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"config={path} is no exported configuration: it is not text in UTF-8") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"config={path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         raise UserError(f"{path} is no exported configuration: it has no section config")
     return content
+
+
+def _exports_in(folder: Path) -> str:
+    """Which files of a folder, or of a study's, may be meant."""
+    found = sorted([*folder.glob("*.yaml"), *folder.glob("export/*.yaml")], key=lambda file: file.parent == folder)
+    return f", for example config={found[0]}" if found else "; python -m imer_ray.export writes one"
+
+
+def _label(stem: str, baselines: Sequence[str]) -> str:
+    """What the trained model is called in tables, where a baseline or the optimum may have its file's name."""
+    from imer_ray.training.table import BAYES
+
+    return f"{stem}.yaml" if stem in (*baselines, BAYES) else stem
 
 
 def _run(

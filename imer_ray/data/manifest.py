@@ -41,6 +41,7 @@ class Manifest:
         dims, lengths: {m: number of features D_m}, {m: number of frames L_m}.
         statistics: {m: mean and standard deviation [D_m]} of the training clips.
         statistics_entry: the same as JSON has it, for the fingerprint.
+        source: name, size and SHA-256 of the file that was converted, as far as they are noted.
     """
 
     dims: Mapping[str, int]
@@ -49,6 +50,7 @@ class Manifest:
     splits: Mapping[str, SplitFile]
     statistics: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     statistics_entry: Mapping[str, Any]
+    source: Mapping[str, Any]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -100,7 +102,8 @@ def _manifest(tree: Any) -> Manifest:
     for m, (_, std) in statistics.items():
         if not (std > 0).all():
             raise ValueError(f"statistics.{m}.std is not above 0 everywhere")
-    return Manifest(dims, lengths, kind, splits, statistics, entry)
+    source = tree.get("source")
+    return Manifest(dims, lengths, kind, splits, statistics, entry, source if isinstance(source, dict) else {})
 
 
 def _entry(tree: Any, *keys: str) -> Any:

@@ -8,7 +8,7 @@ modality m ``m`` (a fixed-size list of L x D floats) with ``m_start`` and ``m_st
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from imer_ray.data.manifest import VERSION, Manifest, read_manifest
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
+from imer_ray.schema import FilePath
 
 CHUNK = 128  # clips of a record batch
 
@@ -33,7 +34,7 @@ CHUNK = 128  # clips of a record batch
 class Store:
     """A converted data set; ``path`` is its folder."""
 
-    path: str | None = None
+    path: FilePath | None = None
 
     def fingerprint(self) -> str:
         """A hash of the files' checksums and the statistics; reads every file once to check that it is whole."""
@@ -55,6 +56,10 @@ class Store:
             m: (torch.from_numpy(mean), torch.from_numpy(std)) for m, (mean, std) in manifest.statistics.items()
         }
         return Dataset(manifest.dims, manifest.lengths, manifest.label_kind, _fingerprint(manifest), splits, statistics)
+
+    def source(self) -> Mapping[str, Any]:
+        """Name, size and SHA-256 of the file that was converted, as far as they are noted."""
+        return self._manifest().source
 
     def _manifest(self) -> Manifest:
         if self.path is None:

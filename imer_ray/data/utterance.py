@@ -26,6 +26,7 @@ from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256, write_whole
+from imer_ray.schema import FilePath
 
 COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
 WIDTHS = {"text": 384, "audio": 73, "vision": 100}
@@ -55,7 +56,7 @@ class MosiUtterance:
         lexicon: "vader" (its four scores of the transcript, beside the table's text features) or "none".
     """
 
-    path: str | None = None
+    path: FilePath | None = None
     split: str = "speaker"
     num_frames: int = 8
     context: str = "video"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imer_ray.config import build
+from imer_ray.config import build, with_changes
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer
@@ -73,7 +73,8 @@ def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any
     """
     model, trained = load(folder, DEVICE)
     same = None if set(data) - {"path"} else trained["data_fingerprint"]
-    config = {**trained, "protocol": protocol, "data": {**trained["data"], **data}, "data_fingerprint": same}
+    node = with_changes(trained["data"], data, "data") if data else trained["data"]
+    config = {**trained, "protocol": protocol, "data": node, "data_fingerprint": same}
     dataset = load_dataset(config)
     is_other = dataset.fingerprint != trained["data_fingerprint"]
     return Trained(folder, model, config, _read_alike(folder, trained, dataset) if is_other else dataset, is_other)

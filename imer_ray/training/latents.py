@@ -56,7 +56,8 @@ def load_dataset(config: Mapping[str, Any]) -> Dataset:
     if config["data_fingerprint"] not in (None, dataset.fingerprint):
         raise UserError(
             f"data {node['name']}: the content differs from what this configuration was made for "
-            f"(fingerprint {dataset.fingerprint[:12]}, expected {config['data_fingerprint'][:12]})"
+            f"(fingerprint {dataset.fingerprint[:12]}, expected {config['data_fingerprint'][:12]}); "
+            f"train and evaluate take other data where they are named, as data={node['name']}"
         )
     return dataset
 

@@ -19,6 +19,8 @@ from small import ROOT, SMALL, command
 
 from imer_ray.errors import UserError
 from imer_ray.results.timeline import read_timeline
+from imer_ray.train import read_config
+from imer_ray.training.collect import check_same_settings
 
 MOSI = ROOT.parent / "shared/data/mosi_utterance/clips.parquet"
 
@@ -160,6 +162,9 @@ def test_train_and_evaluate_the_exported_pick(study: Path, monkeypatch: pytest.M
     assert len(masks) == 14 and (masks == 1).all(), "all systems read the same modalities of the same clips"
     for name in ("evaluate_fixed", "training", "recovered"):
         assert (study / f"models/knee/{name}.png").stat().st_size > 20_000
+    check_same_settings(Path("models/knee"), read_config(Path("runs/demo/export/knee.yaml"), {}, {}))
+    with pytest.raises(UserError, match=r"models/knee holds models of another configuration \(loss.recovery "):
+        run_here("train", "config=runs/demo/export/knee.yaml", "settings.loss.recovery=0.123")
     run_here("evaluate", "model=models/knee", "protocol=random")
     assert "0.7" in (study / "models/knee/evaluate_random.md").read_text()
 

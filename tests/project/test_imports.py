@@ -21,10 +21,13 @@ ANYONE = (
     "imer_ray.errors",
     "imer_ray.files",
     "imer_ray.config",
+    "imer_ray.changes",
     "imer_ray.schema",
+    "imer_ray.typed_text",
     "imer_ray.training.context",
     "imer_ray.stages.graph",
 )
+FOUNDATIONS = ("errors", "files", "schema", "typed_text", "command_schema", "config", "changes", "conf")
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray
     "imer_ray",
@@ -78,7 +81,7 @@ def test_imports_point_one_way(path: Path) -> None:
     if own in ORDER:
         allowed = {*ORDER[: ORDER.index(own)], *LEAVES} if own != "diffusion" else set()
         assert {part(module) for module in foreign} - {""} <= allowed
-    elif own in LEAVES or own in ("errors", "files", "schema", "command_schema", "config", "conf"):
+    elif own in (*LEAVES, *FOUNDATIONS):
         assert not foreign
     else:
         assert own in ("", *COMMANDS), f"imer_ray.{own} has no place in the order of imports"
