@@ -20,6 +20,7 @@ LEAVES = ("data", "results")
 ANYONE = (
     "imer_ray.errors",
     "imer_ray.files",
+    "imer_ray.received",
     "imer_ray.config",
     "imer_ray.schema",
     "imer_ray.training.context",
@@ -78,7 +79,7 @@ def test_imports_point_one_way(path: Path) -> None:
     if own in ORDER:
         allowed = {*ORDER[: ORDER.index(own)], *LEAVES} if own != "diffusion" else set()
         assert {part(module) for module in foreign} - {""} <= allowed
-    elif own in LEAVES or own in ("errors", "files", "schema", "command_schema", "config", "conf"):
+    elif own in LEAVES or own in ("errors", "files", "received", "schema", "command_schema", "config", "conf"):
         assert not foreign
     else:
         assert own in ("", *COMMANDS), f"imer_ray.{own} has no place in the order of imports"
