@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -60,7 +59,7 @@ def _history(folder: Path) -> losses.History:
     return history
 
 
-def _is_history(content: Any) -> bool:
+def _is_history(content: object) -> bool:
     """Whether it is stage -> one entry per epoch -> name -> loss, of stages that can be drawn beside one another."""
     return (
         isinstance(content, dict)
@@ -72,7 +71,7 @@ def _is_history(content: Any) -> bool:
     )
 
 
-def _is_loss(value: Any) -> bool:
+def _is_loss(value: object) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 

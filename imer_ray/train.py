@@ -18,14 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from imer_ray import cli
 from imer_ray.command_schema import TrainConfig
 from imer_ray.config import PRESETS, compose, merge, options, resolve
 from imer_ray.errors import UserError
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import write_whole
+from imer_ray.received import read_yaml
 from imer_ray.schema import ExperimentConfig
 
 HISTORY = "history.json"
@@ -88,20 +87,21 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
     config = merge(content["config"], settings)
     if set(data) - {"path"}:
         config["data_fingerprint"] = None  # other data are asked for, not the same ones elsewhere
-    config = resolve(merge(config, {"data": data}))
+    try:
+        config = resolve(merge(config, {"data": data}))
+    except UserError as error:
+        raise UserError(f"config={path}: {error}") from error
     return {**config, "data_fingerprint": load_dataset(config).fingerprint}
 
 
 def _read_export(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = read_yaml(path)
     except FileNotFoundError as error:
         raise UserError(
             f"{path} does not exist; export one with python -m imer_ray.export pick=knee, or name one of "
             f"{', '.join(options(PRESETS))}"
         ) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         raise UserError(f"{path} is no exported configuration: it has no section config")
     return content

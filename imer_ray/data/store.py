@@ -23,6 +23,7 @@ from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
+from imer_ray.received import check_file
 
 MANIFEST = "dataset.json"
 VERSION = 1
@@ -63,6 +64,7 @@ class Store:
             raise UserError("data=store needs the folder that imer_ray.convert wrote: data.path=data/mosi")
         path = Path(self.path) / MANIFEST
         try:
+            check_file(path)
             manifest = json.loads(path.read_text())
             version = manifest["version"]
             complete = all(key in manifest["splits"][name] for name in SPLITS for key in SPLIT_KEYS)

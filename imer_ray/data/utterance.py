@@ -24,6 +24,7 @@ from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256, write_whole
+from imer_ray.received import check_file
 
 COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
 WIDTHS = {"text": 384, "audio": 73, "vision": 100}
@@ -33,6 +34,7 @@ LEXICONS = {"none": None, "vader": vader}
 CONTEXTS = ("video", "past")
 SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
 OFFICIAL_VALID_SHARE = 1 / 10
+MAX_FRAMES = 1000  # of a clip's sequence; no video has as many clips
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class MosiUtterance:
             raise ValueError(f"lexicon must be one of {', '.join(LEXICONS)}, not {self.lexicon!r}")
         if self.num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, not {self.num_frames}")
+        if self.num_frames > MAX_FRAMES:
+            raise ValueError(f"num_frames must be at most {MAX_FRAMES}, not {self.num_frames}")
 
     def fingerprint(self) -> str:
         settings = {name: value for name, value in asdict(self).items() if name != "path"}
@@ -125,8 +129,10 @@ class MosiUtterance:
     def _file(self) -> Path:
         if self.path is None:
             raise UserError("data=mosi_utterance needs the table: data.path=<folder>/clips.parquet")
-        if not Path(self.path).is_file():
-            raise UserError(f"data.path={self.path}: no such file; give the path of clips.parquet")
+        try:
+            check_file(Path(self.path))
+        except FileNotFoundError as error:
+            raise UserError(f"data.path={self.path}: no such file; give the path of clips.parquet") from error
         return Path(self.path)
 
 

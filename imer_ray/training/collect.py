@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
-from imer_ray.training.model_folder import WEIGHTS, read_config
+from imer_ray.training.model_folder import WEIGHTS, read_config, weights_file
 
 BASELINES = "baselines"
 Systems = dict[str, dict[int, Path]]
@@ -33,7 +33,9 @@ def collect(folders: Sequence[Path]) -> Systems:
     for folder in folders:
         for path in sorted(path for path in folder.glob(f"{BASELINES}/*") if path.is_dir()):
             found, known = _by_seed(path), systems.get(path.name, {})
-            if all(sha256(found[s] / WEIGHTS) == sha256(known[s] / WEIGHTS) for s in found.keys() & known.keys()):
+            if all(
+                sha256(weights_file(found[s])) == sha256(weights_file(known[s])) for s in found.keys() & known.keys()
+            ):
                 systems[path.name] = known | found
             else:
                 systems[f"{path.name} ({folder.name})"] = found

@@ -21,7 +21,7 @@ from imer_ray.results.schema import COSTS
 from imer_ray.training.cost import measure
 from imer_ray.training.evaluate import num_evaluations, predict_protocol, score
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import load
+from imer_ray.training.model_folder import ADVICE, load, read_shape
 from imer_ray.training.optimum import bayes_optimum
 from imer_ray.training.significance import Floats, holm, jackknife, paired_p_value
 
@@ -66,19 +66,39 @@ def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any
     """A model's folder with its clips; ``data`` changes where they lie (``path``), or which they are.
 
     Raises:
-        UserError: the folder is no model's, or the data are not those of its training.
+        UserError: the folder is no model's, or the data are not those of its training, or of other widths or lengths.
     """
     model, config = load(folder, DEVICE)
     same = None if set(data) - {"path"} else config["data_fingerprint"]
     config = {**config, "protocol": protocol, "data": {**config["data"], **data}, "data_fingerprint": same}
-    return Trained(folder, model, config, load_dataset(config))
+    dataset, shape = load_dataset(config), read_shape(folder)
+    for what, said in (("dims", "features"), ("lengths", "frames")):
+        wanted, found = shape[what], dict(getattr(dataset, what))
+        if wanted != found:
+            raise UserError(f"the model in {folder} reads {_each(wanted)} {said}, and these data have {_each(found)}")
+    return Trained(folder, model, config, dataset)
+
+
+def _each(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{m} {number}" for m, number in numbers.items())
 
 
 def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
-    """Score a split; replicates are only needed where systems are compared, and cost fifty scorings."""
+    """Score a split; replicates are only needed where systems are compared, and cost fifty scorings.
+
+    Raises:
+        UserError: the model predicts what is no number.
+    """
     config, dataset = trained.config, trained.dataset
     protocol = build(config["protocol"])
     predictions = predict_protocol(trained.model, dataset, split, config, DEVICE)
+    masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
+    for setting, values in predictions.items():
+        if not bool(torch.isfinite(values[masks[setting].any(1)]).all()):
+            raise UserError(
+                f"the model in {trained.folder} predicts numbers that are not finite (setting {setting}): its weights "
+                f"or settings are damaged; {ADVICE}"
+            )
 
     def scored(kept: np.ndarray) -> Mapping[str, float]:
         left_out = torch.from_numpy(~kept)
@@ -88,7 +108,6 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
         except UserError:  # too few clips are left
             return {}
 
-    masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
     return Scored(
         metrics=score(predictions, dataset, split, protocol),
         replicates=jackknife(scored, dataset.size(split)) if with_replicates else {},
