@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from analysis.report import write_whole
 from imer_ray.results.schema import UserError
 
 HISTORY, LATENTS = "history.json", "recovered.parquet"
+MAX_HISTORY_BYTES = 2**24  # a hundred thousand epochs
+MAX_STAGES, STAGE = 100, re.compile(r"[\w\[\]., -]{1,80}")
 Models = Mapping[str, Sequence[Path]]
 """System -> the folders of its seeds."""
 
@@ -42,12 +46,33 @@ def draw_training(folder: Path, models: Models) -> list[str]:
 
 def _history(folder: Path) -> losses.History:
     path = folder / HISTORY
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); train again to write it anew") from error
+        if not path.is_file() or path.stat().st_size > MAX_HISTORY_BYTES:  # a pipe would be waited for
+            raise ValueError("no file of losses")
+        history = json.loads(path.read_bytes())
+        if not _is_history(history):
+            raise ValueError("no losses of epochs")
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); train again to write it anew, or remove it") from error
+    return history
+
+
+def _is_history(content: object) -> bool:
+    """Whether it is stage -> one entry per epoch -> name -> loss, of stages that can be drawn beside one another."""
+    return (
+        isinstance(content, dict)
+        and len(content) <= MAX_STAGES
+        and all(STAGE.fullmatch(name) for name in content)
+        and all(isinstance(entries, list) for entries in content.values())
+        and all(isinstance(entry, dict) for entries in content.values() for entry in entries)
+        and all(map(_is_loss, (v for entries in content.values() for entry in entries for v in entry.values())))
+    )
+
+
+def _is_loss(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def _write(folder: Path, name: str, figure: Figure | None) -> bool:

@@ -11,12 +11,13 @@ import difflib
 import functools
 import importlib
 from collections import abc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from importlib import resources
 from typing import Any, cast, get_args, get_type_hints
 
 from imer_ray.errors import UserError
+from imer_ray.received import MAX_INTEGER, is_plain, plain, shown
 from imer_ray.schema import ExperimentConfig, FilePath
 from imer_ray.typed_text import Typed, file_path, mapping, nest, pair, read, shortened, unquoted
 
@@ -145,6 +146,27 @@ def options(group: str) -> list[str]:
 
 
 @functools.cache
+def targets(group: str) -> dict[str, str]:
+    """The registered components of a group, ``{name: _target_}``: what its option files name."""
+    nodes = {name: _read(group, name) for name in options(group)}
+    return {name: node.get(group, node)["_target_"] for name, node in nodes.items()}
+
+
+@functools.cache
+def _registered() -> frozenset[tuple[str, str]]:
+    """(name, ``_target_``) of every component of every group."""
+
+    def groups(folder: Any, prefix: str) -> Iterator[str]:
+        for entry in folder.iterdir():
+            if entry.is_dir() and entry.name not in (PRESETS, "__pycache__"):
+                yield from groups(entry, f"{prefix}{entry.name}/")
+            elif prefix and entry.name.endswith(".yaml"):
+                yield prefix[:-1]
+
+    return frozenset(pair for group in groups(resources.files(CONF_MODULE), "") for pair in targets(group).items())
+
+
+@functools.cache
 def _read(group: str, name: str) -> dict[str, Any]:
     import yaml
 
@@ -157,14 +179,14 @@ def option(group: str, name: str) -> dict[str, Any]:
     if name not in options(group):
         raise UserError(f"{group}: {_unknown(name, options(group))}")
     node = _read(group, name)
-    return _resolve_component(node.get(group, node), group, group.replace("/", "."))
+    return resolve_component(node.get(group, node), group, group.replace("/", "."))
 
 
 def with_changes(node: Mapping[str, Any], changes: Mapping[str, Any], group: str) -> dict[str, Any]:
     """A component with settings changed; one that ``changes`` names begins with its own defaults."""
     path, rest = group.replace("/", "."), {key: value for key, value in changes.items() if key != "name"}
     start = option(group, option_name(changes["name"], group, path)) if "name" in changes else node
-    return _resolve_component(merge(start, rest), group, path)
+    return resolve_component(merge(start, rest), group, path)
 
 
 def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -178,9 +200,13 @@ def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Itera
 
 
 def build(node: Mapping[str, Any]) -> Any:
-    """Instantiate a component from its node; its class checks the ranges."""
-    target = _target(node["_target_"])
-    return target(**{k: _tupled(v) for k, v in node.items() if k not in ("name", "_target_")})
+    """Instantiate a component from its node; its class checks the ranges.
+
+    Raises:
+        UserError: the node names no registered component (a name may be left out).
+    """
+    cls = _class_of(node, _registered(), "_target_")
+    return cls(**{k: _tupled(v) for k, v in node.items() if k not in ("name", "_target_")})
 
 
 def get(tree: Mapping[str, Any], path: str) -> Any:
@@ -238,14 +264,19 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _target(path: str) -> type:
-    module, _, name = path.rpartition(".")
-    if not module.startswith("imer_ray."):
-        raise UserError(f"_target_ {path!r} is not a component of imer_ray")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"cannot load the component {path!r}: {error}") from error
+def _class_of(node: Mapping[str, Any], registered: Collection[tuple[str, str]], path: str) -> type:
+    """The class of a component's node. Nothing but what is ``registered`` is ever imported or called.
+
+    Raises:
+        UserError: the node names anything else.
+    """
+    target, name = node.get("_target_"), node.get("name")
+    if not any(target == known and name in (None, option) for option, known in registered):
+        names = ", ".join(sorted({option for option, known in registered if known == target}))
+        belongs = f"is {names}, not {shown(name)}" if names else "is not (or no longer) a component that can stand here"
+        raise UserError(f"{path}: {shown(target)} {belongs}")
+    module, _, cls = str(target).rpartition(".")
+    return getattr(importlib.import_module(module), cls)
 
 
 @functools.cache
@@ -254,11 +285,13 @@ def _hints(schema: type) -> dict[str, Any]:
     return get_type_hints(schema, include_extras=True)
 
 
-def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, Any]:
+def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
     known = {f.name: f for f in fields(schema)}
     for key in tree:
         if key not in known:
-            raise UserError(f"{prefix}{key}: {_unknown(str(key), known)}")
+            raise UserError(f"{prefix}{plain(key)}: {_unknown(str(key), known)}")
     hints = _hints(schema)
     out: dict[str, Any] = {}
     for name, f in known.items():
@@ -266,44 +299,51 @@ def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, An
         if "group" in f.metadata:
             if name not in tree:
                 raise UserError(f"{path} is not chosen; options: {', '.join(options(f.metadata['group']))}")
-            out[name] = _resolve_component(tree[name], f.metadata["group"], path)
+            out[name] = resolve_component(tree[name], f.metadata["group"], path)
         elif "overrides" in f.metadata:
             out[name] = dict(tree.get(name) or {})
         elif is_dataclass(hints[name]):
-            out[name] = _resolve(tree.get(name) or {}, hints[name], f"{path}.")
+            given = tree.get(name)
+            out[name] = _resolve({} if given is None else given, hints[name], f"{path}.")
         else:
             default = f.default if f.default is not MISSING else None
             value = _checked(tree.get(name, default), hints[name], path)
             allowed = choices(f)
             for word in value if isinstance(value, list) else [value]:
                 if allowed and word not in allowed:
-                    raise UserError(f"{path}={word}: {_unknown(str(word), allowed)}")
+                    raise UserError(f"{path}={plain(word)}: {_unknown(str(word), allowed)}")
             out[name] = value
     try:
         schema(**{k: _tupled(v) for k, v in out.items()})
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise UserError(f"{prefix.rstrip('.') or 'configuration'}: {error}") from error
     return out
 
 
-def _resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
+def resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
+    """A component of ``group`` with every default filled in and every setting checked; ``path`` is for messages.
+
+    Raises:
+        UserError: it is none of the group's options, or a setting is unknown or out of range.
+    """
     if isinstance(node, str):
         return option(group, node)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{path}: choose one of {', '.join(options(group))}")
-    cls = _target(node["_target_"])
+    cls = _class_of(node, targets(group).items(), path)
     hints, known = _hints(cls), {f.name: f for f in fields(cls)}
-    out: dict[str, Any] = {"name": node["name"], "_target_": node["_target_"]}
+    name = node.get("name") or next(name for name, target in targets(group).items() if target == node["_target_"])
+    out: dict[str, Any] = {"name": name, "_target_": node["_target_"]}
     for key in node:
         if key not in known and key not in out:
-            raise UserError(f"{path}.{key}: {_unknown(str(key), known)} ({path} is {node['name']})")
-    for name, f in known.items():
+            raise UserError(f"{path}.{plain(key)}: {_unknown(str(key), known)} ({path} is {name})")
+    for setting, f in known.items():
         default = None if f.default is MISSING else f.default
-        out[name] = _checked(node.get(name, default), hints[name], f"{path}.{name}")
+        out[setting] = _checked(node.get(setting, default), hints[setting], f"{path}.{setting}")
     try:
         build(out)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}={node['name']}: {error}") from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(f"{path}={name}: {error}") from error
     return out
 
 
@@ -314,6 +354,10 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         value = read(value, allowed)
     if value is None and type(None) in allowed:
         return None
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise UserError(f"{path} must be a number of at most 64 bits")
+    if isinstance(value, str) and not is_plain(value):
+        raise UserError(f"{path} holds text that no setting has: {shown(value)}")
     for kind in allowed:
         origin = getattr(kind, "__origin__", kind)
         if origin is tuple and isinstance(value, (list, tuple)):
@@ -321,10 +365,11 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         if origin is tuple and isinstance(value, str):
             return [_checked(value, get_args(kind)[0], path)]
         if origin is abc.Mapping and isinstance(value, Mapping):
-            return {str(key): _checked(inner, get_args(kind)[1], f"{path}.{key}") for key, inner in value.items()}
+            inner = get_args(kind)[1]
+            return {str(key): _checked(v, inner, f"{path}.{plain(key)}") for key, v in value.items()}
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
-        if kind is int and isinstance(value, float) and value.is_integer():
+        if kind is int and isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
             return int(value)
         if kind in (int, bool) and type(value) is kind:
             return value
@@ -333,7 +378,7 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
     names = {tuple: "a list", bool: "true or false", abc.Mapping: "a mapping"}
     origins = [getattr(kind, "__origin__", kind) for kind in allowed if kind is not type(None)]
     wanted = " or ".join(names.get(origin, origin.__name__) for origin in origins)
-    raise UserError(f"{path} must be {wanted}, not {shortened(repr(value))}")
+    raise UserError(f"{path} must be {wanted}, not {shown(value)}")
 
 
 def _tupled(value: Any) -> Any:
@@ -350,6 +395,6 @@ def choices(field: Field[Any]) -> list[str]:
 
 
 def _unknown(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word[:80], list(known), n=1)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(sorted(known))}"
     return f"unknown key or option; {hint}"

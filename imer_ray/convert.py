@@ -24,9 +24,9 @@ def main(overrides: list[str]) -> None:
 def convert(path: Path, output: Path) -> None:
     """Read, check and repair the file at ``path``, write the folder ``output`` and print what it holds."""
     from imer_ray.data import mmsa, store_summary, store_writer
-    from imer_ray.data.file_kinds import check_file
     from imer_ray.data.missing import MODALITIES
     from imer_ray.files import sha256
+    from imer_ray.received import check_file
 
     check_file(path, f"input={path}", "no such file")
     store_writer.check_output(output)

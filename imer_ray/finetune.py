@@ -30,9 +30,9 @@ def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
     """Read the transcripts of the table at ``path`` and write it with what was read as ``output``."""
     import numpy as np
 
-    from imer_ray.data.file_kinds import check_file
     from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, read_table, write_finetuned
     from imer_ray.files import sha256
+    from imer_ray.received import check_file
     from imer_ray.stages.run import run_graph
     from imer_ray.stages.store import Store
     from imer_ray.training.finetune import cross_fitted, training_folds

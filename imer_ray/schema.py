@@ -13,10 +13,26 @@ from typing import Annotated, Any
 FilePath = Annotated[str, "path"]
 """A file or folder, or a URI: text, in which ``~`` at the beginning stands for the home folder."""
 
+# What a prediction may take at most, whoever wrote the configuration: a number of steps must not run for ever.
+MAX_STEPS = 2000  # of a sampler: the most that score-based models were published with (Song et al., 2021)
+MAX_DRAWS = 100  # all draws of a batch are in memory at once
+MAX_SPEED = {"batch_size": 4096, "num_threads": 1024, "reference_steps": 100, "max_repeats": 10_000, "max_seconds": 600}
+
 
 def component(group: str) -> Any:
     """A field whose value is one option of ``conf/<group>/``; which one by default, the YAML's defaults list says."""
     return field(metadata={"group": group})
+
+
+def check_at_most(**given: tuple[float, float]) -> None:
+    """Refuse settings above a bound, ``name=(value, bound)``.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, (value, bound) in given.items():
+        if not value <= bound:
+            raise ValueError(f"{name} must be at most {bound:,}, not {value:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +100,7 @@ class DiffusionConfig:
         for name in ("num_steps", "num_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_at_most(num_steps=(self.num_steps, MAX_STEPS), num_draws=(self.num_draws, MAX_DRAWS))
         if not 0 <= self.condition_dropout < 1:
             raise ValueError(f"condition_dropout must be in [0, 1), not {self.condition_dropout}")
         if not 0 <= self.guidance < float("inf"):
@@ -114,6 +131,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if self.num_steps < 2 or self.num_draws < 1:
             raise ValueError("distill.num_steps must be at least 2 and distill.num_draws at least 1")
+        check_at_most(num_steps=(self.num_steps, MAX_STEPS), num_draws=(self.num_draws, MAX_DRAWS))
         if not 0 <= self.target_decay < 1:
             raise ValueError(f"target_decay must be in [0, 1), not {self.target_decay}")
 
@@ -130,6 +148,7 @@ class BankConfig:
     def __post_init__(self) -> None:
         if self.num_steps < 1 or self.num_draws < 1:
             raise ValueError("bank.num_steps and bank.num_draws must be at least 1")
+        check_at_most(num_steps=(self.num_steps, MAX_STEPS), num_draws=(self.num_draws, MAX_DRAWS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +189,7 @@ class SpeedConfig:
             raise ValueError("batch_size, num_threads, reference_steps and max_repeats must be at least 1")
         if not 0 < self.tolerance < float("inf") or self.max_seconds < 0:
             raise ValueError("tolerance must be positive, and max_seconds not negative")
+        check_at_most(**{name: (getattr(self, name), bound) for name, bound in MAX_SPEED.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +212,8 @@ class GridConfig:
         for name in ("num_steps", "num_draws"):
             if min(getattr(self, name) or (1,)) < 1:
                 raise ValueError(f"{name} must be at least 1, not {list(getattr(self, name))}")
+        steps, draws = (max(values or (1,)) for values in (self.num_steps, self.num_draws))
+        check_at_most(num_steps=(steps, MAX_STEPS), num_draws=(draws, MAX_DRAWS))
         if not all(0 <= weight < float("inf") for weight in self.guidance or ()):
             raise ValueError(f"guidance must be 0 or positive, not {list(self.guidance or ())}")
         for name, known in (("sampler", options("diffusion/sampler")), ("precision", ("fp32", "bf16"))):

@@ -14,14 +14,11 @@ from __future__ import annotations
 
 import importlib
 import json
-import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from imer_ray import cli
 from imer_ray.changes import change
@@ -30,6 +27,7 @@ from imer_ray.config import PRESETS, compose, options, resolve
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole
+from imer_ray.received import read_yaml
 from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
@@ -110,7 +108,10 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
     if str(path) in options(PRESETS):
         content = compose(ExperimentConfig, "experiment", [f"{PRESETS}={path}"])
     else:
-        content = resolve(_read_export(path)["config"])
+        try:
+            content = resolve(_read_export(path)["config"])
+        except UserError as error:
+            raise UserError(f"config={path}: {error}") from error
     before = content["data"]["name"]
     config, followed = change(content, {**settings, **{f"data.{key}": value for key, value in data.items()}})
     if followed:
@@ -121,24 +122,15 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
 
 def _read_export(path: Path) -> Mapping[str, Any]:
     try:
-        mode, size = path.stat().st_mode, path.stat().st_size
-        if stat.S_ISDIR(mode):
+        if path.is_dir():
             raise UserError(f"config={path} is a folder; name a file of it{_exports_in(path)}")
-        if not stat.S_ISREG(mode) or size > MAX_BYTES:
-            raise UserError(f"config={path} is no exported configuration, but a special file or a much larger one")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         near = similar(path) or similar(path.name, options(PRESETS))
         raise UserError(
             f"{path} does not exist{near}; export one with python -m imer_ray.export pick=knee, or name one of "
             f"{', '.join(options(PRESETS))}"
         ) from error
-    except OSError as error:
-        raise UserError(f"config={path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"config={path} is no exported configuration: it is not text in UTF-8") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"config={path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         raise UserError(f"{path} is no exported configuration: it has no section config")
     return content

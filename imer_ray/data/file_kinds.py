@@ -1,56 +1,12 @@
-"""Files that are read: what stands in the way, and what a file is instead of what was expected, in words."""
+"""What a file is instead of the pickle that was expected, in words."""
 
 from __future__ import annotations
-
-import stat
-from pathlib import Path
-
-from imer_ray.errors import UserError
 
 _ARCHIVES = {
     **{b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"},
     **{b"7z\xbc\xaf": "7-zip", b"Rar!": "rar"},
 }
 _FORMATS = {b"\x89HDF": "an HDF5 file", b"PAR1": "a parquet file", b"\x93NUMPY": "a numpy file"}
-_PLACES = [
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-]
-
-
-def check_file(path: Path, name: str, absent: str) -> None:
-    """Nothing, if an ordinary file lies at ``path`` and this user may read it.
-
-    Raises:
-        UserError: there is none (``absent`` says what to do), it is no ordinary file, or it must not be read.
-    """
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            path.open("rb").close()
-            return
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{name}: {absent}") from error
-    except OSError as error:
-        raise unreadable(name, error) from error
-    found = next((words for test, words in _PLACES if test(mode)), "no ordinary file")
-    raise UserError(f"{name} is {found}, where a file is needed")
-
-
-def unreadable(name: str, error: OSError) -> UserError:
-    """What is said where the system refuses to read."""
-    reason = (error.strerror or str(error)).lower()
-    advice = "; ask its owner for the right to read it" if isinstance(error, PermissionError) else ""
-    return UserError(f"{name} cannot be read: {reason}{advice}")
-
-
-def one_line(words: object) -> str:
-    """What a library says about a file, fit for a sentence: short, and without line ends and a terminal's codes."""
-    text = " ".join(str(words).split())[:200]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def other_kind(head: bytes, size: int) -> str | None:

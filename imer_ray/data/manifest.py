@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.data.dataset import SPLITS
-from imer_ray.data.file_kinds import check_file, unreadable
 from imer_ray.data.missing import MODALITIES
 from imer_ray.data.mmsa import MAX_FEATURES, MAX_FRAMES, MAX_VALUES
 from imer_ray.errors import UserError
+from imer_ray.received import check_file, unreadable
 
 MANIFEST = "dataset.json"
 VERSION = 1

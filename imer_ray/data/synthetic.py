@@ -30,6 +30,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
 from imer_ray.data.factor_mixture import FactorMixture, Posterior
 from imer_ray.data.missing import MODALITIES, seeded
+from imer_ray.errors import UserError
 
 GENERATOR_VERSION = 1  # raised when the same settings give other clips
 LABEL_LIMIT = 3.0
@@ -40,6 +41,7 @@ TWIST = -1.2  # how a twisted reading relates to a straight one
 # what a zero in standardised features claims, lies beside a twisted manner and not beside the plain one.
 CLUES = {"l": (1.0, -0.7, 0.0, -2.3), "a": (1.15, -2.4, -0.6, 0.0), "v": (0.9, -2.1, 0.0, -0.6)}
 CHUNK = 1024  # clips drawn at once, from a generator of their own
+MAX_NUMBERS = 2**27  # of all clips together: 1 GiB, and as much again while they are made
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,19 @@ class Synthetic:
         )
 
     def clips(self, split: str) -> tuple[dict[str, Tensor], Tensor]:
-        """Raw features {m: [N, L x D_m]} and labels [N] of a split, in float64."""
-        num_clips = {"train": self.num_train, "valid": self.num_valid, "test": self.num_test}[split]
-        num_chunks = math.ceil(num_clips / CHUNK)
+        """Raw features {m: [N, L x D_m]} and labels [N] of a split, in float64.
+
+        Raises:
+            UserError: the clips of all splits would not go into memory.
+        """
+        sizes = {"train": self.num_train, "valid": self.num_valid, "test": self.num_test}
+        all_chunks = sum(math.ceil(size / CHUNK) for size in sizes.values())
+        if (numbers := all_chunks * CHUNK * self.num_frames * sum(self.dims.values())) > MAX_NUMBERS:
+            raise UserError(
+                f"data=synthetic would make {numbers:,} numbers in memory, and makes at most {MAX_NUMBERS:,}: choose "
+                "fewer clips, frames or features, or write larger data with python -m imer_ray.generate"
+            )
+        num_clips, num_chunks = sizes[split], math.ceil(sizes[split] / CHUNK)
         parts = [self.mixture.sample(CHUNK, seeded("clips", self.seed, split, chunk)) for chunk in range(num_chunks)]
         x = {m: torch.cat([part[0][m] for part in parts])[:num_clips] for m in MODALITIES}
         return x, torch.cat([part[1] for part in parts])[:num_clips].clamp(-LABEL_LIMIT, LABEL_LIMIT)

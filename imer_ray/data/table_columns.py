@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.data.dataset import SPLITS
-from imer_ray.data.file_kinds import one_line
 from imer_ray.errors import UserError
+from imer_ray.received import one_line
 
 MAX_CLIPS = 200_000  # a table of equal rows takes hardly any room in a file
 

@@ -21,11 +21,11 @@ from torch import Tensor
 from imer_ray.data import table_columns
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
-from imer_ray.data.file_kinds import check_file, one_line
 from imer_ray.data.lexicon import vader
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256, write_whole
+from imer_ray.received import check_file, one_line
 from imer_ray.schema import FilePath
 
 COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
@@ -36,6 +36,7 @@ LEXICONS = {"none": None, "vader": vader}
 CONTEXTS = ("video", "past")
 SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
 OFFICIAL_VALID_SHARE = 1 / 10
+MAX_FRAMES = 1000  # of a clip's sequence; no video has as many clips
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class MosiUtterance:
             raise ValueError(f"lexicon must be one of {', '.join(LEXICONS)}, not {self.lexicon!r}")
         if self.num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, not {self.num_frames}")
+        if self.num_frames > MAX_FRAMES:
+            raise ValueError(f"num_frames must be at most {MAX_FRAMES}, not {self.num_frames}")
 
     def fingerprint(self) -> str:
         settings = {name: value for name, value in asdict(self).items() if name != "path"}

@@ -193,6 +193,13 @@ class MixtureRecogniser(nn.Module):
         components = Components(*tensors[f"{prefix}components.basis"].shape)
         return MixtureRecogniser(components, len(tensors[f"{prefix}weights"]))
 
+    def is_mixture(self) -> bool:
+        """Whether the weights are probabilities and every covariance is positive definite."""
+        _, failed = torch.linalg.cholesky_ex(self.covariances)
+        return bool(
+            (self.weights >= 0).all() and (self.weights.sum() > 0) and (self.label_scale > 0).all() and not failed.any()
+        )
+
     @property
     def mixture(self) -> Mixture:
         return Mixture(self.weights, self.means, self.covariances)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from imer_ray.config import targets
 from imer_ray.stages.graph import Stage
 
 MODALITIES = ("l", "a", "v")
@@ -107,11 +108,10 @@ def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage
     return stage("bank", "bank", config, slices, encode=encoded, **networks)
 
 
-def impute(
-    config: Mapping[str, Any], encoded: Stage, imputer: Mapping[str, Any], function: str = "impute", **slices: Any
-) -> Stage:
-    """What fills missing modalities without diffusion: ``imputer`` is its component's node."""
-    slices = {**_parts(config, "encoder"), "imputer": imputer, **slices}
+def impute(config: Mapping[str, Any], encoded: Stage, imputer: str, function: str = "impute", **slices: Any) -> Stage:
+    """What fills missing modalities without diffusion: ``imputer`` is an option of the group of this name."""
+    # The class alone, as its settings are not chosen, and as artefacts of before were keyed.
+    slices = {**_parts(config, "encoder"), "imputer": {"_target_": targets("imputer")[imputer]}, **slices}
     return stage("impute", function, config, slices, encode=encoded)
 
 

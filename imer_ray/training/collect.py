@@ -11,7 +11,7 @@ from typing import Any
 from imer_ray.config import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import sha256, similar
-from imer_ray.training.model_folder import WEIGHTS, read_config
+from imer_ray.training.model_folder import WEIGHTS, read_config, weights_file
 from imer_ray.training.table import BAYES
 from imer_ray.typed_text import shortened
 
@@ -98,7 +98,7 @@ def _by_seed(folder: Path) -> dict[int, Path]:
 def _is_the_same(found: Mapping[int, Path], known: Mapping[int, Path]) -> bool:
     """Whether two folders hold one baseline: equal weights where they have a seed in common, else equal settings."""
     if common := found.keys() & known.keys():
-        return all(sha256(found[seed] / WEIGHTS) == sha256(known[seed] / WEIGHTS) for seed in common)
+        return all(sha256(weights_file(found[seed])) == sha256(weights_file(known[seed])) for seed in common)
     one, other = (next(iter(models.values()), None) for models in (found, known))
     return one is None or other is None or not _changes(read_config(one), read_config(other), ())
 

@@ -21,7 +21,7 @@ from imer_ray.results.schema import COSTS
 from imer_ray.training.cost import measure
 from imer_ray.training.evaluate import num_evaluations, predict_protocol, score
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import load, read_shape, read_statistics
+from imer_ray.training.model_folder import ADVICE, load, read_shape, read_statistics
 from imer_ray.training.optimum import bayes_optimum
 from imer_ray.training.significance import Floats, holm, jackknife, paired_p_value
 
@@ -105,10 +105,21 @@ def _each(numbers: Mapping[str, int]) -> str:
 
 
 def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
-    """Score a split; replicates are only needed where systems are compared, and cost fifty scorings."""
+    """Score a split; replicates are only needed where systems are compared, and cost fifty scorings.
+
+    Raises:
+        UserError: the model predicts what is no number.
+    """
     config, dataset = trained.config, trained.dataset
     protocol = build(config["protocol"])
     predictions = predict_protocol(trained.model, dataset, split, config, DEVICE)
+    masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
+    for setting, values in predictions.items():
+        if not bool(torch.isfinite(values[masks[setting].any(1)]).all()):
+            raise UserError(
+                f"the model in {trained.folder} predicts numbers that are not finite (setting {setting}): its weights "
+                f"or settings are damaged; {ADVICE}"
+            )
 
     def scored(kept: np.ndarray) -> Mapping[str, float]:
         left_out = torch.from_numpy(~kept)
@@ -118,7 +129,6 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
         except UserError:  # too few clips are left
             return {}
 
-    masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
     return Scored(
         metrics=score(predictions, dataset, split, protocol),
         replicates=jackknife(scored, dataset.size(split)) if with_replicates else {},

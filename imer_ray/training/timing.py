@@ -87,9 +87,18 @@ def _reference(encoder: tuple, dims: tuple, lengths: tuple, device: str) -> Imer
 
 
 def reference_for(config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int], device: str) -> Imer:
-    """The IMDer reference for features of these shapes, built once per process."""
+    """The IMDer reference for features of these shapes, built once per process.
+
+    Raises:
+        UserError: IMDer's network cannot work on these latents.
+    """
     node = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in config["encoder"].items()))
-    return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
+    try:
+        return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
+    except ValueError as error:
+        raise UserError(
+            f"speed is measured beside IMDer's network, which these latents do not suit: {error}"
+        ) from error
 
 
 @dataclass

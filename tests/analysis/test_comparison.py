@@ -1,6 +1,7 @@
 """Figures of compared systems: what they draw is what the files say."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -174,3 +175,39 @@ def test_panels_of_any_setting_and_an_unknown_one(run):
     assert len(fig.axes[1].collections[0].get_offsets()) == len(study.points)
     with pytest.raises(UserError, match="no setting loss.lambda_x among its points"):
         settings_curve.checked(study, ["loss.lambda_x"])
+
+
+DAMAGED_HISTORIES = {
+    "no text": b"\xff\xfe\x00",
+    "nested": b"[" * 5000,
+    "a list": b"[]",
+    "a text": b'{"encode": "loss"}',
+    "no entries": b'{"encode": [1, 2]}',
+    "no numbers": b'{"encode": [{"loss": "0.1"}]}',
+    "beyond floats": b'{"encode": [{"loss": 1' + b"0" * 400 + b"}]}",
+    "a formula": b'{"$\\\\frac{$": [{"loss": 0.1}]}',
+    "a thousand stages": json.dumps({f"s{i}": [{"loss": 0.1}] for i in range(1000)}).encode(),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED_HISTORIES.values(), ids=DAMAGED_HISTORIES)
+def test_a_damaged_history_is_told_in_one_sentence(tmp_path, content):
+    (tmp_path / "history.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"history\.json is damaged .* train again") as caught:
+        comparison.draw_training(tmp_path, {"ours": [tmp_path]})
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop"])
+def test_a_history_that_is_no_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "history.json"
+    {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "loop": lambda: path.symlink_to(path)}[kind]()
+    with pytest.raises(UserError, match=r"history\.json is damaged"):
+        comparison.draw_training(tmp_path, {"ours": [tmp_path]})
+
+
+def test_losses_that_are_not_finite_are_drawn_as_far_as_they_are(tmp_path):
+    values = [1.0, float("nan"), float("inf"), 1e30, 0.5]
+    (tmp_path / "history.json").write_text(json.dumps({"encode": [{"loss": value} for value in values]}))
+    assert comparison.draw_training(tmp_path, {"ours": [tmp_path]}) == ["training"]

@@ -22,7 +22,7 @@ from imer_ray.command_schema import (
 from imer_ray.errors import UserError
 
 COMMANDS = (SearchConfig, GenerateConfig)
-GROUPS = sorted({group for schema in COMMANDS for _, group in config.component_groups(schema)})
+GROUPS = sorted({group for schema in COMMANDS for _, group in config.component_groups(schema)} | {"imputer"})
 OPTIONS = [(group, name) for group in GROUPS for name in config.options(group)]
 
 

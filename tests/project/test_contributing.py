@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import types
+from importlib import resources
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from imer_ray.config import build
+from imer_ray import config
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.noise import initial_noise
 from imer_ray.diffusion.oracle import GaussianMixture
 from imer_ray.diffusion.samplers.ddim import DDIM
 from imer_ray.diffusion.sdes.vp import VP
+from imer_ray.errors import UserError
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 ORACLE = GaussianMixture(torch.tensor([1.0]), torch.tensor([[1.0, -0.5]]), torch.tensor([[[0.3, 0.1], [0.1, 0.2]]]))
 
 
+def forget_components():
+    for known in (config._read, config._registered, config.targets):
+        known.cache_clear()
+
+
 @pytest.fixture
-def sampler(monkeypatch):
+def sampler(monkeypatch, tmp_path):
+    """The files' content where the text says that they lie: a module, and one more option in a copy of ``conf/``."""
     (code,), (node,) = (re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL) for kind in ("python", "yaml"))
-    node = yaml.safe_load(node)
-    module = types.ModuleType(node["_target_"].rpartition(".")[0])
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # as if the file lay where the text says
+    name, target = yaml.safe_load(node)["name"], yaml.safe_load(node)["_target_"]
+    module = types.ModuleType(target.rpartition(".")[0])
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
-    return build(node)
+    shutil.copytree(resources.files(config.CONF_MODULE), tmp_path / "more_conf")
+    (tmp_path / f"more_conf/diffusion/sampler/{name}.yaml").write_text(node)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(config, "CONF_MODULE", "more_conf")
+    forget_components()
+    yield config.build(config.option("diffusion/sampler", name))
+    forget_components()
+
+
+def test_what_no_option_file_names_is_no_component():
+    (node,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    with pytest.raises(UserError, match="AdamsBashforth' is not"):
+        config.build(yaml.safe_load(node))
 
 
 def end(sampler, num_steps):

@@ -20,6 +20,7 @@ LEAVES = ("data", "results")
 ANYONE = (
     "imer_ray.errors",
     "imer_ray.files",
+    "imer_ray.received",
     "imer_ray.config",
     "imer_ray.changes",
     "imer_ray.schema",
@@ -27,7 +28,7 @@ ANYONE = (
     "imer_ray.training.context",
     "imer_ray.stages.graph",
 )
-FOUNDATIONS = ("errors", "files", "schema", "typed_text", "command_schema", "config", "changes", "conf")
+FOUNDATIONS = ("errors", "files", "received", "schema", "typed_text", "command_schema", "config", "changes", "conf")
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray
     "imer_ray",

@@ -13,11 +13,11 @@ import pytest
 import torch
 import yaml
 
-from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose, option
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
+from imer_ray.schema import ExperimentConfig
 from imer_ray.training import comparison_table
 from imer_ray.training.collect import collect
 from imer_ray.training.comparison import Scored, check_same_masks, compare, open_model, score_model
@@ -33,7 +33,7 @@ SEEDS = (1, 2)
 
 def make_model(folder: Path, seed: int, *overrides: str, recovers: bool = True, weights: int = 0) -> None:
     """Write an untrained model whose weights follow from ``weights`` and the seed."""
-    config = compose(SearchConfig, "search", [*SMALL, *overrides]) | {"seed": seed}
+    config = compose(ExperimentConfig, "experiment", [*SMALL, *overrides]) | {"seed": seed}
     dataset = load_dataset(config)
     config["data_fingerprint"] = dataset.fingerprint
     torch.manual_seed(100 * weights + seed)

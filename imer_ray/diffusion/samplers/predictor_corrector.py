@@ -13,6 +13,8 @@ from imer_ray.diffusion.samplers.reverse_diffusion import reverse_diffusion_step
 from imer_ray.diffusion.sde import SDE
 from imer_ray.diffusion.time_grid import check_spacing, walk
 
+MAX_CORRECTIONS = 100  # of a step; published samplers take one or two
+
 
 @dataclass(frozen=True)
 class PredictorCorrector:
@@ -44,6 +46,8 @@ class PredictorCorrector:
             raise ValueError(f"snr must be between 0 and 1, not {self.snr}")
         if self.num_corrections < 1:
             raise ValueError(f"num_corrections must be at least 1, not {self.num_corrections}")
+        if self.num_corrections > MAX_CORRECTIONS:
+            raise ValueError(f"num_corrections must be at most {MAX_CORRECTIONS}, not {self.num_corrections}")
         check_spacing(self.spacing)
 
     def sample(

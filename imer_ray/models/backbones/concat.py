@@ -67,7 +67,7 @@ class ConcatNetwork(nn.Module):
         super().__init__()
         W = settings.width
         self.target = target
-        position = sinusoidal_positions(num_frames, W, torch.device("cpu"), torch.get_default_dtype())
+        position = sinusoidal_positions(num_frames, W, torch.get_default_device(), torch.get_default_dtype())
         self.position = nn.Parameter(position.clone())
         self.frame_in = nn.Linear(latent_dim, W)
         self.sources = SourceTokens(len(sources_of(target)), latent_dim, W)

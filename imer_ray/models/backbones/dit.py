@@ -93,7 +93,7 @@ class DitNetwork(nn.Module):
         super().__init__()
         W, num_sources = settings.width, len(sources_of(target))
         self.width, self.target = W, target
-        position = sinusoidal_positions(num_frames, W, torch.device("cpu"), torch.get_default_dtype())
+        position = sinusoidal_positions(num_frames, W, torch.get_default_device(), torch.get_default_dtype())
         self.position = nn.Parameter(position.clone())
         self.frame_in = nn.Linear(latent_dim, W)
         pools = settings.conditioning == "pooled"

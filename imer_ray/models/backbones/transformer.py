@@ -65,8 +65,8 @@ class TransformerNetwork(nn.Module):
         super().__init__()
         W, H = settings.width, settings.num_heads
         self.width, self.num_heads, self.target = W, H, target
-        cpu = torch.device("cpu")
-        self.position = nn.Parameter(sinusoidal_positions(num_frames, W, cpu, torch.get_default_dtype()).clone())
+        device, dtype = torch.get_default_device(), torch.get_default_dtype()
+        self.position = nn.Parameter(sinusoidal_positions(num_frames, W, device, dtype).clone())
         self.frame_in = nn.Linear(latent_dim, W)
         self.source_in = nn.ModuleList(nn.Linear(latent_dim, W) for _ in sources_of(target))
         self.source = nn.Parameter(torch.randn(len(self.source_in), 1, W) * 0.02)
