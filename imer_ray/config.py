@@ -356,8 +356,6 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         return None
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise UserError(f"{path} must be a number of at most 64 bits")
-    if isinstance(value, str) and not is_plain(value):
-        raise UserError(f"{path} holds text that no setting has: {shown(value)}")
     for kind in allowed:
         origin = getattr(kind, "__origin__", kind)
         if origin is tuple and isinstance(value, (list, tuple)):
@@ -374,7 +372,11 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         if kind in (int, bool) and type(value) is kind:
             return value
         if origin is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            return file_path(str(value), path) if kind == FilePath else str(value)
+            if kind == FilePath:
+                return file_path(str(value), path)
+            if not is_plain(str(value)):
+                raise UserError(f"{path} holds text that no setting has: {shown(value)}")
+            return str(value)
     names = {tuple: "a list", bool: "true or false", abc.Mapping: "a mapping"}
     origins = [getattr(kind, "__origin__", kind) for kind in allowed if kind is not type(None)]
     wanted = " or ".join(names.get(origin, origin.__name__) for origin in origins)

@@ -52,7 +52,7 @@ def make_model(folder: Path, *words: str) -> None:
     encoder = build_encoder(config, dataset.dims, dataset.lengths)
     model = Imer(encoder, None, build_recogniser(config, with_refiners=False))
     config["data_fingerprint"] = dataset.fingerprint
-    save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths})
+    save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
 
 
 @pytest.fixture(scope="module")

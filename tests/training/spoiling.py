@@ -45,7 +45,7 @@ def save_model(folder: Path, overrides: Sequence[str]) -> Path:
     encoder = build_encoder(config, dataset.dims, dataset.lengths)
     recovery = build_recovery(config, encoder.encoder.num_frames)
     model = Imer(encoder, recovery, build_recogniser(config, with_refiners=True))
-    save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths})
+    save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     return folder / "1111"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from imer_ray.config import compose
+from imer_ray.config import compose, option
 from imer_ray.errors import UserError
 from imer_ray.schema import ExperimentConfig
 from imer_ray.training.collect import check_same_settings, collect, seeds_in
@@ -66,7 +66,7 @@ def test_what_does_not_belong_together_is_refused(models: Path, path: str, confi
 def test_what_a_model_does_not_depend_on_may_differ(models: Path) -> None:
     put(models / "quality/3", config_of("protocol=random", "speed.max_repeats=1", "evaluate.max_points=1"), 3)
     put(models / "quality/.4-half", OTHER, 4)
-    put(models / "quality/baselines/mean/1", PLAIN, 1, system="mean", imputer={"name": "mean", "_target_": "x"})
+    put(models / "quality/baselines/mean/1", PLAIN, 1, system="mean", imputer=option("imputer", "mean"))
     assert list(collect([models / "quality"])["quality"]) == [1, 2, 3] and seeds_in(models / "quality") == {1, 2, 3}
 
 

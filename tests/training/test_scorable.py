@@ -153,7 +153,7 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
     dataset = load_dataset(config)
     config["data_fingerprint"] = dataset.fingerprint
     model = Imer(build_encoder(config, dataset.dims, dataset.lengths), None, build_recogniser(config, False))
-    save(tmp_path / "model" / "1", model, config, {"dims": dataset.dims, "lengths": dataset.lengths})
+    save(tmp_path / "model/1", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     with pytest.raises(UserError, match="the test split cannot be scored: Corr needs labels that differ"):
         evaluate.main([f"model={tmp_path / 'model'}"])
 
