@@ -23,7 +23,7 @@ import yaml
 from imer_ray import cli
 from imer_ray.command_schema import TrainConfig
 from imer_ray.config import PRESETS, compose, merge, options, resolve
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import write_whole
 from imer_ray.schema import ExperimentConfig
@@ -36,7 +36,7 @@ def main(overrides: list[str]) -> None:
     from imer_ray.scaling.cluster import session
     from imer_ray.training.collect import BASELINES
     from imer_ray.training.optimum import bayes_optimum
-    from imer_ray.training.table import BAYES, markdown, summarise
+    from imer_ray.training.table import BAYES, markdown, spread, summarise
 
     chosen = compose(TrainConfig, "train", overrides)
     if not chosen["seeds"]:
@@ -65,9 +65,10 @@ def main(overrides: list[str]) -> None:
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
-    write_whole(output / "metrics.md", (markdown(frame) + "\n").encode())
+    table = f"{markdown(frame)}\n\n{spread(frame)}\n"
+    write_whole(output / "metrics.md", table.encode())
     figures.draw_training(output, folders)
-    print(markdown(frame))
+    print(printable(table), end="")
     print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen['seeds'])} seeds")
 
 
