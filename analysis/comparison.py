@@ -23,7 +23,7 @@ Models = Mapping[str, Sequence[Path]]
 def draw(folder: Path, table: str, models: Models) -> list[str]:
     """Draw ``<table>.csv`` of a folder, the models' training and the recovered latents; returns the figures' names."""
     try:
-        frame = pd.read_csv(folder / f"{table}.csv", dtype={"Setting": str})
+        frame = pd.read_csv(folder / f"{table}.csv", dtype={"Setting": str}, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / table}.csv cannot be read ({error}); evaluate again to write it anew") from error
     drawn = [table] if _write(folder, table, scores.scores(frame)) else []
@@ -45,7 +45,7 @@ def _history(folder: Path) -> losses.History:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); train again to write it anew") from error
 

@@ -65,7 +65,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(yaml.safe_dump(content, sort_keys=False))
+    aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     os.replace(aside, path)
     return path
 

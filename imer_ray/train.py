@@ -95,7 +95,7 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
 
 def _read_export(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f"{path} does not exist; export one with python -m imer_ray.export pick=knee, or name one of "
@@ -140,7 +140,7 @@ def _save(folder: Path, stage: Any, config: Mapping[str, Any], root: str) -> Non
     imputer = {name: node for name, node in stage.config.items() if name == "imputer"}  # the system's choice
     save(folder, load_model({**config, **stage.config}, context), {**config, **imputer}, load_shape(context))
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
-    histories = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
+    histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     write_whole(folder / HISTORY, json.dumps(histories).encode())
 
 

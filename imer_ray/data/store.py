@@ -63,7 +63,7 @@ class Store:
             raise UserError("data=store needs the folder that imer_ray.convert wrote: data.path=data/mosi")
         path = Path(self.path) / MANIFEST
         try:
-            manifest = json.loads(path.read_text())
+            manifest = json.loads(path.read_text(encoding="utf-8"))
             version = manifest["version"]
             complete = all(key in manifest["splits"][name] for name in SPLITS for key in SPLIT_KEYS)
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -65,7 +65,7 @@ def _write_files(splits: Mapping[str, MmsaSplit], source: Mapping[str, Any], fol
         "repaired": {m: counts.found for m, counts in repaired.items()},
         "statistics": {m: s.result() for m, s in statistics.items()},
     }
-    with open(folder / MANIFEST, "w") as file:
+    with open(folder / MANIFEST, "w", encoding="utf-8") as file:
         file.write(json.dumps(manifest, indent=1, allow_nan=False))
         file.flush()
         os.fsync(file.fileno())

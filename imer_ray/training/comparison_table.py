@@ -103,10 +103,12 @@ def notes(frame: pd.DataFrame, against: str | None) -> list[str]:
             f"{BETTER} better, {WORSE} worse than {against}, p < {ALPHA:g}: paired over seeds and clips (Obuchowski "
             "and Rockette 1995), settings corrected after Holm"
         )
-    for column, name in ((c, COST_NAMES[c]) for c in SHAPES if c + SUFFIX in frame and frame[c + SUFFIX].notna().any()):
-        left = frame[frame[c_with := column + SUFFIX].notna()].groupby("Model", sort=False)[c_with].first()
-        said = ", ".join(f"{system} {value:.2g}" for system, value in left.items())
-        lines.append(f"{name} is of what follows the text encoder; with {ENCODER} on both sides: {said}")
+    for column in SHAPES:
+        left = frame.reindex(columns=["Model", column + SUFFIX]).dropna().drop_duplicates("Model")
+        if len(left):
+            said = ", ".join(f"{system} {value:.2g}" for system, value in left.itertuples(index=False))
+            name = COST_NAMES[column]
+            lines.append(f"{name} is of what follows the text encoder; with {ENCODER} on both sides: {said}")
     return lines
 
 

@@ -35,8 +35,8 @@ def save(folder: Path, model: Imer, config: Mapping[str, Any], shape: Mapping[st
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         save_file(weights(model), aside / WEIGHTS)
-        (aside / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False))
-        (aside / SHAPE).write_text(json.dumps(dict(shape)))
+        (aside / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        (aside / SHAPE).write_text(json.dumps(dict(shape)), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(aside, folder)
@@ -52,7 +52,7 @@ def load(folder: Path, device: str = "cpu") -> tuple[Imer, dict[str, Any]]:
     """
     config = read_config(folder)
     with _readable(folder):
-        shape = json.loads((folder / SHAPE).read_text())
+        shape = json.loads((folder / SHAPE).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
     recovers = any(name.startswith("recovery.") for name in tensors)
     encoder = build_encoder(config, shape["dims"], shape["lengths"])
@@ -74,7 +74,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         UserError: the folder is no model's, or its ``config.yaml`` is damaged.
     """
     with _readable(folder):
-        config = yaml.safe_load((folder / CONFIG).read_text())
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     if not isinstance(config, dict):
         raise UserError(f"the model in {folder} is damaged: {CONFIG} holds no configuration")
     return config
