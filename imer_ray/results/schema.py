@@ -114,6 +114,19 @@ class DataInfo:
     labelled: Mapping[str, int]
     scored: Mapping[str, int]
 
+    @classmethod
+    def from_json(cls, content: Any) -> DataInfo:
+        """Raises ValueError or TypeError if ``content`` is not what `StudyInfo.to_json` writes of it."""
+        info = cls(**content)
+        counts = [info.clips, info.labelled, info.scored]
+        numbers = [n for found in counts for n in (found.values() if isinstance(found, Mapping) else [None])]
+        texts = (info.name, info.fingerprint)
+        if not all(type(n) is int and n >= 0 for n in (*numbers, info.frames)) or 0 in info.scored.values():
+            raise ValueError("the numbers of its clips are none")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("its data have no name")
+        return info
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyInfo:
@@ -145,7 +158,7 @@ class StudyInfo:
         objectives = tuple(Objective(**objective) for objective in content.pop("objectives"))
         space, constraints = tuple(content.pop("space")), tuple(content.pop("constraints", ()))
         data = content.pop("data", None)
-        known = None if data is None else DataInfo(**data)
+        known = None if data is None else DataInfo.from_json(data)
         return cls(objectives=objectives, space=space, constraints=constraints, data=known, **content)
 
 

@@ -50,8 +50,8 @@ STEPS = {1: -3.0, 2: -1.0, 3: 1.0, 4: 3.0}
 
 
 def test_of_an_additive_objective_the_shares_are_those_of_its_variance():
-    """Each level as often as any other, in all combinations: the variances 1, 8/3 and 5 of the effects add up, with 1 of
-    noise, which is as even as chance has it: four levels explain 3/119 of it by chance, hence the tolerance."""
+    """Each level as often as any other, in all combinations: the variances 1, 8/3 and 5 of the effects add up, with 1
+    of noise, of which four levels explain 3/119 by chance, hence the tolerance."""
     settings = factorial(5, width=[16, 64], backbone=list(BACKBONE), steps=list(STEPS))
     effects = sum(settings[name].map(of) for name, of in (("width", WIDTH), ("backbone", BACKBONE), ("steps", STEPS)))
     noise = np.random.default_rng(1).permutation(np.repeat([-1.0, 1.0], len(settings) // 2))

@@ -15,7 +15,9 @@ def test_a_speedup_with_the_encoder_is_that_of_the_sums_of_times(column, frames)
     reference, encoder, published = 1.0, at.encoder, at.published  # times, the reference's being one
     ours = reference / 250
     assert with_encoder(column, 250, frames) == pytest.approx((reference + encoder) / (ours + encoder))
-    assert over_published(column, 250, frames) == pytest.approx((published / ours, (published + encoder) / (ours + encoder)))
+    assert over_published(column, 250, frames) == pytest.approx(
+        (published / ours, (published + encoder) / (ours + encoder))
+    )
 
 
 @pytest.mark.parametrize("column", SHAPES)
