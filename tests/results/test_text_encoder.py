@@ -38,7 +38,7 @@ def test_measured_shapes_are_met_and_what_is_not_known_is_imders_own(column, kno
 
 
 def test_beside_the_published_code_as_it_was_timed_at_its_own_shape():
-    """3.8 in batches of 32 and 9.7 on one clip, with the encoder on both sides; both vary by a tenth from day to day."""
+    """3.8 in batches of 32 and 9.7 on one clip, with the encoder on both sides; both vary by a tenth between days."""
     assert over_published("speedup_vs_imder", 300, 48)[1] == pytest.approx(3.8, rel=0.1)
     assert over_published("speedup_vs_imder_b1", 250, 48)[1] == pytest.approx(9.7, rel=0.1)
 
