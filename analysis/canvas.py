@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from analysis.axes import Axis
 from analysis.labels import number
-from analysis.study import Axis
 from analysis.style import LIGHT
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column of a paper, and both
@@ -42,6 +42,7 @@ RC: Any = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # in names that others chose, a dollar is a dollar
     "svg.hashsalt": "imer_ray",  # the same results give the same file
 }
 house_style = rc_context(RC)

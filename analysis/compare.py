@@ -11,26 +11,39 @@ from analysis.charts import front as charts
 from analysis.charts.parts import best_compromise, describe
 from analysis.labels import duration, measured, number
 from analysis.page import Cell, Page, section, table
+from analysis.sections import origin
 from analysis.study import Study
-from imer_ray.results.schema import UserError
+from imer_ray.results.schema import DataInfo, UserError
 
 
 def check_comparable(studies: Sequence[Study]) -> None:
-    """Raises UserError unless all studies minimise the same and have names of their own."""
+    """Raises UserError unless all studies minimise the same on the same clips under the same missing protocol, as far
+    as that is known, and have names of their own."""
     first = studies[0]
     for study in studies[1:]:
         if study.minimised != first.minimised:
-            theirs, ours = (" and ".join(each.minimised) for each in (study, first))
-            raise UserError(f"{study.folder} minimises {theirs}, {first.folder} {ours}: report them one by one")
+            this, that = (" and ".join(each.minimised) for each in (study, first))
+            raise UserError(f"{study.folder} minimises {this}, {first.folder} {that}: report them one by one")
+        ours, theirs = first.data, study.data
+        if ours is not None and theirs is not None and ours.fingerprint != theirs.fingerprint:
+            said = f"{study.folder} searched {_clips(theirs)}, {first.folder} {_clips(ours)}"
+            raise UserError(f"{said}: numbers of different clips say nothing of each other; report them one by one")
+        if study.protocol and first.protocol and study.protocol != first.protocol:
+            said = f"{study.folder} has the {study.protocol} missing protocol, {first.folder} the {first.protocol} one"
+            raise UserError(f"{said}: their quality is of different gaps; report them one by one")
     names = [study.name for study in studies]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise UserError(f"two of the runs are both named {min(repeated)}; give each run once")
 
 
+def _clips(data: DataInfo) -> str:
+    return f"{data.name} ({data.fingerprint[:8]})"
+
+
 def comparison(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
     """(file name, content) of the page and the figures."""
-    yield "compare.html", page(studies).encode()
+    yield "compare.html", page(studies).encode(errors="replace")
     for name, figure in (("pareto", figures.pareto(studies)), ("hypervolume", figures.hypervolume(studies))):
         if figure is not None:
             for suffix, content in render(figure).items():
@@ -40,7 +53,8 @@ def comparison(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
 def page(studies: Sequence[Study]) -> str:
     names = ", ".join(study.name for study in studies)
     made = Page(f"{names}: quality against speed")
-    made.add(f'<header><h1>{escape(names)}</h1><p class="muted">{len(studies)} studies side by side</p></header>')
+    made.add(f'<header><h1>{escape(names)}</h1><p class="muted">{len(studies)} studies side by side</p>')
+    made.add("".join(f'<p class="muted">{escape(" · ".join([s.name, *origin(s)]))}</p>' for s in studies) + "</header>")
     made.add(section("Studies", _summary(studies)))
     with_points = [study for study in studies if len(study.points)]
     if with_points:

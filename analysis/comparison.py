@@ -27,7 +27,7 @@ Models = Mapping[str, Sequence[Path]]
 def draw(folder: Path, table: str, models: Models) -> list[str]:
     """Draw ``<table>.csv`` of a folder, the models' training and the recovered latents; returns the figures' names."""
     try:
-        frame = pd.read_csv(folder / f"{table}.csv", dtype={"Setting": str})
+        frame = pd.read_csv(folder / f"{table}.csv", dtype={"Setting": str}, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / table}.csv cannot be read ({error}); evaluate again to write it anew") from error
     drawn = [table] if _write(folder, table, scores.scores(frame)) else []

@@ -18,10 +18,11 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import parallel as coordinates
 from analysis import progress
+from analysis.axes import SPEED
 from analysis.canvas import COLUMN, PAGE, SIDES, dot, figure, house_style, name_places, speed_scale
 from analysis.labels import number, short
 from analysis.spread import draw_error_bars
-from analysis.study import SPEED, Study
+from analysis.study import Study
 from analysis.style import COLOUR_BY, LIGHT, MARK_BY, MARKS, PICK_SERIES, STATUS_SERIES, group_of, groups, series
 
 SHADES = colormaps["viridis_r"]  # darker is better, also in grey print
@@ -133,17 +134,21 @@ def parallel(study: Study, settings: list[str]) -> Figure | None:
 
 
 @house_style
-def importance(shares: Mapping[str, pd.Series]) -> Figure | None:
-    """One panel per objective (label -> share of each setting), settings in the same order."""
-    if not shares or any(share.empty for share in shares.values()):
+def importance(found: Mapping[str, pd.DataFrame]) -> Figure | None:
+    """One panel per objective (label -> what `analysis.importance` found), settings in the same order; hollow bars are
+    not told from chance."""
+    if not found or any(one.empty for one in found.values()):
         return None
-    table = pd.DataFrame(shares).fillna(0.0)
+    table = pd.DataFrame({label: one["share"] for label, one in found.items()}).fillna(0.0)
     table = table.loc[table.sum(axis=1).sort_values().index]
-    fig, panels = figure(COLUMN, 0.75 + 0.17 * len(table), ncols=len(shares), sharey=True)
+    told = pd.DataFrame({label: one["told"] for label, one in found.items()}).reindex(table.index)
+    fig, panels = figure(COLUMN, 0.75 + 0.17 * len(table), ncols=len(found), sharey=True)
     for i, (ax, (label, share)) in enumerate(zip(np.atleast_1d(panels), table.items(), strict=True)):
-        ax.barh([short(path) for path in table.index], 100 * share, color=LIGHT[series(i)], height=0.68)
+        colours = [LIGHT[series(i)] if known else "none" for known in told[label].eq(True)]
+        look: Any = {"color": colours, "edgecolor": LIGHT[series(i)], "linewidth": 0.7, "height": 0.68}
+        ax.barh([short(path) for path in table.index], 100 * share, **look)
         ax.set_title(str(label), loc="left")
-        ax.set_xlabel("importance (%)")
+        ax.set_xlabel("variance explained (%)")
         ax.grid(axis="y", visible=False)
         ax.tick_params(axis="y", length=0)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -205,12 +210,7 @@ def timeline(study: Study) -> Figure | None:
 
 def baseline_places(studies: Sequence[Study]) -> dict[str, tuple[float, float]]:
     """name -> (speed, quality) of the systems measured beside the search, as far as both were."""
-    places = {}
-    for study in studies:
-        for name, measured in study.baselines.items():
-            if study.speed.column in measured and study.quality.column in measured:
-                places[name] = (measured[study.speed.column], measured[study.quality.column])
-    return places
+    return {name: at for study in studies for name, at in study.rivals.items()}
 
 
 def _grouped(study: Study, colours: Sequence[str], marks: Sequence[str]) -> Iterator[tuple[tuple[int, int, bool], Any]]:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.axes import Axis
 from analysis.seeds import NUM_SEEDS, bounds
-from analysis.study import Axis, Study
+from analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX
+from imer_ray.results.text_encoder import SHAPES
+from imer_ray.results.text_encoder import with_encoder as speedup_with_encoder
 
 Value = str | bool | int | float | None
 ABSENT = "–"
@@ -61,6 +64,13 @@ def measured(axis: Axis, value: Value) -> str:
 def cost(column: str, value: Value) -> str:
     """A measured number; network evaluations are counted, and so whole."""
     return setting(value) if column == "nfe" else number(value)
+
+
+def with_encoder(study: Study, column: str, value: Value) -> str:
+    """What is left of a speedup where both sides run a text encoder; a dash for what is no speedup or not measured."""
+    if column not in SHAPES or not isinstance(value, (int, float)) or pd.isna(value):
+        return ABSENT
+    return f"{number(speedup_with_encoder(column, value, study.data.frames if study.data else 0), 2)}×"
 
 
 def interval(axis: Axis, row: pd.Series) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from analysis.labels import duration
 from analysis.progress import search_seconds
 from analysis.study import Study
+from imer_ray.errors import printable
 from imer_ray.results.timeline import FILE_NAME, read_timeline
 
 STORE = "from the store"  # the lane of stages that lay there before the study wanted them
@@ -54,7 +56,7 @@ def lanes(study: Study) -> Lanes | None:
     Raises:
         UserError: the file is damaged.
     """
-    rows = read_timeline(study.folder / FILE_NAME)
+    rows = [_printable(row) for row in read_timeline(study.folder / FILE_NAME)]
     if not rows:
         return None
     runs = pd.DataFrame(rows)
@@ -94,6 +96,11 @@ def statement(made: Lanes) -> str:
         spent = ended[ended["status"] != "computed"]["seconds"].sum()
         said += f". Runs that did not finish: {', '.join(short)}, after {duration(spent)}"
     return said + "."
+
+
+def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
+    made = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+    return made | {"waiters": [printable(str(name)) for name in row["waiters"]]}
 
 
 def _in_words(waiters: Sequence[str], study: str) -> str:

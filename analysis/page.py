@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -48,7 +49,7 @@ class Page:
             colours=_colours(),
             css=_asset("page.css"),
             body="\n".join(self._body),
-            report=json.dumps(report, ensure_ascii=False, allow_nan=False).replace("</", "<\\/"),
+            report=_json_in_script(report),
             plotly=get_plotlyjs(),
             script=_asset("page.js"),
         )
@@ -96,6 +97,22 @@ def _colours() -> str:
         f":root {{ color-scheme: light dark; {rules(LIGHT, GROUND['light'])} }}\n"
         f"@media (prefers-color-scheme: dark) {{ :root {{ {rules(DARK, GROUND['dark'])} }} }}"
     )
+
+
+def _json_in_script(content: Any) -> str:  # noqa: ANN401 (JSON)
+    """JSON that no text in it can end or open a script with, and no number spoil: what is not finite is null."""
+    text = json.dumps(_finite(content), allow_nan=False)  # ASCII, which also has U+2028 and lone surrogates escaped
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _finite(content: Any) -> Any:  # noqa: ANN401 (JSON)
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _asset(name: str) -> str:

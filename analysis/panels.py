@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from analysis.axes import Axis
 from analysis.canvas import COLUMN, PAGE, figure, house_style
 from analysis.labels import number, setting, short
 from analysis.settings_curve import SYMBOLS, curve
-from analysis.study import Axis, Study
+from analysis.study import Study
 from analysis.style import LIGHT
 from imer_ray.results.schema import CONFIG_PREFIX
 
@@ -60,7 +61,7 @@ def _panel(ax: Axes, values: pd.Series, quality: pd.Series, path: str) -> None:
         ax.errorbar(x, found["mean"], np.nan_to_num(gaps), fmt="none", ecolor=colour, elinewidth=1.0, zorder=3)
     line = "-" if numeric else ""
     ax.plot(x, found["mean"], linestyle=line, marker="o", color=colour, linewidth=1.3, markersize=3.5, zorder=4)
-    ax.set_xlabel(SYMBOLS.get(path, short(path)))
+    ax.set_xlabel(SYMBOLS.get(path, short(path)), parse_math=path in SYMBOLS)
     if numeric:
         _scale(ax, np.sort(values.dropna().astype(float).unique()))
 

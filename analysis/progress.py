@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.axes import QUALITY, SPEED
 from analysis.hypervolume import hypervolume_history
 from analysis.labels import duration
 from analysis.seeds import is_repeat
-from analysis.study import QUALITY, SPEED, Study
+from analysis.study import Study
+from imer_ray.results import counting
 
 
 def search_seconds(frame: pd.DataFrame, moments: pd.Series) -> NDArray[np.float64]:
@@ -64,18 +66,18 @@ class Reuse:
 
     Attributes:
         kinds: per stage kind ``needed`` (once per point that needs it), ``different`` (keys) and ``executors``.
-        computed_s, reused_s: computing time spent, and what the reused stages would have taken once more.
+        computed_s: computing time spent, all points and seeds.
+        asked: what trials asked for, counted as everywhere (`imer_ray.results.counting.Reuse`).
     """
 
     kinds: pd.DataFrame
     computed_s: float
-    reused_s: float
+    asked: counting.Reuse
 
     @property
     def share(self) -> float:
-        """Share of all computing time needed that reuse saved."""
-        total = self.computed_s + self.reused_s
-        return self.reused_s / total if total else 0.0
+        """Share of the computing that trials asked for which was reused."""
+        return self.asked.share
 
 
 def reuse(study: Study) -> Reuse:
@@ -88,8 +90,9 @@ def reuse(study: Study) -> Reuse:
     table = pd.DataFrame(needed, columns=["kind", "key", "executor"]).groupby("kind", sort=False)
     executors_of = table["executor"].agg(lambda names: ", ".join(sorted(set(names) - {""})))
     kinds = pd.DataFrame({"needed": table.size(), "different": table["key"].nunique(), "executors": executors_of})
-    seconds = study.frame[["seconds_computed", "seconds_reused"]].astype(float).sum()
-    return Reuse(kinds, float(seconds.iloc[0]), float(seconds.iloc[1]))
+    costs = study.frame[["point", "repeat", "seconds_computed", "seconds_reused"]]
+    asked = counting.Reuse().and_of(costs.to_dict("records"))
+    return Reuse(kinds, float(study.frame["seconds_computed"].astype(float).sum()), asked)
 
 
 def reuse_statement(study: Study) -> str:
@@ -97,8 +100,9 @@ def reuse_statement(study: Study) -> str:
     saved = reuse(study)
     needed, different = int(saved.kinds["needed"].sum()), int(saved.kinds["different"].sum())
     return (
-        f"The points needed {needed} stages, {different} of them different. {duration(saved.computed_s)} of computing "
-        f"served for {duration(saved.computed_s + saved.reused_s)}: {100 * saved.share:.0f} % was reused."
+        f"The points needed {needed} stages, {different} of them different, computed in {duration(saved.computed_s)}. "
+        f"Of the {duration(saved.asked.total_s)} of computing that the trials' own points asked for, "
+        f"{100 * saved.share:.0f} % was reused."
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,21 +12,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.axes import QUALITY, SPEED
 from analysis.importance import importances
 from analysis.settings_curve import checked, weights_of
-from analysis.study import QUALITY, SPEED, Study, load
+from analysis.study import Study, load
 from imer_ray.results.schema import CONFIG_PREFIX, UserError
 
 REPORT = "report"
 MAX_AXES = 10  # settings that parallel coordinates stay readable with
 
 
-def build(runs: Sequence[Path], panels: Sequence[str] = ()) -> list[Path]:
+def build(runs: Sequence[Path], panels: Sequence[str] = (), output: Path | None = None) -> list[Path]:
     """Write every run's report into its own folder, and of several runs a comparison into that of the first.
 
     Args:
         runs: folders with results.
         panels: settings to draw the quality against, beside the loss weights that a study varies.
+        output: a folder to write into instead; of several runs, each run's report into a folder of it.
 
     Returns:
         The pages first, then the figures.
@@ -37,29 +41,42 @@ def build(runs: Sequence[Path], panels: Sequence[str] = ()) -> list[Path]:
         from analysis.compare import check_comparable
 
         check_comparable(studies)
-    for study in studies:  # a folder that cannot be written is told before anything is drawn
-        with _disk_errors(study.folder / REPORT):
-            (study.folder / REPORT).mkdir(exist_ok=True)
-    files = [file for study in studies for file in _of_one(study, panels)]
+    folders = _folders(studies, output)
+    for folder in folders:  # a folder that cannot be written is told before anything is drawn
+        with _disk_errors(folder):
+            folder.mkdir(exist_ok=True, parents=output is not None)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    files = [file for study, folder in zip(studies, folders, strict=True) for file in _of_one(study, panels, folder)]
     if len(studies) > 1:
         from analysis.compare import comparison
 
-        files += [(studies[0].folder / REPORT / name, content) for name, content in comparison(studies)]
+        files += [((output or folders[0]) / name, content) for name, content in comparison(studies)]
     for path, content in files:
         write_whole(path, content)
     return sorted((path for path, _ in files), key=lambda path: path.suffix != ".html")
 
 
-def _of_one(study: Study, panels: Sequence[str]) -> Iterator[tuple[Path, bytes]]:
+def _folders(studies: Sequence[Study], output: Path | None) -> list[Path]:
+    """Where each study's report goes. A study's name comes from its file, and is no path."""
+    if output is None:
+        return [study.folder / REPORT for study in studies]
+    if len(studies) == 1:
+        return [output]
+    names = [re.sub(r"[^\w-]+", "_", study.name) for study in studies]
+    return [output / (name if names.count(name) == 1 else f"{name}_{i}") for i, name in enumerate(names)]
+
+
+def _of_one(study: Study, panels: Sequence[str], folder: Path) -> Iterator[tuple[Path, bytes]]:
     shares = _importances(study)
-    chosen, folder = _axes(study, shares), study.folder / REPORT
+    chosen = _axes(study, shares)
     paths = list(dict.fromkeys([*weights_of(study), *checked(study, panels)]))
-    yield folder / "index.html", page(study, chosen, shares, paths).encode()
+    yield folder / "index.html", page(study, chosen, shares, paths).encode(errors="replace")
     for name, content in _figures(study, chosen, shares, paths):
         yield folder / name, content
 
 
-def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths: Sequence[str] = ()) -> str:
+def page(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str] = ()) -> str:
     from analysis import sections
     from analysis.page import Page
 
@@ -68,6 +85,7 @@ def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths
     if study.points.empty:
         made.add(sections.nothing_yet(study))
     else:
+        made.add(sections.before_choosing(study))
         made.add(sections.front(made, study))
         made.add(sections.front_table(study))
         made.add(sections.attainment(made, study))
@@ -81,7 +99,7 @@ def page(study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths
 
 
 def _figures(
-    study: Study, chosen: list[str], shares: Mapping[str, pd.Series], paths: Sequence[str]
+    study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
     from analysis import figures
     from analysis.canvas import render
@@ -107,17 +125,17 @@ def _figures(
                 yield f"{name}.{suffix}", content
 
 
-def _importances(study: Study) -> dict[str, pd.Series]:
-    """Name of the objective -> importance of each searched setting."""
+def _importances(study: Study) -> dict[str, pd.DataFrame]:
+    """Name of the objective -> how much each searched setting explains of it (`analysis.importance`)."""
     columns = {CONFIG_PREFIX + path: path for path in study.varying}
     settings = study.points[list(columns)].rename(columns=columns)
     axes = ((study.quality, QUALITY), (study.speed, SPEED))
-    return {axis.name: importances(settings, study.points[column]) for axis, column in axes}
+    return {axis.name: importances(settings, study.points[column], study.points["trial"]) for axis, column in axes}
 
 
-def _axes(study: Study, shares: Mapping[str, pd.Series]) -> list[str]:
+def _axes(study: Study, shares: Mapping[str, pd.DataFrame]) -> list[str]:
     """The settings to draw, in the space's order: the most important if they are many."""
-    total = sum((share.reindex(study.varying, fill_value=0.0) for share in shares.values()), start=0.0)
+    total = sum((found["share"].reindex(study.varying, fill_value=0.0) for found in shares.values()), start=0.0)
     most = pd.Series(total, index=study.varying).nlargest(MAX_AXES).index
     return [path for path in study.varying if path in most]
 
@@ -139,4 +157,5 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"cannot write {path}: {reason}; free some space or change its permissions") from error
+        advice = "free some space, change its permissions, or choose another (python -m analysis RUN output=FOLDER)"
+        raise UserError(f"cannot write {path}: {reason}; {advice}") from error

@@ -8,19 +8,32 @@ from html import escape
 import pandas as pd
 
 from analysis import lanes as stage_lanes
-from analysis import progress
+from analysis import progress, verdicts
 from analysis.charts import front as front_charts
 from analysis.charts import lanes as lanes_charts
 from analysis.charts import seeds as seed_charts
 from analysis.charts import study as study_charts
 from analysis.charts.parts import best_compromise, describe
-from analysis.labels import attained, broken, cost, duration, interval, measured, number, setting, short, title
+from analysis.labels import (
+    attained,
+    broken,
+    cost,
+    duration,
+    interval,
+    measured,
+    number,
+    setting,
+    short,
+    title,
+    with_encoder,
+)
+from analysis.origin import versions
 from analysis.page import Cell, Page, section, table, tiles
 from analysis.study import Study
 from analysis.style import series
 from imer_ray.results.schema import CONFIG_PREFIX
+from imer_ray.results.text_encoder import ENCODER, SHAPES
 
-FEW = 50  # points, below which importances depend much on chance
 AS_GOOD = 0.01  # of the quality metric: what still counts as as good as the best
 TABLE_COLUMNS = ("latency_ms_b1", "nfe", "num_parameters")
 TABLE_NAMES = ("ms/clip", "NFE", "parameters")
@@ -34,7 +47,32 @@ def heading(study: Study) -> str:
         said.append(f"last point {last:%d %B %Y, %H:%M} UTC")
     hosts = sorted(frame["host"].dropna().unique())
     said += [f"on {', '.join(hosts)}"] if hosts else []
-    return f'<h1>{escape(study.name)}</h1><p class="muted">{escape(" · ".join(said))}</p>'
+    lines = [" · ".join(said), " · ".join(origin(study))]
+    return f"<h1>{escape(study.name)}</h1>" + "".join(f'<p class="muted">{escape(line)}</p>' for line in lines if line)
+
+
+def origin(study: Study) -> list[str]:
+    """What the numbers are of: clips, protocol, seeds and versions."""
+    said, data = [], study.data
+    if data is not None:
+        sizes = [_clips(split, size, data.labelled.get(split, size)) for split, size in data.clips.items()]
+        said.append(f"data {data.name} ({data.fingerprint[:8]})" + (f": {', '.join(sizes)} clips" if sizes else ""))
+    said += [f"{study.protocol} missing protocol"] if study.protocol else []
+    seeds = [f"{seed:.0f}" for seed in sorted(study.frame["seed"].dropna().unique())]
+    said += [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"] if seeds else []
+    return said + versions(study.frame["versions"])
+
+
+def _clips(split: str, size: int, labelled: int) -> str:
+    return f"{size:,} {split}" + (f" ({labelled:,} labelled)" if labelled != size else "")
+
+
+def before_choosing(study: Study) -> str:
+    """What the numbers do not show by themselves, and how to go on."""
+    items = "".join(f"<li>{escape(said)}</li>" for said in verdicts.lines(study))
+    command = f'<code class="command">{escape(verdicts.next_command(study))}</code>'
+    go_on = f"<li>Train a pick finally, with several seeds and on the test split: {command}</li>"
+    return section("Before you choose", f"<ul>{items}{go_on}</ul>")
 
 
 def headline(study: Study) -> str:
@@ -56,14 +94,23 @@ def headline(study: Study) -> str:
                 f"{free} of them scored without training again" if free else "one of each trial",
             ),
             (str(len(study.front)), "on the Pareto front", "no point is better in both objectives"),
-            (measured(study.speed, fast[study.speed.column]), f"best {study.speed.name}", f"{name} ({title(fast)})"),
+            (
+                measured(study.speed, fast[study.speed.column]),
+                f"best {study.speed.name}",
+                f"{name} ({title(fast)})" + _left_with_encoder(study, fast),
+            ),
             (measured(study.quality, best[study.quality.column]), f"best {study.quality.name}", title(best)),
             (number(volume), "hypervolume", f"up to the fixed reference point ({corner})"),
         ]
-    if saved.computed_s or saved.reused_s:
-        more = f"{duration(saved.reused_s)} of computing saved, {duration(saved.computed_s)} spent"
+    if saved.asked.total_s:
+        more = f"{duration(saved.asked.reused_s)} of the {duration(saved.asked.total_s)} that trials asked for"
         entries.append((f"{100 * saved.share:.0f} %", "of computing reused", more))
     return tiles(entries)
+
+
+def _left_with_encoder(study: Study, point: pd.Series) -> str:
+    column = study.speed.column
+    return f"; {with_encoder(study, column, point[column])} with {ENCODER} on both sides" if column in SHAPES else ""
 
 
 def fastest_as_good(study: Study) -> tuple[pd.Series, pd.Series, str]:
@@ -111,6 +158,7 @@ def front_table(study: Study) -> str:
     spread = ["95 %"] if study.repeated else []
     heads = [("pick", ""), ("trial", "number")]
     heads += [(name, "number") for axis in axes for name in (axis.name, *spread)]
+    heads += [(f"with {ENCODER}", "number")] if study.speed.column in SHAPES else []
     heads += [("on front", "number")] if study.repeated else []
     heads += [*((name, "number") for _, name in others), *((short(path), "") for path in shown)]
     rows = []
@@ -120,6 +168,8 @@ def front_table(study: Study) -> str:
         numbers = [title(row).removeprefix("trial ")]
         for axis in axes:
             numbers += [measured(axis, row[axis.column]), *(interval(axis, row) for _ in spread)]
+        if (column := study.speed.column) in SHAPES:
+            numbers.append(with_encoder(study, column, row[column]))
         numbers += [attained(study, index)] if study.repeated else []
         numbers += [cost(column, row[column]) for column, _ in others]
         cells = [Cell(html=chip), *(Cell(text, kind="number") for text in numbers)]
@@ -166,7 +216,7 @@ def course(page: Page, study: Study) -> str:
     return f'<div class="pair">{"".join(parts)}</div>'
 
 
-def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, pd.Series]) -> str:
+def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame]) -> str:
     """Parallel coordinates, and the importance of the settings for each objective."""
     if not study.varying:
         return ""
@@ -182,9 +232,10 @@ def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, p
         if share.empty:
             continue
         chart = page.chart(f"importance{i}", study_charts.importance(share, series(i)), height=70 + 27 * len(share))
-        note = "Share of each setting in what tells the best quarter of points from all (PED-ANOVA)."
-        if len(study.points) < FEW:
-            note += f" A rough guide: there are only {len(study.points)} points."
+        note = (
+            f"Share of the variance over {len(study.points)} points that each setting explains alone, less what chance"
+            " explains; grey is not told from chance. A setting that a choice brings along counts within that choice."
+        )
         panels.append(section(f"What matters for {name}", chart, note=note))
     return html + (f'<div class="pair">{"".join(panels)}</div>' if panels else "")
 

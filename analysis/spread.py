@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.attainment import LEVELS, MIN_SEEDS, attainment_surface
+from analysis.axes import SPEED, Axis
 from analysis.canvas import COLUMN, figure, house_style, speed_scale
 from analysis.seeds import NUM_SEEDS, bounds
-from analysis.study import SPEED, Axis, Study
+from analysis.study import Study
 from analysis.style import LIGHT, series
 
 LINES = ((0, (1, 1)), "-", (0, (5, 1.5)))  # one per level, so that they are told apart without colour

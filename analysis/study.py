@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -15,47 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.attainment import times_on_front
+from analysis.axes import QUALITY, SPEED, Axis, quality_axis, speed_axis
+from analysis.origin import data_of, protocol_of
 from analysis.pareto import knee, non_domination_rank
 from analysis.seeds import NUM_SEEDS, averaged, on_each_seed
-from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, UserError, read_results
+from imer_ray.errors import printable
+from imer_ray.results.counting import identity
+from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, DataInfo, UserError, read_results
 
-QUALITY, SPEED = "objective.quality", "objective.speed"
 REQUIRED = ("trial", "status", QUALITY, SPEED)
+AS_WRITTEN = ("config", "stages", "executors", "rungs", "versions")  # JSON
 RESULTS, BASELINES = "results.parquet", "baselines.json"
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An objective as people read it.
-
-    Attributes:
-        column: where its values stand.
-        name: for tables and hover labels.
-        label: for axes, with what it is a mean of, or its unit.
-        unit: follows a number directly.
-    """
-
-    column: str
-    name: str
-    label: str
-    higher_is_better: bool
-    log: bool = False
-    unit: str = ""
-
-
-COST_AXES = {
-    "speedup_vs_imder": Axis("speedup_vs_imder", "speedup", "speedup over IMDer (×)", True, log=True, unit="×"),
-    "speedup_vs_imder_b1": Axis(
-        "speedup_vs_imder_b1", "speedup", "speedup over IMDer on one clip (×)", True, log=True, unit="×"
-    ),
-    "clips_per_s": Axis("clips_per_s", "clips/s", "clips per second", True, log=True),
-    "latency_ms": Axis("latency_ms", "ms/batch", "latency of a batch (ms)", False, log=True, unit=" ms"),
-    "latency_ms_b1": Axis("latency_ms_b1", "ms/clip", "latency of one clip (ms)", False, log=True, unit=" ms"),
-    "flops_per_clip": Axis("flops_per_clip", "FLOPs", "FLOPs per clip", False, log=True),
-    "nfe": Axis("nfe", "NFE", "network evaluations (NFE)", False, log=True),
-    "num_parameters": Axis("num_parameters", "parameters", "parameters", False, log=True),
-}
-ERRORS = ("MAE",)  # metrics of which less is better
 
 
 @dataclass(frozen=True)
@@ -70,6 +39,8 @@ class Study:
         num_trials: how many the study is meant to have.
         constraints: what a point must keep to be on the front, as "latency_ms_b1 <= 5".
         baselines: name -> measured columns, of systems measured beside the search.
+        data: the clips that it is of; of an old file no more than their name and content, if these are known.
+        protocol: the name of the missing protocol that quality is measured under, if it is known.
     """
 
     name: str
@@ -84,14 +55,27 @@ class Study:
     constraints: tuple[str, ...] = ()
     folder: Path = Path()
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    data: DataInfo | None = None
+    protocol: str | None = None
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:
-        """The complete points in the order they finished, with their ``rank`` (0 = Pareto front).
+        """The complete points in the order they finished, with their ``rank`` (0 = Pareto front), each result once.
 
         Of a point that was run with several seeds it is the mean that stands here, see `analysis.seeds.averaged`. What
-        breaks the study's constraints with the study's seed is no point that one could choose, and stands aside.
+        breaks the study's constraints with the study's seed is no point that one could choose, and stands aside. Of
+        points that came to one result (`imer_ray.results.counting.identity`) it is the one with most seeds, and of
+        these the first, that stands for all.
         """
+        named = self.choosable
+        rows = named[["stages"]].to_dict("records")
+        results = [identity(row) or str(index) for index, row in zip(named.index, rows, strict=True)]
+        most = named.assign(result=results).sort_values(NUM_SEEDS, ascending=False, kind="stable")
+        return named.loc[sorted(most.drop_duplicates("result").index)].reset_index(drop=True)
+
+    @functools.cached_property
+    def choosable(self) -> pd.DataFrame:
+        """All complete points that one could name, those with a result that another has among them."""
         points = self._measured[self._measured["feasible"].ne(False)]
         rank = non_domination_rank(points[[QUALITY, SPEED]].astype(float))
         return points.assign(rank=rank)[rank >= 0].sort_values("finished", kind="stable", ignore_index=True)
@@ -157,6 +141,12 @@ class Study:
         return {c[len(start) : -len(end)]: c for c in sorted(columns, key=_setting_order)}
 
     @property
+    def rivals(self) -> dict[str, tuple[float, float]]:
+        """name -> (speed, quality) of the baselines of which both were measured, as in the axes' columns."""
+        speed, quality = self.speed.column, self.quality.column
+        return {name: (of[speed], of[quality]) for name, of in self.baselines.items() if speed in of and quality in of}
+
+    @property
     def at_rates(self) -> bool:
         """Whether the protocol's settings are missing rates, not patterns."""
         return any(name[0].isdigit() for name in self.patterns)
@@ -184,13 +174,13 @@ def of_frame(
     if lacking:
         raise UserError(f"the results have no column {', '.join(lacking)}; run the search again to write them anew")
     frame = frame.assign(**{column: None for column in COLUMNS if column not in frame})
-    info = frame.attrs["info"]
+    frame, info = _printable(frame), _printable_words(frame.attrs["info"])
     objectives = {objective["name"]: objective for objective in info["objectives"]}
     return Study(
         name=info["study"],
         frame=frame,
-        quality=_quality_axis(objectives["quality"], frame),
-        speed=_speed_axis(objectives["speed"], frame, baselines or {}),
+        quality=quality_axis(objectives["quality"], frame),
+        speed=speed_axis(objectives["speed"], frame, baselines or {}),
         settings=tuple(path for path in info["space"] if _known(frame, CONFIG_PREFIX + path)),
         reference=(objectives["quality"]["reference"], objectives["speed"]["reference"]),
         minimised=(objectives["quality"]["label"], objectives["speed"]["label"]),
@@ -199,34 +189,32 @@ def of_frame(
         constraints=tuple(info.get("constraints", ())),
         folder=folder,
         baselines=baselines or {},
+        data=data_of(info, frame),
+        protocol=protocol_of(frame),
     )
 
 
-def _quality_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
-    column = objective["metric"]
-    if column not in frame:
-        return Axis(QUALITY, "quality", f"{objective['label']} (minimised)", higher_is_better=False)
-    setting, _, metric = column.removeprefix(METRIC_PREFIX).rpartition(".")
-    name = metric.removesuffix("_score").replace("_", " ")
-    rates = any(c.startswith(METRIC_PREFIX) and c[len(METRIC_PREFIX)].isdigit() for c in frame)
-    if not setting:
-        label = f"mean {name} over missing {'rates' if rates else 'patterns'} (valid)"
-    else:
-        label = f"{name} {f'at missing rate {setting}' if rates else f'with only {setting} available'} (valid)"
-    return Axis(column, name, label, higher_is_better=metric not in ERRORS)
+def _name(text: str) -> str:
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _speed_axis(
-    objective: Mapping[str, Any], frame: pd.DataFrame, baselines: Mapping[str, Mapping[str, float]]
-) -> Axis:
-    """The column that speed is computed from; latency, being relative to IMDer, reads as a speedup."""
-    column = objective["metric"]
-    if column in COST_AXES and column in frame:
-        axis = COST_AXES[column]
-        beside = [measured[column] for measured in baselines.values() if column in measured]
-        positive = not (frame[column] <= 0).any() and all(value > 0 for value in beside)
-        return dataclasses.replace(axis, log=axis.log and positive)  # without recovery there are 0 evaluations
-    return Axis(SPEED, "speed", f"{objective['label']} (minimised)", higher_is_better=False)
+def _printable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names and texts that a terminal, a page and an SVG can show, whoever wrote them."""
+    attrs, frame = frame.attrs, frame.rename(columns=_name)
+    for column in frame.columns.difference(AS_WRITTEN):
+        if not pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_datetime64_any_dtype(frame[column]):
+            clean = printable if column == "error" else _name
+            frame[column] = [clean(value) if isinstance(value, str) else value for value in frame[column]]
+    frame.attrs = attrs
+    return frame
+
+
+def _printable_words(words: Any) -> Any:  # noqa: ANN401 (JSON)
+    if isinstance(words, Mapping):
+        return {_printable_words(key): _printable_words(value) for key, value in words.items()}
+    if isinstance(words, (list, tuple)):
+        return [_printable_words(value) for value in words]
+    return _name(words) if isinstance(words, str) else words
 
 
 def _known(frame: pd.DataFrame, column: str) -> bool:
@@ -242,10 +230,10 @@ def _baselines(path: Path) -> dict[str, dict[str, float]]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return {
-            str(name): {k: float(v) for k, v in measured.items() if isinstance(v, (int, float))}
+            _name(name): {k: float(v) for k, v in measured.items() if isinstance(v, (int, float)) and np.isfinite(v)}
             for name, measured in content.items()
         }
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it, or run the search again to write it anew") from error

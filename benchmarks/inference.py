@@ -7,6 +7,11 @@ the median of the pairwise ratios is printed with its range. Weights are untrain
 values. ``frames`` sets the number of frames of every modality (default: that of the picks' data; MOSI's published
 shape is 48 latent frames).
 
+All of that is what follows the text encoder. A BERT-base (random weights, 50 tokens), which IMDer's published forward
+runs first, is timed in the same turns: ``text_encoder_over_imder`` is its time over the reference's with one modality
+missing, and ``*_with_text_encoder`` are the ratios with it on both sides. `imer_ray.results.text_encoder` keeps both
+for other places.
+
 With ``models`` the quality of what was trained is laid beside: of the picks and of IMDer in the same harness, from
 ``metrics.csv`` of FOLDER/quality, FOLDER/speed and FOLDER/imder, as the command train leaves them.
 """
@@ -17,6 +22,7 @@ import functools
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -37,8 +43,10 @@ from imer_ray.training.timing import reference_config, reference_for
 PICKS = ("quality", "speed")
 REFERENCE = "imder"
 METRIC = "Non0_F1_score"  # mean over the patterns in which something is missing
+TOKENS = 50  # of a clip's words in MMSA's files
 AVAILABLE = {"one": torch.tensor([False, True, True]), "two": torch.tensor([False, True, False])}
 REPEATS = 5
+TEXT_KEYS = ("text_encoder_over_imder", "text_encoder_over_imder_batch1")
 
 
 def main() -> None:
@@ -56,13 +64,16 @@ def main() -> None:
         sys.exit(f"error: {error}")
     ratios: dict[str, list[float]] = {}
     with threads(1), torch.no_grad():
+        read = text_encoder()
+        if read is None:
+            print("no text encoder is timed: pip install transformers (it is in the extra dev)")
         for pick in PICKS:
-            config = resolve(yaml.safe_load((run / "export" / f"{pick}.yaml").read_text())["config"])
-            ratios |= _measure(pick, config, int(frames) if frames else None)
-    print(f"{'':24}{'ratio':>10}{'min':>10}{'max':>10}")
+            config = resolve(yaml.safe_load((run / "export" / f"{pick}.yaml").read_text(encoding="utf-8"))["config"])
+            ratios |= _measure(pick, config, int(frames) if frames else None, read)
+    print(f"{'':44}{'ratio':>10}{'min':>10}{'max':>10}")
     for name, values in ratios.items():
-        print(f"{name:24}{statistics.median(values):10.1f}{min(values):10.1f}{max(values):10.1f}")
-    report = {name: round(statistics.median(values), 2) for name, values in ratios.items()}
+        print(f"{name:44}{statistics.median(values):10.3g}{min(values):10.3g}{max(values):10.3g}")
+    report = {name: round(statistics.median(values), 2 + (name in TEXT_KEYS)) for name, values in ratios.items()}
     for name, (seeds, mean, low, high) in quality.items():
         worse = high < quality[REFERENCE][2]
         judged = "" if name == REFERENCE else f", {'worse than' if worse else 'not worse than'} {REFERENCE}"
@@ -80,13 +91,16 @@ def _quality(models: Path) -> dict[str, tuple[int, float, float, float]]:
         scores = models / name / "metrics.csv"
         if not scores.is_file():
             raise UserError(f"{scores} does not exist; the command train writes it when it is done")
-        table = pd.read_csv(scores)
+        table = pd.read_csv(scores, encoding="utf-8")
         row = table[(table["Model"] == name) & (table["Setting"] == "mean")].iloc[0]
         found[name] = (int(row["Seeds"]), row[METRIC], row[f"{METRIC}_low"], row[f"{METRIC}_high"])
     return found
 
 
-def _measure(pick: str, config: dict, frames: int | None) -> dict[str, list[float]]:
+def _measure(
+    pick: str, config: dict, frames: int | None, read: Callable[[int], Callable[[], object]] | None
+) -> dict[str, list[float]]:
+    """Name -> its value in each turn."""
     dataset = build(config["data"]).load()
     lengths = dict.fromkeys(dataset.dims, frames) if frames else dict(dataset.lengths)
     model = untrained(config, dataset.dims, lengths)
@@ -99,9 +113,35 @@ def _measure(pick: str, config: dict, frames: int | None) -> dict[str, list[floa
             available = pattern.expand(size, -1)
             ours = functools.partial(predictor(model, config, seeded(0, "ours")), batch, available)
             theirs = functools.partial(predictor(reference, as_published, seeded(0, "theirs")), batch, available)
+            text = None if read is None else read(size)
             ours()
-            ratios[f"{pick}_{missing}_missing{suffix}"] = [timed(theirs) / timed(ours) for _ in range(REPEATS)]
+            name, turns = f"{pick}_{missing}_missing{suffix}", []
+            for _ in range(REPEATS):
+                turns.append((timed(theirs), timed(ours), timed(text) if text else 0.0))
+            ratios[name] = [a / b for a, b, _ in turns]
+            if text:
+                ratios[f"{name}_with_text_encoder"] = [(a + t) / (b + t) for a, b, t in turns]
+                if (pick, missing) == (PICKS[0], "one"):
+                    ratios[f"{TEXT_KEYS[0]}{suffix}"] = [t / a for a, _, t in turns]
     return ratios
+
+
+def text_encoder() -> Callable[[int], Callable[[], object]] | None:
+    """``text_encoder()(size)()`` runs a BERT-base on so many clips; None if the package that has it is missing."""
+    try:
+        from transformers import BertConfig, BertModel
+    except ImportError:
+        return None
+    config = BertConfig()  # BERT-base's sizes (Devlin et al., arXiv:1810.04805)
+    model = BertModel(config).eval()
+
+    def read(size: int) -> Callable[[], object]:
+        words = torch.randint(config.vocab_size, (size, TOKENS), generator=seeded(0, "words"))
+        run = functools.partial(model, input_ids=words, attention_mask=torch.ones_like(words))
+        run()
+        return run
+
+    return read
 
 
 def untrained(config: dict, dims: dict, lengths: dict) -> Imer:

@@ -57,7 +57,7 @@ def _watch(name: str, *arguments: str) -> float:
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     while process.poll() is None:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
             kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith("Rss")}
             peak = max(peak, kib.get("RssAnon", 0) + kib.get("RssShmem", 0))
             files = max(files, kib.get("RssFile", 0))

@@ -119,7 +119,7 @@ def main() -> None:
     folder = words.pop("folder", None)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         space = Path(name) / "space.yaml"
-        space.write_text(SPACE)
+        space.write_text(SPACE, encoding="utf-8")
         planned = functools.partial(_plan, {"space": str(space), "study.root": name, **SETTINGS, **words})
         growth = _growth(planned, finished)
         start(planned("ray", 1).options["scaling"], planned("ray", 1).options["study"]["slots"])
@@ -158,7 +158,7 @@ def _timed(call: Any) -> float:
 def _ours(searched: Plan, client: Stub | None = None) -> Any:
     """Run the study, quietly; its record."""
     record = open_record(searched)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         before, sys.stdout = sys.stdout, nowhere
         try:
             run(searched, record, client or Stub())

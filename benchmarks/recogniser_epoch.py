@@ -142,7 +142,7 @@ def _inputs(config: dict[str, Any], num_clips: int, frames: int, folder: Path) -
     lengths = dict.fromkeys("lav", frames)
     shape = {"dims": dict.fromkeys("lav", dim), "lengths": lengths, "label_kind": "regression"}
     shape["recoverable"] = list("lav")
-    (encode / "shape.json").write_text(json.dumps(shape))
+    (encode / "shape.json").write_text(json.dumps(shape), encoding="utf-8")
     return Context(folder=folder / "out", inputs={"encode": encode, "bank": bank}, checkpoint=folder / "checkpoint")
 
 

@@ -40,7 +40,9 @@ class Stages:
         self._store.prepare()
         self._file = folder / "seconds.json"
         self._rungs = rungs
-        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.seconds: dict[str, float] = (
+            json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+        )
         self._lock = threading.Lock()
 
     def get(self, stage: Stage) -> StageResult:

@@ -57,7 +57,7 @@ def main() -> None:
                 broker.stop()
                 epochs[workers].append((found[LONG].seconds - found[SHORT].seconds) / (LONG - SHORT))
                 history = Store(store).open(found[LONG].key).folder / "history.json"
-                losses[workers] = [entry["loss"] for entry in json.loads(history.read_text())]
+                losses[workers] = [entry["loss"] for entry in json.loads(history.read_text(encoding="utf-8"))]
                 print(f"{workers} workers: {epochs[workers][-1]:.3f} s an epoch", file=sys.stderr, flush=True)
     ray.shutdown()
     one, two = (min(epochs[workers]) for workers in WORKERS)

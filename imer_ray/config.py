@@ -171,7 +171,7 @@ def _read(group: str, name: str) -> dict[str, Any]:
     import yaml
 
     folder = resources.files(CONF_MODULE).joinpath(*group.split("/"))
-    return yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text())
+    return yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def option(group: str, name: str) -> dict[str, Any]:

@@ -1,4 +1,17 @@
-"""The errors that imer_ray raises on purpose."""
+"""The errors that imer_ray raises on purpose, and text that is safe to print."""
+
+import re
+
+# What moves a terminal's cursor, changes its colours, reverses text or cannot be encoded; \t and \n are left alone.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""The text with every control character as one reads it in a string: ``\x1b`` for an escape.
+
+    Whatever comes from a file (results, journals, stores, names of folders) passes here before a terminal sees it.
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class UserError(Exception):
@@ -6,6 +19,9 @@ class UserError(Exception):
 
     Commands print it without a traceback and exit with status 2.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class StageStopped(Exception):

@@ -5,7 +5,8 @@ them scored on other data than those of their training. Reads every seed of the 
 beside them, all under the same masks, and tests each system against the one that ``against`` names (``masked`` by
 default). Leaves in the model's folder (of several: ``models/decoupled-vs-rohydr``) or in ``output``:
 
-- ``evaluate_<protocol>.csv``: per system and setting each metric's mean, std, 95 % interval and p-value, and the cost
+- ``evaluate_<protocol>.csv``: per system and setting each metric's mean, std, 95 % interval and p-value, and the cost;
+  ``speedup_vs_imder`` is of what follows the text encoder, ``speedup_vs_imder_with_text_encoder`` is with it
 - ``evaluate_<protocol>_seeds.csv``: one row per system, seed, setting and metric
 - ``evaluate_<protocol>.md``: the tables as people read them; ``published=true`` adds published numbers,
   where the data are the files of CMU-MOSI or CMU-MOSEI that MMSA distributes
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from imer_ray import cli
 from imer_ray.command_schema import EvaluateCommandConfig
 from imer_ray.config import build, compose, with_changes
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, printable
 from imer_ray.files import make_folder, write_whole
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def main(overrides: list[str]) -> None:
     from imer_ray.training import comparison_table as tables
     from imer_ray.training.collect import collect
     from imer_ray.training.comparison import check_same_masks, compare
-    from imer_ray.training.table import BAYES, markdown, summarise
+    from imer_ray.training.table import BAYES, markdown, spread, summarise
 
     options = compose(EvaluateCommandConfig, "evaluate", overrides)
     folders = [Path(model) for model in options["model"]]
@@ -60,7 +61,7 @@ def main(overrides: list[str]) -> None:
     p_values = {system: compare(scored, runs[str(against)], SPLIT) for system, scored in others.items()}
     frame = tables.with_costs(tables.with_p_values(frame, p_values, SPLIT), costs)
 
-    plain = [markdown(frame), "± one standard deviation over seeds."] if len(folders) == 1 else []
+    plain = [markdown(frame), spread(frame)] if len(folders) == 1 else []
     frame = tables.with_rows(frame, published)
     compared = list(tables.tables(frame, against))
     notes = "\n".join(f"- {line}" for line in [*tables.notes(frame, against), *footnotes])
@@ -74,7 +75,7 @@ def main(overrides: list[str]) -> None:
         latents.to_parquet(buffer, index=False)
         write_whole(output / "recovered.parquet", buffer.getvalue())
     drawn = figures.draw(output, name, {system: list(found.values()) for system, found in systems.items()})
-    print("\n".join(plain or [compared[0], notes]))
+    print(printable("\n".join(plain or [compared[0], notes])))
     print(f"wrote {output / name}.csv, {name}_seeds.csv and {name}.md (all metrics, intervals, significance and cost)")
     print(f"wrote {', '.join(drawn)} as PNG and SVG beside them")
 
@@ -137,7 +138,7 @@ def _measure(
             if system not in costs:
                 costs[system] = cost_of(trained, SPLIT)
                 latents += [{"Model": system, **row} for row in latents_of(trained, SPLIT)]
-        print(f"scored {system}: {len(folders)} seed{'s' * (len(folders) > 1)}", flush=True)
+        print(f"scored {printable(system)}: {len(folders)} seed{'s' * (len(folders) > 1)}", flush=True)
     cli.say_unscored(trained.config, SPLIT)
     if trained.is_other_data:
         print("other data than these were trained on: features are standardised by the training clips' statistics")

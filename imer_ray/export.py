@@ -46,7 +46,8 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
 
     _check_run(run)
     study = of_frame(read_results(run / RESULTS))
-    complete = study.points  # of each point the mean over its seeds
+    named = pick is not None and pick not in PICKS  # one result may have several names
+    complete = study.choosable if named else study.points  # of each point the mean over its seeds
     if complete.empty and len(study.infeasible):
         advice = f"looser study.constraints take another study.name; study.warm_start={run} has it learn from this one"
         raise UserError(f"{run} has no point to export: {broken(study)}; {advice}")

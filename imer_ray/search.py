@@ -6,6 +6,9 @@ study.journal. The same command again continues where it stopped, or extends the
 
 ``study.max_seconds``, ``study.max_gpu_hours`` and ``study.max_cost`` end a search early, whole all the same, and
 ``study.repeats=4`` runs the points of the front with up to four further seeds.
+
+Speed (``speedup_vs_imder``) is of what follows the text encoder, which no trial changes; the summary says what is left
+of it with one on both sides, and beside IMDer's published code.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING
 from imer_ray import cli
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, printable
 
 if TYPE_CHECKING:
     from imer_ray.tuning.record import Record
@@ -103,14 +106,17 @@ def _report(folder: Path) -> None:
     from analysis.report import build
     from analysis.study import load
     from analysis.table import render
+    from analysis.verdicts import lines, next_command
     from imer_ray.export import PICKS, export
 
-    print(render(load(folder)))
+    study = load(folder)
+    print(printable("\n".join([render(study), *lines(study)])))
     page, *figures = build([folder])
     exported = [export(folder, pick) for pick in PICKS]
     print(f"wrote {folder}/results.parquet")
     print(f"wrote {page} and {len(figures)} figures beside it")
     print(f"wrote {', '.join(map(str, exported))}")
+    print(f"next: {next_command(study)}")
 
 
 if __name__ == "__main__":

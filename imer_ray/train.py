@@ -24,7 +24,7 @@ from imer_ray import cli
 from imer_ray.changes import change
 from imer_ray.command_schema import TrainConfig
 from imer_ray.config import PRESETS, compose, options, resolve
-from imer_ray.errors import NonFiniteError, UserError
+from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole
 from imer_ray.received import read_yaml
@@ -34,7 +34,6 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 
 HISTORY = "history.json"
-MAX_BYTES = 1_000_000  # of a configuration's file; an exported one has some 5,000
 Job = tuple[str, int]
 """System and seed."""
 
@@ -49,7 +48,7 @@ def main(overrides: list[str]) -> None:
     from imer_ray.training.collect import BASELINES, check_same_settings, seeds_in
     from imer_ray.training.optimum import bayes_optimum
     from imer_ray.training.scorable import check_scoring, check_training
-    from imer_ray.training.table import BAYES, markdown, summarise
+    from imer_ray.training.table import BAYES, markdown, spread, summarise
 
     chosen = compose(TrainConfig, "train", overrides)
     if not chosen["seeds"]:
@@ -89,9 +88,10 @@ def main(overrides: list[str]) -> None:
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
-    write_whole(output / "metrics.md", (markdown(frame) + "\n").encode())
+    table = f"{markdown(frame)}\n\n{spread(frame)}\n"
+    write_whole(output / "metrics.md", table.encode())
     figures.draw_training(output, trained)
-    print(markdown(frame))
+    print(printable(table), end="")
     print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen['seeds'])} seeds")
     if others := sorted(seeds_in(output) - set(chosen["seeds"])):
         print(f"seeds {', '.join(map(str, others))} were there already: python -m imer_ray.evaluate scores all of them")
@@ -216,7 +216,7 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
     model, statistics = load_model({**config, **stage.config}, context), load_dataset(config).statistics
     save(folder, model, {**config, **imputer}, load_shape(context), statistics)
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
-    histories = {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
+    histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     write_whole(folder / HISTORY, json.dumps(histories).encode())
 
 

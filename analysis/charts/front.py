@@ -9,6 +9,7 @@ from html import escape
 import pandas as pd
 
 from analysis import progress
+from analysis.axes import SPEED, Axis
 from analysis.charts.parts import (
     INK,
     MUTED,
@@ -24,7 +25,7 @@ from analysis.charts.parts import (
 from analysis.charts.seeds import error_bars
 from analysis.figures import baseline_places
 from analysis.labels import measured, title
-from analysis.study import SPEED, Axis, Study
+from analysis.study import Study
 from analysis.style import COLOUR_BY, MARK_BY, MARKS, group_of, groups, series
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.labels import cost, interval, measured, number, settings_of, short, title
+from analysis.axes import Axis
+from analysis.labels import cost, interval, measured, number, settings_of, short, title, with_encoder
 from analysis.seeds import NUM_SEEDS
-from analysis.study import Axis, Study
+from analysis.study import Study
+from imer_ray.results.text_encoder import ENCODER, SHAPES
 
 Chart = dict[str, Any]
 INK, MUTED, FAINT, PAPER = "var(--ink)", "var(--muted)", "var(--faint)", "var(--paper)"
@@ -78,10 +80,17 @@ def measurements(study: Study, row: pd.Series) -> list[tuple[str, str]]:
         found.append((axis.name, measured(axis, row[axis.column])))
         if row[NUM_SEEDS] > 1:
             found.append(("95 %", interval(axis, row)))
+        found += _with_encoder(study, axis.column, row)
     if row[NUM_SEEDS] > 1:
         found.append(("seeds", f"{row[NUM_SEEDS]:.0f}"))
     others = [column for column in COST_NAMES if column != study.speed.column and pd.notna(row[column])]
-    return found + [(COST_NAMES[column], cost(column, row[column])) for column in others]
+    for column in others:
+        found += [(COST_NAMES[column], cost(column, row[column])), *_with_encoder(study, column, row)]
+    return found
+
+
+def _with_encoder(study: Study, column: str, row: pd.Series) -> list[tuple[str, str]]:
+    return [(f"with {ENCODER}", with_encoder(study, column, row[column]))] if column in SHAPES else []
 
 
 def plain_axis(label: str, **more: Any) -> Chart:  # noqa: ANN401 (whatever Plotly's axis takes)
@@ -90,7 +99,7 @@ def plain_axis(label: str, **more: Any) -> Chart:  # noqa: ANN401 (whatever Plot
 
 def objective_axis(axis: Axis, values: Iterable[float]) -> Chart:
     """An objective's axis with better to the right, or up, and room around the values for names."""
-    known = [float(value) for value in values if pd.notna(value)]
+    known = [float(value) for value in values if pd.notna(value) and math.isfinite(value)]
     low, high = (math.log10(bound) if axis.log else bound for bound in (min(known), max(known)))
     pad = 0.08 * (high - low) or 0.1
     ends = [low - pad, high + 2 * pad] if axis.higher_is_better else [high + pad, low - 2 * pad]
@@ -109,5 +118,5 @@ def lines(x: Iterable[float], y: Iterable[float], name: str, shape: str) -> Char
 
 
 def numbers(values: Iterable[float]) -> list[float | None]:
-    """As JSON has them: what was not measured is null."""
-    return [None if pd.isna(value) else float(value) for value in values]
+    """As JSON has them: what was not measured, or is not finite, is null."""
+    return [None if pd.isna(value) or math.isinf(value) else float(value) for value in values]

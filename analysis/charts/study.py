@@ -105,20 +105,25 @@ def panel(study: Study, path: str) -> Chart:
     return {"data": [points, mean], "layout": {"xaxis": xaxis, "yaxis": yaxis, "showlegend": False}}
 
 
-def importance(share: pd.Series, series_name: str) -> Chart:
-    """Share of each setting in reaching the best quarter, for one objective."""
-    ordered = share.sort_values()
+def importance(found: pd.DataFrame, series_name: str) -> Chart:
+    """Share of an objective's variance that each setting explains; grey is what is not told from chance."""
+    ordered = found.sort_values("share", kind="stable")
     bars = {
         "type": "bar",
         "orientation": "h",
-        "x": (100 * ordered).round(2).tolist(),
+        "x": (100 * ordered["share"]).round(2).tolist(),
         "y": [short(path) for path in ordered.index],
-        "marker": {"color": colour(series_name)},
-        "hovertemplate": "%{y}: <b>%{x:.1f} %</b><extra></extra>",
+        "text": ["" if told else "not told from chance" for told in ordered["told"]],
+        "textposition": "none",
+        "marker": {"color": [colour(series_name) if told else FAINT for told in ordered["told"]]},
+        "hovertemplate": "%{y}: <b>%{x:.1f} %</b> %{text}<extra></extra>",
     }
     return {
         "data": [bars],
-        "layout": {"xaxis": plain_axis("importance (%)"), "yaxis": {"automargin": True, "showgrid": False}},
+        "layout": {
+            "xaxis": plain_axis("variance explained (%)", rangemode="tozero"),
+            "yaxis": {"automargin": True, "showgrid": False},
+        },
     }
 
 

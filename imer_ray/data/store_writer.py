@@ -80,7 +80,7 @@ def _write_files(data: MmsaFile, source: Mapping[str, Any], folder: Path) -> dic
         "repaired": repaired,
         "statistics": {m: s.result() for m, s in statistics.items()},
     }
-    with open(folder / MANIFEST, "w") as file:
+    with open(folder / MANIFEST, "w", encoding="utf-8") as file:
         file.write(json.dumps(manifest, indent=1, allow_nan=False))
         file.flush()
         os.fsync(file.fileno())

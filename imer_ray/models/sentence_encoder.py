@@ -36,7 +36,7 @@ class SentenceEncoder(nn.Module):
     def __init__(self, num_layers: int) -> None:
         super().__init__()
         folder = _folder()
-        settings = json.loads((folder / "config.json").read_text())
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if not 1 <= num_layers <= settings["num_hidden_layers"]:
             raise ValueError(f"num_layers must be 1 to {settings['num_hidden_layers']}, not {num_layers}")
         weights = load_file(folder / WEIGHTS)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from imer_ray.errors import UserError
 
-SCHEMA_VERSION = 2  # since 2, a point may have several rows
+SCHEMA_VERSION = 3  # since 2, a point may have several rows; since 3, the data are described
 STATUSES = ("complete", "stopped", "failed")
 METADATA_KEY = b"imer_ray"
 
@@ -41,7 +41,9 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "latency_ms_b1": pa.float64(),  # of one clip; on a CPU with one thread without what other processes took from it
     "latency_ms": pa.float64(),  # of one batch (speed.batch_size clips)
     "clips_per_s": pa.float64(),
-    "speedup_vs_imder": pa.float64(),  # of such a batch, beside the IMDer reference in the same process
+    # Of such a batch, beside the IMDer reference in the same process, and without the text encoder that both need
+    # before: `imer_ray.results.text_encoder` says what is left of it with one.
+    "speedup_vs_imder": pa.float64(),
     "speedup_low": pa.float64(),  # 95 % interval of its median (`imer_ray.training.readings`)
     "speedup_high": pa.float64(),
     "speedup_vs_imder_b1": pa.float64(),  # of one clip
@@ -93,6 +95,40 @@ class Objective:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataInfo:
+    """The clips that a study's trials were trained and scored on.
+
+    Attributes:
+        name: the data component's.
+        fingerprint: hash of the content.
+        frames: that a latent has; time grows with them.
+        clips: split -> how many clips it has.
+        labelled: split -> how many of them have a label.
+        scored: setting of the protocol -> how many valid clips quality counts in it, of the settings that it is over.
+    """
+
+    name: str
+    fingerprint: str
+    frames: int
+    clips: Mapping[str, int]
+    labelled: Mapping[str, int]
+    scored: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, content: Any) -> DataInfo:
+        """Raises ValueError or TypeError if ``content`` is not what `StudyInfo.to_json` writes of it."""
+        info = cls(**content)
+        counts = [info.clips, info.labelled, info.scored]
+        numbers = [n for found in counts for n in (found.values() if isinstance(found, Mapping) else [None])]
+        texts = (info.name, info.fingerprint)
+        if not all(type(n) is int and n >= 0 for n in (*numbers, info.frames)) or 0 in info.scored.values():
+            raise ValueError("the numbers of its clips are none")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("its data have no name")
+        return info
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyInfo:
     """What the file says about the study as a whole, in its metadata."""
 
@@ -102,6 +138,7 @@ class StudyInfo:
     searcher: str
     space: tuple[str, ...]  # the configuration paths that the study searches
     constraints: tuple[str, ...] = ()  # what a point must keep to be on the front, as "latency_ms_b1 <= 5"
+    data: DataInfo | None = None  # None in files of before schema version 3
 
     @property
     def reference(self) -> tuple[float, ...]:
@@ -120,7 +157,9 @@ class StudyInfo:
             raise ValueError(f"it has schema version {version}, this imer_ray reads up to {SCHEMA_VERSION}")
         objectives = tuple(Objective(**objective) for objective in content.pop("objectives"))
         space, constraints = tuple(content.pop("space")), tuple(content.pop("constraints", ()))
-        return cls(objectives=objectives, space=space, constraints=constraints, **content)
+        data = content.pop("data", None)
+        known = None if data is None else DataInfo.from_json(data)
+        return cls(objectives=objectives, space=space, constraints=constraints, data=known, **content)
 
 
 def read_results(path: Path | str) -> Any:

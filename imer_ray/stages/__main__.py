@@ -18,7 +18,7 @@ from pathlib import Path
 from imer_ray import cli
 from imer_ray.command_schema import StagesConfig
 from imer_ray.config import compose
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, printable
 from imer_ray.stages.eviction import DAY, Eviction, carry_out, choose, value
 from imer_ray.stages.folders import Folders
 from imer_ray.stages.inventory import Entry, Inventory, take
@@ -40,7 +40,7 @@ def main(words: list[str]) -> None:
     uses = Uses.none() if options["runs"] is None else read_uses(Path(options["runs"]))
     inventory = take(store.folders, now)
     if words[0] == "ls":
-        print(_table(inventory, uses, options["sort"], now))
+        print(printable(_table(inventory, uses, options["sort"], now)))
         return
     _collect(store.root, store.folders, inventory, uses, options, now)
     if store.cache is not None:  # the copies on this machine, within the same limits
@@ -54,7 +54,8 @@ def _collect(
     limits = float(str(options["max_bytes"])), float(str(options["max_age_days"]))
     eviction = choose(inventory, uses.pinned, *limits, now)
     for entry in eviction.entries:
-        print(f"{entry.name:16}  {entry.key}  {_size(entry.size):>8}  unused for {_span(now - entry.used)}")
+        unused = f"{_size(entry.size):>8}  unused for {_span(now - entry.used)}"
+        print(printable(f"{entry.name:16}  {entry.key}  {unused}"))
     print(_summary(place, inventory, eviction, uses))
     if options["dry_run"]:
         if eviction.entries or eviction.left_over:

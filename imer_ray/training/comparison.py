@@ -17,7 +17,9 @@ from imer_ray.config import build, with_changes
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer
+from imer_ray.results import text_encoder
 from imer_ray.results.schema import COSTS
+from imer_ray.results.text_encoder import SHAPES
 from imer_ray.training.cost import measure
 from imer_ray.training.evaluate import num_evaluations, predict_protocol, score
 from imer_ray.training.latents import load_dataset
@@ -138,10 +140,13 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
 
 
 def cost_of(trained: Trained, split: str) -> dict[str, float]:
-    """The cost columns of a system, measured beside the IMDer reference."""
+    """The cost columns of a system, measured beside the IMDer reference; its speedups also with a text encoder on both
+    sides (`imer_ray.results.text_encoder`)."""
     found = measure(trained.model, trained.dataset, split, trained.config, DEVICE)
     found["nfe"] = float(num_evaluations(trained.config)) if trained.model.recovery is not None else 0.0
-    return {name: found[name] for name in COSTS}
+    frames = build(trained.config["encoder"]).length(min(trained.dataset.lengths.values()))
+    left = {name + text_encoder.SUFFIX: text_encoder.with_encoder(name, found[name], frames) for name in SHAPES}
+    return {name: found[name] for name in COSTS} | left
 
 
 def check_same_masks(runs: Mapping[str, Mapping[int, Scored]]) -> None:

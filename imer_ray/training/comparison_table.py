@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from imer_ray.results.schema import COSTS
+from imer_ray.results.text_encoder import ENCODER, SHAPES, SUFFIX
 from imer_ray.training.table import METRICS, PERCENT, settings_of
 
 ALPHA = 0.05
@@ -57,8 +58,10 @@ def with_rows(frame: pd.DataFrame, rows: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def with_costs(frame: pd.DataFrame, costs: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """The table with the cost columns of each system; what was not measured is NaN."""
-    columns = {name: [costs.get(m, {}).get(name, math.nan) for m in frame["Model"]] for name in COSTS}
+    """The table with the cost columns of each system, and those of its speedups with a text encoder; what was not
+    measured is NaN."""
+    names = (*COSTS, *(name + SUFFIX for name in SHAPES))
+    columns = {name: [costs.get(m, {}).get(name, math.nan) for m in frame["Model"]] for name in names}
     return frame.assign(**columns)
 
 
@@ -100,6 +103,12 @@ def notes(frame: pd.DataFrame, against: str | None) -> list[str]:
             f"{BETTER} better, {WORSE} worse than {against}, p < {ALPHA:g}: paired over seeds and clips (Obuchowski "
             "and Rockette 1995), settings corrected after Holm"
         )
+    for column in SHAPES:
+        left = frame.reindex(columns=["Model", column + SUFFIX]).dropna().drop_duplicates("Model")
+        if len(left):
+            said = ", ".join(f"{system} {value:.2g}" for system, value in left.itertuples(index=False))
+            name = COST_NAMES[column]
+            lines.append(f"{name} is of what follows the text encoder; with {ENCODER} on both sides: {said}")
     return lines
 
 

@@ -41,7 +41,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
     config = with_process(config)
     model = untrained(config, dataset, context)
     found = measure(model, dataset, config["split"], config, context.device)
-    (context.folder / COST_FILE).write_text(json.dumps(found))
+    (context.folder / COST_FILE).write_text(json.dumps(found), encoding="utf-8")
     return found
 
 

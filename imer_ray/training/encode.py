@@ -67,14 +67,14 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
             **{"dims": dataset.dims, "lengths": dataset.lengths, "label_kind": dataset.label_kind},
             "recoverable": recoverable_modalities(dataset.recorded("train")),
         }
-        (context.folder / "shape.json").write_text(json.dumps(shape))
+        (context.folder / "shape.json").write_text(json.dumps(shape), encoding="utf-8")
     return summary(history)
 
 
 def load_shape(context: Context) -> dict[str, Any]:
     """``dims``, ``lengths``, ``label_kind`` and ``recoverable`` modalities of the data that the input ``encode`` was
     trained on."""
-    return json.loads((context.inputs["encode"] / "shape.json").read_text())
+    return json.loads((context.inputs["encode"] / "shape.json").read_text(encoding="utf-8"))
 
 
 def load_encoder(config: Mapping[str, Any], context: Context) -> StandardisedEncoder:

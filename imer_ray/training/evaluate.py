@@ -57,7 +57,7 @@ def load_model(config: Mapping[str, Any], context: Context) -> Imer:
 
 def load_cost(context: Context) -> dict[str, float]:
     """What the stage `cost` measured."""
-    return json.loads((context.inputs["cost"] / COST_FILE).read_text())
+    return json.loads((context.inputs["cost"] / COST_FILE).read_text(encoding="utf-8"))
 
 
 def num_evaluations(config: Mapping[str, Any]) -> int:

@@ -152,7 +152,7 @@ def fit(
     module.load_state_dict(best)
     module.eval()
     if context.rank == 0:
-        (context.folder / "history.json").write_text(json.dumps(history))
+        (context.folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
     return history
 
 

@@ -47,8 +47,8 @@ def save(
     shape = {**shape, STATISTICS: {m: [x.tolist() for x in both] for m, both in statistics.items()}}
     try:
         save_file(weights(model), aside / WEIGHTS)
-        (aside / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False))
-        (aside / SHAPE).write_text(json.dumps(shape))
+        (aside / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        (aside / SHAPE).write_text(json.dumps(shape), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(aside, folder)

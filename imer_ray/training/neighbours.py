@@ -27,7 +27,7 @@ def announced() -> Iterator[None]:
     place = folder()
     place.mkdir(parents=True, exist_ok=True)
     name = f"{os.getpid()}-{uuid.uuid4().hex}"
-    with open(place / name, "w") as file:
+    with open(place / name, "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         path = (place / name).rename(place / f"{name}{SUFFIX}")  # only now, so that nobody sees it without its lock
         try:
@@ -42,7 +42,7 @@ def num_neighbours() -> int:
     for path in folder().glob(f"*{SUFFIX}"):
         if path.name.startswith(f"{os.getpid()}-"):
             continue
-        with contextlib.suppress(FileNotFoundError), open(path) as file:
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -26,7 +26,8 @@ GAP = "gap_closed"
 
 def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> pd.DataFrame:
     """One row per system and setting: ``Model, Setting, Seeds``, then of each metric its mean, ``<metric>_std`` and the
-    ends of the mean's 95 % interval over seeds, ``<metric>_low`` and ``<metric>_high`` (NaN for a single seed).
+    ends of the mean's 95 % interval over seeds, ``<metric>_low`` and ``<metric>_high``; a single seed has no such
+    three, and they are NaN.
 
     Args:
         runs: system -> one result of `evaluate` per seed.
@@ -43,7 +44,7 @@ def summarise(runs: Mapping[str, Sequence[Mapping[str, float]]], split: str) -> 
                     values = pd.Series([r[key] for r in results if key in r], dtype=float)
                     scale = 100 if metric in PERCENT else 1
                     row[metric] = scale * values.mean()
-                    row[f"{metric}_std"] = scale * values.std(ddof=1) if len(values) > 1 else 0.0
+                    row[f"{metric}_std"] = scale * values.std(ddof=1)
                     half = scale * half_width(values)
                     row[f"{metric}_low"], row[f"{metric}_high"] = row[metric] - half, row[metric] + half
             rows.append(row)
@@ -72,7 +73,7 @@ def settings_of(result: Mapping[str, float], split: str) -> list[tuple[str, str,
 
 
 def markdown(frame: pd.DataFrame, metrics: Sequence[str] = ("Non0_acc_2", "Non0_F1_score", "MAE")) -> str:
-    """Settings down, systems across, each cell ``mean ± std`` of the metrics that were computed."""
+    """Settings down, systems across, in each cell ``mean ± std`` of the metrics that were computed, or one seed's."""
     shown = [m for m in metrics if m in frame]
     systems = list(dict.fromkeys(frame["Model"]))
     head = ["available", *(f"{s} {m}" for m in shown for s in systems)]
@@ -82,10 +83,7 @@ def markdown(frame: pd.DataFrame, metrics: Sequence[str] = ("Non0_acc_2", "Non0_
         for metric in shown:
             for system in systems:
                 row = frame[(frame["Model"] == system) & (frame["Setting"] == setting)]
-                digits = 1 if metric in PERCENT else 3
-                cells.append(
-                    f"{row[metric].iloc[0]:.{digits}f} ± {row[f'{metric}_std'].iloc[0]:.{digits}f}" if len(row) else "–"
-                )
+                cells.append(_cell(row.iloc[0], metric) if len(row) else "–")
         lines.append("| " + " | ".join(cells) + " |")
     if GAP in frame:
         others = [s for s in systems if s not in (BAYES, ZERO)]
@@ -95,3 +93,15 @@ def markdown(frame: pd.DataFrame, metrics: Sequence[str] = ("Non0_acc_2", "Non0_
         for i, setting in enumerate(dict.fromkeys(frame["Setting"])):
             lines[i + 2] += "".join(f" {closed.loc[setting, s]:.0f} |" for s in others)
     return "\n".join(lines)
+
+
+def spread(frame: pd.DataFrame) -> str:
+    """What follows a mean in `markdown`, in words."""
+    if (frame["Seeds"] > 1).any():
+        return "± one standard deviation over seeds."
+    return "One seed: how far others would be from it is not known."
+
+
+def _cell(row: pd.Series, metric: str) -> str:
+    digits, deviation = 1 if metric in PERCENT else 3, row[f"{metric}_std"]
+    return f"{row[metric]:.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:.{digits}f}")

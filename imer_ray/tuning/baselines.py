@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from imer_ray.errors import printable
 from imer_ray.files import write_whole
 from imer_ray.stages.graph import most_needed_first
 from imer_ray.stages.job import BESIDE, Status
@@ -44,6 +45,6 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
         except Exception as error:  # whatever it is, the study is worth more than its company
             if is_over():
                 return
-            print(f"the baseline {system} could not be scored and is left out: {error}")
+            print(printable(f"the baseline {system} could not be scored and is left out: {error}"))
             found.pop(system, None)
     write_whole(plan.folder / "baselines.json", json.dumps(found, indent=1).encode())

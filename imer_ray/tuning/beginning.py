@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imer_ray.config import flatten, preset
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, printable
 from imer_ray.results.schema import read_info
 from imer_ray.tuning.judge import Judge
 from imer_ray.tuning.presets import nearest
@@ -47,4 +47,4 @@ def begin(plan: Plan, record: Record) -> None:
             print(f"preset {name} is proposed" + (f" with {', '.join(changed)}" if changed else ""))
     for lesson in learnt:
         record.learn(lesson)
-        print(lesson)
+        print(printable(str(lesson)))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, printable
 from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.loggers import Curves, Logger, Row
 from imer_ray.tuning.progress import Progress
@@ -83,7 +83,8 @@ class _Background:
             self._warn(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 
     def _warn(self, reason: str) -> None:
-        print(f"warning: the logger {self._name} stopped ({reason}); the search goes on without it", file=sys.stderr)
+        said = f"warning: the logger {self._name} stopped ({printable(reason)}); the search goes on without it"
+        print(said, file=sys.stderr)
 
 
 def _module(name: str) -> Any:

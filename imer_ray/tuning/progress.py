@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.hypervolume import hypervolume
 from analysis.pareto import pareto_front
+from imer_ray.results.counting import Reuse, identity
 from imer_ray.results.schema import StudyInfo
 
 
@@ -21,11 +22,11 @@ class Progress:
     Attributes:
         num_trials: how many it is meant to have.
         complete, running, stopped, failed: trials by state.
-        num_points: evaluated points of the complete trials.
+        num_points: evaluated points of the complete trials, each result once (`imer_ray.results.counting.identity`).
         front: those on the Pareto front, within the study's constraints.
         hypervolume: up to the study's reference point.
         best: metric -> the best value that any point has, for each objective.
-        reused: share of the computing that trials asked for which was there already or done for another.
+        reused: share of the computing that trials asked for, see `imer_ray.results.counting.Reuse`.
         seconds_left: an estimate, None while too little is known.
     """
 
@@ -59,9 +60,10 @@ class Tally:
         self._seen = 0
         self._states: Counter[str] = Counter()
         self._num_points = 0
+        self._points: set[str] = set()
         self._front = np.empty((0, len(info.objectives)))
         self._best: dict[str, tuple[float, float]] = {}  # metric -> (minimised, as measured)
-        self._seconds = {"reused": 0.0, "computed": 0.0}
+        self._reuse = Reuse()
         self._hypervolume = 0.0
 
     def count(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -70,9 +72,8 @@ class Tally:
         new = [row for row in new if not row.get("repeat")]  # a point counts once, however many seeds it is run with
         own = [row for row in new if row["point"] == 0]
         self._states.update(row["status"] for row in own)
-        for how in self._seconds:
-            self._seconds[how] += sum(row.get(f"seconds_{how}") or 0.0 for row in own)
-        complete = [row for row in new if row["status"] == "complete"]
+        self._reuse = self._reuse.and_of(new)
+        complete = [row for row in new if row["status"] == "complete" and self._is_first(row)]
         self._num_points += len(complete)
         if feasible := [row for row in complete if row.get("feasible") is not False]:
             self._add(feasible)
@@ -89,9 +90,18 @@ class Tally:
             front=len(self._front),
             hypervolume=self._hypervolume,
             best={metric: measured for metric, (_, measured) in self._best.items()},
-            reused=self._seconds["reused"] / max(sum(self._seconds.values()), 1e-9),
+            reused=self._reuse.share,
             seconds_left=seconds_left,
         )
+
+    def _is_first(self, row: Mapping[str, Any]) -> bool:
+        """Whether no row before stands for the same result."""
+        named = identity(row)
+        if named is None:
+            return True
+        before = len(self._points)
+        self._points.add(named)
+        return len(self._points) > before
 
     def _add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         points = np.array([[row[objective.column] for objective in self._info.objectives] for row in rows], dtype=float)

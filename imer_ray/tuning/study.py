@@ -21,12 +21,13 @@ import yaml
 from imer_ray.config import build, flatten
 from imer_ray.errors import UserError
 from imer_ray.files import write_whole
-from imer_ray.results.schema import CONFIG_PREFIX, Objective, StudyInfo
+from imer_ray.results.schema import CONFIG_PREFIX, DataInfo, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.training.scorable import check_quality, check_training
 from imer_ray.training.timing import check_reference
 from imer_ray.tuning import beginning, budget, space_file
 from imer_ray.tuning.constraints import Constraint, parse
+from imer_ray.tuning.data_info import describe
 from imer_ray.tuning.identity import check_identity
 from imer_ray.tuning.journal import FILE_NAME, Journal, name_objectives, open_study
 from imer_ray.tuning.log import check_loggers
@@ -59,6 +60,7 @@ class Plan:
     objectives: tuple[Objective, Objective]
     configurations: Configurations
     constraints: tuple[Constraint, ...] = ()
+    data: DataInfo | None = None
     systems: str = "imer_ray.systems"
 
     @property
@@ -82,6 +84,7 @@ class Plan:
             searcher=study["searcher"],
             space=tuple(p.path for p in self.space.parameters),
             constraints=tuple(constraint.text for constraint in self.constraints),
+            data=self.data,
         )
 
     def final_stage(self, config: Mapping[str, Any]) -> Any:
@@ -110,7 +113,8 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     base = {key: value for key, value in options.items() if key not in RUN_KEYS}
     space = space_file.load(options["space"], base)
     data = build(base["data"])
-    check_reference(base, data.load().lengths)  # damaged or too short data are named here, not by the first stage
+    dataset = data.load()
+    check_reference(base, dataset.lengths)  # damaged or too short data are named here, not by the first stage
     fingerprint = data.fingerprint()
     if base["data_fingerprint"] not in (None, fingerprint):
         raise UserError(f"data {base['data']['name']}: the content is not that of data_fingerprint; leave that key out")
@@ -124,6 +128,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
         objectives=wanted,
         configurations=Configurations(base),
         constraints=constraints,
+        data=describe(base, dataset, wanted[0]),
         systems=systems,
     )
 

@@ -69,7 +69,7 @@ def _exported(folder: Path) -> Iterator[tuple[int, int]]:
     """What files in ``export/`` were made from; it may have left the front since."""
     for path in (folder / "export").glob("*.yaml"):
         try:
-            content = yaml.safe_load(path.read_text())["imer_ray"]
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))["imer_ray"]
             yield int(content["trial"]), int(content["point"])
         except (yaml.YAMLError, KeyError, TypeError, ValueError):  # a file of the user's own
             continue

@@ -107,9 +107,9 @@ def test_diffusion_imports_only_torch_and_numpy(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=module_of)
-def test_analysis_knows_only_the_schemas_of_results(path: Path) -> None:
+def test_of_our_own_the_analysis_knows_only_results_and_errors(path: Path) -> None:
     ours = {module for module in imports(path) if within(module, ("imer_ray",))}
-    assert all(within(module, ("imer_ray.results.schema", "imer_ray.results.timeline")) for module in ours)
+    assert all(within(module, ("imer_ray.results", "imer_ray.errors")) for module in ours)
     assert not {module for module in imports(path) if within(module, ("ray", "torch", "hydra"))}
 
 

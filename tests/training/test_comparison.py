@@ -17,10 +17,11 @@ from imer_ray.config import compose, option
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
+from imer_ray.results.text_encoder import SHAPES, SUFFIX, with_encoder
 from imer_ray.schema import ExperimentConfig
 from imer_ray.training import comparison_table
 from imer_ray.training.collect import collect
-from imer_ray.training.comparison import Scored, check_same_masks, compare, open_model, score_model
+from imer_ray.training.comparison import Scored, check_same_masks, compare, cost_of, open_model, score_model
 from imer_ray.training.evaluate import predict_protocol, predictor
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.model_folder import save
@@ -215,6 +216,19 @@ def test_published_rows_are_marked_and_without_interval(frame: pd.DataFrame) -> 
     joined = comparison_table.with_rows(frame, rows)
     assert len(joined) == len(frame) + 1 and "Mult_acc_7" not in joined, "what we did not measure stays out"
     assert "| IMDer [1] | 1.043 | – | – | – | – |" in list(comparison_table.tables(joined, "masked"))[1]
+
+
+def test_speedups_say_what_a_text_encoder_leaves_of_them(frame: pd.DataFrame, tmp_path: Path) -> None:
+    quick = ("speed.batch_size=2", "speed.max_repeats=1", "speed.max_seconds=0", "speed.reference_steps=1")
+    make_model(tmp_path / "one", 1, "data.num_frames=8", *quick, recovers=False)
+    found = cost_of(open_model(tmp_path / "one/1", option("protocol", "fixed"), {}), "test")
+    for column in SHAPES:
+        assert found[column + SUFFIX] == pytest.approx(with_encoder(column, found[column], 8))
+        assert 0 < found[column + SUFFIX] < min(found[column], 20)
+    costs = {"ours": {"speedup_vs_imder": 123.4, "speedup_vs_imder" + SUFFIX: 2.94}, "masked": {}}
+    noted = comparison_table.notes(comparison_table.with_costs(frame, costs), None)
+    assert "× IMDer is of what follows the text encoder; with BERT-base on both sides: ours 2.9" in noted
+    assert not any("text encoder" in line for line in comparison_table.notes(frame, None)), "it was not measured there"
 
 
 def test_the_table_survives_its_csv(frame: pd.DataFrame, tmp_path: Path) -> None:

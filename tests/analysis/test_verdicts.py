@@ -1,0 +1,309 @@
+"""What is said of a front beside its numbers, by hand: rivals, clips, distinct results, reuse, other people's names."""
+
+import dataclasses
+import json
+import math
+import os
+import stat
+from html import escape
+from html.parser import HTMLParser
+
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import __main__ as command
+from analysis import progress, report, verdicts
+from analysis.compare import check_comparable
+from analysis.study import load
+from analysis.table import render
+from imer_ray.errors import UserError
+from imer_ray.export import export
+from imer_ray.results.schema import METADATA_KEY, DataInfo, Objective, StudyInfo
+from imer_ray.results.text_encoder import with_encoder
+from imer_ray.results.timeline import write_timeline
+from imer_ray.results.writer import write_results
+from imer_ray.tuning.display import line
+from imer_ray.tuning.progress import Tally
+
+OBJECTIVES = (
+    Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),
+    Objective(name="speed", metric="speedup_vs_imder", label="log10 latency", reference=0.0),
+)
+DATA = DataInfo(
+    name="clips",
+    fingerprint="0123456789abcdef",
+    frames=8,
+    clips={"train": 1284, "valid": 229, "test": 686},
+    labelled={"train": 1284, "valid": 220, "test": 686},
+    scored={"a": 100, "l": 50},
+)
+
+
+def row(trial, f1, speedup, point=0, key=None, **more):
+    return {
+        "study": "small",
+        "trial": trial,
+        "point": point,
+        "repeat": 0,
+        "seed": 1111,
+        "status": "complete",
+        "config": json.dumps({"data": {"name": "clips"}, "data_fingerprint": "0123456789abcdef"}),
+        "stages": json.dumps({"encode": "e", "evaluate": key or f"{trial}.{point}"}),
+        "versions": json.dumps({"imer_ray": "0.1.0", "torch": "2.13.0"}),
+        "valid.Non0_F1_score": f1,
+        "valid.a.Non0_F1_score": f1 - 0.1,
+        "valid.l.Non0_F1_score": f1 + 0.1,
+        "speedup_vs_imder": speedup,
+        "objective.quality": 1 - f1,
+        "objective.speed": -math.log10(speedup),
+        "seconds_computed": 3.0,
+        "seconds_reused": 1.0 if point == 0 else 50.0,
+        **more,
+    }
+
+
+@pytest.fixture
+def small(tmp_path):
+    """``small(rows, baselines, data=, ...)``: a study's folder."""
+
+    def write(rows, baselines=None, name="small", data=DATA, objectives=OBJECTIVES, folder=None, space=()):
+        folder = tmp_path / (folder or "small")
+        folder.mkdir()
+        info = StudyInfo(study=name, objectives=objectives, num_trials=4, searcher="tpe", space=tuple(space), data=data)
+        write_results(folder / "results.parquet", rows, info)
+        if baselines is not None:
+            (folder / "baselines.json").write_text(json.dumps(baselines), encoding="utf-8")
+        return folder
+
+    return write
+
+
+FRONT = [row(0, 0.80, 50), row(1, 0.79, 100), row(2, 0.70, 300), row(3, 0.60, 60)]
+
+
+def rival(f1, speedup):
+    return {"valid.Non0_F1_score": f1, "speedup_vs_imder": speedup}
+
+
+def test_a_rival_that_dominates_points_is_named_with_how_many_and_which_picks(small):
+    baselines = {"masked": rival(0.795, 400), "zero": rival(0.5, 900), "mean": rival(0.85, 10), "odd": {"nfe": 0.0}}
+    study = load(small(FRONT, baselines))
+    assert study.picks.keys() == {"quality", "knee", "speed"}
+    assert list(verdicts.rivals(study)) == [
+        "masked dominates 3 of 4 points, among them knee and speed",
+        "mean has a better Non0 F1 (0.850) than any point",
+    ]
+
+
+def test_equal_points_do_not_dominate_and_less_is_better_where_it_is_an_error(small):
+    study = load(small(FRONT, {"same": rival(0.80, 50)}))
+    assert list(verdicts.rivals(study)) == []
+    objectives = (Objective(name="quality", metric="valid.MAE", label="MAE", reference=3.0), OBJECTIVES[1])
+    rows = [{**r, "valid.MAE": 1.0 + i, "objective.quality": 1.0 + i} for i, r in enumerate(FRONT)]
+    folder = small(rows, {"masked": {"valid.MAE": 1.5, "speedup_vs_imder": 200}}, objectives=objectives, folder="mae")
+    study = load(folder)
+    assert list(verdicts.rivals(study)) == ["masked dominates 2 of 4 points"]
+    assert verdicts.told_apart(study) is None, "nothing is known of how an error varies"
+
+
+def test_the_standard_error_is_that_of_shares_over_the_clips_that_count(small):
+    study = load(small(FRONT))
+    by_hand = (math.sqrt(0.7 * 0.3 / 100) + math.sqrt(0.9 * 0.1 / 50)) / 2
+    assert verdicts.standard_error(study, study.front.iloc[0]) == pytest.approx(by_hand)
+    assert verdicts.told_apart(study) == (
+        f"Non0 F1 on 50 to 100 clips has a standard error of {by_hand:.3f}: 2 of 4 points lie within it of the best, "
+        "and knee cannot be told apart from quality"
+    )
+    old = dataclasses.replace(study, data=None)
+    assert verdicts.told_apart(old) is None and verdicts.standard_error(old, study.front.iloc[0]) is None
+
+
+def test_terminal_and_page_say_the_same(small, capsys):
+    folder = small(FRONT, {"masked": rival(0.795, 400)})
+    assert command.main([str(folder)]) == 0
+    said, page = capsys.readouterr().out, (folder / "report" / "index.html").read_text(encoding="utf-8")
+    study = load(folder)
+    assert len(verdicts.lines(study)) == 3
+    for sentence in verdicts.lines(study):
+        assert sentence in said and escape(sentence) in page
+    assert escape(verdicts.next_command(study)) in page and str(folder / "export" / "quality.yaml") in page
+    for what in ("data clips (01234567): 1,284 train, 229 valid (220 labelled), 686 test clips", "seed 1111"):
+        assert what in page
+    assert "torch 2.13.0" in page
+    # the speed pick's 300x, beside it and in the panel of every point
+    left = f"{with_encoder('speedup_vs_imder', 300, 8):.2g}×"
+    assert f"300× is of what follows the text encoder: with BERT-base on both sides {left}" in said
+    assert f'["with BERT-base", "{left}"]' in json.dumps(report_of(page)["points"], ensure_ascii=False)
+
+
+def test_reuse_is_one_figure_in_terminal_page_and_comparison(run, small):
+    study = load(run)
+    rows = [{k: v for k, v in row.items() if v == v} for row in study.frame.to_dict("records")]  # NaN: nothing there
+    tally = Tally(StudyInfo(study="demo", objectives=OBJECTIVES, num_trials=24, searcher="tpe", space=()))
+    tally.count(rows)
+    share = f"{100 * tally.progress(0).reused:.0f} %"
+    assert f"reused {share}" in line(tally.progress(0))
+    page = report.page(study, [], {})
+    assert f'<div class="value">{share}</div><div class="name">of computing reused' in page
+    assert f"asked for, {share} was reused" in page and f"{share} was reused" in progress.reuse_statement(study)
+    # further points and seeds, which have what they reuse by construction, change nothing
+    more = [*FRONT, row(0, 0.75, 40, point=1), row(1, 0.78, 90, repeat=1, seed=1112, key="again")]
+    assert progress.reuse(load(small(more))).share == pytest.approx(0.25)
+
+
+def test_a_result_that_two_points_came_to_is_one_point(small):
+    twice = [*FRONT, row(3, 0.79, 100, point=1, key="1.0"), row(2, 0.60, 60, point=1, key="3.0")]
+    folder = small(twice)
+    study = load(folder)
+    assert len(study.points) == 4 and len(study.choosable) == 6 and study.front["trial"].tolist() == [0, 1, 2]
+    assert render(study).startswith("Pareto front of small: 3 of 4 points")
+    tally = Tally(StudyInfo(study="small", objectives=OBJECTIVES, num_trials=4, searcher="tpe", space=()))
+    tally.count(twice)
+    assert (tally.progress(0).num_points, tally.progress(0).front) == (4, 3)
+    assert "trial: 3\n  point: 1" in export(folder, "3.1").read_text(encoding="utf-8"), "it has its name all the same"
+
+
+def test_of_equal_results_the_one_with_most_seeds_stands(small):
+    twice = [row(0, 0.8, 50, key="k"), row(1, 0.8, 50, key="k"), row(1, 0.7, 50, repeat=1, seed=1112, key="l")]
+    (point,) = load(small(twice)).points.to_dict("records")
+    assert (point["trial"], point["num_seeds"]) == (1, 2) and point["valid.Non0_F1_score"] == pytest.approx(0.75)
+
+
+def test_studies_of_other_clips_or_another_protocol_are_not_compared(small, capsys):
+    other = dataclasses.replace(DATA, fingerprint="fedcba9876543210", name="others")
+    folders = [small(FRONT), small(FRONT, name="second", data=other, folder="second")]
+    assert command.main([str(folder) for folder in folders]) == 2
+    said = capsys.readouterr()
+    assert "searched others (fedcba98)" in said.err and "clips (01234567)" in said.err and not said.out
+    assert not (folders[0] / "report").exists()
+    study = load(folders[0])
+    fixed, random = (dataclasses.replace(study, name=name, protocol=name) for name in ("fixed", "random"))
+    with pytest.raises(UserError, match="has the random missing protocol"):
+        check_comparable([fixed, random])
+    check_comparable([study, fixed])
+
+
+def test_a_file_from_before_the_data_were_described_still_says_which_they_are(small):
+    folder = small(FRONT, data=None)
+    table = pq.read_table(folder / "results.parquet")
+    words = json.loads(table.schema.metadata[METADATA_KEY])
+    words = {key: value for key, value in words.items() if key != "data"} | {"schema_version": 2}
+    old = table.replace_schema_metadata({METADATA_KEY: json.dumps(words).encode()})
+    pq.write_table(old, folder / "results.parquet")
+    study = load(folder)
+    assert study.data == DataInfo(
+        name="clips", fingerprint="0123456789abcdef", frames=0, clips={}, labelled={}, scored={}
+    )
+    assert [said for said in verdicts.lines(study) if "at 48 frames" in said] == verdicts.lines(study)
+    with pytest.raises(UserError, match="say nothing of each other"):
+        check_comparable([study, dataclasses.replace(study, name="b", data=dataclasses.replace(DATA, fingerprint="f"))])
+
+
+def test_a_study_that_cannot_be_written_is_looked_at_elsewhere(small, tmp_path, capsys):
+    folder, output = small(FRONT), tmp_path / "far" / "reports"
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert command.main([str(folder), f"output={output}"]) == 0
+        assert f"wrote {output}/: index.html" in capsys.readouterr().out
+        assert (output / "index.html").is_file() and not (folder / "report").exists()
+        if os.getuid():
+            assert command.main([str(folder)]) == 2
+            assert "output=FOLDER" in capsys.readouterr().err
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+def test_several_studies_have_a_folder_each_below_the_output_whatever_they_are_called(small, tmp_path):
+    failed = [{**row(0, 0.5, 1.0), "status": "failed", "error": "NaN"}]  # nothing to draw, which is quick
+    folders = [small(failed, name="../up"), small(failed, name="second", folder="second")]
+    report.build(folders, output=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["_up", "second"]
+    assert (tmp_path / "out" / "compare.html").is_file() and (tmp_path / "out" / "_up" / "index.html").is_file()
+    assert not (folders[0] / "report").exists()
+
+
+@pytest.mark.parametrize("words", [["output=x"], ["{}", "output="], ["{}", "output=a", "output=b"]])
+def test_an_output_without_a_run_or_a_name_is_refused(small, words):
+    folder = small(FRONT)
+    with pytest.raises(SystemExit):
+        command.main([word.format(folder) for word in words])
+
+
+HOSTILE = "\x1b[31mred\x07 \x9b2J <!--<script>alert(1)</script>]]> \u2028\u202e $x^$ {{"
+
+
+class Texts(HTMLParser):
+    """A page's text by the tag that it stands in, and every tag's name."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.found, self._in = [], {}, ""
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self._in = tag + dict(attributes).get("id", "")
+
+    def handle_endtag(self, tag):
+        self._in = ""
+
+    def handle_data(self, data):
+        self.found[self._in] = self.found.get(self._in, "") + data
+
+
+def report_of(page):
+    parser = Texts()
+    parser.feed(page)
+    return json.loads(parser.found["scriptreport"])
+
+
+@pytest.fixture
+def hostile(small):
+    """A study whose every name is hostile, and whose baselines are no numbers."""
+    named = dict.fromkeys(("host", "config.diffusion.sde", "config.diffusion.sampler", f"config.{HOSTILE}"), HOSTILE)
+    rows = [{**r, **named, "config.diffusion.num_steps": i, "started": None} for i, r in enumerate(FRONT)]
+    rows[1] |= {f"config.{HOSTILE}": "other", "versions": json.dumps({HOSTILE: HOSTILE})}
+    rows.append({**row(4, 0.5, 10), "status": "failed", "error": HOSTILE, "objective.quality": None})
+    data = dataclasses.replace(DATA, name=HOSTILE, fingerprint=HOSTILE)
+    folder = small(
+        rows,
+        {HOSTILE: rival(0.9, 900), "nan": rival(math.nan, math.inf)},
+        name=HOSTILE,
+        data=data,
+        space=("diffusion.sde", "diffusion.num_steps", HOSTILE),
+    )
+    times = {"started": 1.0, "finished": 2.0, "seconds": 1.0, "epoch": 1, "num_epochs": 2, "status": "computed"}
+    names = dict.fromkeys(("run", "stage", "kind", "key", "host", "node", "executor"), HOSTILE)
+    write_timeline(folder / "timeline.parquet", [{**times, **names, "waiters": [HOSTILE]}], HOSTILE)
+    return folder
+
+
+def test_names_of_others_neither_reach_the_terminal_nor_the_page_as_what_they_are(hostile, capsys):
+    assert command.main([str(hostile)]) == 0
+    said = capsys.readouterr().out
+    assert "\\x1b[31mred\\x07" in said and not any(character in said for character in "\x1b\x07\x9b\u2028\u202e")
+    page = (hostile / "report" / "index.html").read_text(encoding="utf-8")
+    parser = Texts()
+    parser.feed(page)
+    assert parser.tags.count("script") == 3 and "alert(1)" in page
+    text = parser.found["scriptreport"]
+    assert not set(text) & set("<>&\u2028\u2029\x1b")
+    assert {chart["id"] for chart in json.loads(text)["charts"]} >= {"pareto", "hypervolume", "lanes"}
+    for figure in (hostile / "report").glob("*.svg"):
+        from xml.dom import minidom
+
+        minidom.parse(str(figure))  # no control character is XML
+
+
+def test_errors_have_no_control_characters_either(tmp_path, capsys):
+    assert command.main([str(tmp_path / "a\x1b[31mb")]) == 2
+    assert "a\\x1b[31mb" in (error := capsys.readouterr().err) and "\x1b" not in error
+    assert str(UserError("two\nlines\ttabbed \udc80 \x00")) == "two\nlines\ttabbed \\udc80 \\x00"
+
+
+def test_what_is_no_number_is_drawn_nowhere(small):
+    rows = [*FRONT, {**row(4, 0.9, 1.0), "speedup_vs_imder": math.inf, "feasible": False, "nfe": math.nan}]
+    folder = small(rows, {"nan": rival(math.nan, 1.0), "much": {**rival(0.7, 30), "nfe": math.inf}})
+    (page, *_) = report.build([folder])
+    charts = report_of(page.read_text(encoding="utf-8"))["charts"]
+    assert "Infinity" not in json.dumps(charts) and "NaN" not in json.dumps(charts)
+    assert load(folder).rivals == {"much": (30.0, 0.7)}
