@@ -48,6 +48,7 @@ class StudyConfig:
     quality: str = "Non0_F1_score"
     speed: str = field(default="latency", metadata={"choices": ("latency", "latency_b1", "flops", "nfe")})
     slots: int = 4  # trials in flight; a trial that waits holds no CPU
+    retry_failed: bool = False  # run failed trials again, but for those whose numbers were not finite
     repeats: int = 0  # further seeds that a point of the front is run with, at most, when the trials are done
     max_seconds: float | None = None  # of this command
     max_gpu_hours: float | None = None  # of the study, all commands together: what stages took, times their GPUs

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def main(overrides: list[str]) -> None:
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
-    from imer_ray.tuning import repeats
+    from imer_ray.tuning import failures, repeats
     from imer_ray.tuning.lock import only_driver
     from imer_ray.tuning.study import open_record, plan, write
 
@@ -47,15 +47,17 @@ def main(overrides: list[str]) -> None:
         if len(failed) == len(record.finished):
             if over is not None:
                 raise UserError(f"{over}; no trial has succeeded yet, and what was computed is kept")
-            first = next((row["error"] for row in failed if row["error"]), "none was proposed")
-            raise UserError(f"none of the {len(failed)} trials succeeded; the first: {first}")
+            said = failures.statement(failed, len(failed)) or "none was proposed"
+            raise UserError(f"none of the {len(failed)} trials succeeded: {said}")
         _report(planned.folder)
+        if said := failures.statement(record.rows, len(record.finished)):
+            print(said)
         if over is not None:
             print(f"ended after {len(record.finished)} of {study['num_trials']} trials: {over}")
 
 
 def _search(plan: Plan, record: Record, started: float) -> str | None:
-    """Run trials, then repeats; which budget ended it, or None."""
+    """Run trials, then repeats; what ended it early, a budget or the end of the space, or None."""
     from imer_ray.scaling.cluster import session
     from imer_ray.tuning import baselines, budget
     from imer_ray.tuning.repeats import repeat_front, wanted
@@ -69,7 +71,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         limit = budget.begin(study, scaling, record, broker, started)
         beside = Thread(target=baselines.score, args=(plan, broker, lambda: limit.over is not None), daemon=True)
         beside.start()
-        run(plan, record, broker, limit.is_over)
+        exhausted = run(plan, record, broker, limit.is_over)
         if num_repeats := repeat_front(plan, record, broker, limit.is_over):
             print(f"ran points of the front {num_repeats} times with further seeds")
         while beside.is_alive():
@@ -83,6 +85,9 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         timeline.follow(broker)
         timeline.write(last=True)
     is_complete = len(record.finished) >= study["num_trials"] and not wanted(plan, record)
+    if exhausted and len(record.finished) < study["num_trials"]:
+        num_known = record.num_configurations
+        return f"the space {plan.space.name} has no further configuration than the {num_known} that are known"
     return None if is_complete else limit.over
 
 

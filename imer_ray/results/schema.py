@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from imer_ray.errors import UserError
 
+RESULTS = "results.parquet"  # in a study's folder
 SCHEMA_VERSION = 2  # since 2, a point may have several rows
 STATUSES = ("complete", "stopped", "failed")
 METADATA_KEY = b"imer_ray"

@@ -9,32 +9,40 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.constraints import Constraint
+from imer_ray.tuning.failures import failed, may_succeed
+from imer_ray.tuning.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.judge import Judge, end, finished_trial
 from imer_ray.tuning.samplers import ANSWERED, DERIVED, TRIAL
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.warm_start import Lessons, sources
 
-# User attributes of Optuna's trials and study
-ROWS = "rows"  # what goes to results.parquet; set before the trial is told
-DUPLICATE = "duplicate"  # set on a proposal that was known already: our number of the trial that it might have been
-POINT = "point"  # of a derived point, its number in its trial
-FIXED = "fixed_params"  # Optuna's own: the values with which a trial was enqueued
-REPEAT = "repeat"  # followed by trial, point and number: the row of a point that was run with a further seed
-SPENT = "spent"  # name -> how much of a budget all drivers together have spent
-
 SAME_PROPOSALS = 3  # repeats of known configurations accepted from the sampler before one is drawn at random
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
+
+
+class SenselessTrial(Exception):
+    """What the journal says of a trial is nothing that a study with this space could have noted.
+
+    Attributes:
+        trial_id: Optuna's.
+    """
+
+    def __init__(self, trial_id: int, reason: object) -> None:
+        super().__init__(reason)
+        self.trial_id = trial_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +69,9 @@ class Record:
         build_sampler: makes the sampler from a seed. It is made anew for each proposal, so that a proposal depends on
             the seed, its trial's number and the trials before it, and not on how often the driver was killed meanwhile.
         seed: of the proposals.
+
+    Raises:
+        SenselessTrial: the journal has something to take up that cannot be.
     """
 
     def __init__(
@@ -107,6 +118,12 @@ class Record:
         return list(self._running)
 
     @property
+    def num_configurations(self) -> int:
+        """How many configurations of the space have results."""
+        of_space = (config for row in self.rows if self._space.locate(flatten(config := json.loads(row["config"]))))
+        return len({self._identify(config) for config in of_space})
+
+    @property
     def num_running(self) -> int:
         return len(self._running)
 
@@ -127,6 +144,23 @@ class Record:
         the same."""
         self.enqueue(lessons.points)
         lessons.teach(self._study, self._space, self._judge)
+
+    def retry_failed(self) -> int:
+        """Propose the failed trials again that may succeed, under their numbers; their rows are replaced when they
+        end. Returns how many.
+
+        Optuna keeps both: the trial that failed, and the one that runs in its place.
+        """
+        of_number = {trial.user_attrs.get(TRIAL): trial for trial in self._study.get_trials(deepcopy=False)}
+        again = [row for row in failed(self.rows) if may_succeed(row)]
+        for row in again:
+            number = row["trial"]
+            self._study.enqueue_trial(of_number[number].params, user_attrs={TRIAL: number})
+            self.finished.discard(number)
+            del self._known[self._identify(json.loads(row["config"]))]
+        numbers = {row["trial"] for row in again}
+        self.rows = [row for row in self.rows if row["trial"] not in numbers]
+        return len(again)
 
     @property
     def learnt_from(self) -> list[str]:
@@ -238,24 +272,51 @@ class Record:
         """Take up what a driver left: finished trials are kept, those it left running go on under their number."""
         trials = self._study.get_trials(deepcopy=False)
         added = {(trial.user_attrs.get(DERIVED), trial.user_attrs.get(POINT)) for trial in trials}
+        latest = {trial.user_attrs.get(TRIAL): trial for trial in trials if DUPLICATE not in trial.user_attrs}
         duplicates = []
         for trial in trials:
-            number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
-            if number is not None:
-                self._next = max(self._next, number + 1)
-            if trial.state != TrialState.RUNNING:
-                if rows is not None:
-                    self._remember(rows)
-            elif rows is not None:
-                self._finish(Trial(self._study, trial._trial_id), rows, added)
-            elif DUPLICATE in trial.user_attrs:
-                duplicates.append(trial)
-            elif number is not None or FIXED in trial.system_attrs:
-                self._left.append(trial._trial_id)
-            else:  # killed while it was drawn: it will be drawn again
-                self._study.tell(trial.number, state=TrialState.FAIL)
+            with _making_sense_of(trial):
+                _check_values(trial, self._space)
+                number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
+                if number is not None:
+                    self._next = max(self._next, number + 1)
+                if trial.state != TrialState.RUNNING:
+                    if rows is not None and latest.get(number, trial) is trial:  # else it failed, and runs again
+                        self._remember(rows)
+                elif rows is not None:
+                    self._finish(Trial(self._study, trial._trial_id), rows, added)
+                elif DUPLICATE in trial.user_attrs:
+                    duplicates.append(trial)
+                elif number is not None or FIXED in trial.system_attrs:
+                    self._left.append(trial._trial_id)
+                else:  # killed while it was drawn: it will be drawn again
+                    self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in duplicates:  # now that all rows are known
-            row = self._known.get(self._identify(self._configure(trial.params)))
-            self._answer(Trial(self._study, trial._trial_id), row)
+            with _making_sense_of(trial):
+                row = self._known.get(self._identify(self._configure(trial.params)))
+                self._answer(Trial(self._study, trial._trial_id), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
         self.repeats += [row for name, row in self._study.user_attrs.items() if name.startswith(f"{REPEAT} ")]
+
+
+@contextmanager
+def _making_sense_of(trial: FrozenTrial) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error.__cause__, OSError):  # not what is read, but the disk
+            raise
+        raise SenselessTrial(trial._trial_id, error) from error
+
+
+def _check_values(trial: FrozenTrial, space: Space) -> None:
+    """Raises ValueError if a trial has values that the space could not have given it."""
+    parameters = {parameter.path: parameter for parameter in space.parameters}
+    for path, value in {**trial.system_attrs.get(FIXED, {}), **trial.params}.items():
+        parameter = parameters.get(path)
+        if parameter is None or trial.distributions.get(path, parameter.distribution) != parameter.distribution:
+            raise ValueError(f"the space does not search {path} so")
+        d = parameter.distribution
+        stepped = isinstance(d, FloatDistribution) and d.step is not None  # whose values are rounded
+        if not (isinstance(value, float) if stepped else parameter.holds(value)):
+            raise ValueError(f"{path}={value} is not among what is searched")

@@ -15,14 +15,12 @@ from optuna import Study
 from analysis.pareto import pareto_front
 from imer_ray.config import flatten, resolve
 from imer_ray.errors import UserError
-from imer_ray.results.schema import CONFIG_PREFIX, read_results
+from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, read_results
+from imer_ray.tuning.journal_entry import LEARNT, SOURCES
 from imer_ray.tuning.judge import Judge, finished_trial
 from imer_ray.tuning.samplers import DERIVED
 from imer_ray.tuning.space import Space
 
-RESULTS = "results.parquet"
-LEARNT = "learnt"  # user attribute of another study's result: its source, trial and point
-SOURCES = "learnt_from"  # user attribute of the study
 Configure = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
