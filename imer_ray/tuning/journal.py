@@ -125,15 +125,15 @@ class Journal(BaseJournalBackend):
             raise self.damaged("it is blank: delete the line")
         try:
             entry = json.loads(line)
+            if isinstance(entry, dict) and CHECK in entry:
+                form = _CHECKED.search(line)
+                self._check = _chained(self._check, line[: form.start()] + b"}") if form else ""
+                if entry[CHECK] != self._check:
+                    raise ValueError("it does not follow from the line before: one was changed, lost, doubled or moved")
             self._entries.take(entry)
         except (ValueError, RecursionError) as error:
             reason = "no JSON" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else error
             raise self.damaged(reason) from error
-        if CHECK in entry:
-            form = _CHECKED.search(line)
-            self._check = _chained(self._check, line[: form.start()] + b"}") if form else ""
-            if entry[CHECK] != self._check:
-                raise self.damaged("it does not follow from the line before: one was changed, lost, doubled or moved")
         return dict(entry)
 
     def _drop_half_a_line(self) -> None:
@@ -143,11 +143,12 @@ class Journal(BaseJournalBackend):
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - MAX_BYTES))
             tail = file.read()
-            whole = tail.rstrip(b" \t\r\n")
-            end = tail.find(b"\n", len(whole)) + 1 or tail.rfind(b"\n") + 1
+            end = tail.rfind(b"\n") + 1
             rest = tail[end:].strip(b"\0 \t\r\n")
-            if rest and (rest[:1] != b"{" or len(tail) == MAX_BYTES and not end):
+            if rest and (rest[:1] != b"{" or len(rest) == MAX_BYTES):
                 raise self.damaged("that is no entry", 1 + self._num_lines(size - len(tail) + end))
+            whole = tail[:end].rstrip()
+            end = tail.find(b"\n", len(whole)) + 1 if whole else 0
             if end < len(tail):
                 file.truncate(size - len(tail) + end)
 

@@ -152,14 +152,16 @@ class Record:
         Optuna keeps both: the trial that failed, and the one that runs in its place.
         """
         of_number = {trial.user_attrs.get(TRIAL): trial for trial in self._study.get_trials(deepcopy=False)}
-        again = [row for row in failed(self.rows) if may_succeed(row)]
-        for row in again:
-            number = row["trial"]
-            self._study.enqueue_trial(of_number[number].params, user_attrs={TRIAL: number})
-            self.finished.discard(number)
-            del self._known[self._identify(json.loads(row["config"]))]
-        numbers = {row["trial"] for row in again}
-        self.rows = [row for row in self.rows if row["trial"] not in numbers]
+        again = set()
+        for row in filter(may_succeed, failed(self.rows)):
+            identity = self._identify(json.loads(row["config"]))
+            if (known := self._known.pop(identity, None)) is not None and known["status"] != "failed":
+                self._known[identity] = known  # another trial has been there
+                continue
+            again.add(row["trial"])
+            self._study.enqueue_trial(of_number[row["trial"]].params, user_attrs={TRIAL: row["trial"]})
+        self.finished -= again
+        self.rows = [row for row in self.rows if row["trial"] not in again]
         return len(again)
 
     @property
@@ -265,7 +267,10 @@ class Record:
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows.append(dict(row))
-            self._known[self._identify(json.loads(row["config"]))] = row
+            identity = self._identify(json.loads(row["config"]))
+            known = self._known.get(identity)
+            if known is None or known["status"] != "complete":
+                self._known[identity] = row
         self.finished.add(rows[0]["trial"])
 
     def _recover(self) -> None:
