@@ -7,8 +7,6 @@ among points whose single-clip latency stays within the budget.
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from imer_ray import __version__, cli
 from imer_ray.command_schema import ExportConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
+from imer_ray.files import write_whole
 
 PICKS = ("quality", "speed", "knee")
 
@@ -39,6 +38,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     from analysis.labels import broken
     from analysis.study import of_frame
     from imer_ray.results.schema import COSTS, read_results
+    from imer_ray.results.words import json_object
 
     study = of_frame(read_results(run / "results.parquet"))
     complete = study.points  # of each point the mean over its seeds
@@ -48,6 +48,10 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     if complete.empty:
         raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/results.parquet")
     row, name = _pick(complete, pick, max_latency_ms)
+    try:
+        config = json_object(row["config"], "config")
+    except ValueError as error:
+        raise UserError(f"{run}: the configuration of trial {row['trial']} cannot be exported: {error}") from error
     path = Path(output) if output else run / "export" / f"{name}.yaml"
     measured = {k: _plain(row[k]) for k in row.index if k.startswith("valid.") and k.count(".") == 1}
     content = {
@@ -61,12 +65,12 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
             "measured": {k: v for k, v in measured.items() if v is not None}
             | {k: _plain(row[k]) for k in COSTS if k in row.index},
         },
-        "config": json.loads(row["config"]),
+        "config": config,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(yaml.safe_dump(content, sort_keys=False))
-    os.replace(aside, path)
+    try:
+        write_whole(path, yaml.safe_dump(content, sort_keys=False).encode())
+    except UserError as error:
+        raise UserError(f"{error}; output=FILE.yaml writes it elsewhere") from error
     return path
 
 

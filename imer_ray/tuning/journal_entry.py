@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from optuna.storages.journal._storage import JournalOperation
 
+from imer_ray.config import flatten
 from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, STATUSES
 from imer_ray.results.words import MAX_INT, json_object
 from imer_ray.tuning import samplers
@@ -73,7 +74,10 @@ def check_row(row: Any) -> None:
         _number(row, name, 2**31)
     if row.get("status") not in STATUSES:
         raise ValueError(f"{row.get('status')!r} is no status of a row")
-    json_object(row.get("config"), "config")
+    try:
+        flatten(json_object(row.get("config"), "config"))
+    except KeyError as error:
+        raise ValueError(f"a component of config has no {error}") from error
     for name, value in row.items():
         if value is not None and not _fits(value, COLUMNS.get(name, pa.float64())):
             raise ValueError(f"{name} of a row is {str(value)[:40]!r}")
