@@ -10,6 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_INT = 2**63 - 1  # what a column of whole numbers holds
+MAX_SEED = 2**53  # up to which every reader of JSON keeps whole numbers exact
+
+
+def check_seeds(name: str, *seeds: int) -> None:
+    """Raises ValueError, with the range, for what is no seed."""
+    for seed in seeds:
+        if abs(seed) > MAX_SEED:
+            raise ValueError(f"{name} must lie between -{MAX_SEED} and {MAX_SEED}, not at {seed}")
+
 
 def component(group: str) -> Any:
     """A field whose value is one option of ``conf/<group>/``; which one by default, the YAML's defaults list says."""
@@ -235,3 +245,6 @@ class ExperimentConfig:
     )
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        check_seeds("seed", self.seed)

@@ -38,6 +38,7 @@ def advice(found: Sequence[Mapping[str, Any]]) -> str:
     """What can be done about failed trials."""
     num_again = sum(map(may_succeed, found))
     if not num_again:
-        return "what is not finite would be so again, so that study.retry_failed=true runs none of them"
-    which = "them" if num_again == len(found) else f"{num_again} of them, those whose numbers were finite,"
-    return f"study.retry_failed=true runs {which} again"
+        return "their configurations are the cause, so that study.retry_failed=true runs none of them again"
+    if num_again == len(found):
+        return "study.retry_failed=true runs them again"
+    return f"study.retry_failed=true runs {num_again} of them again, of the others the configuration is the cause"

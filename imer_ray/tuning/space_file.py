@@ -97,8 +97,8 @@ def load(name: str, base: Mapping[str, Any]) -> Space:
 
 def _entries(text: str, file: str) -> Iterator[tuple[str, tuple[Line, Any]]]:
     """(key, (its line, its value)) of the file's top level."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{file}: a search space is a mapping of configuration paths to distributions")
@@ -115,8 +115,6 @@ def _entries(text: str, file: str) -> Iterator[tuple[str, tuple[Line, Any]]]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         raise UserError(f"{file}: not YAML: {reason}") from error
-    finally:
-        loader.dispose()
 
 
 def _parameter(path: str, spec: Any) -> Parameter:
