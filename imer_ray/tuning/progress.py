@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Tally:
     def __init__(self, info: StudyInfo) -> None:
         self._info = info
         self._seen = 0
+        self._keys: set[str | None] = set()
         self._states: Counter[str] = Counter()
         self._num_points = 0
         self._front = np.empty((0, len(info.objectives)))
@@ -72,7 +74,7 @@ class Tally:
         self._states.update(row["status"] for row in own)
         for how in self._seconds:
             self._seconds[how] += sum(row.get(f"seconds_{how}") or 0.0 for row in own)
-        complete = [row for row in new if row["status"] == "complete"]
+        complete = [row for row in new if row["status"] == "complete" and self._is_new(row)]
         self._num_points += len(complete)
         if feasible := [row for row in complete if row.get("feasible") is not False]:
             self._add(feasible)
@@ -92,6 +94,13 @@ class Tally:
             reused=self._seconds["reused"] / max(sum(self._seconds.values()), 1e-9),
             seconds_left=seconds_left,
         )
+
+    def _is_new(self, row: Mapping[str, Any]) -> bool:
+        """Whether its configuration has not been counted: its last stage names it."""
+        key = next(reversed(json.loads(row.get("stages") or "{}").values()), None)
+        is_new = key is None or key not in self._keys
+        self._keys.add(key)
+        return is_new
 
     def _add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         points = np.array([[row[objective.column] for objective in self._info.objectives] for row in rows], dtype=float)

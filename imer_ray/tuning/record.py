@@ -99,6 +99,7 @@ class Record:
         self._running: dict[int, Trial] = {}
         self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
         self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
+        self._identities: dict[tuple[int, int], str] = {}  # of the rows, by trial and point
         self._next = 0
         self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
@@ -108,9 +109,28 @@ class Record:
         self._recover()
 
     @property
+    def points(self) -> list[dict[str, Any]]:
+        """The rows, each configuration once: two trials that share their training come by the same further points.
+
+        Every trial keeps its own point, and of others the first trial; in whichever order they ended.
+        """
+        own = [row for row in self.rows if row["point"] == 0]
+        others = [row for row in self.rows if row["point"] != 0]
+        seen = {self._identities[_name(row)] for row in own if row["status"] == "complete"}
+        kept = {_name(row) for row in own}
+        for row in sorted(others, key=lambda row: (row["status"] != "complete", *_name(row))):
+            identity = self._identities[_name(row)]
+            if identity not in seen:
+                kept.add(_name(row))
+                seen |= {identity} if row["status"] == "complete" else set()
+        return [row for row in self.rows if _name(row) in kept]
+
+    @property
     def results(self) -> list[dict[str, Any]]:
         """All rows of results.parquet."""
-        return self.rows + self.repeats
+        points = self.points
+        names = set(map(_name, points))
+        return points + [row for row in self.repeats if _name(row) in names]
 
     @property
     def running(self) -> list[int]:
@@ -120,8 +140,8 @@ class Record:
     @property
     def num_configurations(self) -> int:
         """How many configurations of the space have results."""
-        of_space = (config for row in self.rows if self._space.locate(flatten(config := json.loads(row["config"]))))
-        return len({self._identify(config) for config in of_space})
+        inside = (row for row in self.rows if self._space.locate(flatten(json.loads(row["config"]))) is not None)
+        return len({self._identities[_name(row)] for row in inside})
 
     @property
     def num_running(self) -> int:
@@ -154,7 +174,7 @@ class Record:
         of_number = {trial.user_attrs.get(TRIAL): trial for trial in self._study.get_trials(deepcopy=False)}
         again = set()
         for row in filter(may_succeed, failed(self.rows)):
-            identity = self._identify(json.loads(row["config"]))
+            identity = self._identities[_name(row)]
             if (known := self._known.pop(identity, None)) is not None and known["status"] != "failed":
                 self._known[identity] = known  # another trial has been there
                 continue
@@ -267,7 +287,7 @@ class Record:
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows.append(dict(row))
-            identity = self._identify(json.loads(row["config"]))
+            identity = self._identities[_name(row)] = self._identify(json.loads(row["config"]))
             known = self._known.get(identity)
             if known is None or known["status"] != "complete":
                 self._known[identity] = row
@@ -302,6 +322,10 @@ class Record:
                 self._answer(Trial(self._study, trial._trial_id), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
         self.repeats += [row for name, row in self._study.user_attrs.items() if name.startswith(f"{REPEAT} ")]
+
+
+def _name(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["trial"], row["point"]
 
 
 @contextmanager
