@@ -45,10 +45,11 @@ def main(overrides: list[str]) -> None:
             over = _search(planned, record, started)
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):
+            said = failures.statement(failed, len(failed))
             if over is not None:
-                raise UserError(f"{over}; no trial has succeeded yet, and what was computed is kept")
-            said = failures.statement(failed, len(failed)) or "none was proposed"
-            raise UserError(f"none of the {len(failed)} trials succeeded: {said}")
+                kept = "no trial has succeeded yet, and what was computed is kept"
+                raise UserError("; ".join(part for part in (over, kept, said) if part))
+            raise UserError(f"none of the {len(failed)} trials succeeded: {said or 'none was proposed'}")
         _report(planned.folder)
         if said := failures.statement(record.rows, len(record.finished)):
             print(said)

@@ -31,6 +31,14 @@ def json_object(text: Any, name: str) -> dict[str, Any]:
     return content
 
 
+def json_texts(text: Any, name: str) -> dict[str, str]:
+    """As `json_object`, of an object whose values are texts."""
+    content = json_object(text, name)
+    if not all(isinstance(value, str) for value in content.values()):
+        raise ValueError(f"{name} is no JSON object of texts")
+    return content
+
+
 def _whole(digits: str) -> int:
     if len(digits) > 20 or abs(number := int(digits)) > MAX_INT:
         raise ValueError(f"{digits[:24]} is too large a number")

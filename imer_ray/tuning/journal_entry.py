@@ -16,7 +16,7 @@ from optuna.storages.journal._storage import JournalOperation
 
 from imer_ray.config import flatten
 from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, STATUSES
-from imer_ray.results.words import json_object
+from imer_ray.results.words import json_object, json_texts
 from imer_ray.schema import MAX_INT
 from imer_ray.tuning import samplers
 
@@ -30,6 +30,7 @@ SOURCES = "learnt_from"  # of the study: from which others it has learnt
 SPENT = "spent"  # of the study: name -> how much of a budget all drivers together have spent
 IDENTITY = "identity"  # of the study: what all its trials share
 FIXED = "fixed_params"  # system attribute, Optuna's own: the values with which a trial was enqueued
+TEXTS = ("stages", "executors", "versions")  # columns of a row with JSON objects of texts
 MAX_DEPTH = 16  # of anything nested in an entry
 
 
@@ -84,8 +85,20 @@ def check_row(row: Any) -> None:
             raise ValueError(f"{name} of a row is {str(value)[:40]!r}")
         if name not in COLUMNS and not name.startswith(METRIC_PREFIX):
             raise ValueError(f"the results have no column {name}")
+    for name in TEXTS:
+        if row.get(name) is not None:
+            json_texts(row[name], name)
+    if row.get("rungs") is not None:
+        _rungs(json_object(row["rungs"], "rungs"))
     if row["status"] == "complete" and any(row.get(f"objective.{name}") is None for name in ("quality", "speed")):
         raise ValueError("a complete row has no objectives")
+
+
+def _rungs(kinds: Mapping[str, Any]) -> None:
+    for kind, reached in kinds.items():
+        for epoch, value in _mapping(reached, f"rungs of {kind}").items():
+            if not epoch.isdecimal() or not _fits(value, pa.float64()):
+                raise ValueError(f"rungs of {kind} have {value!r} at {epoch[:20]!r}")
 
 
 def _fits(value: Any, kind: pa.DataType) -> bool:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
@@ -25,24 +23,14 @@ from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.failures import failed, may_succeed
 from imer_ray.tuning.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.judge import Judge, end, finished_trial
+from imer_ray.tuning.points import distinct, name
 from imer_ray.tuning.samplers import ANSWERED, DERIVED, TRIAL
+from imer_ray.tuning.sense import check_values, making_sense_of
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.warm_start import Lessons, sources
 
 SAME_PROPOSALS = 3  # repeats of known configurations accepted from the sampler before one is drawn at random
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
-
-
-class SenselessTrial(Exception):
-    """What the journal says of a trial is nothing that a study with this space could have noted.
-
-    Attributes:
-        trial_id: Optuna's.
-    """
-
-    def __init__(self, trial_id: int, reason: object) -> None:
-        super().__init__(reason)
-        self.trial_id = trial_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,27 +98,15 @@ class Record:
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """The rows, each configuration once: two trials that share their training come by the same further points.
-
-        Every trial keeps its own point, and of others the first trial; in whichever order they ended.
-        """
-        own = [row for row in self.rows if row["point"] == 0]
-        others = [row for row in self.rows if row["point"] != 0]
-        seen = {self._identities[_name(row)] for row in own if row["status"] == "complete"}
-        kept = {_name(row) for row in own}
-        for row in sorted(others, key=lambda row: (row["status"] != "complete", *_name(row))):
-            identity = self._identities[_name(row)]
-            if identity not in seen:
-                kept.add(_name(row))
-                seen |= {identity} if row["status"] == "complete" else set()
-        return [row for row in self.rows if _name(row) in kept]
+        """The rows, each configuration once; see `imer_ray.tuning.points`."""
+        return distinct(self.rows, self._identities)
 
     @property
     def results(self) -> list[dict[str, Any]]:
         """All rows of results.parquet."""
         points = self.points
-        names = set(map(_name, points))
-        return points + [row for row in self.repeats if _name(row) in names]
+        names = set(map(name, points))
+        return points + [row for row in self.repeats if name(row) in names]
 
     @property
     def running(self) -> list[int]:
@@ -141,7 +117,7 @@ class Record:
     def num_configurations(self) -> int:
         """How many configurations of the space have results."""
         inside = (row for row in self.rows if self._space.locate(flatten(json.loads(row["config"]))) is not None)
-        return len({self._identities[_name(row)] for row in inside})
+        return len({self._identities[name(row)] for row in inside})
 
     @property
     def num_running(self) -> int:
@@ -174,7 +150,7 @@ class Record:
         of_number = {trial.user_attrs.get(TRIAL): trial for trial in self._study.get_trials(deepcopy=False)}
         again = set()
         for row in filter(may_succeed, failed(self.rows)):
-            identity = self._identities[_name(row)]
+            identity = self._identities[name(row)]
             if (known := self._known.pop(identity, None)) is not None and known["status"] != "failed":
                 self._known[identity] = known  # another trial has been there
                 continue
@@ -287,7 +263,7 @@ class Record:
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows.append(dict(row))
-            identity = self._identities[_name(row)] = self._identify(json.loads(row["config"]))
+            identity = self._identities[name(row)] = self._identify(json.loads(row["config"]))
             known = self._known.get(identity)
             if known is None or known["status"] != "complete":
                 self._known[identity] = row
@@ -300,8 +276,8 @@ class Record:
         latest = {trial.user_attrs.get(TRIAL): trial for trial in trials if DUPLICATE not in trial.user_attrs}
         duplicates = []
         for trial in trials:
-            with _making_sense_of(trial):
-                _check_values(trial, self._space)
+            with making_sense_of(trial):
+                check_values(trial, self._space)
                 number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
                 if number is not None:
                     self._next = max(self._next, number + 1)
@@ -317,35 +293,8 @@ class Record:
                 else:  # killed while it was drawn: it will be drawn again
                     self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in duplicates:  # now that all rows are known
-            with _making_sense_of(trial):
+            with making_sense_of(trial):
                 row = self._known.get(self._identify(self._configure(trial.params)))
                 self._answer(Trial(self._study, trial._trial_id), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
-        self.repeats += [row for name, row in self._study.user_attrs.items() if name.startswith(f"{REPEAT} ")]
-
-
-def _name(row: Mapping[str, Any]) -> tuple[int, int]:
-    return row["trial"], row["point"]
-
-
-@contextmanager
-def _making_sense_of(trial: FrozenTrial) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error.__cause__, OSError):  # not what is read, but the disk
-            raise
-        raise SenselessTrial(trial._trial_id, error) from error
-
-
-def _check_values(trial: FrozenTrial, space: Space) -> None:
-    """Raises ValueError if a trial has values that the space could not have given it."""
-    parameters = {parameter.path: parameter for parameter in space.parameters}
-    for path, value in {**trial.system_attrs.get(FIXED, {}), **trial.params}.items():
-        parameter = parameters.get(path)
-        if parameter is None or trial.distributions.get(path, parameter.distribution) != parameter.distribution:
-            raise ValueError(f"the space does not search {path} so")
-        d = parameter.distribution
-        stepped = isinstance(d, FloatDistribution) and d.step is not None  # whose values are rounded
-        if not (isinstance(value, float) if stepped else parameter.holds(value)):
-            raise ValueError(f"{path}={value} is not among what is searched")
+        self.repeats += [row for key, row in self._study.user_attrs.items() if key.startswith(f"{REPEAT} ")]

@@ -31,9 +31,10 @@ from imer_ray.tuning.journal import FILE_NAME, Journal, name_objectives, open_st
 from imer_ray.tuning.log import check_loggers
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.prefix import prefix
-from imer_ray.tuning.record import Record, SenselessTrial
+from imer_ray.tuning.record import Record
 from imer_ray.tuning.remembered import check_results
 from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.sense import SenselessTrial
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.space_check import Configurations
 from imer_ray.tuning.trial import SPLIT
