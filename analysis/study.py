@@ -20,11 +20,11 @@ from analysis.pareto import knee, non_domination_rank
 from analysis.seeds import NUM_SEEDS, averaged, on_each_seed
 from imer_ray.errors import printable
 from imer_ray.results.counting import identity
-from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, DataInfo, UserError, read_results
+from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, RESULTS, DataInfo, UserError, read_results
 
 REQUIRED = ("trial", "status", QUALITY, SPEED)
 AS_WRITTEN = ("config", "stages", "executors", "rungs", "versions")  # JSON
-RESULTS, BASELINES = "results.parquet", "baselines.json"
+BASELINES = "baselines.json"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.schema import ExperimentConfig, FilePath, LoopConfig, component
+from imer_ray.schema import ExperimentConfig, FilePath, LoopConfig, check_seeds, component
 
 SEEDS = (1111, 1112, 1113, 1114, 1115)
 
@@ -48,6 +48,7 @@ class StudyConfig:
     quality: str = "Non0_F1_score"
     speed: str = field(default="latency", metadata={"choices": ("latency", "latency_b1", "flops", "nfe")})
     slots: int = 4  # trials in flight; a trial that waits holds no CPU
+    retry_failed: bool = False  # run failed trials again, but for those whose numbers were not finite
     repeats: int = 0  # further seeds that a point of the front is run with, at most, when the trials are done
     max_seconds: float | None = None  # of this command
     max_gpu_hours: float | None = None  # of the study, all commands together: what stages took, times their GPUs
@@ -66,6 +67,7 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if self.num_trials < 1 or self.slots < 1 or self.num_startup_trials < 1:
             raise ValueError("study.num_trials, study.slots and study.num_startup_trials must be at least 1")
+        check_seeds("study.seed", self.seed)
         if self.prefix_trials < 1:
             raise ValueError(f"study.prefix_trials must be at least 1, not {self.prefix_trials}")
         if self.grace_epochs < 1 or self.brackets < 1:
@@ -100,6 +102,7 @@ class TrainConfig:
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def __post_init__(self) -> None:
+        check_seeds("seeds", *self.seeds)
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
             raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once")
 
@@ -144,6 +147,7 @@ class FinetuneConfig:
     stages: FilePath = "runs/stages"
 
     def __post_init__(self) -> None:
+        check_seeds("seed", self.seed)
         if self.num_folds < 2:
             raise ValueError(f"num_folds must be at least 2, not {self.num_folds}")
         if not 1 <= self.num_layers <= 6:
@@ -156,6 +160,9 @@ class GenerateConfig:
     output: FilePath | None = None
     aligned: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seeds("seed", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from importlib import resources
 from typing import Any, cast, get_args, get_type_hints
 
 from imer_ray.errors import UserError
-from imer_ray.received import MAX_INTEGER, is_plain, plain, shown
-from imer_ray.schema import ExperimentConfig, FilePath
+from imer_ray.received import is_plain, plain, shown
+from imer_ray.schema import MAX_INT, ExperimentConfig, FilePath
 from imer_ray.typed_text import Typed, file_path, mapping, nest, pair, read, shortened, unquoted
 
 CONF_MODULE = "imer_ray.conf"
@@ -354,8 +354,6 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         value = read(value, allowed)
     if value is None and type(None) in allowed:
         return None
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise UserError(f"{path} must be a number of at most 64 bits")
     for kind in allowed:
         origin = getattr(kind, "__origin__", kind)
         if origin is tuple and isinstance(value, (list, tuple)):
@@ -365,10 +363,12 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
         if origin is abc.Mapping and isinstance(value, Mapping):
             inner = get_args(kind)[1]
             return {str(key): _checked(v, inner, f"{path}.{plain(key)}") for key, v in value.items()}
+        if kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if kind in (int, float) and isinstance(value, int) and abs(value) > MAX_INT:
+            raise UserError(f"{path} must lie between -{MAX_INT} and {MAX_INT}, not at {str(value)[:40]}")
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
-        if kind is int and isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
-            return int(value)
         if kind in (int, bool) and type(value) is kind:
             return value
         if origin is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):

@@ -7,7 +7,6 @@ among points whose single-clip latency stays within the budget.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from imer_ray.command_schema import ExportConfig
 from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.files import similar, write_whole
+from imer_ray.results.schema import RESULTS
 from imer_ray.typed_text import shortened
 
 PICKS = ("quality", "speed", "knee")
-RESULTS = "results.parquet"
 NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?")  # a trial's, and maybe a point's
 
 
@@ -43,6 +42,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     from analysis.labels import broken
     from analysis.study import of_frame
     from imer_ray.results.schema import COSTS, read_results
+    from imer_ray.results.words import json_object
 
     _check_run(run)
     study = of_frame(read_results(run / RESULTS))
@@ -54,6 +54,10 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     if complete.empty:
         raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/{RESULTS}")
     row, name = _pick(complete, pick, max_latency_ms)
+    try:
+        config = json_object(row["config"], "config")
+    except ValueError as error:
+        raise UserError(f"{run}: the configuration of trial {row['trial']} cannot be exported: {error}") from error
     path = Path(output) if output else run / "export" / f"{name}.yaml"
     if path.is_dir():
         raise UserError(f"output={path} is a folder; name a file, for example output={path / name}.yaml")
@@ -69,9 +73,12 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
             "measured": {k: v for k, v in measured.items() if v is not None}
             | {k: _plain(row[k]) for k in COSTS if k in row.index},
         },
-        "config": json.loads(row["config"]),
+        "config": config,
     }
-    write_whole(path, yaml.safe_dump(content, sort_keys=False).encode())
+    try:
+        write_whole(path, yaml.safe_dump(content, sort_keys=False).encode())
+    except UserError as error:
+        raise UserError(f"{error}; output=FILE.yaml writes it elsewhere") from error
     return path
 
 

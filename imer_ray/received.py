@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from imer_ray.errors import UserError
+from imer_ray.schema import MAX_INT
 
 MAX_BYTES = 2**18  # of a settings file: ours take a few KiB, and YAML of this size is read in a few seconds
 MAX_DEPTH = 32  # of sections within sections; a configuration has four
-MAX_INTEGER = 2**63 - 1  # what tensors, tables and seeds hold
 MAX_TEXT = 4096  # characters of a setting: no path is longer
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
 _MALFORMED = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -156,8 +156,8 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: Any) -> int:
         text = self.construct_scalar(node)
-        value = super().construct_yaml_int(node) if len(text) <= 100 else MAX_INTEGER + 1
-        if abs(value) > MAX_INTEGER:
+        value = super().construct_yaml_int(node) if len(text) <= 100 else MAX_INT + 1
+        if abs(value) > MAX_INT:
             raise yaml.MarkedYAMLError(problem="a whole number beyond 64 bits", problem_mark=node.start_mark)
         return value
 

@@ -33,7 +33,7 @@ LEAVING_SECONDS = 10.0  # that the baselines get to leave; they look up once a s
 def main(overrides: list[str]) -> None:
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
-    from imer_ray.tuning import repeats
+    from imer_ray.tuning import failures, repeats
     from imer_ray.tuning.lock import only_driver
     from imer_ray.tuning.study import open_record, plan, write
 
@@ -50,17 +50,20 @@ def main(overrides: list[str]) -> None:
             over = _search(planned, record, started)
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):
+            said = failures.statement(failed, len(failed))
             if over is not None:
-                raise UserError(f"{over}; no trial has succeeded yet, and what was computed is kept")
-            first = next((row["error"] for row in failed if row["error"]), "none was proposed")
-            raise UserError(f"none of the {len(failed)} trials succeeded; the first: {first}")
+                kept = "no trial has succeeded yet, and what was computed is kept"
+                raise UserError("; ".join(part for part in (over, kept, said) if part))
+            raise UserError(f"none of the {len(failed)} trials succeeded: {said or 'none was proposed'}")
         _report(planned.folder)
+        if said := failures.statement(record.rows, len(record.finished)):
+            print(said)
         if over is not None:
             print(f"ended after {len(record.finished)} of {study['num_trials']} trials: {over}")
 
 
 def _search(plan: Plan, record: Record, started: float) -> str | None:
-    """Run trials, then repeats; which budget ended it, or None."""
+    """Run trials, then repeats; what ended it early, a budget or the end of the space, or None."""
     from imer_ray.scaling.cluster import session
     from imer_ray.tuning import baselines, budget
     from imer_ray.tuning.repeats import repeat_front, wanted
@@ -80,7 +83,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         beside = Thread(target=baselines.score, args=(plan, broker, is_over), daemon=True)
         beside.start()
         try:
-            run(plan, record, broker, limit.is_over)
+            exhausted = run(plan, record, broker, limit.is_over)
             if num_repeats := repeat_front(plan, record, broker, limit.is_over):
                 print(f"ran points of the front {num_repeats} times with further seeds")
             while beside.is_alive():
@@ -98,6 +101,9 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         timeline.follow(broker)
         timeline.write(last=True)
     is_complete = len(record.finished) >= study["num_trials"] and not wanted(plan, record)
+    if exhausted and len(record.finished) < study["num_trials"]:
+        num_known = record.num_configurations
+        return f"the space {plan.space.name} has no further configuration than the {num_known} that are known"
     return None if is_complete else limit.over
 
 

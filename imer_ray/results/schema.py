@@ -8,16 +8,20 @@ whole, with further seeds; ``(trial, point)`` names a point, ``(trial, point, re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from imer_ray.errors import UserError
+from imer_ray.results.reading import check_numbers, check_objects, read_table, typed
+from imer_ray.results.words import json_object
 
+RESULTS = "results.parquet"  # in a study's folder
 SCHEMA_VERSION = 3  # since 2, a point may have several rows; since 3, the data are described
 STATUSES = ("complete", "stopped", "failed")
 METADATA_KEY = b"imer_ray"
@@ -151,15 +155,31 @@ class StudyInfo:
     @classmethod
     def from_json(cls, text: bytes) -> StudyInfo:
         """Raises ValueError, KeyError or TypeError if ``text`` is not what `to_json` writes."""
-        content = json.loads(text)
+        content = json_object(text.decode(), "what it says of the study")
         version = content.pop("schema_version")
-        if version > SCHEMA_VERSION:
+        if type(version) is not int or version > SCHEMA_VERSION:
             raise ValueError(f"it has schema version {version}, this imer_ray reads up to {SCHEMA_VERSION}")
         objectives = tuple(Objective(**objective) for objective in content.pop("objectives"))
-        space, constraints = tuple(content.pop("space")), tuple(content.pop("constraints", ()))
         data = content.pop("data", None)
         known = None if data is None else DataInfo.from_json(data)
-        return cls(objectives=objectives, space=space, constraints=constraints, data=known, **content)
+        space, constraints = (_texts(content.pop(name, ())) for name in ("space", "constraints"))
+        made = cls(objectives=objectives, space=space, constraints=constraints, data=known, **content)
+        if [objective.name for objective in objectives] != ["quality", "speed"]:
+            raise ValueError("its objectives are not quality and speed")
+        for objective in objectives:
+            _texts([objective.name, objective.metric, objective.label, objective.direction])
+            if type(objective.reference) not in (int, float) or not math.isfinite(objective.reference):
+                raise ValueError(f"the reference of {objective.name} is {str(objective.reference)[:40]}, not a number")
+        _texts([made.study, made.searcher])
+        if type(made.num_trials) is not int or not 0 <= made.num_trials < 2**31:
+            raise ValueError(f"its number of trials is {str(made.num_trials)[:40]}")
+        return made
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{str(values)[:60]} are no names")
+    return tuple(values)
 
 
 def read_results(path: Path | str) -> Any:
@@ -176,22 +196,27 @@ def read_results(path: Path | str) -> Any:
 
 def read_info(path: Path | str) -> StudyInfo:
     """The study's objectives with their reference point, as `read_results` reads them."""
-    return _read(Path(path), columns=["trial"])[0]
+    return _read(Path(path))[0]
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> tuple[StudyInfo, pa.Table]:
+def _read(path: Path) -> tuple[StudyInfo, pa.Table]:
     try:
-        table = pq.read_table(path, columns=columns)
+        table = read_table(path, "if its folder has a study.journal, run the search again to write it anew")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; a search writes it: python -m imer_ray.search") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        advice = "if its folder has a study.journal, run the search again to write it anew"
-        raise UserError(f"{path} is damaged or no parquet file ({error}); {advice}") from error
     try:
-        return StudyInfo.from_json((table.schema.metadata or {})[METADATA_KEY]), table
+        info = StudyInfo.from_json((table.schema.metadata or {})[METADATA_KEY])
+        table = typed(table, COLUMNS, lambda name: pa.float64() if name.startswith(METRIC_PREFIX) else None)
+        check_numbers(table, ("trial", "point"), needed=True)
+        check_numbers(table, ("repeat", "derived_from"), needed=False)
+        check_objects(table, ("stages", "executors"))
+        for status in pc.unique(table.column("status")).to_pylist() if "status" in table.column_names else ():
+            if status not in STATUSES:
+                raise ValueError(f"{str(status)[:40]!r} is no status of a row")
     except (ValueError, KeyError, TypeError) as error:
         reason = error if isinstance(error, ValueError) else "its metadata are not those of a study"
         raise UserError(f"{path} cannot be read as results of imer_ray: {reason}") from error
+    return info, table
 
 
 def arrow_schema(rows: Iterable[Mapping[str, Any]], info: StudyInfo) -> pa.Schema:

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from imer_ray.errors import UserError
 from imer_ray.files import write_whole
+from imer_ray.results.reading import read_table, typed
+from imer_ray.results.words import json_object
 
 FILE_NAME = "timeline.parquet"
 SCHEMA_VERSION = 1
@@ -60,20 +62,33 @@ def read_timeline(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: the file is damaged, of a later version, or no timeline.
     """
+    advice = "delete it: nothing else depends on it"
     try:
-        table = pq.read_table(path)
-        version = json.loads((table.schema.metadata or {})[METADATA_KEY])["schema_version"]
+        table = read_table(path, advice)
     except FileNotFoundError:
         return []
-    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is damaged or no timeline ({error}); delete it: nothing else depends on it") from error
-    if version > SCHEMA_VERSION:
-        raise UserError(f"{path} has schema version {version}, this imer_ray reads up to {SCHEMA_VERSION}")
-    rows = table.to_pylist()
-    for row in rows:
-        row["started"], row["finished"] = row["started"].timestamp(), row["finished"].timestamp()
-        row["waiters"] = json.loads(row["waiters"])
+    try:
+        said = json_object((table.schema.metadata or {})[METADATA_KEY].decode(), "what it says of itself")
+        version = said["schema_version"]
+        if type(version) is not int or version > SCHEMA_VERSION:
+            raise ValueError(f"it has schema version {version}, this imer_ray reads up to {SCHEMA_VERSION}")
+        rows = typed(table.select(list(COLUMNS)), COLUMNS, lambda name: None).to_pylist()
+        for row in rows:
+            if lacking := [name for name, value in row.items() if value is None]:
+                raise ValueError(f"{lacking[0]} is missing in a row")
+            row["started"], row["finished"] = row["started"].timestamp(), row["finished"].timestamp()
+            row["waiters"] = _names(row["waiters"])
+    except (ValueError, KeyError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise UserError(f"{path} is damaged or no timeline ({reason}); {advice}") from error
     return rows
+
+
+def _names(text: str) -> list[str]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"waiters are {text[:40]!r}")
+    return names
 
 
 def _cell(value: Any, kind: pa.DataType) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from imer_ray.config import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import sha256, similar
+from imer_ray.results.schema import RESULTS
 from imer_ray.training.model_folder import WEIGHTS, read_config, weights_file
 from imer_ray.training.table import BAYES
 from imer_ray.typed_text import shortened
@@ -18,7 +19,6 @@ from imer_ray.typed_text import shortened
 BASELINES = "baselines"
 Systems = dict[str, dict[int, Path]]
 """System -> seed -> folder of the model."""
-RESULTS = "results.parquet"
 # What a trained model does not depend on: its seed, where its data lie, how it is scored and timed.
 ELSEWHERE = ("seed", "data.path", "protocol", "speed", "evaluate")
 OF_THE_SYSTEM = ("system", "imputer")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from imer_ray.config import flatten, preset
 from imer_ray.errors import UserError, printable
-from imer_ray.results.schema import read_info
+from imer_ray.results.schema import RESULTS, read_info
 from imer_ray.tuning.judge import Judge
 from imer_ray.tuning.presets import nearest
 from imer_ray.tuning.record import Record
-from imer_ray.tuning.warm_start import RESULTS, lessons, results_file
+from imer_ray.tuning.warm_start import lessons, results_file
 
 if TYPE_CHECKING:
     from imer_ray.tuning.study import Plan

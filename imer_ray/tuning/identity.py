@@ -13,9 +13,9 @@ from imer_ray.config import flatten
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.constraints import Constraint
+from imer_ray.tuning.journal_entry import IDENTITY
 from imer_ray.tuning.space import Space
 
-IDENTITY = "identity"  # user attribute of the Optuna study
 ELSEWHERE = ("data.path",)  # where things lie, not what they are
 
 
@@ -65,6 +65,6 @@ def _words(value: Any) -> str:
     if value is None:
         return "(none)"
     if isinstance(value, Mapping) and "attributes" in value:  # a distribution
-        settings = {**value["attributes"], **({"when": value["when"]} if value["when"] else {})}
+        settings = {**value["attributes"], **({"when": value["when"]} if value.get("when") else {})}
         return ", ".join(f"{k} {v}" for k, v in settings.items() if v not in (None, False))
     return str(value)

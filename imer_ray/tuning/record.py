@@ -20,18 +20,14 @@ from optuna.trial import Trial, TrialState
 from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.constraints import Constraint
+from imer_ray.tuning.failures import failed, may_succeed
+from imer_ray.tuning.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.judge import Judge, end, finished_trial
+from imer_ray.tuning.points import distinct, name
 from imer_ray.tuning.samplers import ANSWERED, DERIVED, TRIAL
+from imer_ray.tuning.sense import check_values, making_sense_of
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.warm_start import Lessons, sources
-
-# User attributes of Optuna's trials and study
-ROWS = "rows"  # what goes to results.parquet; set before the trial is told
-DUPLICATE = "duplicate"  # set on a proposal that was known already: our number of the trial that it might have been
-POINT = "point"  # of a derived point, its number in its trial
-FIXED = "fixed_params"  # Optuna's own: the values with which a trial was enqueued
-REPEAT = "repeat"  # followed by trial, point and number: the row of a point that was run with a further seed
-SPENT = "spent"  # name -> how much of a budget all drivers together have spent
 
 SAME_PROPOSALS = 3  # repeats of known configurations accepted from the sampler before one is drawn at random
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
@@ -61,6 +57,9 @@ class Record:
         build_sampler: makes the sampler from a seed. It is made anew for each proposal, so that a proposal depends on
             the seed, its trial's number and the trials before it, and not on how often the driver was killed meanwhile.
         seed: of the proposals.
+
+    Raises:
+        SenselessTrial: the journal has something to take up that cannot be.
     """
 
     def __init__(
@@ -88,6 +87,7 @@ class Record:
         self._running: dict[int, Trial] = {}
         self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
         self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
+        self._identities: dict[tuple[int, int], str] = {}  # of the rows, by trial and point
         self._next = 0
         self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
@@ -97,14 +97,27 @@ class Record:
         self._recover()
 
     @property
+    def points(self) -> list[dict[str, Any]]:
+        """The rows, each configuration once; see `imer_ray.tuning.points`."""
+        return distinct(self.rows, self._identities)
+
+    @property
     def results(self) -> list[dict[str, Any]]:
         """All rows of results.parquet."""
-        return self.rows + self.repeats
+        points = self.points
+        names = set(map(name, points))
+        return points + [row for row in self.repeats if name(row) in names]
 
     @property
     def running(self) -> list[int]:
         """The numbers of the trials that have not ended."""
         return list(self._running)
+
+    @property
+    def num_configurations(self) -> int:
+        """How many configurations of the space have results."""
+        inside = (row for row in self.rows if self._space.locate(flatten(json.loads(row["config"]))) is not None)
+        return len({self._identities[name(row)] for row in inside})
 
     @property
     def num_running(self) -> int:
@@ -127,6 +140,25 @@ class Record:
         the same."""
         self.enqueue(lessons.points)
         lessons.teach(self._study, self._space, self._judge)
+
+    def retry_failed(self) -> int:
+        """Propose the failed trials again that may succeed, under their numbers; their rows are replaced when they
+        end. Returns how many.
+
+        Optuna keeps both: the trial that failed, and the one that runs in its place.
+        """
+        of_number = {trial.user_attrs.get(TRIAL): trial for trial in self._study.get_trials(deepcopy=False)}
+        again = set()
+        for row in filter(may_succeed, failed(self.rows)):
+            identity = self._identities[name(row)]
+            if (known := self._known.pop(identity, None)) is not None and known["status"] != "failed":
+                self._known[identity] = known  # another trial has been there
+                continue
+            again.add(row["trial"])
+            self._study.enqueue_trial(of_number[row["trial"]].params, user_attrs={TRIAL: row["trial"]})
+        self.finished -= again
+        self.rows = [row for row in self.rows if row["trial"] not in again]
+        return len(again)
 
     @property
     def learnt_from(self) -> list[str]:
@@ -231,31 +263,38 @@ class Record:
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows.append(dict(row))
-            self._known[self._identify(json.loads(row["config"]))] = row
+            identity = self._identities[name(row)] = self._identify(json.loads(row["config"]))
+            known = self._known.get(identity)
+            if known is None or known["status"] != "complete":
+                self._known[identity] = row
         self.finished.add(rows[0]["trial"])
 
     def _recover(self) -> None:
         """Take up what a driver left: finished trials are kept, those it left running go on under their number."""
         trials = self._study.get_trials(deepcopy=False)
         added = {(trial.user_attrs.get(DERIVED), trial.user_attrs.get(POINT)) for trial in trials}
+        latest = {trial.user_attrs.get(TRIAL): trial for trial in trials if DUPLICATE not in trial.user_attrs}
         duplicates = []
         for trial in trials:
-            number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
-            if number is not None:
-                self._next = max(self._next, number + 1)
-            if trial.state != TrialState.RUNNING:
-                if rows is not None:
-                    self._remember(rows)
-            elif rows is not None:
-                self._finish(Trial(self._study, trial._trial_id), rows, added)
-            elif DUPLICATE in trial.user_attrs:
-                duplicates.append(trial)
-            elif number is not None or FIXED in trial.system_attrs:
-                self._left.append(trial._trial_id)
-            else:  # killed while it was drawn: it will be drawn again
-                self._study.tell(trial.number, state=TrialState.FAIL)
+            with making_sense_of(trial):
+                check_values(trial, self._space)
+                number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
+                if number is not None:
+                    self._next = max(self._next, number + 1)
+                if trial.state != TrialState.RUNNING:
+                    if rows is not None and latest.get(number, trial) is trial:  # else it failed, and runs again
+                        self._remember(rows)
+                elif rows is not None:
+                    self._finish(Trial(self._study, trial._trial_id), rows, added)
+                elif DUPLICATE in trial.user_attrs:
+                    duplicates.append(trial)
+                elif number is not None or FIXED in trial.system_attrs:
+                    self._left.append(trial._trial_id)
+                else:  # killed while it was drawn: it will be drawn again
+                    self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in duplicates:  # now that all rows are known
-            row = self._known.get(self._identify(self._configure(trial.params)))
-            self._answer(Trial(self._study, trial._trial_id), row)
+            with making_sense_of(trial):
+                row = self._known.get(self._identify(self._configure(trial.params)))
+                self._answer(Trial(self._study, trial._trial_id), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
-        self.repeats += [row for name, row in self._study.user_attrs.items() if name.startswith(f"{REPEAT} ")]
+        self.repeats += [row for key, row in self._study.user_attrs.items() if key.startswith(f"{REPEAT} ")]

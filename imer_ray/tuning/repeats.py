@@ -53,7 +53,7 @@ def next_repeat(record: Record, most: int, running: Counter[Name]) -> Repeat | N
     """
     own = {
         (row["trial"], row["point"]): row
-        for row in record.rows
+        for row in record.points
         if row["status"] == "complete" and row.get("feasible") is not False
     }
     columns = [objective.column for objective in record.objectives]

@@ -31,8 +31,10 @@ ENVIRONMENT = {
 MAX_FAILURES = 2  # a coordinator that dies with its node starts again: what was computed for it is in the store
 
 
-def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] = lambda: False) -> None:
+def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] = lambda: False) -> bool:
     """Run what the study lacks of its trials, until ``is_over``; afterwards its results are written, however it ended.
+
+    Returns whether every configuration of the space is known, so that there are no more trials to be had.
 
     Raises:
         UserError: something must be put right before any trial can run.
@@ -40,12 +42,13 @@ def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] 
     missing = plan.info.num_trials - len(record.finished)
     try:
         if missing > 0 and not is_over():
-            _tune(plan, record, client, missing, is_over)
+            return _tune(plan, record, client, missing, is_over)
+        return False
     finally:
         write(plan, record)
 
 
-def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> None:
+def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> bool:
     study, slots = plan.options["study"], plan.options["study"]["slots"]
     os.environ.update(ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     for name in ("ray", "ray.tune", "ray.train"):
@@ -99,6 +102,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
     if searcher.broken is not None:
         kept = f"{len(record.finished)} trials are kept in {plan.folder}; run the same command again to continue"
         raise UserError(f"{searcher.broken}\n{kept}")
+    return searcher.exhausted
 
 
 class _StopAll(tune.Stopper):

@@ -27,6 +27,7 @@ class StudySearcher(Searcher):
 
     Attributes:
         broken: what the user must put right before any trial can run, or None.
+        exhausted: whether there was nothing new to propose.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class StudySearcher(Searcher):
         self._stopped = stopped
         self._live: dict[str, Proposal] = {}
         self.broken: str | None = None
+        self.exhausted = False
 
     def suggest(self, trial_id: str) -> Any:
         if self.broken is not None:
@@ -52,6 +54,7 @@ class StudySearcher(Searcher):
         proposal = self._record.ask()
         if proposal is None:
             # A trial that still runs may fail, but even then nothing new is left to propose.
+            self.exhausted = True
             return Searcher.FINISHED
         self._live[trial_id] = proposal
         return {"trial": proposal.trial, "values": dict(proposal.values)}

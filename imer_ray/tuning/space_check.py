@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any
-
-from optuna.distributions import CategoricalDistribution
 
 from imer_ray.config import component_groups, flatten, option, options, replace, resolve
 from imer_ray.errors import UserError
@@ -222,9 +219,6 @@ def _point(
     for path, value in point.items():
         if path not in by_path:
             raise line.error(f"{path} is not searched; {hint(path, by_path)}")
-        if isinstance(value, str) and not isinstance(by_path[path].distribution, CategoricalDistribution):
-            with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-3 as text
-                value = float(value)
         if not by_path[path].holds(value):
             raise line.error(
                 f"{path}={value} is not among what is searched: {', '.join(map(str, by_path[path].ends()))}"

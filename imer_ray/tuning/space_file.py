@@ -13,6 +13,8 @@ or not, under which the parameter exists. ``points`` are proposed first.
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,17 @@ from imer_ray.tuning.space_check import Configurations, Line, check
 FOLDER = Path(imer_ray.__file__).parent.parent / "search_spaces"  # beside the package, in a checkout and in a wheel
 POINTS = "points"
 KINDS = ("choice", "float", "int")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads numbers as YAML 1.2 and everybody else does: 1e-4 and 1e12 are none in YAML 1.1, but text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z"),
+    list("-+.0123456789"),
+)
 
 
 def find(name: str) -> Path:
@@ -84,8 +97,8 @@ def load(name: str, base: Mapping[str, Any]) -> Space:
 
 def _entries(text: str, file: str) -> Iterator[tuple[str, tuple[Line, Any]]]:
     """(key, (its line, its value)) of the file's top level."""
-    loader = yaml.SafeLoader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{file}: a search space is a mapping of configuration paths to distributions")
@@ -99,8 +112,9 @@ def _entries(text: str, file: str) -> Iterator[tuple[str, tuple[Line, Any]]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Line(file, mark.line + 1 if mark else 1).error(f"not YAML: {error.problem}") from error
-    finally:
-        loader.dispose()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise UserError(f"{file}: not YAML: {reason}") from error
 
 
 def _parameter(path: str, spec: Any) -> Parameter:
@@ -127,6 +141,8 @@ def _choice(choices: Any) -> Distribution:
         raise ValueError("choice takes a list of at least one value")
     if any(isinstance(value, (list, Mapping)) for value in choices):
         raise ValueError("each choice must be one plain value")
+    if wrong := [value for value in choices if isinstance(value, float) and not math.isfinite(value)]:
+        raise ValueError(f"{wrong[0]} is not finite")
     if any(value in choices[:i] for i, value in enumerate(choices)):
         raise ValueError("choice has a value twice")
     return CategoricalDistribution(choices)
@@ -156,12 +172,11 @@ def _range(kind: str, spec: Mapping[str, Any]) -> Distribution:
 
 
 def _number(value: Any) -> float:
-    """YAML 1.1 reads 1e-3 as text, which is not what anybody means."""
     try:
         number = float("" if isinstance(value, bool) else value)
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is not a number") from None
-    if number - number != 0:
+    if not math.isfinite(number):
         raise ValueError(f"{value} is not finite")
     return number
 

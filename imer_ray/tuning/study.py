@@ -21,7 +21,7 @@ import yaml
 from imer_ray.config import build, flatten
 from imer_ray.errors import UserError
 from imer_ray.files import write_whole
-from imer_ray.results.schema import CONFIG_PREFIX, DataInfo, Objective, StudyInfo
+from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, DataInfo, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.training.scorable import check_quality, check_training
 from imer_ray.training.timing import check_reference
@@ -34,12 +34,13 @@ from imer_ray.tuning.log import check_loggers
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.prefix import prefix
 from imer_ray.tuning.record import Record
+from imer_ray.tuning.remembered import check_results
 from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.sense import SenselessTrial
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.space_check import Configurations
 from imer_ray.tuning.trial import SPLIT
 
-RESULTS = "results.parquet"
 RUN_KEYS = ("study", "space", "scaling")  # of a SearchConfig: how to search, not what is searched
 WRITING_SHARE = 0.02  # of the time, at most, goes into writing results while trials run
 
@@ -137,26 +138,35 @@ def open_record(plan: Plan) -> Record:
     """Begin the study, or take it up where it was left. The caller holds the study's lock.
 
     Raises:
-        UserError: the folder's study has another space, base configuration, data, objectives or constraints.
+        UserError: the journal is damaged, or lacks what results.parquet has; the folder's study has another space, base
+            configuration, data, objectives or constraints.
     """
     journal = Journal(plan.folder / FILE_NAME)
+    if journal.is_empty:
+        check_results(journal)
     study = open_study(journal, len(plan.objectives))
+    check_results(journal, study)
     check_identity(study, plan.space, plan.base, plan.objectives, plan.constraints, plan.folder)
     name_objectives(study, plan.objectives)
     settings = plan.options["study"]
     write_whole(plan.folder / "space.yaml", plan.space.text.encode())
     write_whole(plan.folder / "config.yaml", yaml.safe_dump(dict(plan.options), sort_keys=False).encode())
-    record = Record(
-        study,
-        sync=journal.sync,
-        space=plan.space,
-        objectives=plan.objectives,
-        configure=plan.configurations.build,
-        identify=plan.identify,
-        build_sampler=_sampler(plan),
-        seed=settings["seed"],
-        constraints=plan.constraints,
-    )
+    try:
+        record = Record(
+            study,
+            sync=journal.sync,
+            space=plan.space,
+            objectives=plan.objectives,
+            configure=plan.configurations.build,
+            identify=plan.identify,
+            build_sampler=_sampler(plan),
+            seed=settings["seed"],
+            constraints=plan.constraints,
+        )
+    except SenselessTrial as error:
+        raise journal.damaged(error, journal.line_of(error.trial_id)) from error
+    if settings["retry_failed"] and (num_again := record.retry_failed()):
+        print(f"{num_again} failed trials run again")
     beginning.begin(plan, record)
     return record
 

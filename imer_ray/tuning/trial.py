@@ -36,6 +36,8 @@ PERIOD_SECONDS = 1.0
 LEAVING_SECONDS = "60"  # that Tune gives a stopped trial to end; it takes one poll of the broker
 
 Report = Callable[[Mapping[str, Any]], None]
+Outcome = StageResult | str | None
+"""Of a stage: its result, what went wrong, or None if it was given up because something else went wrong."""
 
 
 class Client(Protocol):
@@ -108,7 +110,7 @@ def run_points(
         trial can run.
     """
     started, paid, rows = datetime.now(UTC).isoformat(), set[str](), list[dict[str, Any]]()
-    results: dict[str, StageResult | str] = {}
+    results: dict[str, Outcome] = {}
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
         final: Stage = importlib.import_module(f"{systems}.{point['system']}").graph(point, SPLIT)
@@ -148,8 +150,8 @@ def _scores(row: Mapping[str, Any], grid: Grid) -> Scores | None:
 
 def _compute(
     stages: Mapping[str, Stage], finals: Sequence[Stage], client: Client, waiter: str, report: Report
-) -> dict[str, StageResult | str]:
-    """Key -> result, or what went wrong. Raises UserError if a stage did."""
+) -> dict[str, Outcome]:
+    """Key -> what came of it. Raises UserError if a stage did."""
     abandoned, standing = threading.Event(), Standing(stages.values())
 
     def ask(stage: Stage) -> StageResult:
@@ -165,24 +167,29 @@ def _compute(
         return result
 
     needed_by_all = set.intersection(*({stage.key for stage in final.in_order()} for final in finals))
-    results: dict[str, StageResult | str] = {}
+    results: dict[str, Outcome] = {}
+    failed: list[Stage] = []  # stages without which no point can be had
     with ThreadPoolExecutor(max_workers=len(stages)) as pool:
         futures = {pool.submit(ask, stage): stage for stage in most_needed_first(stages.values())}
         try:
             for future in _as_finished(futures, standing, report, abandoned):
-                key = futures[future].key
+                stage = futures[future]
                 try:
-                    results[key] = future.result()
+                    results[stage.key] = future.result()
                 except _Abandoned:
-                    results[key] = f"stage {futures[future].name} was not computed"
+                    results[stage.key] = None
                 except UserError:
                     raise
                 except Exception as error:
                     own = isinstance(error, StageFailed)  # whose message is complete
-                    name = futures[future].name
-                    results[key] = str(error) if own else f"stage {name} failed: {type(error).__name__}: {error}"
-                    if key in needed_by_all:  # none of the points can be had any more
-                        abandoned.set()
+                    said = str(error) if own else f"stage {stage.name} failed: {type(error).__name__}: {error}"
+                    results[stage.key] = said
+                    if stage.key in needed_by_all:
+                        failed.append(stage)
+                # A stage whose input failed fails with it, and may be heard of first: the cause is waited for.
+                running = stages.keys() - results.keys()
+                if any(running.isdisjoint(source.key for source in one.inputs.values()) for one in failed):
+                    abandoned.set()
         finally:
             abandoned.set()
             client.leave(waiter)
@@ -219,14 +226,16 @@ def _as_finished(
 def _row(
     tree: Mapping[str, Any],
     graph: Stage,
-    results: Mapping[str, StageResult | str],
+    results: Mapping[str, Outcome],
     shared: set[str],
     scaling: Mapping[str, Any],
 ) -> dict[str, Any]:
     stages = list(graph.in_order())
     found = [(stage, results[stage.key]) for stage in stages]
     done = [(stage, result) for stage, result in found if isinstance(result, StageResult)]
+    # Inputs come before what stands on them, so that the first is the cause where one fails because of another.
     errors = [result for _, result in found if isinstance(result, str)]
+    errors += [f"stage {stage.name} was not computed" for stage, result in found if result is None]
     in_groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
     computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
     final = results[graph.key]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from analysis.study import RESULTS, load
+from analysis.study import load
 from imer_ray.errors import UserError
+from imer_ray.results.schema import RESULTS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from optuna import Study
 from analysis.pareto import pareto_front
 from imer_ray.config import flatten, resolve
 from imer_ray.errors import UserError
-from imer_ray.results.schema import CONFIG_PREFIX, read_results
+from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, read_results
+from imer_ray.results.words import json_object
+from imer_ray.tuning.journal_entry import LEARNT, SOURCES
 from imer_ray.tuning.judge import Judge, finished_trial
 from imer_ray.tuning.samplers import DERIVED
 from imer_ray.tuning.space import Space
 
-RESULTS = "results.parquet"
-LEARNT = "learnt"  # user attribute of another study's result: its source, trial and point
-SOURCES = "learnt_from"  # user attribute of the study
 Configure = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -117,10 +115,10 @@ def _front(rows: list[tuple[dict[str, Any], dict[str, Any]]], judge: Judge) -> l
 
 
 def _config(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A row's configuration; None if this version has no such settings any more."""
+    """A row's configuration; None if this version has no such settings any more, or it is none."""
     try:
-        return resolve(json.loads(row["config"]))
-    except UserError:
+        return resolve(json_object(row["config"], "config"))
+    except (UserError, ValueError):
         return None
 
 

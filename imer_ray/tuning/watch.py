@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
@@ -46,7 +47,7 @@ class Watch(tune.Callback):
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self._follow()
-        self._display.show(self._progress(), last=True)
+        self._display.show(replace(self._progress(), seconds_left=None), last=True)
 
     def close(self) -> None:
         """However the search ended: finish what is being written."""

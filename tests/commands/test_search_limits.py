@@ -60,6 +60,23 @@ def test_without_any_result_it_says_so_and_fails(tmp_path: Path) -> None:
     )
 
 
+def test_a_space_that_is_exhausted_and_trials_that_failed_are_told(tmp_path: Path) -> None:
+    """Of four configurations two diverge, in a stage beside which the cost is measured."""
+    rates = "training.recognise.learning_rate: {choice: [0.003, 1e12]}\nloss.recovery: {choice: [0.1, 1e30]}\n"
+    (tmp_path / "four.yaml").write_text(rates)
+    done = search(tmp_path, "space=four.yaml", "study.num_trials=8", "study.slots=2", "evaluate.max_points=1")
+    assert done.returncode == 0, done.stderr
+    failures, end = done.stdout.splitlines()[-2:]
+    assert (
+        end == "ended after 4 of 8 trials: the space four.yaml has no further configuration than the 4 that are known"
+    )
+    assert "2 of 4 trials failed; trial " in failures and "stage recognise failed: NonFiniteError: " in failures
+    assert failures.endswith("so that study.retry_failed=true runs none of them again")
+    frame = rows(tmp_path)
+    errors = frame["error"].dropna()
+    assert len(errors) == 2 and errors.str.startswith("stage recognise failed: NonFiniteError: ").all()
+
+
 def test_what_was_paid_is_known_to_the_next_command(study: Path) -> None:
     paid = ["scaling.dollars_per_hour={local: 3600}", "study.max_cost=15", "study.num_trials=500"]  # a dollar a second
     ended = search(study, *paid)

@@ -206,6 +206,21 @@ def test_what_is_known_is_answered_from_its_results_and_not_run(tmp_path):
     assert len(searched.rows) == 2 and searched.finished == {0}
 
 
+def test_a_configuration_that_two_trials_come_by_is_one_point(tmp_path):
+    """Trials 0 and 1 both walk to 8 steps, and trial 2 has 16 steps as its own point while trial 0 walks there."""
+    searched = record(tmp_path)
+    searched.enqueue([{"sde": "vp", "steps": steps} for steps in (2, 4, 16)])
+    first, second, third = searched.ask(), searched.ask(), searched.ask()
+    searched.tell(second.trial, [row(second), row(second, point=1, steps=8), row(second, point=2, steps=16)])
+    searched.tell(third.trial, [row(third)])
+    searched.tell(first.trial, [row(first), row(first, point=1, steps=8), row(first, "error", point=2, steps=4)])
+    assert len(searched.rows) == 7, "what each trial came by stays known"
+    for same in (searched, record(tmp_path)):
+        points = {(r["trial"], r["point"]): json.loads(r["config"])["steps"] for r in same.results}
+        assert points == {(0, 0): 2, (0, 1): 8, (1, 0): 4, (2, 0): 16}
+        assert len(same.results) == 4
+
+
 def test_what_still_runs_is_not_answered(tmp_path):
     searched = record(tmp_path, space=GRID)
     searched.enqueue([{"sde": "vp", "steps": 1}, {"sde": "ve", "steps": 1}])

@@ -31,6 +31,8 @@ def read(base, tmp_path):
         ("loss.recovery: {float: [-1, 1]}", "loss weights must not be negative"),
         ("loss.recovery: {float: [0, .inf]}", "inf is not finite"),
         ("loss.recovery: {float: [0, much]}", "'much' is not a number"),
+        ("loss.recovery: {choice: [0.1, .nan]}", "nan is not finite"),
+        ("loss.recovery: {choice: [0.1, 1e999]}", "inf is not finite"),
         ("loss.recovery: {float: [0, 1], step: 0.3}", "step must divide the range"),
         ("loss.recovery: {float: [0.1, 1], step: 0.1, log: true}", "log and step exclude each other"),
         ("loss.recovery: {flaot: [0, 1]}", "say what to draw it from: {choice: [a, b]}"),
@@ -81,6 +83,9 @@ def test_what_is_wrong_is_said_with_its_line(read, tmp_path, line, message):
         ("- a\n- b\n", "space.yaml: a search space is a mapping"),
         ("a: {b\nc: d}: e\n", "space.yaml:2: not YAML"),
         ("points: []\n", "names no parameter to search"),
+        ("loss.recovery: " + "[" * 5000, "not YAML: nested too deeply"),
+        ("loss.recovery: \x07", "not YAML: unacceptable character"),
+        ("loss.recovery: {choice: [2026-13-45]}", "not YAML: month must be in 1..12"),
         ("loss.diffusion: {float: [0, 1], when: {system: imder}}", "none of its parameters exists under the given"),
     ],
 )
@@ -127,9 +132,29 @@ def test_chains_are_ordered_and_conditions_on_the_base_are_settled(read):
     assert next(p for p in space.parameters if p.path == "loss.recovery").when == {}
 
 
-def test_numbers_in_scientific_notation_are_numbers(read):
-    space = read("training.pretrain.learning_rate: {float: [1e-4, 1e-2], log: true}")
+@pytest.mark.parametrize("low", ["1e-4", "1.0e-4", "1E-04", ".1e-3", "+1e-4", "1.e-4", "0.0001"])
+def test_numbers_in_scientific_notation_are_numbers(read, low):
+    """In bounds, choices, conditions and points; YAML 1.1 takes them for text."""
+    space = read(f"training.pretrain.learning_rate: {{float: [{low}, 1e-2], log: true}}")
     assert space.parameters[0].ends() == (1e-4, 1e-2)
+    space = read(
+        f"training.pretrain.learning_rate: {{choice: [{low}, 1e-3]}}\n"
+        f"loss.recovery: {{float: [0, 1e+12], step: 1e12, when: {{training.pretrain.learning_rate: {low}}}}}\n"
+        f"loss.diffusion: {{float: [1e-1, 1], when: {{training.pretrain.learning_rate: [{low}]}}}}\n"
+        f"bank.num_steps: {{choice: [1e0, 1.6e1]}}\n"
+        f"points: [{{training.pretrain.learning_rate: {low}, loss.recovery: 1e12, loss.diffusion: 1e-1}}]\n"
+    )
+    by_path = {p.path: p for p in space.parameters}
+    assert by_path["training.pretrain.learning_rate"].ends() == (1e-4, 1e-3)
+    assert by_path["loss.recovery"].when == {"training.pretrain.learning_rate": (1e-4,)}
+    assert (by_path["loss.recovery"].ends(), by_path["loss.recovery"].distribution.step) == ((0.0, 1e12), 1e12)
+    assert by_path["bank.num_steps"].ends() == (1, 16)
+    assert space.points[0]["loss.recovery"] == 1e12 and space.points[0]["training.pretrain.learning_rate"] == 1e-4
+
+
+def test_text_in_quotes_stays_text(read):
+    with pytest.raises(UserError, match=r"training.pretrain.learning_rate must be float, not '1e-4'"):
+        read('training.pretrain.learning_rate: {choice: ["1e-4", 1e-3]}')
 
 
 def test_a_point_must_give_what_its_parts_hang_on(read):

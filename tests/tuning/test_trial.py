@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from concurrent.futures import Future
 
 import pytest
 
-from imer_ray.errors import UserError
+from imer_ray.errors import NonFiniteError, UserError
+from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import execute, found
 from imer_ray.stages.store import Store
@@ -180,6 +182,67 @@ def test_when_a_shared_stage_fails_the_trial_waits_for_nothing_else(base, client
     rows = run(client, point(base))["rows"]
     assert {row["error"] for row in rows} == {"stage encode failed: ValueError: no"}
     assert time.monotonic() - start < 5
+
+
+def diamond(failing, seconds):
+    """A system whose evaluation needs a recogniser and a cost; each stage takes its seconds, and some fail."""
+
+    def stage(name, **inputs):
+        function = f"diamond_stages:{name}"
+        return Stage(name=name, function=function, config={"name": name}, data="toy", inputs=inputs)
+
+    def run(config, context):
+        time.sleep(seconds.get(config["name"], 0.0))
+        if config["name"] in failing:
+            raise NonFiniteError(f"the loss of {config['name']} became nan")
+        return {"valid.Non0_F1_score": 0.7, "speedup_vs_imder": 10.0}
+
+    stages = types.ModuleType("diamond_stages")
+    systems = types.ModuleType("diamond")
+    final = stage("evaluate", recognise=stage("recognise", encode=stage("encode")), cost=stage("cost"))
+    vars(stages).update(dict.fromkeys(("encode", "recognise", "cost", "evaluate"), run))
+    systems.decoupled = types.ModuleType("diamond.decoupled")
+    systems.decoupled.graph = lambda config, split: final
+    return {"diamond_stages": stages, "diamond": systems, "diamond.decoupled": systems.decoupled}
+
+
+class FirstToHear(LocalClient):
+    """Answers one stage's failure late, as a question may be under way when the stage ends."""
+
+    def __init__(self, folder, late):
+        super().__init__(folder)
+        self._late = late
+
+    def compute(self, stage, waiter, on_progress=None):
+        try:
+            return super().compute(stage, waiter, on_progress)
+        except NonFiniteError:
+            if stage.name == self._late and on_progress is not None:
+                time.sleep(0.3)
+                on_progress(Status(state="running"))
+            raise
+
+
+@pytest.mark.parametrize(
+    ("failing", "seconds", "late", "cause"),
+    [
+        (["recognise"], {"cost": 0.5}, None, "recognise"),  # the cost is given up, and comes first in the graph
+        (["recognise"], {}, "recognise", "recognise"),  # the evaluation, which failed with it, is heard of first
+        (["encode"], {"cost": 0.5}, "encode", "encode"),
+        (["cost"], {"encode": 0.5}, "cost", "cost"),
+        (["evaluate"], {}, None, "evaluate"),
+        (["encode", "cost"], {"cost": 0.3}, None, "encode"),
+    ],
+)
+def test_a_trials_error_is_the_stage_that_failed_first_and_not_one_that_was_given_up_for_it(
+    base, tmp_path, monkeypatch, failing, seconds, late, cause
+):
+    for name, module in diamond(failing, seconds).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    grid = Grid(axes={}, components={}, objectives=WANTED)
+    client = FirstToHear(tmp_path / "stages", late)
+    (row,) = run_points(base, grid, client, "toy-0", lambda metrics: None, SCALING, systems="diamond")["rows"]
+    assert row["error"] == f"stage {cause} failed: NonFiniteError: the loss of {cause} became nan"
 
 
 def test_progress_is_told_at_most_once_a_period(base, tmp_path, monkeypatch):

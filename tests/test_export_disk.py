@@ -1,0 +1,67 @@
+"""A point is exported from a study that may only be read to wherever one may write; a disk that refuses is one line."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imer_ray.errors import UserError
+from imer_ray.export import export
+from imer_ray.results.schema import Objective, StudyInfo
+from imer_ray.results.writer import write_results
+
+OBJECTIVES = (
+    Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),
+    Objective(name="speed", metric="speedup_vs_imder", label="log10 latency", reference=0.0),
+)
+CONFIG = {"loss": {"recovery": 0.1}}
+
+
+@pytest.fixture
+def run():
+    """A study's folder that nobody but root can write to, read by somebody else."""
+    info = StudyInfo(study="demo", objectives=OBJECTIVES, num_trials=1, searcher="tpe", space=())
+    row = {"study": "demo", "trial": 0, "point": 0, "status": "complete", "config": json.dumps(CONFIG)}
+    row |= {"valid.Non0_F1_score": 0.7, "speedup_vs_imder": 10.0, "objective.quality": 0.3, "objective.speed": -1.0}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "demo"
+        write_results(path / "results.parquet", [row], info)
+        (Path(folder) / "free").mkdir()
+        (Path(folder) / "free" / "folder").mkdir()
+        (Path(folder) / "free").chmod(0o777)
+        path.chmod(0o555)
+        Path(folder).chmod(0o755)
+        export(path, "quality", output=f"{folder}/first.yaml")  # imports what else only root may find
+        user = os.geteuid()
+        os.seteuid(65534 if user == 0 else user)
+        try:
+            yield path
+        finally:
+            os.seteuid(user)
+            path.chmod(0o755)
+
+
+def test_a_study_that_may_only_be_read_is_exported_elsewhere(run):
+    said = "quality.yaml: permission denied; choose another folder, then .*; output=FILE.yaml writes it elsewhere$"
+    with pytest.raises(UserError, match=said) as raised:
+        export(run, "quality")
+    assert "\n" not in str(raised.value)
+    path = export(run, "quality", output=str(run.parent / "free" / "new" / "mine.yaml"))
+    assert yaml.safe_load(path.read_text())["config"] == CONFIG
+    assert [file.name for file in path.parent.iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("demo/results.parquet/mine.yaml", "a file is where a folder should be|not a folder"),
+        ("free/folder", "a folder is where a file should be"),
+        ("free/" + "x" * 300 + ".yaml", "the name is too long"),
+    ],
+)
+def test_a_place_where_no_file_can_be_is_named(run, output, reason):
+    with pytest.raises(UserError, match=f"cannot write .*: ({reason}); choose another folder"):
+        export(run, "quality", output=str(run.parent / output))
