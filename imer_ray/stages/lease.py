@@ -1,7 +1,8 @@
 """Who works with a store: a driver's lease keeps all that was used since it began from being evicted.
 
-A lease is a small file ``.leases/<name>.json`` that is written again every minute. It counts as long as it is younger
-than ten minutes, so that of a killed driver ends by itself, on whatever machine it ran.
+A lease is a small file ``.leases/<name>.json`` that is written again every 20 s. It counts as long as it is younger
+than ten minutes, so that of a killed driver ends by itself, on whatever machine it ran. Whoever waits for a stage that
+its driver computes is less patient, see `imer_ray.stages.claim`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from imer_ray.stages.folders import File, Folders
 _logger = logging.getLogger(__name__)
 
 FOLDER = ".leases"
-RENEW_SECONDS = 60.0
+RENEW_SECONDS = 20.0
 LEASE_SECONDS = 600.0
 CLOCK_SECONDS = 60.0  # by so much may the clocks of drivers, file server and whoever evicts differ
 

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -69,6 +70,27 @@ def test_a_killed_worker_is_replaced_and_resumes(broker, tmp_path):
     assert broker.stats()["stages"]["count"]["retried"] == 1
 
 
+@pytest.fixture
+def strict(scaling, tmp_path):
+    """A broker that soon takes a stage for silent; on a busy machine it may do so once too often."""
+    settings = {**scaling, "silence_seconds": 2.0, "max_failures": 50}
+    with session(str(tmp_path / "stages"), settings, slots=6) as handle:
+        yield handle
+
+
+@pytest.mark.parametrize("accident", ["stop_at", "freeze_at"])
+def test_a_process_that_gives_no_sign_of_life_or_work_is_ended_and_another_goes_on(strict, tmp_path, accident):
+    log = str(tmp_path / "log")
+    stage = toy("count", "count", num_epochs=8, log=log, **{accident: 5})
+    assert strict.compute(stage, "w").metrics == {"total": 36}
+    lines = [line.split() for line in notes(log)]
+    assert [int(epoch) for epoch, _ in lines] == list(range(1, 9))
+    silent = int(Path(log + ".died").read_text())
+    assert int(lines[4][1]) == silent != int(lines[5][1])
+    until(lambda: not Path(f"/proc/{silent}").exists())
+    assert strict.stats()["stages"]["count"]["retried"] >= 1
+
+
 def test_an_unwanted_stage_stops_and_goes_on_when_asked_again(broker, tmp_path):
     log = str(tmp_path / "log")
     stage = toy("count", "count", num_epochs=100, sleep=0.05, log=log)
@@ -120,6 +142,18 @@ def test_a_killed_broker_comes_back_with_what_was_finished(broker, tmp_path):
     assert len(notes(log + "1")) == 1
 
 
+def test_a_broker_that_answers_nothing_is_ended_and_comes_back(strict, tmp_path):
+    stage = toy("count", "count", num_epochs=40, sleep=0.05, log=str(tmp_path / "log"))
+    pid = ray.get(strict._actor.here.remote()).pid
+    strict.compute(toy("a", x=1), "w")
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(strict.compute, stage, "w")
+        until(lambda: len(notes(str(tmp_path / "log"))) > 2)
+        os.kill(pid, signal.SIGSTOP)
+        assert asked.result().metrics == {"total": 820}
+    assert ray.get(strict._actor.here.remote()).pid != pid
+
+
 def test_stopping_the_broker_ends_its_stages(scaling, tmp_path):
     log = str(tmp_path / "log")
     with session(str(tmp_path / "stages"), scaling, slots=6) as broker, ThreadPoolExecutor() as pool:
@@ -156,6 +190,18 @@ def test_two_workers_give_the_curve_of_one_and_survive_a_kill(broker, tmp_path):
     assert [pid == lines[0][1] for _, pid, _ in lines] == [True] * 3 + [False] * 3
     assert {world_size for _, _, world_size in lines} == {"2"}
     assert broker.stats()["stages"]["group"]["retried"] == 1
+    assert list((tmp_path / "stages" / ".work").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_group_of_which_one_worker_is_stopped_is_ended_and_another_goes_on(strict, tmp_path):
+    """The other worker waits for it in a collective, and its process lives: each one's signs count for itself."""
+    log = str(tmp_path / "log")
+    strict.compute(toy("group", "regress", stop_at=3, log=log), "w")
+    lines = [line.split() for line in notes(log)]
+    assert [int(epoch) for epoch, _, _ in lines] == [1, 2, 3, 4, 5, 6]
+    until(lambda: not Path(f"/proc/{Path(log + '.died').read_text()}").exists())
+    until(lambda: not Path(f"/proc/{lines[0][1]}").exists())
     assert list((tmp_path / "stages" / ".work").iterdir()) == []
 
 
