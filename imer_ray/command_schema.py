@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.schema import ExperimentConfig, LoopConfig, component
+from imer_ray.schema import STAGE_KINDS, ExperimentConfig, LoopConfig, component
 
 MIN_SILENCE_SECONDS = 10.0
 SEEDS = (1111, 1112, 1113, 1114, 1115)
@@ -22,7 +22,7 @@ class ScalingConfig:
     """Which hardware a stage takes, and which stages run on Ray Train worker groups."""
 
     num_workers: int = 2
-    train_stages: tuple[str, ...] = ("encode",)
+    train_stages: tuple[str, ...] = field(default=("encode",), metadata={"choices": STAGE_KINDS})
     cpus_per_stage: float = 1
     gpus_per_stage: float = 0
     max_failures: int = 2

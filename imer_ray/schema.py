@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's name
+    *("encode", "pretrain", "recover", "distill", "impute", "mixture", "bank"),
+    *("recognise", "fuse", "classify", "joint", "cost", "evaluate"),
+)
+
 
 def component(group: str) -> Any:
     """A field whose value is one option of ``conf/<group>/``; which one by default, the YAML's defaults list says."""

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +18,8 @@ from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 
 
-def diamond(log, sleep=0.0):
-    a = toy("a", x=1, log=log, sleep=sleep)
+def diamond(log, **first):
+    a = toy("a", x=1, log=log, **first)
     b, c = toy("b", x=10, log=log, inputs={"a": a}), toy("c", x=100, log=log, inputs={"a": a})
     return toy("d", x=1000, log=log, inputs={"b": b, "c": c})
 
@@ -31,20 +30,20 @@ def trial(broker, stage, waiter):
     return [(r.name, r.reused, r.metrics["value"]) for r in results], "torch" in sys.modules
 
 
-def until(condition, seconds=20.0):
-    for _ in range(int(seconds / 0.05)):
-        if condition():
-            return
+def until(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.05)
-    pytest.fail(f"not within {seconds} s")
 
 
 def test_trials_share_stages_and_hold_no_cpu_while_they_wait(broker, tmp_path):
-    log = str(tmp_path / "log")
-    stage = diamond(log, sleep=2.0)
+    log, gate = str(tmp_path / "log"), tmp_path / "gate"
+    stage = diamond(log, gate=str(gate))
     trials = [trial.remote(broker, stage, f"trial-{number}") for number in range(6)]
     # If trials held CPUs, six that run at once on two CPUs could not leave one free beside the stage.
     until(lambda: not (free := ray.available_resources()).get(TRIAL_SLOT) and len(notes(log)) == 1 and free["CPU"] == 1)
+    gate.touch()
     answers = ray.get(trials)
     assert all(not imported_torch for _, imported_torch in answers)
     results = [result for answer, _ in answers for result in answer]
@@ -92,8 +91,8 @@ def test_a_process_that_gives_no_sign_of_life_or_work_is_ended_and_another_goes_
 
 
 def test_an_unwanted_stage_stops_and_goes_on_when_asked_again(broker, tmp_path):
-    log = str(tmp_path / "log")
-    stage = toy("count", "count", num_epochs=100, sleep=0.05, log=log)
+    log, gate = str(tmp_path / "log"), tmp_path / "gate"
+    stage = toy("count", "count", num_epochs=100, hold_at=20, gate=str(gate), log=log)
 
     class Left(Exception):
         pass
@@ -107,6 +106,7 @@ def test_an_unwanted_stage_stops_and_goes_on_when_asked_again(broker, tmp_path):
     broker.leave("one")
     until(lambda: broker.stats()["stages"].get("count", {}).get("stopped") == 1)
     assert len(notes(log)) < 100
+    gate.touch()
     assert broker.compute(stage, "two").metrics == {"total": 5050}
     assert [int(line.split()[0]) for line in notes(log)] == list(range(1, 101))
 
@@ -131,25 +131,30 @@ def test_a_killed_broker_comes_back_with_what_was_finished(broker, tmp_path):
     log = str(tmp_path / "log")
     below = toy("below", x=1, log=log + "1")
     broker.compute(below, "w")
-    stage = toy("count", "count", num_epochs=40, sleep=0.05, log=log + "2")
-    pid = ray.get(broker._actor.__ray_call__.remote(lambda self: os.getpid()))
-    kill = threading.Timer(1.0, os.kill, (pid, 9))
-    kill.start()
-    assert broker.compute(stage, "w").metrics == {"total": 820}
-    assert not kill.is_alive()
-    assert ray.get(broker._actor.__ray_call__.remote(lambda self: os.getpid())) != pid
+    gate = tmp_path / "gate"
+    stage = toy("count", "count", num_epochs=40, hold_at=20, gate=str(gate), log=log + "2")
+    pid = ray.get(broker._actor.here.remote()).pid
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(broker.compute, stage, "w")
+        until(lambda: len(notes(log + "2")) > 2)
+        os.kill(pid, signal.SIGKILL)
+        gate.touch()
+        assert asked.result().metrics == {"total": 820}
+    assert ray.get(broker._actor.here.remote()).pid != pid
     assert broker.compute(below, "w").reused
     assert len(notes(log + "1")) == 1
 
 
 def test_a_broker_that_answers_nothing_is_ended_and_comes_back(strict, tmp_path):
-    stage = toy("count", "count", num_epochs=40, sleep=0.05, log=str(tmp_path / "log"))
+    log, gate = str(tmp_path / "log"), tmp_path / "gate"
+    stage = toy("count", "count", num_epochs=40, hold_at=20, gate=str(gate), log=log)
     pid = ray.get(strict._actor.here.remote()).pid
     strict.compute(toy("a", x=1), "w")
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(strict.compute, stage, "w")
-        until(lambda: len(notes(str(tmp_path / "log"))) > 2)
+        until(lambda: len(notes(log)) > 2)
         os.kill(pid, signal.SIGSTOP)
+        gate.touch()
         assert asked.result().metrics == {"total": 820}
     assert ray.get(strict._actor.here.remote()).pid != pid
 

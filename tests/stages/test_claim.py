@@ -1,6 +1,5 @@
 """Which of several drivers computes a stage of the store that they share."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -13,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from toy_stages import notes, toy
+from toy_stages import notes
 from worlds import World, s3_server
 
 from imer_ray.stages.claim import SILENT_SECONDS, Claims
@@ -21,7 +20,6 @@ from imer_ray.stages.eviction import carry_out, choose
 from imer_ray.stages.folders import CLAIMS
 from imer_ray.stages.inventory import take
 from imer_ray.stages.lease import FOLDER, LEASE_SECONDS, Lease
-from imer_ray.stages.store import Store
 
 LOOK_SECONDS = 0.01
 KEY = "0123456789abcdef"
@@ -82,7 +80,7 @@ def test_a_driver_that_is_gone_leaves_nothing_to_wait_for(folders, how):
 
 
 def test_a_driver_elsewhere_counts_as_long_as_it_renews_its_lease(tmp_path):
-    """Silence is counted in looks, so a process that was stopped itself, or whose clock is wrong, takes nothing away."""
+    """Silence is counted in looks, so a process that was stopped itself, or has a wrong clock, takes nothing away."""
     folders = World(tmp_path, remote=False).store().folders
     lease, claims = driver(folders, host="elsewhere", pid=1)
     claims.take(KEY)
@@ -207,7 +205,9 @@ def two_searches_compute_each_stage_once(root, tmp_path):
 
 def one_finishes_what_the_other_was_killed_in(root, tmp_path):
     with searches(root, tmp_path) as (both, _, slow):
-        until(lambda: len(notes(slow)) > 5 and any(line.startswith("waiting for slow") for s in both for line in s.said))
+        until(
+            lambda: len(notes(slow)) > 5 and any(line.startswith("waiting for slow") for s in both for line in s.said)
+        )
         first, second = both if pids(slow)[0] == both[0].process.pid else both[::-1]
         os.kill(first.process.pid, signal.SIGKILL)
         second.end()

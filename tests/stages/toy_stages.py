@@ -24,11 +24,13 @@ def toy(name, function="add", inputs=None, location=None, **config):
 
 
 def add(config, context):
-    """x plus the sum of the inputs; leaves a line in ``log`` for each run."""
+    """x plus the sum of the inputs; leaves a line in ``log`` for each run, and ends when ``gate`` exists."""
     if "log" in config:
         _note(config["log"], f"{config['x']} {os.getpid()}")
     value = config["x"] + sum(float((folder / "value.txt").read_text()) for folder in context.inputs.values())
     time.sleep(config.get("sleep", 0))
+    while "gate" in config and not Path(config["gate"]).exists():
+        time.sleep(0.02)
     (context.folder / "value.txt").write_text(str(value))
     return {"value": value}
 
@@ -45,6 +47,8 @@ def fail(config, context):
 def count(config, context):
     """Adds up epoch numbers in a checkpoint; each epoch leaves ``epoch pid`` in ``log``.
 
+    It does not go beyond the epoch ``hold_at`` before ``gate`` exists, but reports it again and again.
+
     The first process to get to the epoch ``die_at`` ends itself after its checkpoint (SIGKILL), to ``stop_at`` stops
     itself (SIGSTOP), and to ``freeze_at`` reads what never comes, as from a mount whose server has gone.
     """
@@ -57,8 +61,12 @@ def count(config, context):
         path.with_suffix(".tmp").replace(path)
         _note(config["log"], f"{epoch} {os.getpid()}")
         _meet_accident(config, epoch)
-        if not context.report(epoch, config["num_epochs"], {"total": float(total)}):
-            raise StageStopped(f"stopped at {epoch}")
+        while True:
+            if not context.report(epoch, config["num_epochs"], {"total": float(total)}):
+                raise StageStopped(f"stopped at {epoch}")
+            if epoch != config.get("hold_at") or Path(config["gate"]).exists():
+                break
+            time.sleep(0.02)
     (context.folder / "total.txt").write_text(str(total))
     return {"total": float(total)}
 

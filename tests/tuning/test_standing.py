@@ -106,7 +106,7 @@ def test_while_a_report_is_under_way_stages_are_not_asked_for_again():
         asking.start()
         asking.join(0.2)
         assert asking.is_alive()
-    asking.join(5)
+    asking.join(60)
     assert not asking.is_alive()
 
 
