@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import Future
 
+import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from imer_ray.stages.pulse import Process, period
 
@@ -29,9 +32,13 @@ class Guard:
         self._thread.join()
 
     def _watch(self) -> None:
+        with contextlib.suppress(RayError):  # without Ray there is nothing to guard
+            self._guard()
+
+    def _guard(self) -> None:
         process: Process | None = None
         tick, silent, answer = period(self._silence_seconds), 0.0, self._ask()
-        while not self._over.wait(tick):
+        while not self._over.wait(tick) and ray.is_initialized():
             silent += tick
             if answer.done():
                 process = process if answer.exception() else answer.result()

@@ -14,6 +14,9 @@ from toy_stages import notes, toy
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT, session
 from imer_ray.stages.broker import StageFailed
+from imer_ray.stages.claim import Claims
+from imer_ray.stages.folders import CLAIMS
+from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 
@@ -143,6 +146,24 @@ def test_a_killed_broker_comes_back_with_what_was_finished(broker, tmp_path):
     assert ray.get(broker._actor.here.remote()).pid != pid
     assert broker.compute(below, "w").reused
     assert len(notes(log + "1")) == 1
+
+
+def test_what_another_search_computes_is_waited_for_and_taken_over_when_that_dies(broker, tmp_path):
+    stage, folders = toy("a", x=1, log=str(tmp_path / "log")), Store(tmp_path / "stages").folders
+    other, seen = subprocess.Popen(["sleep", "600"]), []
+    lease = Lease(pid=other.pid)
+    lease.renew(folders)
+    assert Claims(folders, lease).take(stage.key) is None
+
+    def end_it(status):
+        if status.state == "elsewhere":
+            seen.append((status.why, len(notes(str(tmp_path / "log")))))
+            other.kill()
+            other.wait()
+
+    assert broker.compute(stage, "w", end_it).metrics == {"value": 1}
+    assert seen[0] == (f"which another search computes (process {other.pid} on {lease.host})", 0)
+    assert len(notes(str(tmp_path / "log"))) == 1 and folders.names(CLAIMS) == []
 
 
 def test_a_broker_that_answers_nothing_is_ended_and_comes_back(strict, tmp_path):

@@ -1,5 +1,6 @@
 """Which of several drivers computes a stage of the store that they share."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -12,14 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from toy_stages import notes
+from toy_stages import notes, toy
 from worlds import World, s3_server
 
+from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import SILENT_SECONDS, Claims
 from imer_ray.stages.eviction import carry_out, choose
 from imer_ray.stages.folders import CLAIMS
 from imer_ray.stages.inventory import take
 from imer_ray.stages.lease import FOLDER, LEASE_SECONDS, Lease
+from imer_ray.stages.run import run_graph
 
 LOOK_SECONDS = 0.01
 KEY = "0123456789abcdef"
@@ -107,6 +110,23 @@ def test_claims_of_the_living_stay_when_artefacts_are_evicted_and_those_of_the_d
     later = now + LEASE_SECONDS + 1
     carry_out(choose(take(folders, later), (), 0, 0, later), folders)
     assert folders.names(CLAIMS) == []
+
+
+def test_who_computes_a_stage_is_not_asked_where_it_is_there(world):
+    """On an object store each question is a request."""
+    store, stage = world.store(), toy("a", x=1)
+    run_graph(stage, store)
+
+    async def launch(stage):
+        pytest.fail("it is there")
+
+    async def ask():
+        broker = Broker(store, launch, claims=Claims(None, Lease()))  # there is nobody whom these could ask
+        while (status := (await broker.wait([stage], "w", 0.05))[stage.key]).state == "waiting":
+            pass
+        return status
+
+    assert asyncio.run(ask()).state == "done"
 
 
 SEARCH = """
