@@ -52,9 +52,7 @@ class Run:
             if clock is not None:
                 before, used = used, time.clock_gettime(clock)
                 worked = used > before
-            with contextlib.suppress(
-                RayError
-            ):  # the broker is being restarted; its successor knows nothing of this run
+            with contextlib.suppress(RayError):  # the broker is gone, and whoever follows it knows nothing of this run
                 self.broker.beat.remote(self.key, self.name, process, worked)
             if over.wait(period(self.silence_seconds)):
                 return

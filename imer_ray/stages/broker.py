@@ -16,6 +16,7 @@ from imer_ray.errors import NonFiniteError, StageStopped, UserError
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.counts import Counts
+from imer_ray.stages.elsewhere import Elsewhere
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Job, Status, news
 from imer_ray.stages.pulse import End, Process, Pulse, WorkerDied, end_here, watched
@@ -63,7 +64,7 @@ class Broker:
         self._store = store
         self._launch = launch
         self._silence_seconds, self._end, self._needs = silence_seconds, end, needs
-        self._claims = claims
+        self._elsewhere = Elsewhere(store, claims)
         self._max_failures = max_failures
         self._lease_seconds = lease_seconds
         self._jobs: dict[str, Job] = {}
@@ -118,12 +119,8 @@ class Broker:
     async def begin(self, key: str, where: Where = NOWHERE) -> bool:
         """Called by a process that is about to run a stage; False if it need not any more, or another search does."""
         job = self._jobs.get(key)
-        if job is not None and self._claims is not None:
-            if await asyncio.to_thread(self._claims.take, key) is not None:
-                return False
-            job.claimed = True
-            if await asyncio.to_thread(self._store.find, key) is not None:
-                return False
+        if job is not None and not await self._elsewhere.leaves(job):
+            return False
         return self.progress(key, 0, 0, {}, where)
 
     def progress(
@@ -173,12 +170,10 @@ class Broker:
         failures, kind = 0, job.stage.kind
         while True:
             try:
-                job.status, job.started = (
-                    Status(state="waiting", why=f"which is looked for in {self._store.root}"),
-                    None,
-                )
+                job.status = Status(state="waiting", why=f"which is looked for in {self._store.root}")
+                job.started = None
                 manifest = await asyncio.to_thread(self._store.find, job.stage.key)
-                if manifest is None and await self._computed_elsewhere(job):
+                if manifest is None and await self._elsewhere.computes(job):
                     continue
                 if manifest is not None:
                     result = found(job.stage, manifest)
@@ -210,28 +205,13 @@ class Broker:
                 job.status = Status(state="stopped", epoch=job.status.epoch, num_epochs=job.status.num_epochs)
                 return
 
-    async def _computed_elsewhere(self, job: Job) -> bool:
-        """Wait as long as another search computes a stage; whether one did."""
-        waited = False
-        while self._claims is not None and (other := await asyncio.to_thread(self._claims.holder, job.stage.key)):
-            if not job.is_wanted():
-                raise StageStopped("nobody waits for it any more")
-            why = f"which another search computes (process {other.pid} on {other.host})"
-            waited, job.status = True, Status(state="elsewhere", why=why)
-            await asyncio.sleep(self._claims.look_seconds)
-            if await asyncio.to_thread(self._store.find, job.stage.key) is not None:
-                break
-        return waited
-
     async def _run(self, job: Job) -> StageResult:
         """Launch a stage whose inputs are there, and see to it that it gives signs of life."""
         job.pulse, job.status = Pulse(), Status(state="waiting", why=f"which needs {self._needs(job.stage)}")
         try:
             return await watched(self._launch(job.stage), job.pulse, self._silence_seconds, self._end)
         finally:
-            if job.claimed and self._claims is not None:
-                job.claimed = False
-                await asyncio.to_thread(self._claims.release, job.stage.key)
+            await self._elsewhere.release(job)
 
     async def _compute_inputs(self, job: Job) -> None:
         """Have all inputs in the store. Those done before are looked up again: they may be damaged since."""
