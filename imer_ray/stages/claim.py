@@ -10,8 +10,6 @@ first result.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import random
 import threading
@@ -101,8 +99,7 @@ class Claims:
             if now - seen.looked >= self.look_seconds / 2:
                 modified = self._folders.modified(path := f"{FOLDER}/{name}.json")
                 if modified is not None and seen.lease is None:
-                    with contextlib.suppress(ValueError, TypeError):
-                        seen.lease = Lease(**json.loads(self._folders.read(path) or b"null"))
+                    seen.lease = Lease.from_json(self._folders.read(path) or b"")
                 seen.silent = seen.silent + 1 if modified == seen.modified else 0
                 seen.looked, seen.modified = now, modified
             if seen.modified is None or seen.lease is None or seen.silent > self._num_looks:

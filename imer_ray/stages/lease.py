@@ -40,6 +40,16 @@ class Lease:
     started: float = field(default_factory=time.time)
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    @classmethod
+    def from_json(cls, text: bytes) -> Lease | None:
+        """What `renew` wrote; None if it is damaged."""
+        try:
+            lease = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        kinds = {"host": str, "pid": int, "started": float, "name": str}
+        return lease if all(type(getattr(lease, name)) is kind for name, kind in kinds.items()) else None
+
     def renew(self, folders: Folders) -> None:
         """Write the lease, or write it again."""
         folders.write(f"{FOLDER}/{self.name}.json", json.dumps(asdict(self)).encode())
@@ -70,4 +80,5 @@ def live(folders: Folders, files: Iterable[File], now: float) -> list[Lease]:
     """The leases among a root's files that count."""
     recent = [f.path for f in files if f.path.startswith(f"{FOLDER}/") and f.modified > now - LEASE_SECONDS]
     texts = [folders.read(path) for path in recent if path.endswith(".json")]
-    return [Lease(**json.loads(text)) for text in texts if text is not None]
+    found = [Lease.from_json(text) for text in texts if text is not None]
+    return [lease for lease in found if lease is not None]

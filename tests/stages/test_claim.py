@@ -82,6 +82,15 @@ def test_a_driver_that_is_gone_leaves_nothing_to_wait_for(folders, how):
     assert len(folders.names(CLAIMS)) == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"null", b'{"pid": "x"}', b'{"owner": 1}', b"[" * 100_000, b"\xff"])
+def test_a_damaged_lease_holds_nobody_up(folders, content):
+    lease, claims = driver(folders)
+    claims.take(KEY)
+    folders.write(f"{FOLDER}/{lease.name}.json", content)
+    assert driver(folders)[1].take(KEY) is None
+    assert len(take(folders, time.time()).leases) == 1, "the other driver's"
+
+
 def test_a_driver_elsewhere_counts_as_long_as_it_renews_its_lease(tmp_path):
     """Silence is counted in looks, so a process that was stopped itself, or has a wrong clock, takes nothing away."""
     folders = World(tmp_path, remote=False).store().folders
