@@ -151,7 +151,7 @@ from imer_ray.stages.store import Store
 
 store, log = Store(sys.argv[2], cache=Path(sys.argv[4])), sys.argv[3]
 lease = Lease()
-lease.keep(store.folders)
+lease.keep(store.folders, 1.0)
 
 async def launch(stage):
     if not await broker.begin(stage.key):
@@ -164,7 +164,7 @@ async def search():
     for number in range(4):
         inputs = {str(below.config["x"]): below for below in levels[-2:]}
         levels.append(toy(f"level[{number}]", x=number, log=log, sleep=0.2, inputs=inputs))
-    stages = [*levels, toy("slow", "count", num_epochs=60, sleep=0.05, log=log + ".slow")]
+    stages = [*levels, toy("slow", "count", num_epochs=60, hold_at=20, gate=log + ".gate", log=log + ".slow")]
     while True:
         told = await broker.wait(stages, "trial", 0.1)
         for said in broker.stats()["elsewhere"]:
@@ -176,13 +176,13 @@ async def search():
             print("done", sum(kind["computed"] for kind in broker.stats()["stages"].values()), flush=True)
             return
 
-broker = Broker(store, launch, claims=Claims(store.folders, lease, 0.1))
+broker = Broker(store, launch, claims=Claims(store.folders, lease, 0.5))
 asyncio.run(search())
 """
 
 
 class Search:
-    """A driver in a process of its own, with a broker that computes a few stages and one that takes 3 s."""
+    """A driver in a process of its own, with a broker that computes a few stages and one that waits for the test."""
 
     def __init__(self, root, log, cache):
         words = [sys.executable, "-c", SEARCH, str(Path(__file__).parent), root, str(log), str(cache)]
@@ -192,13 +192,13 @@ class Search:
         self._reader.start()
 
     def end(self):
-        self._reader.join()
-        assert self.process.wait() == 0, "".join(self.said)
+        self._reader.join(240)
+        assert self.process.wait(60) == 0, "".join(self.said)
         return self.said
 
 
 def until(condition):
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -216,12 +216,18 @@ def searches(root, tmp_path):
             search.process.wait()
 
 
+def waits(search):
+    return any(line.startswith("waiting for slow") for line in search.said)
+
+
 def pids(path):
     return [int(line.split()[1]) for line in notes(path)]
 
 
 def two_searches_compute_each_stage_once(root, tmp_path):
     with searches(root, tmp_path) as (both, log, slow):
+        until(lambda: any(waits(search) for search in both))
+        Path(f"{log}.gate").touch()
         said = [search.end() for search in both]
     assert sorted(float(line.split()[0]) for line in notes(log)) == [0, 1, 2, 3]
     assert [int(line.split()[0]) for line in notes(slow)] == list(range(1, 61)) and len(set(pids(slow))) == 1
