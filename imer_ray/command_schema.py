@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.schema import ExperimentConfig, FilePath, LoopConfig, check_seeds, component
+from imer_ray.schema import STAGE_KINDS, ExperimentConfig, FilePath, LoopConfig, check_seeds, component
 
+MIN_SILENCE_SECONDS = 10.0
 SEEDS = (1111, 1112, 1113, 1114, 1115)
 
 
@@ -21,15 +22,19 @@ class ScalingConfig:
     """Which hardware a stage takes, and which stages run on Ray Train worker groups."""
 
     num_workers: int = 2
-    train_stages: tuple[str, ...] = ("encode",)
+    train_stages: tuple[str, ...] = field(default=("encode",), metadata={"choices": STAGE_KINDS})
     cpus_per_stage: float = 1
     gpus_per_stage: float = 0
     max_failures: int = 2
+    silence_seconds: float = 300.0  # without a sign of life or of work, after which a stage is ended and tried again
     address: str | None = None  # None: start a local Ray, or join the cluster that RAY_ADDRESS names
     # of a node, or of each type of node as {head: 0.4, worker_l4: 0.98}: names of the cluster's node types, or local
     dollars_per_hour: float | Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
+        if not self.silence_seconds >= MIN_SILENCE_SECONDS:
+            least = f"at least {MIN_SILENCE_SECONDS:g}, or busy machines' stages would be ended"
+            raise ValueError(f"scaling.silence_seconds must be {least}, not {self.silence_seconds:g}")
         prices = self.dollars_per_hour
         for price in prices.values() if isinstance(prices, Mapping) else [prices]:
             if price is not None and not price >= 0:

@@ -29,6 +29,12 @@ def check_seeds(name: str, *seeds: int) -> None:
             raise ValueError(f"{name} must lie between -{MAX_SEED} and {MAX_SEED}, not at {seed}")
 
 
+STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's name
+    *("encode", "pretrain", "recover", "distill", "impute", "mixture", "bank"),
+    *("recognise", "fuse", "classify", "joint", "cost", "evaluate"),
+)
+
+
 def component(group: str) -> Any:
     """A field whose value is one option of ``conf/<group>/``; which one by default, the YAML's defaults list says."""
     return field(metadata={"group": group})

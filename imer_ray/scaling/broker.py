@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -17,16 +17,21 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from imer_ray.scaling import inline, ray_train
 from imer_ray.scaling.batch import Batch
-from imer_ray.stages.broker import Broker, WorkerDied
+from imer_ray.scaling.guard import Guard
+from imer_ray.scaling.heart import Run
+from imer_ray.stages.broker import Broker
+from imer_ray.stages.claim import Claims
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.lease import Lease
+from imer_ray.stages.pulse import Process, WorkerDied
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Changes, Where
 
 POLL_SECONDS = 1.0
 END_SECONDS = 5.0
+HOLD_SECONDS = 300.0  # that a group may hold small stages up: its CPUs get free by then, or nodes are missing
 MAX_CALLS = 10_000  # at a time: every waiter's question is one, and none may keep a worker's report from being heard
 
 
@@ -39,7 +44,15 @@ class BrokerActor:
         self._lease, store = lease, Store(store_root)
         self._folders = store.folders
         lease.keep(self._folders)
-        self._broker = Broker(store, self._launch, max_failures=scaling["max_failures"])
+        self._broker = Broker(
+            store,
+            self._launch,
+            max_failures=scaling["max_failures"],
+            silence_seconds=scaling["silence_seconds"],
+            end=end,
+            needs=self._needs,
+            claims=Claims(self._folders, lease),
+        )
         self._starting: set[str] = set()  # groups that wait for all their workers
         self._no_group_starts = asyncio.Event()
         self._no_group_starts.set()
@@ -50,11 +63,20 @@ class BrokerActor:
     async def leave(self, waiter: str) -> None:
         self._broker.leave(waiter)
 
-    async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
+    async def beat(self, key: str, run: str, process: Process, worked: bool | None) -> None:
+        self._broker.beat(key, run, process, worked)
+
+    async def begin(self, key: str, where: Where) -> bool:
         self._group_started(key)
+        return await self._broker.begin(key, where)
+
+    async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
         return self._broker.progress(key, epoch, num_epochs, metrics, where)
 
-    async def end(self) -> None:
+    async def here(self) -> Process:
+        return Process.here()
+
+    async def stop(self) -> None:
         await asyncio.to_thread(self._lease.end, self._folders)
 
     async def stats(self) -> dict[str, Any]:
@@ -64,19 +86,24 @@ class BrokerActor:
         return self._broker.timeline.since(broker, revision)
 
     async def _launch(self, stage: Stage) -> StageResult:
-        in_group = self._scaling["num_workers"] > 0 and stage.kind in self._scaling["train_stages"]
-        if in_group and self._broker.is_beside(stage.key):
-            in_group = False  # a starting group holds all small stages up, which is too much for what no trial needs
+        in_group = self._in_group(stage)
         if in_group:
             # Small tasks would take each CPU that gets free, and the group would never have all of its at once.
             self._starting.add(stage.key)
             self._no_group_starts.clear()
+            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._group_started, stage.key)
         else:
             await self._no_group_starts.wait()
         submit = ray_train.submit if in_group else inline.submit
         broker = ray.get_runtime_context().current_actor
+        run = Run(
+            broker=broker,
+            key=stage.key,
+            name=self._broker.run_of(stage.key),
+            silence_seconds=self._scaling["silence_seconds"],
+        )
         try:
-            result: StageResult = await submit(stage, self._store_root, self._scaling, broker)
+            result: StageResult = await submit(stage, self._store_root, self._scaling, run)
             return result
         except RayTaskError as error:
             raise error.cause from None
@@ -85,17 +112,43 @@ class BrokerActor:
         finally:
             self._group_started(stage.key)
 
+    def _in_group(self, stage: Stage) -> bool:
+        """A starting group holds all small stages up, which is too much for what no trial needs."""
+        chosen = self._scaling["num_workers"] > 0 and stage.kind in self._scaling["train_stages"]
+        return chosen and not self._broker.is_beside(stage.key)
+
+    def _needs(self, stage: Stage) -> str:
+        counts = ((self._scaling[f"{name.lower()}s_per_stage"], name) for name in ("CPU", "GPU"))
+        each = " and ".join(f"{count:g} {name}{'s' * (count > 1)}" for count, name in counts if count)
+        return f"{self._scaling['num_workers']} workers with {each} each" if self._in_group(stage) else each
+
     def _group_started(self, key: str) -> None:
         self._starting.discard(key)
         if not self._starting:
             self._no_group_starts.set()
 
 
+async def end(processes: Collection[Process]) -> None:
+    """End processes on whatever nodes they are. What cannot be reached in time is left to Ray."""
+    here = ray.get_runtime_context().get_node_id()
+    tasks: list[ObjectRef[None]] = []
+    for process in processes:
+        if process.node == here:
+            process.kill()
+            continue
+        there = NodeAffinitySchedulingStrategy(process.node, soft=False)
+        kill = ray.remote(num_cpus=0, max_retries=0)(Process.kill).options(scheduling_strategy=there)
+        tasks.append(kill.remote(process))
+    if tasks:
+        await asyncio.wait([asyncio.ensure_future(task) for task in tasks], timeout=END_SECONDS)
+
+
 class BrokerHandle:
     """What a trial or a command holds to ask for stages. It can be sent to other processes."""
 
-    def __init__(self, actor: ActorHandle) -> None:
+    def __init__(self, actor: ActorHandle, guard: Guard | None = None) -> None:
         self._actor = actor
+        self._guard = guard  # the driver's own handle has it
         self._open: dict[str, Batch] = {}  # waiter -> what it asks for at this moment
         self._joining = threading.Lock()
 
@@ -146,8 +199,10 @@ class BrokerHandle:
 
     def stop(self) -> None:
         """End the broker, and with it whatever stages it still runs; their checkpoints stay."""
+        if self._guard is not None:
+            self._guard.stop()
         with contextlib.suppress(RayError, OSError):  # a lease that is not ended is not renewed either
-            ray.get(self._actor.end.remote(), timeout=END_SECONDS)
+            ray.get(self._actor.stop.remote(), timeout=END_SECONDS)
         ray.kill(self._actor)
 
     def stats(self) -> dict[str, Any]:
@@ -179,4 +234,4 @@ def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
         )
         .remote(root, dict(scaling), Lease())
     )
-    return BrokerHandle(actor)
+    return BrokerHandle(actor, Guard(actor, scaling["silence_seconds"]))

@@ -11,23 +11,23 @@ from typing import Any
 
 import ray
 from ray import ObjectRef
-from ray.actor import ActorHandle
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.scaling.heart import Run
 from imer_ray.scaling.worker import work
-from imer_ray.stages.broker import WorkerDied
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.pulse import WorkerDied
 from imer_ray.stages.run import Place, StageResult
 from imer_ray.stages.store import Store
 
 
-def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: ActorHandle) -> ObjectRef[StageResult]:
+def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) -> ObjectRef[StageResult]:
     """Start a light task that drives the worker group; it holds no CPU, the workers do."""
     task = ray.remote(num_cpus=0, max_retries=0)(_drive)
-    return task.options(name=f"drive {stage.name}").remote(stage, store_root, dict(scaling), broker)
+    return task.options(name=f"drive {stage.name}").remote(stage, store_root, dict(scaling), run)
 
 
-def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: ActorHandle) -> StageResult:
+def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) -> StageResult:
     """Run a TorchTrainer to its end and take the artefact that rank 0 committed.
 
     Failures are not retried here (max_failures is 0): Ray Train would retry a NaN loss like a killed worker.
@@ -47,7 +47,7 @@ def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: Ac
     name = f"train-{stage.key}"
     trainer = TorchTrainer(
         _train,
-        train_loop_config={"stage": stage, "store_root": store_root, "broker": broker, "scaling": dict(scaling)},
+        train_loop_config={"stage": stage, "store_root": store_root, "run": run, "scaling": dict(scaling)},
         scaling_config=ScalingConfig(
             num_workers=scaling["num_workers"], use_gpu=gpus > 0, resources_per_worker=resources
         ),
@@ -55,7 +55,8 @@ def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], broker: Ac
         run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
     )
     try:
-        trainer.fit()
+        with run.beating(computes=False):
+            trainer.fit()
     except TrainingFailedError as error:
         raise _cause(error) from error
     finally:
@@ -79,7 +80,7 @@ def _train(config: Mapping[str, Any]) -> None:
         device=str(get_device()) if scaling["gpus_per_stage"] else "cpu",
         num_threads=max(1, int(scaling["cpus_per_stage"])),
     )
-    work(stage, config["store_root"], config["broker"], place, executor="ray_train")
+    work(stage, config["store_root"], config["run"], place, executor="ray_train")
 
 
 def _cause(error: Exception) -> Exception:

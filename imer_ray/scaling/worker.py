@@ -15,6 +15,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.scaling.heart import Run
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
@@ -25,9 +26,10 @@ from imer_ray.training import rungs
 
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
+ANSWER_SECONDS = 120.0  # it may have to look into an object store first; a stage goes on without an answer
 
 
-def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place, executor: str) -> StageResult:
+def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str) -> StageResult:
     """Run a stage, or this worker's share of it.
 
     Raises:
@@ -35,8 +37,9 @@ def work(stage: Stage, store_root: str, broker: ActorHandle, place: Place, execu
         StageFailed: for all other errors, whose classes the broker would have to import (and torch with them).
     """
     try:
-        report = Reporter(broker, stage.key, executor) if place.rank == 0 else keep_going
-        return execute(stage, Store(store_root), report, place)
+        with run.beating(computes=True):
+            report = Reporter(run.broker, stage.key, executor) if place.rank == 0 else keep_going
+            return execute(stage, Store(store_root), report, place)
     except (UserError, NonFiniteError, StageStopped, MissingArtefact):
         raise
     except OSError as error:
@@ -66,9 +69,9 @@ class Reporter:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._wanted = True
         self._sent, self._compared = time.monotonic(), 0
-        self._answer = self._tell(0, 0, {})
+        self._answer = self._thread.submit(self._begin)
         if not self._answer.result():
-            raise StageStopped("nobody waits for it any more")
+            raise StageStopped("nobody waits for it any more, or another search computes it")
 
     def __call__(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
         compared = rungs.count(metrics)
@@ -83,9 +86,15 @@ class Reporter:
     def _tell(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> Future[bool]:
         return self._thread.submit(self._ask, epoch, num_epochs, metrics)
 
+    def _begin(self) -> bool:
+        return _answer(self._broker.begin.remote(self._key, self._where))
+
     def _ask(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
-        try:
-            answer: ObjectRef[bool] = self._broker.progress.remote(self._key, epoch, num_epochs, metrics, self._where)
-            return ray.get(answer)
-        except RayError:  # the broker is being restarted; it will be told next time
-            return True
+        return _answer(self._broker.progress.remote(self._key, epoch, num_epochs, metrics, self._where))
+
+
+def _answer(answer: ObjectRef[bool]) -> bool:
+    try:
+        return ray.get(answer, timeout=ANSWER_SECONDS)
+    except RayError:  # the broker is being restarted, or hangs; it will be told next time
+        return True

@@ -6,30 +6,28 @@ Plain asyncio, no Ray: how a stage is launched is given from outside, and so is 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
 from imer_ray.stages.artefact import MissingArtefact
+from imer_ray.stages.claim import Claims
+from imer_ray.stages.counts import Counts
+from imer_ray.stages.elsewhere import Elsewhere
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.job import Job, Status
+from imer_ray.stages.job import Job, Status, news
+from imer_ray.stages.pulse import End, Process, Pulse, WorkerDied, end_here, watched
 from imer_ray.stages.run import StageResult, found
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Timeline, Where
 from imer_ray.training import rungs
 
 Launch = Callable[[Stage], Awaitable[StageResult]]
-_COUNTED = ("computed", "reused", "stopped", "retried", "failed")
-_TIMED = ("computed_seconds", "reused_seconds")
 ANSWERS_PER_SECOND = 50.0  # to waiters for whom there is no news
 NOWHERE = Where(host="")  # a stage that runs in the broker's own process
-
-
-class WorkerDied(Exception):
-    """The process that ran a stage died before it finished; the stage's checkpoint is where it was."""
 
 
 class StageFailed(RuntimeError):
@@ -45,18 +43,34 @@ class Broker:
             was told to stop, and otherwise whatever the stage's function raised.
         max_failures: how often a stage is tried again after its worker died or its file system failed.
         lease_seconds: how long a waiter that no longer asks still counts.
+        silence_seconds: how long the processes of a stage may give no sign of life.
+        end: ends such processes.
+        needs: what a stage runs on, in words.
+        claims: keeps off the stages that other drivers compute in the same store; None: there are no others.
     """
 
-    def __init__(self, store: Store, launch: Launch, *, max_failures: int = 2, lease_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        launch: Launch,
+        *,
+        max_failures: int = 2,
+        lease_seconds: float = 30.0,
+        silence_seconds: float = math.inf,
+        end: End = end_here,
+        needs: Callable[[Stage], str] = lambda stage: "hardware",
+        claims: Claims | None = None,
+    ) -> None:
         self._store = store
         self._launch = launch
+        self._silence_seconds, self._end, self._needs = silence_seconds, end, needs
+        self._elsewhere = Elsewhere(store, claims)
         self._max_failures = max_failures
         self._lease_seconds = lease_seconds
         self._jobs: dict[str, Job] = {}
         self._num_waiting = 0
         self.timeline = Timeline()
-        self._counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTED, 0))
-        self._seconds: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_TIMED, 0.0))
+        self._counts = Counts()
 
     async def wait(self, asked: Sequence[Stage | str], waiter: str, timeout: float) -> dict[str, Status]:
         """Ask for stages and wait up to ``timeout`` seconds until one ends or reaches its next rung.
@@ -81,29 +95,33 @@ class Broker:
         if any(job.task is not None and job.task.done() for job in jobs):
             await asyncio.sleep(0)  # who asks again and again for what has ended lets others run as well
         elif jobs:
-            await self._news(jobs, timeout)
+            self._num_waiting += 1
+            try:
+                await news(jobs, timeout)
+            finally:
+                self._num_waiting -= 1
         return {job.stage.key: self._tell(job, waiter) for job in jobs}
-
-    async def _news(self, jobs: Sequence[Job], timeout: float) -> None:
-        """One event for all jobs, since adding and removing it costs the same however many wait for a job."""
-        event = asyncio.Event()
-        self._num_waiting += 1
-        for job in jobs:
-            job.events.add(event)
-        try:
-            async with asyncio.timeout(timeout):
-                await event.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._num_waiting -= 1
-            for job in jobs:
-                job.events.discard(event)
 
     def leave(self, waiter: str) -> None:
         """The waiter wants nothing any more; stages that only it wanted stop at their next epoch."""
         for job in self._jobs.values():
             job.leases.pop(waiter, None)
+
+    def run_of(self, key: str) -> str:
+        """The name of a stage's run, for its processes' signs of life."""
+        return self._jobs[key].pulse.run
+
+    def beat(self, key: str, run: str, process: Process, worked: bool | None) -> None:
+        """A sign of life, see `imer_ray.stages.pulse.Pulse.beat`."""
+        if (job := self._jobs.get(key)) is not None and job.pulse.run == run:
+            job.pulse.beat(process, worked)
+
+    async def begin(self, key: str, where: Where = NOWHERE) -> bool:
+        """Called by a process that is about to run a stage; False if it need not any more, or another search does."""
+        job = self._jobs.get(key)
+        if job is not None and not await self._elsewhere.leaves(job):
+            return False
+        return self.progress(key, 0, 0, {}, where)
 
     def progress(
         self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where = NOWHERE
@@ -128,26 +146,15 @@ class Broker:
     def stats(self) -> dict[str, Any]:
         """What was done so far.
 
-        ``stages``: per kind of stage how many were computed, reused (each pair of waiter and stage once), stopped,
-        retried and failed, with ``computed_seconds`` (stopped and lost runs too) and ``reused_seconds``;
-        ``running``: name, key, epoch, num_epochs and, so far, seconds of each running stage; ``damaged``: artefacts put
-        aside, in words.
+        ``stages``: per kind of stage what `imer_ray.stages.counts` counts;
+        ``running``, ``waiting`` and ``elsewhere``: what `Job.in_words` says of each stage;
+        ``damaged``: artefacts put aside, in words.
         """
-        now = time.monotonic()
-        running = [
-            {
-                "name": job.stage.name,
-                "key": key,
-                "epoch": job.status.epoch,
-                "num_epochs": job.status.num_epochs,
-                "seconds": now - (job.started or now),
-            }
-            for key, job in self._jobs.items()
-            if job.status.state == "running"
-        ]
-        kinds = sorted(self._counts.keys() | self._seconds.keys())
-        stages = {kind: {**self._counts[kind], **self._seconds[kind]} for kind in kinds}
-        return {"stages": stages, "running": running, "damaged": list(self._store.put_aside)}
+        jobs: dict[str, list[dict[str, Any]]] = {"running": [], "waiting": [], "elsewhere": []}
+        for job in self._jobs.values():
+            if job.status.state in jobs:
+                jobs[job.status.state].append(job.in_words())
+        return {"stages": self._counts.by_kind(), **jobs, "damaged": list(self._store.put_aside)}
 
     def _job(self, stage: Stage) -> Job:
         return self._jobs.setdefault(stage.key, Job(stage))
@@ -163,16 +170,20 @@ class Broker:
         failures, kind = 0, job.stage.kind
         while True:
             try:
-                job.status, job.started = Status(state="waiting"), None
+                job.status = Status(state="waiting", why=f"which is looked for in {self._store.root}")
+                job.started = None
                 manifest = await asyncio.to_thread(self._store.find, job.stage.key)
+                if manifest is None and await self._elsewhere.computes(job):
+                    continue
                 if manifest is not None:
                     result = found(job.stage, manifest)
                     self.timeline.found(job.stage, result.seconds)
                 else:
+                    job.status = Status(state="waiting")
                     await self._compute_inputs(job)
-                    result = await self._launch(job.stage)
+                    result = await self._run(job)
                     job.paid = False
-                    self._count(kind, "computed", result.seconds)
+                    self._counts.count(kind, "computed", result.seconds)
                     self.timeline.ended(job.stage, "computed", result.seconds)
                 job.status = Status(state="done", metrics=result.metrics, seconds=result.seconds)
                 return
@@ -182,7 +193,7 @@ class Broker:
                 if failures > self._max_failures:
                     self._fail(job, StageFailed(f"stage {job.stage.name} failed {failures} times, last: {error}"))
                     return
-                self._counts[kind]["retried"] += 1
+                self._counts.count(kind, "retried")
             except StageStopped:
                 self._count_lost(job, "stopped")
             except Exception as error:
@@ -190,9 +201,17 @@ class Broker:
                 self._fail(job, error)
                 return
             if not job.is_wanted():
-                self._counts[kind]["stopped"] += 1
+                self._counts.count(kind, "stopped")
                 job.status = Status(state="stopped", epoch=job.status.epoch, num_epochs=job.status.num_epochs)
                 return
+
+    async def _run(self, job: Job) -> StageResult:
+        """Launch a stage whose inputs are there, and see to it that it gives signs of life."""
+        job.pulse, job.status = Pulse(), Status(state="waiting", why=f"which needs {self._needs(job.stage)}")
+        try:
+            return await watched(self._launch(job.stage), job.pulse, self._silence_seconds, self._end)
+        finally:
+            await self._elsewhere.release(job)
 
     async def _compute_inputs(self, job: Job) -> None:
         """Have all inputs in the store. Those done before are looked up again: they may be damaged since."""
@@ -220,7 +239,7 @@ class Broker:
         reused, job.paid = job.paid, True
         job.leases.pop(waiter, None)
         if reused and waiter not in job.told:
-            self._count(job.stage.kind, "reused", job.status.seconds)
+            self._counts.count(job.stage.kind, "reused", job.status.seconds)
         self.timeline.used(job.stage.key, waiter)
         job.told.add(waiter)
         return Status(state="done", metrics=job.status.metrics, seconds=job.status.seconds, reused=reused)
@@ -229,14 +248,10 @@ class Broker:
         """Remembered as long as the broker lives: the same stage would fail in the same way again."""
         known = isinstance(error, (UserError, NonFiniteError, StageFailed))
         told = error if known else StageFailed(f"stage {job.stage.name} failed: {type(error).__name__}: {error}")
-        self._counts[job.stage.kind]["failed"] += 1
+        self._counts.count(job.stage.kind, "failed")
         job.status = Status(state="failed", error=told)
-
-    def _count(self, kind: str, what: str, seconds: float) -> None:
-        self._counts[kind][what] += 1
-        self._seconds[kind][f"{what}_seconds"] += seconds
 
     def _count_lost(self, job: Job, how: str) -> None:
         self.timeline.ended(job.stage, how)
         if job.started is not None:
-            self._seconds[job.stage.kind]["computed_seconds"] += job.elapsed()
+            self._counts.lost(job.stage.kind, job.elapsed())

@@ -16,6 +16,7 @@ from imer_ray.files import write_whole
 from imer_ray.stages.artefact import rename
 
 WORK = ".work"  # what running stages leave for whoever resumes them: .work/<key>
+CLAIMS = ".claims"  # who computes a stage at this moment
 USED = ".used"  # markers of an object store: .used/<key> is as old as the last use of the artefact <key>
 
 
@@ -32,7 +33,9 @@ class Folders(Protocol):
     """What listing and evicting need of a root; `RemoteFolders` is the other one."""
 
     def files(self) -> Iterator[File]: ...
+    def names(self, folder: str) -> list[str]: ...
     def read(self, name: str) -> bytes | None: ...
+    def modified(self, name: str) -> float | None: ...
     def write(self, name: str, content: bytes) -> None: ...
     def evict(self, name: str, first: str, used: float) -> bool: ...
     def delete(self, name: str) -> None: ...
@@ -53,6 +56,18 @@ class LocalFolders:
                     status = os.stat(path)
                     relative = os.path.relpath(path, self._root)
                     yield File(path=relative, size=status.st_size, modified=status.st_mtime)
+
+    def names(self, folder: str) -> list[str]:
+        """The files of a folder; none if there is no such folder."""
+        with contextlib.suppress(FileNotFoundError):
+            return [name for name in os.listdir(self._root / folder) if not name.startswith(".")]
+        return []
+
+    def modified(self, name: str) -> float | None:
+        """When a file was written last, in seconds since 1970 on the file system's clock; None if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self._root / name).stat().st_mtime
+        return None
 
     def read(self, name: str) -> bytes | None:
         """A file's content, or None if it does not exist."""

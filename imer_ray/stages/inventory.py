@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imer_ray.stages import lease
-from imer_ray.stages.folders import USED, WORK, File, Folders, is_alive
+from imer_ray.stages.claim import lease_of
+from imer_ray.stages.folders import CLAIMS, USED, WORK, File, Folders, is_alive
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest
 
 READERS = 16  # manifests read at once: an object store takes tens of milliseconds for each
@@ -68,6 +69,7 @@ def take(folders: Folders, now: float) -> Inventory:
     below: dict[str, list[File]] = defaultdict(list)
     marks: dict[str, float] = {}
     ended: list[LeftOver] = []
+    claims: list[File] = []
     files = list(folders.files())
     for file in files:
         top, _, rest = file.path.partition("/")
@@ -75,6 +77,8 @@ def take(folders: Folders, now: float) -> Inventory:
             marks[rest] = file.modified
         elif top == WORK:
             below[f"{WORK}/{rest.partition('/')[0]}"].append(file)
+        elif top == CLAIMS:
+            claims.append(file)
         elif top == lease.FOLDER:
             if file.modified <= now - lease.LEASE_SECONDS:
                 ended.append(LeftOver(path=file.path, size=file.size, modified=file.modified, wanted=False))
@@ -84,10 +88,15 @@ def take(folders: Folders, now: float) -> Inventory:
     with ThreadPoolExecutor(READERS) as pool:
         read = dict(zip(whole, pool.map(lambda name: _read(folders, name), whole), strict=True))
     entries = [_entry(name, below[name], manifest, marks.get(name, 0.0)) for name, manifest in read.items()]
+    leases = lease.live(folders, files, now)
+    held = {one.name for one in leases}
+    for file in claims:
+        if lease_of(file.path) not in held:
+            ended.append(LeftOver(path=file.path, size=file.size, modified=file.modified, wanted=False))
     return Inventory(
         entries=tuple(entries),
         left_over=(*ended, *(_left_over(name, found, read) for name, found in below.items() if name not in read)),
-        leases=tuple(lease.live(folders, files, now)),
+        leases=tuple(leases),
     )
 
 

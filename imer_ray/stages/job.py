@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.pulse import Pulse
 
 BESIDE = "beside-"  # begins the names of waiters that want what no trial does: baselines, say
 
@@ -17,10 +19,12 @@ class Status:
     """How far a stage is.
 
     Attributes:
-        state: "waiting" (for its inputs or for hardware), "running", "done", "failed" or "stopped".
+        state: "waiting" (for its inputs or for hardware), "elsewhere" (another search computes it), "running", "done",
+            "failed" or "stopped".
         epoch, num_epochs, metrics: what the stage last reported; when done, the metrics are the final ones.
         seconds: computing time, so far or in all.
         reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
+        why: it waits, as a clause ("which needs 1 GPU"); empty while its inputs are computed.
         shared: whether others wait for it, too: it would go on without whoever is told this.
         error: when failed, a UserError, NonFiniteError or StageFailed.
     """
@@ -31,6 +35,7 @@ class Status:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reused: bool = False
+    why: str = ""
     shared: bool = False
     error: Exception | None = None
 
@@ -46,11 +51,21 @@ class Job:
     started: float | None = None  # when the worker began, on the broker's clock
     events: set[asyncio.Event] = field(default_factory=set)  # of those who wait at this moment
     paid: bool = True  # somebody has been told that this computation was for it
+    claimed: bool = False  # for this driver, among those that share the store
+    pulse: Pulse = field(default_factory=Pulse)  # of the run that was begun last
 
     def tell(self) -> None:
         """It has ended, or reported how it compares: wake those who wait."""
         for event in self.events:
             event.set()
+
+    def in_words(self) -> dict[str, Any]:
+        """What a search shows of it: ``why`` it waits until it runs, and then epoch, num_epochs and seconds so far."""
+        said: dict[str, Any] = {"name": self.stage.name, "key": self.stage.key}
+        if self.status.state != "running":
+            return {**said, "why": self.status.why}
+        of = self.status.epoch, self.status.num_epochs
+        return {**said, "epoch": of[0], "num_epochs": of[1], "seconds": self.elapsed()}
 
     def elapsed(self) -> float:
         return 0.0 if self.started is None else time.monotonic() - self.started
@@ -68,3 +83,21 @@ class Job:
     def is_beside(self) -> bool:
         """Whether only waiters beside the search want it."""
         return bool(self.leases) and all(name.startswith(BESIDE) for name in self.leases) and not self.users
+
+
+async def news(jobs: Sequence[Job], timeout: float) -> None:
+    """Wait until one ends or reaches a rung.
+
+    One event for all jobs, since adding and removing it costs the same however many wait for a job.
+    """
+    event = asyncio.Event()
+    for job in jobs:
+        job.events.add(event)
+    try:
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    except TimeoutError:
+        pass
+    finally:
+        for job in jobs:
+            job.events.discard(event)

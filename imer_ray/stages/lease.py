@@ -1,7 +1,8 @@
 """Who works with a store: a driver's lease keeps all that was used since it began from being evicted.
 
-A lease is a small file ``.leases/<name>.json`` that is written again every minute. It counts as long as it is younger
-than ten minutes, so that of a killed driver ends by itself, on whatever machine it ran.
+A lease is a small file ``.leases/<name>.json`` that is written again every 20 s. It counts as long as it is younger
+than ten minutes, so that of a killed driver ends by itself, on whatever machine it ran. Whoever waits for a stage that
+its driver computes is less patient, see `imer_ray.stages.claim`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from imer_ray.stages.folders import File, Folders
 _logger = logging.getLogger(__name__)
 
 FOLDER = ".leases"
-RENEW_SECONDS = 60.0
+RENEW_SECONDS = 20.0
 LEASE_SECONDS = 600.0
 CLOCK_SECONDS = 60.0  # by so much may the clocks of drivers, file server and whoever evicts differ
 
@@ -38,6 +39,16 @@ class Lease:
     pid: int = field(default_factory=os.getpid)
     started: float = field(default_factory=time.time)
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Lease | None:
+        """What `renew` wrote; None if it is damaged."""
+        try:
+            lease = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        kinds = {"host": str, "pid": int, "started": float, "name": str}
+        return lease if all(type(getattr(lease, name)) is kind for name, kind in kinds.items()) else None
 
     def renew(self, folders: Folders) -> None:
         """Write the lease, or write it again."""
@@ -69,4 +80,5 @@ def live(folders: Folders, files: Iterable[File], now: float) -> list[Lease]:
     """The leases among a root's files that count."""
     recent = [f.path for f in files if f.path.startswith(f"{FOLDER}/") and f.modified > now - LEASE_SECONDS]
     texts = [folders.read(path) for path in recent if path.endswith(".json")]
-    return [Lease(**json.loads(text)) for text in texts if text is not None]
+    found = [Lease.from_json(text) for text in texts if text is not None]
+    return [lease for lease in found if lease is not None]

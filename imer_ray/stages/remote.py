@@ -24,6 +24,15 @@ class RemoteFolders:
         """Make the root, if it does not exist."""
         self._filesystem.create_dir(self._root, recursive=True)
 
+    def names(self, folder: str) -> list[str]:
+        """The files of a folder; none if there is no such folder."""
+        return self._files(folder)
+
+    def modified(self, name: str) -> float | None:
+        """When a file was written last, in seconds since 1970 on the store's clock; None if there is none."""
+        info = self._filesystem.get_file_info(f"{self._root}/{name}")
+        return None if info.type != fs.FileType.File else (info.mtime_ns or 0) / 1e9
+
     def read(self, name: str) -> bytes | None:
         """A file's content, or None if it does not exist."""
         try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from imer_ray.config import targets
+from imer_ray.schema import STAGE_KINDS
 from imer_ray.stages.graph import Stage
 
 MODALITIES = ("l", "a", "v")
@@ -16,7 +17,7 @@ NETWORK = ("backbone", "sharing")  # of the diffusion: what says which networks 
 def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[str, Any], **inputs: Stage) -> Stage:
     """A stage of ``imer_ray.training``; every one depends on the seed and the data, none on where the data lie."""
     data = {k: v for k, v in config["data"].items() if k != "path"}
-    return Stage(
+    made = Stage(
         name=name,
         function=f"imer_ray.training.{function}:run",
         config={"seed": config["seed"], "data": data, "data_fingerprint": config["data_fingerprint"], **slices},
@@ -24,6 +25,11 @@ def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[s
         inputs=inputs,
         location={"data_path": config["data"].get("path")},
     )
+    if made.kind not in STAGE_KINDS:
+        raise ValueError(
+            f"imer_ray.schema.STAGE_KINDS lacks {made.kind}: it could not be named in scaling.train_stages"
+        )
+    return made
 
 
 def encode(config: Mapping[str, Any]) -> Stage:

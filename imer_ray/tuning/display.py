@@ -17,8 +17,11 @@ FIRST_SECONDS = 20.0
 GROWTH = 0.25  # later lines come when a quarter more time has passed: 10 lines in 5 minutes, 25 in two hours
 CLEAR, UP = "\r\x1b[J", "\x1b[{}A"  # to the end of the screen; so many lines
 
-Stages = Sequence[Mapping[str, Any]]
-"""The running stages, each with its name, epoch and num_epochs, as in a broker's ``stats()["running"]``."""
+MAX_NAMES = 3  # of stages that wait for the same
+
+Stages = Mapping[str, Sequence[Mapping[str, Any]]]
+"""What a broker's ``stats()`` says of ``running`` stages (name, epoch, num_epochs) and others (name, why)."""
+NO_STAGES: Stages = {}
 
 
 class Display:
@@ -43,7 +46,7 @@ class Display:
         """Whether it is time to show something."""
         return self._clock() >= self._next
 
-    def show(self, progress: Progress, stages: Stages = (), last: bool = False) -> None:
+    def show(self, progress: Progress, stages: Stages = NO_STAGES, last: bool = False) -> None:
         """Show it now; of the ``last`` the terminal's cursor is left below the table."""
         now = self._clock()
         self._next = now + (TERMINAL_SECONDS if self._in_place else max(FIRST_SECONDS, GROWTH * (now - self._started)))
@@ -70,19 +73,20 @@ class Display:
         self._stream.write(CLEAR + "".join(f"{text}\n" for text in lines) + back)
 
 
-def line(progress: Progress, stages: Stages = ()) -> str:
+def line(progress: Progress, stages: Stages = NO_STAGES) -> str:
     """All there is to say, in one line."""
     parts = [f"{progress.done}/{progress.num_trials} trials, {_states(progress, 'running', 'stopped', 'failed')}"]
     if progress.num_points:
         parts += [_front(progress), f"best {_best(progress)}", f"reused {100 * progress.reused:.0f} %"]
     if progress.seconds_left is not None:
         parts.append(f"{clock(progress.seconds_left)} left")
-    if stages:
-        parts.append(f"computing {_computing(stages)}")
+    if running := stages.get("running"):
+        parts.append(f"computing {_computing(running)}")
+    parts += [f"waiting for {text}" for text in _waiting(stages)]
     return " | ".join(parts)
 
 
-def table(progress: Progress, stages: Stages = ()) -> Iterator[tuple[str, str]]:
+def table(progress: Progress, stages: Stages = NO_STAGES) -> Iterator[tuple[str, str]]:
     """The same as (name, what to say) for the lines of a table."""
     states = _states(progress, "complete", "running", "stopped", "failed")
     yield "trials", f"{progress.done} of {progress.num_trials}: {states}"
@@ -90,8 +94,10 @@ def table(progress: Progress, stages: Stages = ()) -> Iterator[tuple[str, str]]:
         yield "front", _front(progress).removeprefix("front ")
         yield "best", _best(progress)
         yield "reused", f"{100 * progress.reused:.0f} % of the computing that trials asked for"
-    if stages:
-        yield "computing", _computing(stages)
+    if running := stages.get("running"):
+        yield "computing", _computing(running)
+    for text in _waiting(stages):
+        yield "waiting for", text
     if progress.seconds_left is not None:
         yield "time left", clock(progress.seconds_left)
 
@@ -118,7 +124,18 @@ def _best(progress: Progress) -> str:
     return ", ".join(f"{name} {value:{'.3f' if abs(value) < 1 else '.3g'}}" for name, value in found)
 
 
-def _computing(stages: Stages) -> str:
+def _computing(running: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(
-        stage["name"] + (f" {stage['epoch']}/{stage['num_epochs']}" if stage["num_epochs"] else "") for stage in stages
+        stage["name"] + (f" {stage['epoch']}/{stage['num_epochs']}" if stage["num_epochs"] else "") for stage in running
     )
+
+
+def _waiting(stages: Stages) -> Iterator[str]:
+    """What is waited for and why; that stages wait for hardware goes without saying as long as others run on it."""
+    reasons: dict[str, list[str]] = {}
+    for stage in [*stages.get("elsewhere", ()), *(() if stages.get("running") else stages.get("waiting", ()))]:
+        if stage["why"]:
+            reasons.setdefault(stage["why"], []).append(stage["name"])
+    for why, names in reasons.items():
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        yield f"{', '.join(names[:MAX_NAMES])}{more}, {why}"

@@ -43,7 +43,7 @@ class Watch(tune.Callback):
         if now >= self._next:
             self._follow()
         if self._display.due:
-            self._display.show(self._progress(), self._client.stats()["running"])
+            self._display.show(self._progress(), self._client.stats())
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self._follow()

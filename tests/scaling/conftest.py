@@ -13,6 +13,7 @@ SCALING = {
     "cpus_per_stage": 1,
     "gpus_per_stage": 0,
     "max_failures": 2,
+    "silence_seconds": 300.0,
     "address": None,
 }
 

@@ -40,7 +40,7 @@ def evictor(tmp_path):
     child = subprocess.Popen(words, cwd=ROOT)
 
     def more(number):
-        end, before = time.monotonic() + 60, rounds.stat().st_size if rounds.exists() else 0
+        end, before = time.monotonic() + 120, rounds.stat().st_size if rounds.exists() else 0
         while not rounds.exists() or rounds.stat().st_size < before + number:
             assert child.poll() is None and time.monotonic() < end
             time.sleep(0.01)

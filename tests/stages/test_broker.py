@@ -1,12 +1,15 @@
 import asyncio
 import multiprocessing
 import random
+import types
 from pathlib import Path
 
 import pytest
 from toy_stages import notes, toy
 
 from imer_ray.errors import NonFiniteError, UserError
+from imer_ray.stages import broker as broker_module
+from imer_ray.stages import job as job_module
 from imer_ray.stages.broker import Broker, StageFailed, WorkerDied
 from imer_ray.stages.job import BESIDE
 from imer_ray.stages.run import execute
@@ -43,13 +46,20 @@ class World:
             if status.state == "done":
                 return status
 
-    async def state(self, stage, state, seconds=5.0):
+    async def state(self, stage, state):
         """Wait, asking for nothing, until a stage is in a state."""
-        for _ in range(int(seconds / 0.01)):
-            if self.broker._jobs[stage.key].status.state == state:
-                return
+        await until(lambda: self.broker._jobs[stage.key].status.state == state)
+
+
+async def until(condition):
+    async with asyncio.timeout(120):
+        while not condition():
             await asyncio.sleep(0.01)
-        pytest.fail(f"still {self.broker._jobs[stage.key].status}")
+
+
+def held(log, gate, **config):
+    """Counts to 10 and then goes on reporting until ``gate`` exists."""
+    return toy("count", "count", num_epochs=30, hold_at=10, gate=str(gate), log=log, **config)
 
 
 def diamond(log, **changes):
@@ -94,46 +104,52 @@ def test_a_new_broker_takes_everything_from_the_store(tmp_path):
 
 
 def test_progress_reaches_the_waiters(tmp_path):
-    world = World(tmp_path)
-    stage = toy("count", "count", num_epochs=20, sleep=0.02, log=world.log)
+    world, gate = World(tmp_path), tmp_path / "gate"
+    stage = held(world.log, gate)
 
     async def run():
         task = asyncio.create_task(world.ask(stage))
         seen = []
         while not task.done():
             seen.append((await world.broker.wait([stage], "watcher", 0.05))[stage.key])
+            if seen[-1].epoch == 10:
+                gate.touch()
         return seen
 
     seen = [status for status in asyncio.run(run()) if status.state == "running"]
     epochs = [status.epoch for status in seen]
     assert epochs == sorted(epochs)
-    assert 0 < max(epochs) <= 20
+    assert 10 <= max(epochs) <= 30
     assert all(status.metrics["total"] == status.epoch * (status.epoch + 1) / 2 for status in seen if status.epoch)
 
 
 def test_a_rung_reaches_the_waiters_at_once_and_other_progress_does_not(tmp_path):
     world = World(tmp_path)
-    stage = toy("count", "count", num_epochs=1000, sleep=0.02, log=world.log)
+    stage = held(world.log, tmp_path / "gate")
 
     async def run():
         await world.broker.wait([stage], "one", 0.05)
         loop, waited = asyncio.get_running_loop(), []
-        for metrics in ({}, {"rung.task_loss.3": 0.5}):
+        for metrics, timeout in (({}, 0.5), ({"rung.task_loss.3": 0.5}, 120.0)):
             begun = loop.time()
             loop.call_later(0.02, world.broker.progress, stage.key, 3, 1000, metrics)
-            await world.broker.wait([stage], "one", 0.5)
+            await world.broker.wait([stage], "one", timeout)
             waited.append(loop.time() - begun)
         world.broker.leave("one")
         await world.state(stage, "stopped")
         return waited
 
     other, rung = asyncio.run(run())
-    assert rung < 0.5 <= other
+    assert 0.5 <= other and rung < 120
 
 
-def test_a_waiter_is_told_whether_others_wait_too(tmp_path):
-    world = World(tmp_path, lease_seconds=0.2)
-    stage = toy("count", "count", num_epochs=1000, sleep=0.02, log=world.log)
+def test_a_waiter_is_told_whether_others_wait_too(tmp_path, monkeypatch):
+    now = [0.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0])
+    for module in (broker_module, job_module):
+        monkeypatch.setattr(module, "time", clock)
+    world = World(tmp_path, lease_seconds=10.0)
+    stage = held(world.log, tmp_path / "gate")
 
     async def shared(waiter):
         return (await world.broker.wait([stage], waiter, 0.01))[stage.key].shared
@@ -142,7 +158,7 @@ def test_a_waiter_is_told_whether_others_wait_too(tmp_path):
         found = [await shared("one"), await shared("one"), await shared("two"), await shared("one")]
         world.broker.leave("two")
         found += [await shared("one"), await shared("two")]
-        await asyncio.sleep(0.3)  # "one" and "two" have vanished
+        now[0] = 11.0  # "one" and "two" have vanished
         found.append(await shared("three"))
         world.broker.leave("three")
         return found
@@ -151,18 +167,20 @@ def test_a_waiter_is_told_whether_others_wait_too(tmp_path):
 
 
 def test_a_stage_nobody_waits_for_stops_and_goes_on_when_asked_again(tmp_path):
-    world = World(tmp_path)
-    stage = toy("count", "count", num_epochs=30, sleep=0.02, log=world.log)
+    world, gate = World(tmp_path), tmp_path / "gate"
+    stage = held(world.log, gate)
 
     async def run():
         await world.broker.wait([stage], "one", 0.1)
         await world.broker.wait([stage], "two", 0.1)
+        await until(lambda: notes(world.log))
         world.broker.leave("one")
         await asyncio.sleep(0.1)
         assert world.broker.stats()["running"][0]["name"] == "count"  # "two" still wants it
         world.broker.leave("two")
         await world.state(stage, "stopped")
         assert 0 < len(notes(world.log)) < 30
+        gate.touch()
         return await world.ask(stage, "three")
 
     assert asyncio.run(run()).metrics == {"total": 465}
@@ -172,7 +190,7 @@ def test_a_stage_nobody_waits_for_stops_and_goes_on_when_asked_again(tmp_path):
 
 def test_a_waiter_that_vanished_no_longer_counts(tmp_path):
     world = World(tmp_path, lease_seconds=0.1)
-    stage = toy("count", "count", num_epochs=1000, sleep=0.02, log=world.log)
+    stage = held(world.log, tmp_path / "gate")
 
     async def run():
         await world.broker.wait([stage], "one", 0.05)
@@ -275,15 +293,16 @@ def test_an_input_damaged_since_is_built_anew(tmp_path):
 
 def test_a_stage_is_beside_the_search_as_long_as_no_trial_nor_other_stage_wants_it(tmp_path):
     async def story():
-        world = World(tmp_path)
-        final = toy("b", x=1, log=world.log, sleep=0.2, inputs={"a": toy("a", x=1, log=world.log, sleep=0.2)})
-        first = final.inputs["a"]
+        world, gate = World(tmp_path), tmp_path / "gate"
+        first = toy("a", x=1, log=world.log, gate=str(gate))
+        final = toy("b", x=1, log=world.log, inputs={"a": first})
         await world.broker.wait([first], BESIDE + "zero", 0.01)
         alone = world.broker.is_beside(first.key)
-        await world.broker.wait([final], BESIDE + "zero", 0.05)
-        needed = world.broker.is_beside(first.key)
+        await world.broker.wait([final], BESIDE + "zero", 0.01)
+        await until(lambda: not world.broker.is_beside(first.key))  # the other needs it
         await world.broker.wait([final], "trial-0", 0.01)
-        assert (alone, needed, world.broker.is_beside(final.key)) == (True, False, False)
+        assert (alone, world.broker.is_beside(final.key)) == (True, False)
+        gate.touch()
         await world.ask(final)
 
     asyncio.run(story())

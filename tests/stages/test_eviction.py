@@ -207,14 +207,15 @@ def collector(world):
 
 
 def test_sigkill_while_evicting_leaves_whole_artefacts_or_none(world, caplog):
-    keys = make(world, range(60))
-    child = collector(world)
-    while len(list(world.folder("x").parent.glob("*"))) > 45:
-        time.sleep(0.001)
-    child.kill()
-    assert child.wait() == -signal.SIGKILL
-    store = world.store("another node")
-    found = [key for key in keys if store.find(key)]
+    store, found = world.store("another node"), []
+    while not found:  # on a busy machine the child may be through before it is killed
+        keys = make(world, range(60))
+        child = collector(world)
+        while len(list(world.folder("x").parent.glob("*"))) > 45:
+            time.sleep(0.001)
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+        found = [key for key in keys if store.find(key)]
     assert 0 < len(found) < len(keys)
     assert all(len(list(store.open(key).folder.rglob("*.bin"))) == 2 for key in found)
     assert store.put_aside == [] and not list(world.root.rglob("*.damaged-*"))
@@ -266,7 +267,7 @@ def test_a_reader_gets_a_whole_artefact_or_none(world):
                 assert sorted(artefact.manifest.files) == [f"{i}.bin" for i in range(4)]
                 if world.remote:  # the copy is this machine's, and nobody evicts it meanwhile
                     assert {p.stat().st_size for p in artefact.folder.glob("*.bin")} == {50_000}
-            assert time.monotonic() < end + 20, seen
+            assert time.monotonic() < end + 120, seen
     finally:
         over.set()
         thread.join()

@@ -198,7 +198,10 @@ def test_sigkill_while_committing_leaves_whole_artefacts_or_none(world):
         arguments = [str(Path(__file__).parent), str(world.base), str(world.remote), str(attempt * 10_000)]
         child = subprocess.Popen([sys.executable, "-c", COMMITTER, *arguments], stdout=subprocess.PIPE)
         assert child.stdout.readline() == b"ready\n"
-        time.sleep(0.05 + 0.017 * attempt)
+        first = toy("a", x=attempt * 10_000)
+        while world.store().find(first.key) is None:
+            assert child.poll() is None
+        time.sleep(0.017 * attempt)
         child.kill()
         assert child.wait() == -signal.SIGKILL
     store = world.store()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -23,11 +24,13 @@ def toy(name, function="add", inputs=None, location=None, **config):
 
 
 def add(config, context):
-    """x plus the sum of the inputs; leaves a line in ``log`` for each run."""
+    """x plus the sum of the inputs; leaves a line in ``log`` for each run, and ends when ``gate`` exists."""
     if "log" in config:
         _note(config["log"], f"{config['x']} {os.getpid()}")
     value = config["x"] + sum(float((folder / "value.txt").read_text()) for folder in context.inputs.values())
     time.sleep(config.get("sleep", 0))
+    while "gate" in config and not Path(config["gate"]).exists():
+        time.sleep(0.02)
     (context.folder / "value.txt").write_text(str(value))
     return {"value": value}
 
@@ -44,7 +47,10 @@ def fail(config, context):
 def count(config, context):
     """Adds up epoch numbers in a checkpoint; each epoch leaves ``epoch pid`` in ``log``.
 
-    With ``die_at`` the first process to get there kills itself with SIGKILL after the epoch's checkpoint.
+    It does not go beyond the epoch ``hold_at`` before ``gate`` exists, but reports it again and again.
+
+    The first process to get to the epoch ``die_at`` ends itself after its checkpoint (SIGKILL), to ``stop_at`` stops
+    itself (SIGSTOP), and to ``freeze_at`` reads what never comes, as from a mount whose server has gone.
     """
     path = context.checkpoint / "state.json"
     epoch, total = json.loads(path.read_text()) if path.exists() else (0, 0)
@@ -54,11 +60,13 @@ def count(config, context):
         path.with_suffix(".tmp").write_text(json.dumps([epoch, total]))
         path.with_suffix(".tmp").replace(path)
         _note(config["log"], f"{epoch} {os.getpid()}")
-        if epoch == config.get("die_at") and not Path(config["log"] + ".died").exists():
-            Path(config["log"] + ".died").touch()
-            os.kill(os.getpid(), 9)
-        if not context.report(epoch, config["num_epochs"], {"total": float(total)}):
-            raise StageStopped(f"stopped at {epoch}")
+        _meet_accident(config, epoch)
+        while True:
+            if not context.report(epoch, config["num_epochs"], {"total": float(total)}):
+                raise StageStopped(f"stopped at {epoch}")
+            if epoch != config.get("hold_at") or Path(config["gate"]).exists():
+                break
+            time.sleep(0.02)
     (context.folder / "total.txt").write_text(str(total))
     return {"total": float(total)}
 
@@ -83,15 +91,28 @@ def regress(config, context):
     def report(epoch, num_epochs, metrics):
         if context.rank == 0:
             _note(config["log"], f"{epoch} {os.getpid()} {context.world_size}")
-        if epoch == config.get("die_at") and context.rank == 1 and not Path(config["log"] + ".died").exists():
-            Path(config["log"] + ".died").touch()
-            os.kill(os.getpid(), 9)
+        if context.rank == 1:
+            _meet_accident(config, epoch)
         return context.report(epoch, num_epochs, metrics)
 
     settings = {"num_epochs": 6, "batch_size": 15, "learning_rate": 0.05, "weight_decay": 0.0, "clip_norm": 1.0}
     settings |= {"ema_decay": 0.9, "patience": 0}
     watched = type(context)(**{**vars(context), "report": report})
     return summary(fit(module, losses, torch.arange(64), settings, watched, seed=3))
+
+
+def _meet_accident(config, epoch):
+    """Once, whichever process it happens to; its number is left in the log's ``.died``."""
+    accident = next((name for name in ("die_at", "stop_at", "freeze_at") if config.get(name) == epoch), None)
+    path = Path(config["log"] + ".died")
+    if accident is None or path.exists():
+        return
+    path.write_text(str(os.getpid()))
+    if accident == "freeze_at":
+        os.mkfifo(config["log"] + ".fifo")
+        Path(config["log"] + ".fifo").read_text()
+    else:
+        os.kill(os.getpid(), {"die_at": signal.SIGKILL, "stop_at": signal.SIGSTOP}[accident])
 
 
 def _note(path, line):

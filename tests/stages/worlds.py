@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from urllib import request
 
 import pytest
 from pyarrow import fs
@@ -56,6 +57,7 @@ def s3_server():
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         host, port = server.get_host_and_port()
+        request.urlopen(request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))  # of earlier servers
         client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
         client.create_bucket(Bucket="bucket")
         try:

@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 import imer_ray.systems
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import component_options, compose, replace
+from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer
+from imer_ray.schema import STAGE_KINDS
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
@@ -55,6 +57,15 @@ def _small(system: str) -> dict[str, Any]:
         overrides += ["diffusion.sde=imder_ve", "diffusion.parametrization=score", "diffusion.backbone=imder_unet"]
         overrides += ["diffusion.sampler=euler_maruyama"]
     return {**_config(*overrides), "data_fingerprint": None}
+
+
+def test_every_kind_of_stage_can_be_named_and_no_other() -> None:
+    found = {s.kind for name in SYSTEMS for s in _graph(_config(f"system={name}")).in_order()}
+    found |= {s.kind for s in _graph(_config("system=decoupled", "distill.method=reflow")).in_order()}
+    assert found == set(STAGE_KINDS)
+    assert _config("scaling.train_stages=[encode,joint]")["scaling"]["train_stages"] == ["encode", "joint"]
+    with pytest.raises(UserError, match=r"scaling\.train_stages=encod: .*did you mean encode\?"):
+        _config("scaling.train_stages=[pretrain,encod]")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -70,11 +69,10 @@ def test_sigkill_while_saving_loses_at_most_the_checkpoint_being_written(tmp_pat
         "    print(number, flush=True)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    child.stdout.readline()
-    time.sleep(0.2)
+    told = [child.stdout.readline() for _ in range(20)]
     child.kill()
     assert child.wait() == -signal.SIGKILL
-    last_told = int(child.stdout.read().split()[-1])
+    last_told = int([*told, *child.stdout.read().splitlines()][-1])
     tensors, state = checkpoint.load(tmp_path)
     assert state["epoch"] in (last_told, last_told + 1)
     assert torch.equal(tensors["w"], torch.full((300, 300), float(state["epoch"])))

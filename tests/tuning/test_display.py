@@ -9,7 +9,11 @@ from imer_ray.tuning.display import Display, clock, line
 from imer_ray.tuning.progress import Progress
 
 BEST = {"valid.Non0_F1_score": 0.784, "speedup_vs_imder": 313.4}
-STAGES = [{"name": "encode", "epoch": 3, "num_epochs": 30}, {"name": "bank", "epoch": 0, "num_epochs": 0}]
+STAGES = {
+    "running": [{"name": "encode", "epoch": 3, "num_epochs": 30}, {"name": "bank", "epoch": 0, "num_epochs": 0}],
+    "waiting": [{"name": name, "why": "which needs 1 GPU"} for name in ("cost", "fuse", "joint", "bank")],
+    "elsewhere": [],
+}
 
 
 def at(done, running=4, failed=0, **more):
@@ -46,6 +50,19 @@ def terminal(monkeypatch):
     for name, value in (("COLUMNS", "70"), ("LINES", "24"), ("TERM", "xterm")):
         monkeypatch.setenv(name, value)
     return Terminal()
+
+
+def test_what_a_search_waits_for_is_said_unless_it_only_waits_its_turn():
+    encode = {"name": "encode", "why": "which another search computes (process 12 on laptop)"}
+    elsewhere, hardware = (
+        f"waiting for encode, {encode['why']}",
+        "waiting for cost, fuse, joint and 1 more, which needs",
+    )
+    assert line(at(0), {**STAGES, "running": []}) == f"0/24 trials, 4 running | {hardware} 1 GPU"
+    both = line(at(0), {**STAGES, "elsewhere": [encode]})
+    assert both.endswith(f"| computing encode 3/30, bank | {elsewhere}")
+    unsaid = [{"name": "fuse", "why": ""}]
+    assert "waiting" not in line(at(0), {"running": [], "waiting": unsaid, "elsewhere": []})
 
 
 def test_one_line_says_it_all():

@@ -88,9 +88,8 @@ def test_a_slow_logger_holds_nobody_up_but_is_waited_for_at_the_end(tmp_path, mo
     assert len(list(tmp_path.glob("tensorboard/trial*"))) == 4
 
 
-def until(condition, seconds=20.0):
-    for _ in range(int(seconds / 0.01)):
-        if condition():
-            return
+def until(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.01)
-    pytest.fail(f"not within {seconds} s")

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections import Counter
 
 import numpy as np
@@ -152,10 +151,9 @@ def test_a_seed_that_fails_is_a_row_of_its_own_and_not_tried_again(study):
 def test_when_the_budget_is_over_what_runs_is_left_and_nothing_of_it_kept(study, monkeypatch):
     searched, record, client = study(noise=0.05, repeats=2)
     monkeypatch.setenv("NOISY_SECONDS", "0.5")
-    asked = []
-    started = time.monotonic()
+    asked, before = [], len(client.computed)
     assert repeat_front(searched, record, client, lambda: asked.append(1) or len(asked) > 2) == 0
-    assert time.monotonic() - started < 10
+    assert len(client.computed) - before <= 2 * 3  # the stages of one run per slot, which cannot be broken off here
     assert len([waiter for waiter in client.left if waiter.startswith("toy-")]) == 2  # one per slot
     assert len(read_results(searched.folder / "results.parquet")) == 6
     assert next_repeat(record, 2, Counter()).number == 1

@@ -106,20 +106,25 @@ def test_while_a_report_is_under_way_stages_are_not_asked_for_again():
         asking.start()
         asking.join(0.2)
         assert asking.is_alive()
-    asking.join(5)
+    asking.join(60)
     assert not asking.is_alive()
+
+
+NUM_STAGES = 4  # of a trained system
 
 
 class Client:
     """Its stages run for ever, and reach a rung at once."""
 
     def __init__(self):
-        self.asked, self.left = [], []
+        self.asked, self.left, self.held = [], [], set()
 
     def compute(self, stage, waiter, on_progress=None):
         while True:
             self.asked.append(time.monotonic())
+            self.held.add(stage.key)
             on_progress(at(3, ("rung.task_loss.3", 0.5)))
+            self.held.discard(stage.key)
             time.sleep(0.01)
 
     def leave(self, waiter):
@@ -132,7 +137,10 @@ def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base):
 
     def report(metrics):
         reports.append(metrics)
-        time.sleep(0.3)
+        before = -1
+        while len(client.held) < NUM_STAGES or len(client.asked) > before:  # until all threads are held up
+            before = len(client.asked)
+            time.sleep(0.3)
         reports.append(len(client.asked))
         time.sleep(0.3)
         raise SystemExit(0)

@@ -1,0 +1,53 @@
+"""A broker's side of the claims: it waits for what other drivers of its store compute, and keeps them off its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from imer_ray.errors import StageStopped
+from imer_ray.stages.claim import Claims
+from imer_ray.stages.job import Job, Status
+from imer_ray.stages.store import Store
+
+
+class Elsewhere:
+    """What other drivers do.
+
+    Args:
+        claims: this driver's; None: there are no others.
+    """
+
+    def __init__(self, store: Store, claims: Claims | None) -> None:
+        self._store, self._claims = store, claims
+
+    async def computes(self, job: Job) -> bool:
+        """Wait as long as another driver computes a stage; whether one did.
+
+        Raises:
+            StageStopped: nobody wants it any more.
+        """
+        waited, key = False, job.stage.key
+        while self._claims is not None and (other := await asyncio.to_thread(self._claims.holder, key)) is not None:
+            if not job.is_wanted():
+                raise StageStopped("nobody waits for it any more")
+            why = f"which another search computes (process {other.pid} on {other.host})"
+            waited, job.status = True, Status(state="elsewhere", why=why)
+            await asyncio.sleep(self._claims.look_seconds)
+            if await asyncio.to_thread(self._store.find, key) is not None:
+                break
+        return waited
+
+    async def leaves(self, job: Job) -> bool:
+        """Whether a stage that is about to run is left to this driver, which has claimed it then."""
+        if self._claims is None:
+            return True
+        if await asyncio.to_thread(self._claims.take, job.stage.key) is not None:
+            return False
+        job.claimed = True
+        return await asyncio.to_thread(self._store.find, job.stage.key) is None
+
+    async def release(self, job: Job) -> None:
+        """The stage runs no more."""
+        if job.claimed and self._claims is not None:
+            job.claimed = False
+            await asyncio.to_thread(self._claims.release, job.stage.key)
