@@ -18,6 +18,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 from imer_ray.errors import UserError
 from imer_ray.schema import ExperimentConfig
+from imer_ray.uris import refuse_secrets
 
 CONF_MODULE = "imer_ray.conf"
 PRESETS = "preset"  # the folder of a published system's settings, as one would type them
@@ -27,7 +28,7 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     """Compose a command's configuration from ``key=value`` overrides, fill in every default and check it.
 
     Raises:
-        UserError: an unknown key or option, a value of the wrong type, or one its component refuses.
+        UserError: an unknown key or option, a value of the wrong type or with a secret, or one its component refuses.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
@@ -35,6 +36,8 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    for override in overrides:
+        refuse_secrets(override.partition("=")[0], override)
     groups = dict(component_groups(schema))
     words = []
     for key, value in _with_preset([_pair(override) for override in overrides]):
