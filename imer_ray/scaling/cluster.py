@@ -21,6 +21,8 @@ TRIAL_SLOT = "trial_slot"
 """A trial holds one of these and no CPU. A local Ray gets as many as are asked for; on a cluster every node that may
 host trials declares its own: ``ray start --resources='{"trial_slot": 8}'``, or ``resources:`` in the cluster's YAML."""
 
+JOIN_SECONDS = 60.0  # after which a cluster that does not answer is not waited for any more
+
 _local = contextlib.ExitStack()  # the Ray that this process started, if it did
 atexit.register(_local.close)
 
@@ -70,7 +72,7 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         _local.enter_context(local_ray(scaling, {TRIAL_SLOT: num_slots}))
         return
-    join(address)
+    join(address, JOIN_SECONDS)
     if not ray.cluster_resources().get(TRIAL_SLOT):
         ray.shutdown()
         raise UserError(

@@ -19,7 +19,6 @@ from ray.exceptions import RayError
 from imer_ray.errors import UserError
 from imer_ray.uris import refuse_secrets
 
-DEADLINE_SECONDS = 60.0
 PATIENCE_SECONDS = 3.0  # that a user waits without a word
 POLL_SECONDS = 0.5
 
@@ -44,7 +43,7 @@ except AuthenticationError:
 """
 
 
-def join(address: str, deadline: float = DEADLINE_SECONDS) -> None:
+def join(address: str, deadline: float) -> None:
     """Connect this process to the cluster at ``address``: ``host:port``, or ``auto`` for one that runs on this machine.
 
     Raises:

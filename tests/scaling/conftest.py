@@ -20,9 +20,7 @@ SCALING = {
 @pytest.fixture(scope="module")
 def scaling():
     """A local Ray with two CPUs, whose workers know the toy stages, and the settings it was started with."""
-    import ray
-
-    from imer_ray.scaling.cluster import start
+    from imer_ray.scaling.cluster import start, stop
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
@@ -30,7 +28,7 @@ def scaling():
         patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
         start(SCALING, num_slots=6)
         yield SCALING
-        ray.shutdown()
+        stop()
 
 
 @pytest.fixture
