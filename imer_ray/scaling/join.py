@@ -17,6 +17,7 @@ from ray._private import services
 from ray.exceptions import RayError
 
 from imer_ray.errors import UserError
+from imer_ray.scaling.local import check_token_file
 from imer_ray.uris import refuse_secrets
 
 PATIENCE_SECONDS = 3.0  # that a user waits without a word
@@ -27,13 +28,14 @@ POLL_SECONDS = 0.5
 LOOK = """
 import json, sys
 from ray._common.usage.usage_lib import get_cluster_metadata
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.authentication import authentication_token_setup as setup
 from ray._private.services import find_node_ids
 from ray._raylet import GcsClient
 from ray.exceptions import AuthenticationError
 if sys.argv[2] == "auto":
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 try:
+    setup.ensure_token_if_auth_enabled(create_token_if_missing=False)
     client = GcsClient(address=sys.argv[1])
     found = get_cluster_metadata(client)
     here = {node.hex() for node in client.get_all_node_info(timeout=30)}.intersection(find_node_ids())
@@ -51,6 +53,7 @@ def join(address: str, deadline: float) -> None:
     """
     refuse_secrets("scaling.address or RAY_ADDRESS", address if "://" in address else f"ray://{address}")
     _check_form(address)
+    check_token_file()
     try:
         resolved = services.canonicalize_bootstrap_address_or_die(address)
         _wait_for_port(resolved, address, deadline)

@@ -86,15 +86,23 @@ def _base() -> Path:
 
 def _token(folder: Path) -> dict[str, str]:
     """What tells this session's processes a token of their own, unless the user has chosen for himself."""
-    if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
-        return {}
-    if own := os.environ.get(TOKEN_PATH):
-        if not os.access(own, os.R_OK) or not os.path.getsize(own):
-            raise UserError(f"{TOKEN_PATH}={own} is no token that can be read: mend it, or unset it to have one made")
+    check_token_file()
+    if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN) or os.environ.get(TOKEN_PATH):
         return {}
     path = folder / "token"
     write_private(path, secrets.token_hex(32).encode())
     return {TOKEN_PATH: str(path)}
+
+
+def check_token_file() -> None:
+    """Raise a UserError if the user names a file for Ray's token that is none: Ray would end this process.
+
+    Raises:
+        UserError: it does not exist, cannot be read, or is empty.
+    """
+    path = os.environ.get(TOKEN_PATH)
+    if path and not os.environ.get(TOKEN) and not (os.access(path, os.R_OK) and os.path.getsize(path)):
+        raise UserError(f"{TOKEN_PATH}={path} is no token that can be read: mend it, or unset it")
 
 
 @contextlib.contextmanager
