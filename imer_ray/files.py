@@ -110,14 +110,15 @@ def provide_home() -> None:
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["USER"] = f"user{os.geteuid()}"
-    if not os.path.isabs(os.path.expanduser("~")):
-        os.environ["HOME"] = str(user_folder())
-    # PyTorch runs what it finds in its cache, whose usual name in /tmp is anybody's to take first.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_folder() / "torchinductor"))
-    caches = cache_folder()
-    if caches == user_folder() / "cache":
-        os.environ.update(XDG_CACHE_HOME=str(caches), TRITON_HOME=str(caches))
-        os.environ.setdefault("MPLCONFIGDIR", str(caches / "matplotlib"))
+    with suppress(UserError):  # without a place for temporary files either, whoever needs one says so
+        own, caches = user_folder(), cache_folder()
+        # PyTorch runs what it finds in its cache, whose usual name in /tmp is anybody's to take first.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(own / "torchinductor"))
+        if not os.path.isabs(os.path.expanduser("~")):
+            os.environ["HOME"] = str(own)
+        if caches.is_relative_to(own):
+            os.environ.update(XDG_CACHE_HOME=str(caches), TRITON_HOME=str(caches))
+            os.environ.setdefault("MPLCONFIGDIR", str(caches / "matplotlib"))
 
 
 def temporary_base() -> Path:

@@ -14,7 +14,7 @@ import pytest
 from other_user import NAMELESS, NOBODY, is_root, python_as
 
 from imer_ray.errors import UserError
-from imer_ray.files import LOCK, cache_folder, fresh_folder, open_own, user_folder
+from imer_ray.files import LOCK, cache_folder, fresh_folder, open_own, provide_home, user_folder
 from imer_ray.training.neighbours import announced, num_neighbours
 
 NAME = f"imer_ray-{os.geteuid()}"
@@ -196,3 +196,15 @@ def test_caches_go_where_the_user_wants_them(tmp_path: Path, base: Path, monkeyp
     assert cache_folder() == tmp_path / "chosen"
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/x")
     assert cache_folder() == user_folder() / "cache"
+
+
+def test_a_machine_without_a_place_for_temporary_files_still_runs_what_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    before = dict(os.environ)
+    provide_home()
+    assert dict(os.environ) == before

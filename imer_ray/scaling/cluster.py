@@ -83,5 +83,5 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
 
 def stop() -> None:
     """Leave the cluster, or end the Ray that this process started."""
-    ray.shutdown()
     _local.close()
+    ray.shutdown()

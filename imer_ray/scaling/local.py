@@ -60,7 +60,7 @@ def local_ray(scaling: Mapping[str, Any], resources: Mapping[str, float]) -> Ite
                 )
             yield
         finally:
-            ray.shutdown()
+            ray.shutdown(wait_for_processes=True)  # they may still write into the folder
 
 
 @contextlib.contextmanager
