@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import socket
 import threading
@@ -133,37 +132,6 @@ def test_why_a_cluster_cannot_be_joined_is_said(found, says):
     with pytest.raises(UserError) as error:
         module._check_answer({**own, **found}, "head:6379")
     assert says in one_sentence(error)
-
-
-@pytest.fixture
-def gcs(scaling):
-    return ray.get_runtime_context().gcs_address
-
-
-def test_a_cluster_of_other_versions_is_not_joined(gcs):
-    """A real one, which says that it is of others."""
-    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
-
-    key, namespace = b"CLUSTER_METADATA", "cluster"
-    before = _internal_kv_get(key, namespace=namespace)
-    try:
-        _internal_kv_put(key, json.dumps({**json.loads(before), "ray_version": "2.9.0"}), True, namespace=namespace)
-        with pytest.raises(UserError, match=r"runs Ray 2\.9\.0 on Python"):
-            module._look(gcs, gcs, deadline=120)
-    finally:
-        _internal_kv_put(key, before, True, namespace=namespace)
-    module._look(gcs, gcs, deadline=120)
-
-
-@pytest.mark.parametrize("wrong", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}, {"HOME": "/nowhere"}])
-def test_a_cluster_whose_token_is_missing_or_wrong_is_not_joined(gcs, wrong, monkeypatch):
-    if "HOME" in wrong:  # where Ray looks for a token of which it is told nothing else
-        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
-    for name, value in wrong.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(UserError) as error:
-        module._look(gcs, gcs, deadline=120)
-    assert "refuses this process's token, or that it has none" in one_sentence(error)
 
 
 def test_a_file_that_is_no_token_is_named(tmp_path, monkeypatch):

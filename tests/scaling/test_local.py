@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -14,12 +15,14 @@ import pytest
 import ray
 from other_user import NOBODY, as_user, is_root, python_as
 from ports import family, is_loopback, listening
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from imer_ray.errors import UserError
 from imer_ray.scaling import local as module
-from imer_ray.scaling.cluster import start, stop
+from imer_ray.scaling.cluster import session, start, stop
+from imer_ray.scaling.join import _look
 
-SCALING = {"num_workers": 0, "train_stages": (), "cpus_per_stage": 1, "gpus_per_stage": 0}
+SCALING = {"num_workers": 0, "train_stages": (), "cpus_per_stage": 1, "gpus_per_stage": 0, "max_failures": 0}
 VARIABLES = ("RAY_ADDRESS", "RAY_TMPDIR", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", *module.LOOPBACK)
 
 
@@ -185,6 +188,40 @@ def test_rays_files_go_where_the_user_wants_them(
     monkeypatch.setenv(variable, str(long))
     assert module._base() == Path("/tmp")
     assert re.search(r"Ray's files go to /tmp: .* too long for .*x{80}", capsys.readouterr().err)
+
+
+def test_a_gpu_that_is_not_there_ends_a_session_at_its_start(home: Path, tmp_path: Path) -> None:
+    wanted = {**SCALING, "gpus_per_stage": 1}
+    with pytest.raises(UserError, match="a stage takes 1 CPU and 1 GPU .* but this machine has 1 CPU and no GPU"):
+        with session(str(tmp_path / "stages"), wanted, slots=1):
+            pytest.fail("it began")
+    assert ray.is_initialized(), "it was not the session's own"
+
+
+def test_a_cluster_of_other_versions_is_not_joined(gcs: str) -> None:
+    """A real one, which says that it is of others."""
+    key, namespace = b"CLUSTER_METADATA", "cluster"
+    before = _internal_kv_get(key, namespace=namespace)
+    other = json.dumps({**json.loads(before), "ray_version": "2.9.0"}).encode()
+    try:
+        _internal_kv_put(key, other, True, namespace=namespace)
+        with pytest.raises(UserError, match=r"runs Ray 2\.9\.0 on Python"):
+            _look(gcs, gcs, deadline=120)
+    finally:
+        _internal_kv_put(key, before, True, namespace=namespace)
+    _look(gcs, gcs, deadline=120)
+
+
+@pytest.mark.parametrize("wrong", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}, {"HOME": "/nowhere"}])
+def test_a_cluster_whose_token_is_missing_or_wrong_is_not_joined(
+    gcs: str, wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "HOME" in wrong:  # where Ray looks for a token of which it is told nothing else
+        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="refuses this process's token, or that it has none"):
+        _look(gcs, gcs, deadline=120)
 
 
 def test_paths_of_sockets_are_as_long_as_they_are_taken_to_be(home: Path, token: Path) -> None:
