@@ -19,9 +19,9 @@ from typing import TextIO
 
 from imer_ray.errors import UserError
 
-_FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit reached"}
 FRESH = "imer_ray."  # followed by what `tempfile.mkdtemp` chooses
 LOCK = "lock"  # in a fresh folder: locked by its process, so that the kernel lets it go when that dies
+_FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit reached"}
 _DENIED = {
     errno.EROFS: "read-only file system",
     errno.EACCES: "permission denied",
