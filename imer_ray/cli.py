@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from imer_ray import command_schema, config
 from imer_ray.errors import UserError
+from imer_ray.files import provide_home
 
 FAILED, INTERRUPTED = 2, 130
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -40,6 +41,7 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
     try:
+        provide_home()
         if {"--help", "-h"} & set(arguments):
             print(help_text(main))
         else:

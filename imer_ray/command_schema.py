@@ -35,6 +35,13 @@ class ScalingConfig:
         if not self.silence_seconds >= MIN_SILENCE_SECONDS:
             least = f"at least {MIN_SILENCE_SECONDS:g}, or busy machines' stages would be ended"
             raise ValueError(f"scaling.silence_seconds must be {least}, not {self.silence_seconds:g}")
+        if self.num_workers < 0 or self.max_failures < 0:
+            raise ValueError("scaling.num_workers and scaling.max_failures must not be negative")
+        cpus, gpus = self.cpus_per_stage, self.gpus_per_stage
+        if not 0 < cpus < float("inf"):
+            raise ValueError(f"scaling.cpus_per_stage must be greater than 0, not {cpus:g}")
+        if not 0 <= gpus < float("inf") or (gpus > 1 and gpus % 1):
+            raise ValueError(f"scaling.gpus_per_stage must be a whole number or a share of one GPU, not {gpus:g}")
         prices = self.dollars_per_hour
         for price in prices.values() if isinstance(prices, Mapping) else [prices]:
             if price is not None and not price >= 0:

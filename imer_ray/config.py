@@ -20,6 +20,7 @@ from imer_ray.errors import UserError
 from imer_ray.received import is_plain, plain, shown
 from imer_ray.schema import MAX_INT, ExperimentConfig, FilePath
 from imer_ray.typed_text import Typed, file_path, mapping, nest, pair, read, shortened, unquoted
+from imer_ray.uris import refuse_secrets
 
 CONF_MODULE = "imer_ray.conf"
 PRESETS = "preset"  # the folder of a published system's settings, as one would type them
@@ -29,8 +30,10 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     """Compose a command's configuration from ``key=value`` overrides, fill in every default and check it.
 
     Raises:
-        UserError: an unknown key or option, a value of the wrong type, or one its component refuses.
+        UserError: an unknown key or option, a value of the wrong type or with a secret, or one its component refuses.
     """
+    for override in overrides:
+        refuse_secrets(override.partition("=")[0], override)
     pairs: list[tuple[str, Any]] = [pair(override) for override in overrides]
     if issubclass(schema, ExperimentConfig):
         pairs = _with_preset(pairs)

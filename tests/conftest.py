@@ -1,9 +1,13 @@
 """Settings of every test process, made before torch or ray are imported."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # other_user
 
 LONG = ("commands", "tuning", "scaling")  # folders whose tests start Ray
 

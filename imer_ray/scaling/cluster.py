@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import logging
-import math
 import os
 import signal
 import threading
@@ -15,14 +14,19 @@ import ray
 
 from imer_ray.errors import UserError
 from imer_ray.scaling.broker import BrokerHandle, start_broker
+from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity
+from imer_ray.scaling.join import join
+from imer_ray.scaling.local import local_ray
 from imer_ray.stages.store import Store
 
 TRIAL_SLOT = "trial_slot"
 """A trial holds one of these and no CPU. A local Ray gets as many as are asked for; on a cluster every node that may
 host trials declares its own: ``ray start --resources='{"trial_slot": 8}'``, or ``resources:`` in the cluster's YAML."""
 
-NODE_TYPE_LABEL = "ray.io/node-group"
-OBJECT_STORE_BYTES = 200 * 1024**2  # artefacts travel by file; only configurations and metrics go through Ray
+JOIN_SECONDS = 60.0  # after which a cluster that does not answer is not waited for any more
+
+_local = contextlib.ExitStack()  # the Ray that this process started, if it did
+atexit.register(_local.close)
 
 
 @contextlib.contextmanager
@@ -30,19 +34,22 @@ def session(stages: str, scaling: Mapping[str, Any], slots: int) -> Iterator[Bro
     """Ray with a broker for the artefacts under ``stages``, as long as the context lasts.
 
     Raises:
-        UserError: the store cannot be used, or the cluster cannot be joined.
+        UserError: the store cannot be used, the cluster cannot be joined, or no node can ever hold a stage.
     """
     Store(stages).prepare()
     was_running = ray.is_initialized()
-    with _our_handlers():
-        start(scaling, slots)
-    broker = start_broker(stages, scaling)
     try:
-        yield broker
+        with _our_handlers():
+            start(scaling, slots)
+        check_capacity(scaling)
+        broker = start_broker(stages, scaling)
+        try:
+            yield broker
+        finally:
+            broker.stop()
     finally:
-        broker.stop()
         if not was_running:
-            ray.shutdown()
+            stop()
 
 
 @contextlib.contextmanager
@@ -69,32 +76,26 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
     """
     if ray.is_initialized():
         return
+    _local.close()  # whoever used it has shut it down
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")  # else waiting trials are warned about
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns; stages are told their device
     address = scaling.get("address") or os.environ.get("RAY_ADDRESS")
     if address in (None, "", "local"):
-        group = math.ceil(scaling["num_workers"] * scaling["cpus_per_stage"]) if scaling["train_stages"] else 1
         # No node is reclaimed under a local Ray, and a watcher for that would be one more process per worker group.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(
-            address="local",
-            num_cpus=max(len(os.sched_getaffinity(0)), group, math.ceil(scaling["cpus_per_stage"])),
-            resources={TRIAL_SLOT: num_slots},
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _temp_dir=f"/tmp/imer_ray-{os.getuid()}",  # socket paths may have 107 characters
-        )
+        _local.enter_context(local_ray(scaling, {TRIAL_SLOT: num_slots}))
         return
-    try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"cannot join the Ray cluster at {address}: {error}") from error
+    join(address, JOIN_SECONDS)
     if not ray.cluster_resources().get(TRIAL_SLOT):
         ray.shutdown()
         raise UserError(
             f"no node of the Ray cluster at {address} offers {TRIAL_SLOT}: start its nodes with "
             f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see clusters/)"
         )
+
+
+def stop() -> None:
+    """Leave the cluster, or end the Ray that this process started."""
+    _local.close()
+    ray.shutdown()

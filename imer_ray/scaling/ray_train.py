@@ -38,8 +38,10 @@ def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) 
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
     )  # a finished group is noticed sooner than after 2 s
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from imer_ray.scaling.loopback import LoopbackTorchConfig
 
     store = Store(store_root)
     gpus = scaling["gpus_per_stage"]
@@ -51,7 +53,7 @@ def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) 
         scaling_config=ScalingConfig(
             num_workers=scaling["num_workers"], use_gpu=gpus > 0, resources_per_worker=resources
         ),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=LoopbackTorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
     )
     try:

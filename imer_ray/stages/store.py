@@ -23,12 +23,13 @@ from urllib.parse import urlsplit
 from pyarrow import fs
 
 from imer_ray.errors import UserError
-from imer_ray.files import disk_errors, write_whole
+from imer_ray.files import cache_folder, disk_errors, write_whole
 from imer_ray.stages.artefact import Artefact, MissingArtefact, check, rename
 from imer_ray.stages.folders import USED, WORK, Folders, LocalFolders, is_alive
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
 from imer_ray.stages.remote import RemoteFolders
+from imer_ray.uris import refuse_secrets
 
 _logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Store:
         self.put_aside: list[str] = []  # what this process found damaged, in words
         self._marked: dict[str, float] = {}  # remote key -> when this process last said that it is used
         path = self.root
+        refuse_secrets("the store of stages", self.root)
         if filesystem is None and "://" in self.root:
             try:
                 filesystem, path = fs.FileSystem.from_uri(self.root)
@@ -236,5 +238,4 @@ class Store:
 
 
 def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("IMER_RAY_CACHE") or Path(base) / "imer_ray")
+    return Path(os.environ.get("IMER_RAY_CACHE") or cache_folder() / "imer_ray")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from imer_ray.files import open_own, user_folder
 
 SUFFIX = ".running"
 
 
 def folder() -> Path:
     """Where the processes of this user on this node tell each other that they compute: on its own disk, not shared."""
-    return Path(tempfile.gettempdir()) / f"imer_ray-{os.getuid()}" / "running"
+    return user_folder() / "running"
 
 
 @contextlib.contextmanager
@@ -42,7 +43,7 @@ def num_neighbours() -> int:
     for path in folder().glob(f"*{SUFFIX}"):
         if path.name.startswith(f"{os.getpid()}-"):
             continue
-        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+        with contextlib.suppress(OSError), open_own(path) as file:  # gone meanwhile, or nobody's announcement
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -25,10 +25,13 @@ ANYONE = (
     "imer_ray.changes",
     "imer_ray.schema",
     "imer_ray.typed_text",
+    "imer_ray.uris",
     "imer_ray.training.context",
     "imer_ray.stages.graph",
 )
-FOUNDATIONS = ("errors", "files", "received", "schema", "typed_text", "command_schema", "config", "changes", "conf")
+FOUNDATIONS = (
+    *("errors", "files", "received", "schema", "typed_text", "uris", "command_schema", "config", "changes", "conf"),
+)
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray
     "imer_ray",

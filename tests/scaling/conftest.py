@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 STAGES = str(Path(__file__).parents[1] / "stages")
-sys.path.insert(0, STAGES)  # toy_stages
+HERE = str(Path(__file__).parent)
+sys.path[:0] = [STAGES, HERE]  # toy_stages, ports
 
 SCALING = {
     "num_workers": 2,
@@ -21,17 +22,15 @@ SCALING = {
 @pytest.fixture(scope="module")
 def scaling():
     """A local Ray with two CPUs, whose workers know the toy stages, and the settings it was started with."""
-    import ray
-
-    from imer_ray.scaling.cluster import start
+    from imer_ray.scaling.cluster import start, stop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, HERE, os.environ.get("PYTHONPATH", "")]))
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
         start(SCALING, num_slots=6)
         yield SCALING
-        ray.shutdown()
+        stop()
 
 
 @pytest.fixture
