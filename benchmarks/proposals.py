@@ -1,19 +1,18 @@
 """How good the searchers' proposals are: ``python benchmarks/proposals.py [seeds=100-109] [searchers=tpe,gp,...]``.
 
-Nothing is trained. Every configuration of a finite space (the default one: 1,536) has fixed objectives, so that the
-true front is known by enumeration. A study proposes as a search does, by its record: the base configuration and the
-space's points first, ``slots`` trials in flight that end in the order in which they began, each with its own point only.
+Nothing is trained. Each configuration of the default space (1,536) has fixed objectives, so that the true front is
+known by enumeration. A study proposes as a search does, by its record: the base configuration and the space's points
+first, ``slots`` trials in flight that end in the order in which they began, each with its own point (no free points).
 
-- cost: network evaluations, counted exactly, times what one takes of the backbone, and the refiner's share. Its
-  logarithm spreads over two decades, as FLOPs of the default space do.
-- quality: a sum of main effects (process, schedule, backbone, refiner, weight), of the error that few steps leave, which
-  depends on the sampler's order, of draws, which help where noise is drawn, and of a spread of 0.01 that is fixed by the
-  configuration: what one training seed leaves to luck.
+- cost: network evaluations, counted exactly, times what one takes of the backbone, and the refiner's share.
+- quality: a sum of main effects (process, schedule, backbone, refiner, weight), of the error that few steps leave,
+  which falls with the sampler's order, of draws, which help where noise is drawn, and of a spread of 0.01 that is
+  fixed by the configuration: what one training seed leaves to luck.
 
-Printed per searcher, as means over seeds: the share of its trials that were drawn at random because it proposed nothing
-new, and the hypervolume as a share of the true front's, after 24, 48 and 100 trials; last one JSON line. Both count
-from the worst objectives of the space. Other options: ``trials=24,48,100``, ``slots=4``, ``prefix_trials=3``,
-``space=default``.
+Printed per searcher after 24, 48 and 100 trials, as means over seeds: the share that was drawn at random because the
+searcher proposed nothing new, the share that its model chose because what it proposed first was known, and the
+hypervolume up to the space's worst objectives, as a share of the true front's. Last one JSON line. Other options:
+``trials=24,48,100``, ``slots=4``, ``prefix_trials=3``.
 
 Seeds 0 to 9 are for choosing between ways to propose; what is reported are others (100 to 109).
 """
@@ -22,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import itertools
 import json
 import math
 import statistics
@@ -39,12 +37,12 @@ from optuna.distributions import CategoricalDistribution
 
 from analysis.hypervolume import hypervolume
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import compose, flatten, get
+from imer_ray.config import compose, flatten
 from imer_ray.training.evaluate import num_evaluations
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.prefix import prefix
 from imer_ray.tuning.record import Record
-from imer_ray.tuning.samplers import ORIGIN, RANDOM, TRIAL
+from imer_ray.tuning.samplers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
 from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.study import Plan, plan
@@ -138,10 +136,13 @@ def problem(planned: Plan) -> Problem:
 
 @dataclass(frozen=True)
 class Searched:
-    """Of a study's trials, in the order of their proposals: the objectives, and whether each was drawn at random."""
+    """Of a study's trials, in the order of their proposals: the objectives, and how each came about."""
 
     objectives: Sequence[tuple[float, float]]
-    random: Sequence[bool]
+    origins: Sequence[str]
+
+    def share(self, origin: str, count: int) -> float:
+        return self.origins[:count].count(origin) / count
 
 
 def search(problem: Problem, searcher: str, seed: int, num_trials: int, slots: int, prefix_trials: int) -> Searched:
@@ -172,9 +173,12 @@ def search(problem: Problem, searcher: str, seed: int, num_trials: int, slots: i
         running.append(proposal)
         if len(running) == slots:
             _tell(record, running.popleft(), problem)
-    origins = {trial.user_attrs[TRIAL]: trial.user_attrs.get(ORIGIN) for trial in study.get_trials(deepcopy=False)
-               if TRIAL in trial.user_attrs}
-    return Searched(found, [origins[number] == RANDOM for number in range(len(found))])
+    origins = {
+        trial.user_attrs[TRIAL]: trial.user_attrs.get(ORIGIN)
+        for trial in study.get_trials(deepcopy=False)
+        if TRIAL in trial.user_attrs
+    }
+    return Searched(found, [origins[number] for number in range(len(found))])
 
 
 def _tell(record: Record, proposal: Any, problem: Problem) -> None:
@@ -191,25 +195,28 @@ def _seeds(text: str) -> list[int]:
 
 def main() -> None:
     options = {"seeds": "100-109", "searchers": ",".join(SEARCHERS), "trials": "24,48,100", "slots": "4"}
-    options |= {"prefix_trials": "3", "space": "default"} | dict(word.split("=", 1) for word in sys.argv[1:])
+    options |= {"prefix_trials": "3"} | dict(word.split("=", 1) for word in sys.argv[1:])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        words = [f"study.root={folder}", "study.speed=flops", f"space={options['space']}"]
+        words = [f"study.root={folder}", "study.speed=flops"]
         asked = problem(plan(compose(SearchConfig, "search", words)))
     counts = [int(count) for count in options["trials"].split(",")]
     best = hypervolume([point.objectives for point in asked.table.values()], asked.reference)
     figures: dict[str, float] = {}
     print(f"{len(asked.table)} configurations, seeds {options['seeds']}, {options['slots']} slots")
-    print(f"{'searcher':12}{'trials':>8}{'at random':>12}{'hypervolume':>14}{'+- (standard error)':>22}")
+    print(f"{'searcher':10}{'trials':>8}{'at random':>12}{'next best':>12}{'hypervolume':>14}{'standard error':>16}")
     for searcher in options["searchers"].split(","):
         slots, shared = int(options["slots"]), int(options["prefix_trials"])
         runs = [search(asked, searcher, seed, max(counts), slots, shared) for seed in _seeds(options["seeds"])]
         for count in counts:
-            share = statistics.mean(statistics.mean(run.random[:count]) for run in runs)
+            drawn, next_best = (
+                statistics.mean(run.share(origin, count) for run in runs) for origin in (RANDOM, NEXT_BEST)
+            )
             volumes = [hypervolume(run.objectives[:count], asked.reference) / best for run in runs]
             error = statistics.stdev(volumes) / math.sqrt(len(volumes)) if len(volumes) > 1 else math.nan
-            print(f"{searcher:12}{count:8}{share:12.3f}{statistics.mean(volumes):14.4f}{error:22.4f}", flush=True)
-            figures |= {f"{searcher}_random_{count}": share, f"{searcher}_hypervolume_{count}": statistics.mean(volumes)}
+            volume = statistics.mean(volumes)
+            print(f"{searcher:10}{count:8}{drawn:12.3f}{next_best:12.3f}{volume:14.4f}{error:16.4f}", flush=True)
+            figures |= {f"{searcher}_random_{count}": drawn, f"{searcher}_hypervolume_{count}": volume}
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 
 

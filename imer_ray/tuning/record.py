@@ -191,7 +191,7 @@ class Record:
         if number is None:
             number = self._next
             self._next, self._duplicates = number + 1, 0
-            if ORIGIN not in trial.user_attrs:
+            if ORIGIN not in self._study._storage.get_trial(trial._trial_id).user_attrs:  # a sampler may have set it
                 trial.set_user_attr(ORIGIN, SEARCHER)
             trial.set_user_attr(TRIAL, number)
         self._known[identity] = None

@@ -13,9 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 
-def rank(
-    sampler: BaseSampler, study: Study, candidates: Sequence[Mapping[str, Any]]
-) -> NDArray[np.float64] | None:
+def rank(sampler: BaseSampler, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
     """A sampler's scores of the candidates, the highest of what it would propose first; None if it has no model."""
     scores = getattr(sampler, "rank", None)
     return None if scores is None else scores(study, candidates)

@@ -46,7 +46,9 @@ class ImputedGP(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._ask(study, search_space) if search_space else {}
+        if not search_space or self._gp.candidates:  # of which one has been chosen
+            return {}
+        return self._ask(study, search_space)
 
     def rank(self, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
         """[N] the logarithm of the expected improvement that the sampler maximises."""
