@@ -9,27 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial, TrialState
 
 from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
+from imer_ray.tuning.candidates import candidates
 from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.failures import failed, may_succeed
 from imer_ray.tuning.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.judge import Judge, end, finished_trial
 from imer_ray.tuning.points import distinct, name
-from imer_ray.tuning.samplers import ANSWERED, DERIVED, TRIAL
+from imer_ray.tuning.samplers import ANSWERED, DERIVED, GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, TRIAL
+from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.samplers._window import NUM_BEST, window
+from imer_ray.tuning.samplers._wrapper import rank
 from imer_ray.tuning.sense import check_values, making_sense_of
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.warm_start import Lessons, sources
 
-SAME_PROPOSALS = 3  # repeats of known configurations accepted from the sampler before one is drawn at random
+SAME_PROPOSALS = 20  # known ones that a sampler without a model is heard with, one after another
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
 
 
@@ -88,6 +93,7 @@ class Record:
         self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
         self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
         self._identities: dict[tuple[int, int], str] = {}  # of the rows, by trial and point
+        self._identified: dict[tuple[Any, ...], str] = {}  # of values that were asked for: they take milliseconds
         self._next = 0
         self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
@@ -130,7 +136,7 @@ class Record:
         done = [trial.system_attrs.get(FIXED) for trial in self._study.get_trials(deepcopy=False)]
         for point in points:
             if dict(point) not in done:
-                self._study.enqueue_trial(dict(point))
+                self._study.enqueue_trial(dict(point), user_attrs={ORIGIN: GIVEN})
                 done.append(dict(point))
                 num_new += 1
         return num_new
@@ -169,13 +175,13 @@ class Record:
         """The next trial, or None if every configuration of the space is known."""
         while True:
             seed = self._proposal_seed()
-            if self._duplicates >= SAME_PROPOSALS and not self._left and not self._enqueue_unknown(random.Random(seed)):
-                return None
             self._study.sampler = self._build_sampler(seed)
+            if self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
+                return None
             trial = Trial(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
-            identity = self._identify(config)
+            identity = self._identified[_key(values)] = self._identify(config)
             if identity not in self._known:
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
@@ -217,6 +223,8 @@ class Record:
         if number is None:
             number = self._next
             self._next, self._duplicates = number + 1, 0
+            if ORIGIN not in self._study._storage.get_trial(trial._trial_id).user_attrs:  # a sampler may have set it
+                trial.set_user_attr(ORIGIN, SEARCHER)
             trial.set_user_attr(TRIAL, number)
         self._known[identity] = None
         self._running[number] = trial
@@ -228,14 +236,37 @@ class Record:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
     def _enqueue_unknown(self, rng: random.Random) -> bool:
+        """Have one proposed that is new, unless the sampler shall be heard again; False if there is none.
+
+        Of what is new the sampler chooses by its model. If it shares a prefix of which nothing is left, the prefix is
+        given up. Only where it has no model, and goes on proposing what is known, one is drawn at random.
+        """
         if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return True  # a killed driver's
-        for _ in range(RANDOM_DRAWS):
-            values = self._space.sample(rng)
-            if self._identify(self._configure(values)) not in self._known:
-                self._study.enqueue_trial(values)
+        sampler = self._study.sampler
+        good = [trial.params for trial in window(self._study, NUM_BEST, 0)]
+        held = sampler.held(self._study) if isinstance(sampler, SharedPrefix) else {}
+        for prefix in (held, {}) if held else ({},):
+            drawn = candidates(self._space, rng, good, prefix)
+            scores = rank(sampler, self._study, drawn)
+            if scores is None and self._duplicates < SAME_PROPOSALS:
+                return True
+            if scores is not None and self._enqueue_first(drawn[i] for i in np.argsort(-scores, kind="stable")):
+                return True
+        return self._enqueue_first((self._space.sample(rng) for _ in range(RANDOM_DRAWS)), RANDOM)
+
+    def _enqueue_first(self, configurations: Iterable[dict[str, Any]], origin: str = NEXT_BEST) -> bool:
+        for values in configurations:
+            if self._identity(values) not in self._known:
+                self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
                 return True
         return False
+
+    def _identity(self, values: Mapping[str, Any]) -> str:
+        key = _key(values)
+        if key not in self._identified:
+            self._identified[key] = self._identify(self._configure(values))
+        return self._identified[key]
 
     def _finish(
         self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[Any, Any]] = frozenset()
@@ -298,3 +329,7 @@ class Record:
                 self._answer(Trial(self._study, trial._trial_id), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
         self.repeats += [row for key, row in self._study.user_attrs.items() if key.startswith(f"{REPEAT} ")]
+
+
+def _key(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple((path, type(value), value) for path, value in values.items())

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
@@ -97,7 +98,7 @@ class Space:
 
     def sample(self, rng: random.Random) -> dict[str, Any]:
         """Independent uniform draws (in the logarithm where the range says log)."""
-        return self.suggest(_Uniform(rng))
+        return self.suggest(Uniform(rng))
 
     def distributions(self, values: Mapping[str, Any]) -> dict[str, Distribution]:
         """The distributions of the parameters that have a value."""
@@ -123,16 +124,19 @@ def _suggest(trial: Suggester, parameter: Parameter) -> Any:
     return trial.suggest_float(parameter.path, d.low, d.high, step=d.step, log=d.log)
 
 
-class _Uniform:
-    """A trial that draws uniformly, without a study."""
+class Uniform:
+    """A trial that draws uniformly what it is not given, without a study."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, given: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._rng = rng
+        self._given = given
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._rng.choice(choices)
+        return self._given[name] if name in self._given else self._rng.choice(choices)
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float:
+        if name in self._given:
+            return self._given[name]
         if step is not None:
             return low + step * self._rng.randint(0, round((high - low) / step))
         if log:
@@ -140,6 +144,8 @@ class _Uniform:
         return self._rng.uniform(low, high)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
+        if name in self._given:
+            return self._given[name]
         if log:
             return min(high, int(low * ((high + 1) / low) ** self._rng.random()))
         return self._rng.randrange(low, high + 1, step)

@@ -2,9 +2,19 @@
 
 A sampler offers ``build(seed, population) -> optuna.samplers.BaseSampler`` for two minimised objectives and conditional
 parameters. ``population`` is how many trials are drawn at random before, or together, they say anything.
+
+One with a model also has ``rank(study, candidates)``: scores of configurations, the highest of the one that it would
+propose first, or None while it has no model. So a record finds the best that is new where what the sampler proposes is
+known. One without it is asked again.
 """
 
 TRIAL = "trial"  # user attribute of a proposal: its number among ours; set last, so that one that has it is whole
 DERIVED = "derived_from"  # user attribute of an Optuna trial that no sampler proposed: the number of the one that did
 ANSWERED = "answered_from"  # of a proposal that was known already: trial and point whose results it was told
 FIDELITY = "fidelity"  # constraint that a stopped trial violates: by the share of its training that it lacks
+ORIGIN = "origin"  # of a proposal: how it came about, which is one of these
+GIVEN = "given"  # proposed before the searcher was asked
+START_UP = "start-up"  # drawn at random before there is a model
+SEARCHER = "searcher"  # the searcher's own
+NEXT_BEST = "next best"  # the best of what is new by the searcher's model, since what it proposed is known
+RANDOM = "random"  # drawn at random, since all else that the searcher proposed is known

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from imer_ray.tuning.samplers import ANSWERED, DERIVED
+from imer_ray.tuning.samplers import ANSWERED, DERIVED, ORIGIN, START_UP, TRIAL
+from imer_ray.tuning.samplers._wrapper import rank
 
 _begun: WeakSet[Study] = WeakSet()  # whose random trials are complete, and so remain
 
@@ -50,10 +53,16 @@ class RandomFirst(BaseSampler):
         return self._sampler(study).sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler(study).before_trial(study, trial)
+        sampler = self._sampler(study)
+        if sampler is self._first and not {ORIGIN, TRIAL} & trial.user_attrs.keys():
+            study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, START_UP)
+        sampler.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._sampler(study).after_trial(study, trial, state, values)
+
+    def rank(self, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+        return rank(self._sampler(study), study, candidates)
 
     def reseed_rng(self) -> None:
         self._first.reseed_rng()

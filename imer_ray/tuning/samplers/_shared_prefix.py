@@ -31,7 +31,7 @@ class SharedPrefix(Wrapper):
         self._held: dict[str, Any] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        self._held = self._prefix(study, trial)
+        self._held = self._prefix(study.get_trials(deepcopy=False)[: trial.number])
         space = self._sampler.infer_relative_search_space(study, trial)
         return {name: distribution for name, distribution in space.items() if name not in self._held}
 
@@ -42,9 +42,12 @@ class SharedPrefix(Wrapper):
             return self._held[param_name]
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
-    def _prefix(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+    def held(self, study: Study) -> dict[str, Any]:
+        """The prefix that the next proposal shall have; empty if it is free."""
+        return self._prefix(study.get_trials(deepcopy=False))
+
+    def _prefix(self, before: Sequence[FrozenTrial]) -> dict[str, Any]:
         """The latest proposal's, unless enough have it already."""
-        before = study.get_trials(deepcopy=False)[: trial.number]
         shared: list[dict[str, Any]] = []
         for other in reversed(before):
             if TRIAL in other.user_attrs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import pareto_front
 from imer_ray.tuning.samplers import ANSWERED
-from imer_ray.tuning.samplers._wrapper import Wrapper
+from imer_ray.tuning.samplers._wrapper import Wrapper, rank
 
 NUM_LATEST = 135
 NUM_BEST = 15  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
@@ -66,6 +66,9 @@ class Window(Wrapper):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         return self._sampler.sample_independent(self._seen(study), trial, param_name, param_distribution)
+
+    def rank(self, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+        return rank(self._sampler, self._seen(study), candidates)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._view = None

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
+
+
+def rank(sampler: BaseSampler, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+    """A sampler's scores of the candidates, the highest of what it would propose first; None if it has no model."""
+    scores = getattr(sampler, "rank", None)
+    return None if scores is None else scores(study, candidates)
 
 
 class Wrapper(BaseSampler):
@@ -35,3 +43,6 @@ class Wrapper(BaseSampler):
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._sampler.after_trial(study, trial, state, values)
+
+    def rank(self, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+        return rank(self._sampler, study, candidates)

@@ -9,9 +9,11 @@ is not used.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna import Study, create_study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
@@ -32,7 +34,7 @@ class ImputedGP(BaseSampler):
     """Optuna's GPSampler on trials that all have every parameter."""
 
     def __init__(self, seed: int) -> None:
-        self._gp = GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        self._gp = _RankingGP(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
         self._independent = RandomSampler(seed=seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -44,8 +46,20 @@ class ImputedGP(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if not search_space:
+        if not search_space or self._gp.candidates:  # of which one has been chosen
             return {}
+        return self._ask(study, search_space)
+
+    def rank(self, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+        """[N] the logarithm of the expected improvement that the sampler maximises."""
+        space = self.infer_relative_search_space(study, create_trial(state=TrialState.RUNNING))
+        if not space:
+            return None
+        self._gp.candidates = [_full(candidate, space) for candidate in candidates]
+        self._ask(study, space)
+        return self._gp.scores
+
+    def _ask(self, study: Study, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         filled = create_study(directions=study.directions, sampler=self._independent)
         trials = window(study, num_latest=NUM_LATEST)
         filled.add_trials(_filled([trial for trial in trials if trial.params], search_space))
@@ -57,6 +71,20 @@ class ImputedGP(BaseSampler):
     ) -> Any:
         """Of a parameter that no complete trial has had."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+
+class _RankingGP(GPSampler):
+    """Optuna's, which chooses among ``candidates`` if it has any, and keeps their ``scores``."""
+
+    candidates: Sequence[Mapping[str, Any]] = ()
+    scores: NDArray[np.float64]
+
+    def _optimize_acqf(self, acqf: Any, best_params: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        if not self.candidates:
+            return super()._optimize_acqf(acqf, best_params)
+        points = acqf.search_space.get_normalized_params([None] * len(self.candidates), list(self.candidates))
+        self.scores = acqf.eval_acqf_no_grad(points)
+        return points[np.argmax(self.scores)]
 
 
 def _filled(trials: list[FrozenTrial], space: Mapping[str, BaseDistribution]) -> list[FrozenTrial]:
@@ -72,12 +100,16 @@ def _filled(trials: list[FrozenTrial], space: Mapping[str, BaseDistribution]) ->
         create_trial(
             state=trial.state,
             values=worst if worst and FIDELITY in trial.constraints else trial.values,
-            params={name: trial.params.get(name, _middle(space[name])) for name in space},
+            params=_full(trial.params, space),
             distributions=dict(space),
             constraints={name: trial.constraints.get(name, 0.0) for name in violated},
         )
         for trial in trials
     ]
+
+
+def _full(params: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    return {name: params[name] if name in params else _middle(space[name]) for name in space}
 
 
 def _middle(distribution: BaseDistribution) -> Any:

@@ -1,0 +1,224 @@
+"""How good the searchers' proposals are: ``python benchmarks/proposals.py [seeds=100-109] [searchers=tpe,gp,...]``.
+
+Nothing is trained. Each configuration of the default space (1,536) has fixed objectives, so that the true front is
+known by enumeration. A study proposes as a search does, by its record: the base configuration and the space's points
+first, ``slots`` trials in flight that end in the order in which they began, each with its own point (no free points).
+
+- cost: network evaluations, counted exactly, times what one takes of the backbone, and the refiner's share.
+- quality: a sum of main effects (process, schedule, backbone, refiner, weight), of the error that few steps leave,
+  which falls with the sampler's order, of draws, which help where noise is drawn, and of a spread of 0.01 that is
+  fixed by the configuration: what one training seed leaves to luck.
+
+Printed per searcher after 24, 48 and 100 trials, as means over seeds: the share that was drawn at random because the
+searcher proposed nothing new, the share that its model chose because what it proposed first was known, and the
+hypervolume up to the space's worst objectives, as a share of the true front's. Last one JSON line. Other options:
+``trials=24,48,100``, ``slots=4``, ``prefix_trials=3``.
+
+Seeds 0 to 9 are for choosing between ways to propose; what is reported are others (100 to 109).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+import statistics
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution
+
+from analysis.hypervolume import hypervolume
+from imer_ray.command_schema import SearchConfig
+from imer_ray.config import compose, flatten
+from imer_ray.training.evaluate import num_evaluations
+from imer_ray.tuning.objectives import objectives
+from imer_ray.tuning.prefix import prefix
+from imer_ray.tuning.record import Record
+from imer_ray.tuning.samplers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
+from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.space import Space
+from imer_ray.tuning.study import Plan, plan
+
+SEARCHERS = ("tpe", "gp", "nsga2", "nsga3", "random")
+OBJECTIVES = objectives({"quality": "Non0_F1_score", "speed": "flops"})
+PROCESS = {("vp", "cosine"): 0.03, ("vp", "linear"): 0.02, ("ve", None): 0.025, ("imder_ve", None): 0.0}
+BACKBONE = {"transformer": (0.012, 1.0), "mixer": (0.0, 0.45)}  # what it adds to quality, what an evaluation costs
+ERROR = {"ddim": (0.08, 1), "dpmpp_2m": (0.10, 2), "heun": (0.12, 2)}  # of one step; the order by which it falls
+LUCK = 0.01
+
+
+@dataclass(frozen=True)
+class Point:
+    """A configuration: what it is known by, and its minimised objectives."""
+
+    identity: str
+    objectives: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space with the objectives of all its configurations."""
+
+    space: Space
+    first: tuple[Mapping[str, Any], ...]
+    prefix: frozenset[str]
+    table: Mapping[str, Point]
+    num_startup: int
+
+    @property
+    def reference(self) -> tuple[float, ...]:
+        return tuple(np.max([point.objectives for point in self.table.values()], axis=0) + 1e-9)
+
+
+def name(values: Mapping[str, Any]) -> str:
+    return json.dumps(dict(sorted(values.items())))
+
+
+def every(space: Space) -> Iterator[dict[str, Any]]:
+    """All configurations of a finite space."""
+
+    def grow(values: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
+        if number == len(space.parameters):
+            yield values
+        elif (parameter := space.parameters[number]).exists(values):
+            d = parameter.distribution
+            choices = d.choices if isinstance(d, CategoricalDistribution) else range(d.low, d.high + 1, d.step)
+            for value in choices:
+                yield from grow({**values, parameter.path: value}, number + 1)
+        else:
+            yield from grow(values, number + 1)
+
+    return grow({}, 0)
+
+
+def measured(config: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float, float]:
+    """(1 - quality, log10 of the cost) of a configuration."""
+    sde, sampler = values["diffusion.sde"], values["diffusion.sampler"]
+    steps, draws, width = values["diffusion.num_steps"], values["diffusion.num_draws"], values["refiner.width"]
+    better, per_evaluation = BACKBONE[values["diffusion.backbone"]]
+    error, order = ERROR[sampler]
+    quality = 0.74 + PROCESS[sde, values.get("diffusion.sde.schedule")] + better - error / steps**order
+    noisy = values.get("diffusion.sampler.eta", 0.0) > 0
+    quality += (0.02 if noisy and steps > 1 else 0.002) * (1 - 1 / draws) - (0.01 if noisy else 0.0)
+    quality += 0.012 * (width == 64) + (0.01 if (width == 64) == (values["loss.recovery"] == 1.0) else 0.0)
+    quality += LUCK * statistics.NormalDist().inv_cdf(_uniform(name(values)))
+    cost = num_evaluations(config) * per_evaluation + 0.5 * width / 64
+    return 1 - quality, 6.0 + math.log10(cost)
+
+
+def _uniform(text: str) -> float:
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") + 0.5) / 2**48
+
+
+def problem(planned: Plan) -> Problem:
+    """The default space as a search would have it; its stages are named, and none is run."""
+    table = {}
+    for values in every(planned.space):
+        config = planned.configurations.build(values)
+        table[name(values)] = Point(planned.identify(config), measured(config, values))
+    own = planned.space.locate(flatten(planned.base))
+    return Problem(
+        space=planned.space,
+        first=tuple(point for point in (own, *planned.space.points) if point is not None),
+        prefix=prefix(planned.space, planned.configurations.build, planned.final_stage),
+        table=table,
+        num_startup=planned.options["study"]["num_startup_trials"],
+    )
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Of a study's trials, in the order of their proposals: the objectives, and how each came about."""
+
+    objectives: Sequence[tuple[float, float]]
+    origins: Sequence[str]
+
+    def share(self, origin: str, count: int) -> float:
+        return self.origins[:count].count(origin) / count
+
+
+def search(problem: Problem, searcher: str, seed: int, num_trials: int, slots: int, prefix_trials: int) -> Searched:
+    module = importlib.import_module(f"imer_ray.tuning.samplers.{searcher}")
+
+    def build(seed: int) -> optuna.samplers.BaseSampler:
+        sampler = module.build(seed, problem.num_startup)
+        return sampler if prefix_trials == 1 else SharedPrefix(sampler, problem.prefix, prefix_trials)
+
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    record = Record(
+        study,
+        sync=lambda: None,
+        space=problem.space,
+        objectives=OBJECTIVES,
+        configure=dict,
+        identify=lambda values: problem.table[name(values)].identity,
+        build_sampler=build,
+        seed=seed,
+    )
+    record.enqueue(problem.first)
+    found, running = [], deque()
+    for _ in range(num_trials):
+        proposal = record.ask()
+        if proposal is None:
+            break
+        found.append(problem.table[name(proposal.values)].objectives)
+        running.append(proposal)
+        if len(running) == slots:
+            _tell(record, running.popleft(), problem)
+    origins = {
+        trial.user_attrs[TRIAL]: trial.user_attrs.get(ORIGIN)
+        for trial in study.get_trials(deepcopy=False)
+        if TRIAL in trial.user_attrs
+    }
+    return Searched(found, [origins[number] for number in range(len(found))])
+
+
+def _tell(record: Record, proposal: Any, problem: Problem) -> None:
+    quality, speed = problem.table[name(proposal.values)].objectives
+    metrics = {"valid.Non0_F1_score": 1 - quality, "flops_per_clip": 10**speed}
+    row = {"trial": proposal.trial, "point": 0, "config": json.dumps(dict(proposal.config)), "error": None, **metrics}
+    record.tell(proposal.trial, [row])
+
+
+def _seeds(text: str) -> list[int]:
+    first, _, last = text.partition("-")
+    return list(range(int(first), int(last or first) + 1))
+
+
+def main() -> None:
+    options = {"seeds": "100-109", "searchers": ",".join(SEARCHERS), "trials": "24,48,100", "slots": "4"}
+    options |= {"prefix_trials": "3"} | dict(word.split("=", 1) for word in sys.argv[1:])
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [f"study.root={folder}", "study.speed=flops"]
+        asked = problem(plan(compose(SearchConfig, "search", words)))
+    counts = [int(count) for count in options["trials"].split(",")]
+    best = hypervolume([point.objectives for point in asked.table.values()], asked.reference)
+    figures: dict[str, float] = {}
+    print(f"{len(asked.table)} configurations, seeds {options['seeds']}, {options['slots']} slots")
+    print(f"{'searcher':10}{'trials':>8}{'at random':>12}{'next best':>12}{'hypervolume':>14}{'standard error':>16}")
+    for searcher in options["searchers"].split(","):
+        slots, shared = int(options["slots"]), int(options["prefix_trials"])
+        runs = [search(asked, searcher, seed, max(counts), slots, shared) for seed in _seeds(options["seeds"])]
+        for count in counts:
+            drawn, next_best = (
+                statistics.mean(run.share(origin, count) for run in runs) for origin in (RANDOM, NEXT_BEST)
+            )
+            volumes = [hypervolume(run.objectives[:count], asked.reference) / best for run in runs]
+            error = statistics.stdev(volumes) / math.sqrt(len(volumes)) if len(volumes) > 1 else math.nan
+            volume = statistics.mean(volumes)
+            print(f"{searcher:10}{count:8}{drawn:12.3f}{next_best:12.3f}{volume:14.4f}{error:16.4f}", flush=True)
+            figures |= {f"{searcher}_random_{count}": drawn, f"{searcher}_hypervolume_{count}": volume}
+    print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
