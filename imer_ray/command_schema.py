@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.schema import ExperimentConfig, LoopConfig, check_seeds, component
+from imer_ray.schema import ExperimentConfig, LoopConfig, component
 
 SEEDS = (1111, 1112, 1113, 1114, 1115)
 
@@ -67,7 +67,6 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if self.num_trials < 1 or self.slots < 1 or self.num_startup_trials < 1:
             raise ValueError("study.num_trials, study.slots and study.num_startup_trials must be at least 1")
-        check_seeds("study.seed", self.seed)
         if self.prefix_trials < 1:
             raise ValueError(f"study.prefix_trials must be at least 1, not {self.prefix_trials}")
         if self.grace_epochs < 1 or self.brackets < 1:
@@ -100,9 +99,6 @@ class TrainConfig:
     data: Mapping[str, Any] = overrides()
     settings: Mapping[str, Any] = overrides()
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
-
-    def __post_init__(self) -> None:
-        check_seeds("seeds", *self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +141,6 @@ class FinetuneConfig:
     stages: str = "runs/stages"
 
     def __post_init__(self) -> None:
-        check_seeds("seed", self.seed)
         if self.num_folds < 2:
             raise ValueError(f"num_folds must be at least 2, not {self.num_folds}")
         if not 1 <= self.num_layers <= 6:
@@ -158,9 +153,6 @@ class GenerateConfig:
     output: str | None = None
     aligned: bool = True
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_seeds("seed", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any, cast, get_args, get_type_hints
 
 from imer_ray.errors import UserError
-from imer_ray.schema import MAX_INT, ExperimentConfig
+from imer_ray.schema import MAX_SETTING, ExperimentConfig
 
 CONF_MODULE = "imer_ray.conf"
 PRESETS = "preset"  # the folder of a published system's settings, as one would type them
@@ -265,8 +265,8 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
             return {str(key): _checked(inner, get_args(kind)[1], f"{path}.{key}") for key, inner in value.items()}
         if kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
-        if kind in (int, float) and isinstance(value, int) and abs(value) > MAX_INT:
-            raise UserError(f"{path} must lie between -{MAX_INT} and {MAX_INT}, not at {str(value)[:40]}")
+        if kind in (int, float) and isinstance(value, int) and abs(value) > MAX_SETTING:
+            raise UserError(f"{path} must lie between -{MAX_SETTING} and {MAX_SETTING}, not at {str(value)[:40]}")
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if kind in (int, str, bool) and type(value) is kind:

@@ -40,5 +40,5 @@ def test_no_number_is_larger_than_a_column_holds(value):
             continue
         with pytest.raises(UserError) as raised:
             compose(command_schema.SearchConfig, "search", [f"{path}={value}"])
-        assert str(raised.value).startswith(f"{path} must lie between -{2**63 - 1} and {2**63 - 1}, not at ")
+        assert str(raised.value).startswith(f"{path} must lie between -{2**53} and {2**53}, not at ")
         assert "\n" not in str(raised.value) and len(str(raised.value)) < 200
