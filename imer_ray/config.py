@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import sys
 from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -265,8 +266,9 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
             return {str(key): _checked(inner, get_args(kind)[1], f"{path}.{key}") for key, inner in value.items()}
         if kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
-        if kind in (int, float) and isinstance(value, int) and abs(value) > MAX_SETTING:
-            raise UserError(f"{path} must lie between -{MAX_SETTING} and {MAX_SETTING}, not at {str(value)[:40]}")
+        most = MAX_SETTING if kind is int else sys.float_info.max
+        if kind in (int, float) and isinstance(value, int) and abs(value) > most:
+            raise UserError(f"{path} must lie between -{most} and {most}, not at {str(value)[:40]}")
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if kind in (int, str, bool) and type(value) is kind:
