@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.schema import STAGE_KINDS, ExperimentConfig, FilePath, LoopConfig, check_seeds, component
+from imer_ray.schema import STAGE_KINDS, ExperimentConfig, FilePath, LoopConfig, component
 
 MIN_SILENCE_SECONDS = 10.0
 SEEDS = (1111, 1112, 1113, 1114, 1115)
@@ -79,7 +79,6 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if self.num_trials < 1 or self.slots < 1 or self.num_startup_trials < 1:
             raise ValueError("study.num_trials, study.slots and study.num_startup_trials must be at least 1")
-        check_seeds("study.seed", self.seed)
         if self.prefix_trials < 1:
             raise ValueError(f"study.prefix_trials must be at least 1, not {self.prefix_trials}")
         if self.grace_epochs < 1 or self.brackets < 1:
@@ -114,7 +113,6 @@ class TrainConfig:
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def __post_init__(self) -> None:
-        check_seeds("seeds", *self.seeds)
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
             raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once")
 
@@ -159,7 +157,6 @@ class FinetuneConfig:
     stages: FilePath = "runs/stages"
 
     def __post_init__(self) -> None:
-        check_seeds("seed", self.seed)
         if self.num_folds < 2:
             raise ValueError(f"num_folds must be at least 2, not {self.num_folds}")
         if not 1 <= self.num_layers <= 6:
@@ -172,9 +169,6 @@ class GenerateConfig:
     output: FilePath | None = None
     aligned: bool = True
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_seeds("seed", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

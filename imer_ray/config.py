@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import sys
 from collections import abc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -18,7 +19,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 from imer_ray.errors import UserError
 from imer_ray.received import is_plain, plain, shown
-from imer_ray.schema import MAX_INT, ExperimentConfig, FilePath
+from imer_ray.schema import MAX_SETTING, ExperimentConfig, FilePath
 from imer_ray.typed_text import Typed, file_path, mapping, nest, pair, read, shortened, unquoted
 from imer_ray.uris import refuse_secrets
 
@@ -368,8 +369,9 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
             return {str(key): _checked(v, inner, f"{path}.{plain(key)}") for key, v in value.items()}
         if kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
-        if kind in (int, float) and isinstance(value, int) and abs(value) > MAX_INT:
-            raise UserError(f"{path} must lie between -{MAX_INT} and {MAX_INT}, not at {str(value)[:40]}")
+        most = MAX_SETTING if kind is int else sys.float_info.max
+        if kind in (int, float) and isinstance(value, int) and abs(value) > most:
+            raise UserError(f"{path} must lie between -{most} and {most}, not at {str(value)[:40]}")
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if kind in (int, bool) and type(value) is kind:

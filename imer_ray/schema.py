@@ -19,14 +19,7 @@ MAX_DRAWS = 100  # all draws of a batch are in memory at once
 MAX_SPEED = {"batch_size": 4096, "num_threads": 1024, "reference_steps": 100, "max_repeats": 10_000, "max_seconds": 600}
 
 MAX_INT = 2**63 - 1  # what a column of whole numbers holds
-MAX_SEED = 2**53  # up to which every reader of JSON keeps whole numbers exact
-
-
-def check_seeds(name: str, *seeds: int) -> None:
-    """Raises ValueError, with the range, for what is no seed."""
-    for seed in seeds:
-        if abs(seed) > MAX_SEED:
-            raise ValueError(f"{name} must lie between -{MAX_SEED} and {MAX_SEED}, not at {seed}")
+MAX_SETTING = 2**53  # of a whole number, such as a seed: up to here every reader of JSON keeps them exact
 
 
 STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's name
@@ -276,6 +269,3 @@ class ExperimentConfig:
     )
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-
-    def __post_init__(self) -> None:
-        check_seeds("seed", self.seed)

@@ -31,7 +31,6 @@ from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, 
 from imer_ray.data.factor_mixture import FactorMixture, Posterior
 from imer_ray.data.missing import MODALITIES, seeded
 from imer_ray.errors import UserError
-from imer_ray.schema import check_seeds
 
 GENERATOR_VERSION = 1  # raised when the same settings give other clips
 LABEL_LIMIT = 3.0
@@ -79,8 +78,6 @@ class Synthetic:
     frame_noise: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("seed", "world_seed"):
-            check_seeds(name, getattr(self, name))
         for name in ("num_train", "num_valid", "num_test", "num_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
