@@ -165,16 +165,15 @@ async def search():
         inputs = {str(below.config["x"]): below for below in levels[-2:]}
         levels.append(toy(f"level[{number}]", x=number, log=log, sleep=0.2, inputs=inputs))
     stages = [*levels, toy("slow", "count", num_epochs=60, hold_at=20, gate=log + ".gate", log=log + ".slow")]
-    while True:
+    while stages:
         told = await broker.wait(stages, "trial", 0.1)
         for said in broker.stats()["elsewhere"]:
             print("waiting for", said["name"], said["why"], flush=True)
         for status in told.values():
             if status.error is not None:
                 raise status.error
-        if all(status.state == "done" for status in told.values()):
-            print("done", sum(kind["computed"] for kind in broker.stats()["stages"].values()), flush=True)
-            return
+        stages = [stage for stage in stages if told[stage.key].state != "done"]
+    print("done", sum(kind["computed"] for kind in broker.stats()["stages"].values()), flush=True)
 
 broker = Broker(store, launch, claims=Claims(store.folders, lease, 0.5))
 asyncio.run(search())
