@@ -39,7 +39,8 @@ def check_quality(config: Mapping[str, Any], split: str, quality: str) -> None:
             f"study.quality={quality}: the protocol has no setting {setting}; choose one of {', '.join(labels)}, or "
             f"{metric} alone for the mean over those in which something is missing"
         )
-    chosen = [labels[setting]] if setting else _incomplete(config, labels)
+    incomplete = _incomplete(config, labels)
+    chosen = [labels[setting]] if setting else incomplete
     _check(f"study.quality={quality}", metric, chosen, config, split)
 
 
@@ -70,9 +71,12 @@ def _check(what: str, metric: str, found: Sequence[Tensor], config: Mapping[str,
 
 
 def _incomplete(config: Mapping[str, Any], labels: Mapping[str, Tensor]) -> list[Tensor]:
-    """Of the settings in which something is missing."""
+    """Of the settings in which something is missing; UserError if there are none."""
     complete = build(config["protocol"]).complete
-    return [y for setting, y in labels.items() if setting not in complete]
+    found = [y for setting, y in labels.items() if setting not in complete]
+    if not found:
+        raise UserError(f"protocol={config['protocol']['name']} leaves nothing missing; give it settings that do")
+    return found
 
 
 def _simplest(config: Mapping[str, Any]) -> str:

@@ -158,6 +158,18 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
         evaluate.main([f"model={tmp_path / 'model'}"])
 
 
+@pytest.mark.parametrize("protocol", [["protocol.patterns=[lav]"], ["protocol=random", "protocol.rates=[0.0]"]])
+def test_a_protocol_that_leaves_nothing_missing_is_refused(
+    data: Callable[[Change], list[str]], protocol: list[str]
+) -> None:
+    options = compose(SearchConfig, "search", [*data(lambda tree: None), *protocol])
+    for quality in ("MAE", "lav.MAE" if len(protocol) == 1 else "0.0.MAE"):
+        with pytest.raises(UserError, match="protocol=.* leaves nothing missing; give it settings that do"):
+            check_quality(options, "valid", quality)
+    with pytest.raises(UserError, match="leaves nothing missing"):
+        check_scoring(options, "test")
+
+
 def test_metrics_without_a_meaning_are_told(
     data: Callable[[Change], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
