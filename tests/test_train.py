@@ -177,3 +177,9 @@ def test_seeds_of_another_configuration_are_never_mixed_in(
     with pytest.raises(UserError, match=r"models/quality holds models of another configuration \(.*output=models/qual"):
         train.main([f"config={folder / 'export/quality.yaml'}", "data=synthetic", "data.num_train=64"])
     assert (model / "model.safetensors").read_bytes() == b"weights" and not (tmp_path / "runs").exists()
+
+
+def test_a_model_whose_file_is_named_as_a_baseline_has_a_row_of_its_own() -> None:
+    assert [train._label(stem, ["zero", "masked"]) for stem in ("quality", "mean", "masked", "bayes")] == [
+        *("quality", "mean", "masked.yaml", "bayes.yaml")
+    ]
