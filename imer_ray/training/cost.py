@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.models.compiled import NUM_WARM_UPS
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser, build_recogniser_of
-from imer_ray.schema import SpeedConfig
 from imer_ray.training.context import Context
 from imer_ray.training.evaluate import COST_FILE, is_compiled, predictor
 from imer_ray.training.filling import build_filling
@@ -81,6 +79,5 @@ def measure(model: Imer, dataset: Dataset, split: str, config: Mapping[str, Any]
     rows = torch.arange(config["speed"]["batch_size"]) % dataset.size(split)
     batch, one = (dataset.batch(split, some).to(device) for some in (rows, rows[:1]))
     reference = reference_for(config, dataset.dims, dataset.lengths, device)
-    speed = {**asdict(SpeedConfig()), **config["speed"]}  # models saved by earlier versions know less
     predict = predictor(model, config, seeded(config["seed"], "cost", device=device))
-    return cost(model, reference, batch, one, speed, predict, NUM_WARM_UPS if is_compiled(config) else 1)
+    return cost(model, reference, batch, one, config["speed"], predict, NUM_WARM_UPS if is_compiled(config) else 1)

@@ -78,8 +78,8 @@ def sampling(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_compiled(config: Mapping[str, Any]) -> bool:
-    """Whether predictions are made by compiled parts; models saved before there was a choice have none."""
-    return config.get("compile", "none") != "none"
+    """Whether predictions are made by compiled parts."""
+    return config["compile"] != "none"
 
 
 def predictor(model: Imer, config: Mapping[str, Any], generator: torch.Generator) -> Any:

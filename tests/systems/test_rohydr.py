@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from imer_ray.command_schema import SearchConfig
 from imer_ray.config import component_options, compose, replace
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Recogniser
+from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import rohydr
@@ -33,7 +33,7 @@ SMALL = [
 
 
 def _config(*overrides: str) -> dict[str, Any]:
-    composed = compose(SearchConfig, "search", [*SMALL, *overrides])
+    composed = compose(ExperimentConfig, "experiment", [*SMALL, *overrides])
     return {key: value for key, value in composed.items() if key not in RUN_KEYS} | {"data_fingerprint": None}
 
 

@@ -7,6 +7,7 @@ import math
 import pickle
 import pkgutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from safetensors.torch import load_file
 
 import imer_ray.systems
 from imer_ray import convert
-from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
+from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store
@@ -98,7 +99,7 @@ class Run:
     """A system that was run, from clips to metrics, and its model."""
 
     def __init__(self, data: Data, system: str, *overrides: str) -> None:
-        config = compose(SearchConfig, "search", [*SMALL, *data.overrides, f"system={system}", *overrides])
+        config = compose(ExperimentConfig, "experiment", [*SMALL, *data.overrides, f"system={system}", *overrides])
         config["data_fingerprint"] = load_dataset(config).fingerprint
         self.final: Stage = importlib.import_module(f"imer_ray.systems.{system}").graph(config, "valid")
         self.results: dict[str, StageResult] = {r.name: r for r in run_graph(self.final, data.store)}
@@ -168,14 +169,9 @@ def test_every_system_scores_what_was_recorded_and_leaves_the_rest_missing(
 
     for with_vision, without in (("lv", "l"), ("av", "a"), ("lav", "la")):
         assert torch.equal(*(run.predict(run.model, run.config, p) for p in (with_vision, without)))
-    imputer = {"imputer": run.config["imputer"]} if "imputer" in run.config else {}
-    save(
-        tmp_path / "model",
-        run.model,
-        {**run.config, **imputer},
-        load_shape(run.context),
-        load_dataset(run.config).statistics,
-    )
+    known = {*(f.name for f in fields(ExperimentConfig)), "imputer"}
+    whole = {key: value for key, value in run.config.items() if key in known}  # as train saves it
+    save(tmp_path / "model", run.model, whole, load_shape(run.context), load_dataset(run.config).statistics)
     again, config = load(tmp_path / "model")
     for pattern in ("l", "a", "la"):
         assert torch.equal(run.predict(again, config, pattern), run.predict(run.model, run.config, pattern))
