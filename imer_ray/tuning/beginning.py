@@ -47,4 +47,4 @@ def begin(plan: Plan, record: Record) -> None:
             print(f"preset {name} is proposed" + (f" with {', '.join(changed)}" if changed else ""))
     for lesson in learnt:
         record.learn(lesson)
-        print(printable(lesson))
+        print(printable(str(lesson)))
