@@ -14,6 +14,7 @@ from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from analysis import parallel as coordinates
@@ -152,6 +153,9 @@ def importance(found: Mapping[str, pd.DataFrame]) -> Figure | None:
         ax.grid(axis="y", visible=False)
         ax.tick_params(axis="y", length=0)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if not told.eq(True).all(axis=None):
+        hollow = Patch(facecolor="none", edgecolor=LIGHT["ink"], linewidth=0.7, label="not told from chance")
+        fig.legend(handles=[hollow], loc="outside lower center")
     return fig
 
 

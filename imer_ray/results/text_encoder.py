@@ -88,4 +88,4 @@ def sentence(column: str, speedup: float, frames: int) -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.2g}×"
+    return f"{ratio:.1f}×" if ratio < 10 else f"{ratio:.0f}×"

@@ -106,7 +106,7 @@ def notes(frame: pd.DataFrame, against: str | None) -> list[str]:
     for column in SHAPES:
         left = frame.reindex(columns=["Model", column + SUFFIX]).dropna().drop_duplicates("Model")
         if len(left):
-            said = ", ".join(f"{system} {value:.2g}" for system, value in left.itertuples(index=False))
+            said = ", ".join(f"{system} {value:.1f}" for system, value in left.itertuples(index=False))
             name = COST_NAMES[column]
             lines.append(f"{name} is of what follows the text encoder; with {ENCODER} on both sides: {said}")
     return lines

@@ -131,7 +131,7 @@ def test_terminal_and_page_say_the_same(small, capsys):
         assert what in page
     assert "torch 2.13.0" in page
     # the speed pick's 300x, beside it and in the panel of every point
-    left = f"{with_encoder('speedup_vs_imder', 300, 8):.2g}×"
+    left = f"{with_encoder('speedup_vs_imder', 300, 8):.1f}×"
     assert f"300× is of what follows the text encoder: with BERT-base on both sides {left}" in said
     assert f'["with BERT-base", "{left}"]' in json.dumps(report_of(page)["points"], ensure_ascii=False)
 

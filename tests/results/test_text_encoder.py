@@ -47,5 +47,5 @@ def test_the_sentence_has_all_four_ratios():
     said = sentence("speedup_vs_imder", 300, 48)
     numbers = [300, with_encoder("speedup_vs_imder", 300, 48), *over_published("speedup_vs_imder", 300, 48)]
     for ratio in numbers:
-        assert (f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.2g}×") in said
+        assert (f"{ratio:.1f}×" if ratio < 10 else f"{ratio:.0f}×") in said
     assert text_encoder.ENCODER in said and "(at 48 frames)" in said
