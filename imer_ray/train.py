@@ -16,7 +16,7 @@ import importlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
+from imer_ray.tuning.display import Display, Jobs
 
 HISTORY = "history.json"
 Job = tuple[str, int]
@@ -181,19 +182,25 @@ def _run(
 
     results: dict[Job, dict[str, float]] = {}
     failed: dict[Job, Exception] = {}
+    display = Display()
     with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
         running = {pool.submit(one, job): job for job in jobs}
         try:
-            for future in as_completed(running):
-                job = running[future]
-                try:
-                    results[job] = future.result()
-                except (UserError, NonFiniteError, StageFailed) as error:
-                    failed[job] = error
-                how = "" if job in results else ": failed"
-                print(f"{len(results) + len(failed)} of {len(jobs)}: {job[0]}, seed {job[1]}{how}", flush=True)
+            while running:
+                for future in wait(running, timeout=1.0, return_when="FIRST_COMPLETED").done:
+                    job = running.pop(future)
+                    try:
+                        results[job] = future.result()
+                    except (UserError, NonFiniteError, StageFailed) as error:
+                        failed[job] = error
+                    how = "" if job in results else ": failed"
+                    print(f"{len(results) + len(failed)} of {len(jobs)}: {job[0]}, seed {job[1]}{how}", flush=True)
+                    display.postpone()
+                if running and display.due:
+                    display.show(Jobs("trained", len(results), len(jobs)), broker.stats())
         finally:
             leaving.set()
+            display.close()
     if failed:
         (system, seed), first = next(iter(failed.items()))
         kept = f"; the models of the other {len(results)} were written" if results else ""

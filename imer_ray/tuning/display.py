@@ -1,4 +1,4 @@
-"""A search on the screen: a small table rewritten in place on a terminal, elsewhere a line now and then."""
+"""Long work on the screen: a small table rewritten in place on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from imer_ray.results.schema import METRIC_PREFIX
@@ -25,7 +26,7 @@ NO_STAGES: Stages = {}
 
 
 class Display:
-    """Shows a study's progress.
+    """Shows the progress of a study, or of other work.
 
     Args:
         stream: where to write, by default to stdout.
@@ -46,10 +47,9 @@ class Display:
         """Whether it is time to show something."""
         return self._clock() >= self._next
 
-    def show(self, progress: Progress, stages: Stages = NO_STAGES, last: bool = False) -> None:
+    def show(self, progress: Progress | Jobs, stages: Stages = NO_STAGES, last: bool = False) -> None:
         """Show it now; of the ``last`` the terminal's cursor is left below the table."""
-        now = self._clock()
-        self._next = now + (TERMINAL_SECONDS if self._in_place else max(FIRST_SECONDS, GROWTH * (now - self._started)))
+        self.postpone()
         if self._in_place:
             self._rewrite(progress, stages, last)
         elif (text := line(progress, stages)) != self._shown:
@@ -57,13 +57,18 @@ class Display:
             self._stream.write(text + "\n")
         self._stream.flush()
 
+    def postpone(self) -> None:
+        """Show nothing for a while: something else has just been said."""
+        now = self._clock()
+        self._next = now + (TERMINAL_SECONDS if self._in_place else max(FIRST_SECONDS, GROWTH * (now - self._started)))
+
     def close(self) -> None:
         """Leave the terminal's cursor below the table, if it is not."""
         self._stream.write("\n" * self._height)
         self._stream.flush()
         self._height = 0
 
-    def _rewrite(self, progress: Progress, stages: Stages, last: bool) -> None:
+    def _rewrite(self, progress: Progress | Jobs, stages: Stages, last: bool) -> None:
         size = shutil.get_terminal_size()
         lines = [f"{name:<11}{said}"[: size.columns - 1] for name, said in table(progress, stages)]
         lines = lines[: max(1, size.lines - 1)]
@@ -73,32 +78,53 @@ class Display:
         self._stream.write(CLEAR + "".join(f"{text}\n" for text in lines) + back)
 
 
-def line(progress: Progress, stages: Stages = NO_STAGES) -> str:
+@dataclass(frozen=True)
+class Jobs:
+    """How many of some pieces of work, called ``name``, are done."""
+
+    name: str
+    done: int
+    num_jobs: int
+
+
+def line(progress: Progress | Jobs, stages: Stages = NO_STAGES) -> str:
     """All there is to say, in one line."""
-    parts = [f"{progress.done}/{progress.num_trials} trials, {_states(progress, 'running', 'stopped', 'failed')}"]
-    if progress.num_points:
-        parts += [_front(progress), f"best {_best(progress)}", f"reused {100 * progress.reused:.0f} %"]
-    if progress.seconds_left is not None:
-        parts.append(f"{clock(progress.seconds_left)} left")
+    if isinstance(progress, Jobs):
+        parts = [f"{progress.done}/{progress.num_jobs} {progress.name}"]
+    else:
+        parts = list(_of_study(progress))
     if running := stages.get("running"):
         parts.append(f"computing {_computing(running)}")
     parts += [f"waiting for {text}" for text in _waiting(stages)]
     return " | ".join(parts)
 
 
-def table(progress: Progress, stages: Stages = NO_STAGES) -> Iterator[tuple[str, str]]:
-    """The same as (name, what to say) for the lines of a table."""
-    states = _states(progress, "complete", "running", "stopped", "failed")
-    yield "trials", f"{progress.done} of {progress.num_trials}: {states}"
+def _of_study(progress: Progress) -> Iterator[str]:
+    yield f"{progress.done}/{progress.num_trials} trials, {_states(progress, 'running', 'stopped', 'failed')}"
     if progress.num_points:
-        yield "front", _front(progress).removeprefix("front ")
-        yield "best", _best(progress)
-        yield "reused", f"{100 * progress.reused:.0f} % of the computing that trials asked for"
+        yield _front(progress)
+        yield f"best {_best(progress)}"
+        yield f"reused {100 * progress.reused:.0f} %"
+    if progress.seconds_left is not None:
+        yield f"{clock(progress.seconds_left)} left"
+
+
+def table(progress: Progress | Jobs, stages: Stages = NO_STAGES) -> Iterator[tuple[str, str]]:
+    """The same as (name, what to say) for the lines of a table."""
+    if isinstance(progress, Jobs):
+        yield progress.name, f"{progress.done} of {progress.num_jobs}"
+    else:
+        states = _states(progress, "complete", "running", "stopped", "failed")
+        yield "trials", f"{progress.done} of {progress.num_trials}: {states}"
+        if progress.num_points:
+            yield "front", _front(progress).removeprefix("front ")
+            yield "best", _best(progress)
+            yield "reused", f"{100 * progress.reused:.0f} % of the computing that trials asked for"
     if running := stages.get("running"):
         yield "computing", _computing(running)
     for text in _waiting(stages):
         yield "waiting for", text
-    if progress.seconds_left is not None:
+    if isinstance(progress, Progress) and progress.seconds_left is not None:
         yield "time left", clock(progress.seconds_left)
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from imer_ray.tuning.display import Display, clock, line
+from imer_ray.tuning.display import Display, Jobs, clock, line
 from imer_ray.tuning.progress import Progress
 
 BEST = {"valid.Non0_F1_score": 0.784, "speedup_vs_imder": 313.4}
@@ -131,3 +131,21 @@ def test_a_table_never_is_higher_than_the_terminal(monkeypatch, terminal):
     for done in range(5):
         display.show(at(done), STAGES)
     assert len(terminal.screen()[0]) == 3  # two lines and the cursor's
+
+
+def test_other_work_is_shown_with_the_stages_it_computes(terminal):
+    assert line(Jobs("trained", 3, 10), STAGES) == "3/10 trained | computing encode 3/30, bank"
+    display = Display(terminal, clock=lambda: 0.0)
+    display.show(Jobs("trained", 3, 10), STAGES)
+    assert terminal.screen()[0][:2] == ["trained    3 of 10", "computing  encode 3/30, bank"]
+
+
+def test_what_was_just_said_otherwise_is_not_followed_by_progress():
+    now, stream = [0.0], io.StringIO()
+    display = Display(stream, clock=lambda: now[0])
+    now[0] = 19.0
+    display.postpone()
+    now[0] = 38.0
+    assert not display.due
+    now[0] = 39.0
+    assert display.due
