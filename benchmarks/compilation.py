@@ -32,7 +32,8 @@ import torch
 from inference import random_batch, untrained
 
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import build, compose
+from imer_ray.components import build
+from imer_ray.config import compose
 from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
 from imer_ray.training.stopwatch import threads

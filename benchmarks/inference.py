@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 import yaml
 
-from imer_ray.config import build, resolve
+from imer_ray.components import build, resolve
 from imer_ray.data.batch import Batch
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser

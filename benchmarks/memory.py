@@ -71,7 +71,7 @@ def _watch(name: str, *arguments: str) -> float:
 
 def _stages(settings: dict[str, str]) -> list:
     """The stages of the system, inputs before users."""
-    from imer_ray.config import build
+    from imer_ray.components import build
 
     config = compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in settings.items()])
     config["data_fingerprint"] = build(config["data"]).load().fingerprint

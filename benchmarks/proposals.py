@@ -37,8 +37,9 @@ from optuna.distributions import CategoricalDistribution
 
 from analysis.hypervolume import hypervolume
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import compose, flatten
+from imer_ray.config import compose
 from imer_ray.training.evaluate import num_evaluations
+from imer_ray.tree import flatten
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.prefix import prefix
 from imer_ray.tuning.record import Record

@@ -21,7 +21,8 @@ from typing import Any
 import ray
 
 from imer_ray.command_schema import ScalingConfig
-from imer_ray.config import build, compose
+from imer_ray.components import build
+from imer_ray.config import compose
 from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.cluster import start
 from imer_ray.schema import ExperimentConfig

@@ -38,7 +38,8 @@ from replay import Replay, Stages, Stopped
 
 from analysis.hypervolume import hypervolume
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import compose, replace
+from imer_ray.config import compose
+from imer_ray.tree import replace
 from imer_ray.tuning.objectives import minimised
 from imer_ray.tuning.scheduler import study_scheduler
 from imer_ray.tuning.searcher import StudySearcher

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imer_ray.config import component_groups, compose, flatten, merge, option, options, replace, resolve, sort_out
+from imer_ray.components import component_groups, option, options, resolve
+from imer_ray.config import compose, sort_out
 from imer_ray.schema import ExperimentConfig
+from imer_ray.tree import flatten, merge, replace
 from imer_ray.typed_text import flat, nest
 
 DATA, ELSEWHERE = "data", "data.path"

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
-from imer_ray import command_schema, config
+from imer_ray import command_schema, components, config
 from imer_ray.errors import UserError
 from imer_ray.files import provide_home
+from imer_ray.tree import flatten
 
 FAILED, INTERRUPTED = 2, 130
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -103,15 +104,15 @@ def help_text(main: Callable[[list[str]], None]) -> str:
     lines = [(module.__doc__ or "").strip()]
     for cls in found:
         assert isinstance(cls, type)
-        groups = dict(config.component_groups(cls))
+        groups = dict(components.component_groups(cls))
         lines += ["", "Keys and their defaults:"]
         lines += [f"  {line}" for line in _keys(config.compose(cls, name, []), groups, _choices(cls))]
     return "\n".join(lines)
 
 
 def _keys(tree: dict[str, Any], groups: dict[str, str], choices: dict[str, list[str]]) -> Iterator[str]:
-    for path, value in config.flatten(tree).items():
-        allowed = config.options(groups[path]) if path in groups else choices.get(path, [])
+    for path, value in flatten(tree).items():
+        allowed = components.options(groups[path]) if path in groups else choices.get(path, [])
         text = "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
         yield f"{path}={text}" + (f"  ({', '.join(allowed)})" if allowed else "")
 
@@ -119,7 +120,7 @@ def _keys(tree: dict[str, Any], groups: dict[str, str], choices: dict[str, list[
 def _choices(cls: type, prefix: str = "") -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for field in dataclasses.fields(cls):
-        if choices := config.choices(field):
+        if choices := components.choices(field):
             found[prefix + field.name] = choices
         elif dataclasses.is_dataclass(field.default_factory):
             found |= _choices(field.default_factory, f"{prefix}{field.name}.")

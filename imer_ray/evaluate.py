@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from imer_ray import cli
 from imer_ray.command_schema import EvaluateCommandConfig
-from imer_ray.config import build, compose, with_changes
+from imer_ray.components import build, with_changes
+from imer_ray.config import compose
 from imer_ray.errors import UserError, printable
 from imer_ray.files import make_folder, write_whole
 

@@ -104,7 +104,7 @@ class DiffusionConfig:
     guidance: float = 1.0  # weight of classifier-free guidance at inference; 1: none
 
     def __post_init__(self) -> None:
-        from imer_ray.config import build
+        from imer_ray.components import build
 
         for name in ("num_steps", "num_draws"):
             if getattr(self, name) < 1:
@@ -216,7 +216,7 @@ class GridConfig:
     precision: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        from imer_ray.config import options
+        from imer_ray.components import options
 
         for name in ("num_steps", "num_draws"):
             if min(getattr(self, name) or (1,)) < 1:

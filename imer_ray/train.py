@@ -23,7 +23,8 @@ from typing import Any
 from imer_ray import cli
 from imer_ray.changes import change
 from imer_ray.command_schema import TrainConfig
-from imer_ray.config import PRESETS, compose, options, resolve
+from imer_ray.components import options, resolve
+from imer_ray.config import PRESETS, compose
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from imer_ray.changes import change
-from imer_ray.config import component_groups, compose, flatten, get, option, options, replace
+from imer_ray.components import component_groups, option, options
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.schema import ExperimentConfig
+from imer_ray.tree import flatten, get, replace
 from imer_ray.typed_text import Typed
 
 GROUPS = dict(component_groups(ExperimentConfig))

@@ -12,7 +12,8 @@ import yaml
 
 from imer_ray import convert, train
 from imer_ray.command_schema import TrainConfig
-from imer_ray.config import build, compose
+from imer_ray.components import build
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.schema import ExperimentConfig
 from imer_ray.train import read_config

@@ -11,9 +11,11 @@ import pytest
 
 from imer_ray import command_schema
 from imer_ray.command_schema import EvaluateCommandConfig, ExportConfig, SearchConfig, TrainConfig
-from imer_ray.config import _hints, choices, component_groups, compose, flatten, options
+from imer_ray.components import choices, component_groups, hints, options
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.schema import FilePath
+from imer_ray.tree import flatten
 from imer_ray.typed_text import mapping, unquoted, words
 
 NAMES = {"EvaluateCommandConfig": "evaluate"}
@@ -71,7 +73,7 @@ PATHS = [
 def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(path, annotation, field) of every setting that is neither a section nor a component."""
     for field in fields(schema):
-        hint = _hints(schema)[field.name]
+        hint = hints(schema)[field.name]
         if is_dataclass(hint):
             yield from settings(hint, f"{prefix}{field.name}.")
         elif not {"group", "overrides"} & field.metadata.keys():

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES, modality_mask
 from imer_ray.errors import UserError

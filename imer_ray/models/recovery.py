@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.missing import MODALITIES, fillable, modality_mask
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from imer_ray.config import targets
+from imer_ray.components import targets
 from imer_ray.schema import STAGE_KINDS
 from imer_ray.stages.graph import Stage
 

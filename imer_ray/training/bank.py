@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_latents

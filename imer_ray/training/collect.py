@@ -8,12 +8,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from imer_ray.config import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import sha256, similar
 from imer_ray.results.schema import RESULTS
 from imer_ray.training.model_folder import WEIGHTS, read_config, weights_file
 from imer_ray.training.table import BAYES
+from imer_ray.tree import flatten
 from imer_ray.typed_text import shortened
 
 BASELINES = "baselines"

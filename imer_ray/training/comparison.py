@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imer_ray.config import build, with_changes
+from imer_ray.components import build, with_changes
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from imer_ray.config import build, option
+from imer_ray.components import build, option
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.models.compiled import NUM_WARM_UPS

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.distillation import consistency_loss, masked_error, reflow_noise

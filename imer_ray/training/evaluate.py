@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.diffusion.guidance import evaluations_per_call

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.models.recovery import build_recovery
 from imer_ray.training.context import Context
 from imer_ray.training.encode import load_shape

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.missing import PATTERNS
 from imer_ray.models.recovery import build_recovery, network_names
 from imer_ray.training.context import Context

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.training.evaluate import score
 from imer_ray.training.latents import batches, load_dataset
 

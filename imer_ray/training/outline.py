@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser_of

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.loss import denoising_loss
 from imer_ray.models.recovery import Recovery, build_network, build_recovery, condition, network_names

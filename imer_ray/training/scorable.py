@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.training.evaluate import MIN_CLIPS, scored_labels

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from imer_ray.config import build, option
+from imer_ray.components import build, option
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError

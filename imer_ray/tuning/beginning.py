@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imer_ray.config import flatten, preset
+from imer_ray.config import preset
 from imer_ray.errors import UserError, printable
 from imer_ray.results.schema import RESULTS, read_info
+from imer_ray.tree import flatten
 from imer_ray.tuning.judge import Judge
 from imer_ray.tuning.presets import nearest
 from imer_ray.tuning.record import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imer_ray.config import build
+from imer_ray.components import build
 from imer_ray.data.dataset import Dataset
 from imer_ray.results.schema import METRIC_PREFIX, DataInfo, Objective
 from imer_ray.training.evaluate import MIN_CLIPS

@@ -9,9 +9,9 @@ from typing import Any
 
 import optuna
 
-from imer_ray.config import flatten
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective
+from imer_ray.tree import flatten
 from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.journal_entry import IDENTITY
 from imer_ray.tuning.space import Space

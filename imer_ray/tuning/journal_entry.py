@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 from optuna.storages.journal._storage import JournalOperation
 
-from imer_ray.config import flatten
 from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, STATUSES
 from imer_ray.results.words import json_object, json_texts
 from imer_ray.schema import MAX_INT
+from imer_ray.tree import flatten
 from imer_ray.tuning import samplers
 
 # User attributes of Optuna's trials and study, beside those that samplers look at (`imer_ray.tuning.samplers`)

@@ -11,8 +11,8 @@ from typing import Any
 from optuna import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
+from imer_ray.tree import flatten
 from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.objectives import NotMeasured, minimised
 from imer_ray.tuning.samplers import FIDELITY

@@ -7,7 +7,8 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
-from imer_ray.config import flatten, preset
+from imer_ray.config import preset
+from imer_ray.tree import flatten
 from imer_ray.tuning.space import Parameter, Space
 from imer_ray.tuning.space_check import Configurations
 

@@ -18,8 +18,8 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial, TrialState
 
-from imer_ray.config import flatten
 from imer_ray.results.schema import Objective
+from imer_ray.tree import flatten
 from imer_ray.tuning.candidates import candidates
 from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.failures import failed, may_succeed

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any
 
-from imer_ray.config import component_groups, flatten, option, options, replace, resolve
+from imer_ray.components import component_groups, option, options, resolve
 from imer_ray.errors import UserError
+from imer_ray.tree import flatten, replace
 from imer_ray.tuning.hints import hint
 from imer_ray.tuning.space import Parameter, Space
 

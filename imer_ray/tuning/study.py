@@ -18,13 +18,14 @@ from typing import Any
 import optuna
 import yaml
 
-from imer_ray.config import build, flatten
+from imer_ray.components import build
 from imer_ray.errors import UserError
 from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, DataInfo, Objective, StudyInfo
 from imer_ray.results.writer import write_results
 from imer_ray.training.scorable import check_quality, check_training
 from imer_ray.training.timing import check_reference
+from imer_ray.tree import flatten
 from imer_ray.tuning import beginning, budget, space_file
 from imer_ray.tuning.constraints import Constraint, parse
 from imer_ray.tuning.data_info import describe

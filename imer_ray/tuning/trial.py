@@ -18,13 +18,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from imer_ray.config import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
+from imer_ray.tree import replace
 from imer_ray.tuning.objectives import NotMeasured, minimised
 from imer_ray.tuning.standing import Standing, compared
 from imer_ray.tuning.walk import Difference, Grid, Scores, free_rays, improved, walk

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imer_ray.config import get, replace
 from imer_ray.results.schema import Objective
 from imer_ray.stages.graph import Stage
+from imer_ray.tree import get, replace
 from imer_ray.tuning.space import Parameter, Space
 
 PATHS = {  # of the grid's axes, in the order in which they are walked

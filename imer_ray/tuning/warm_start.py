@@ -12,10 +12,11 @@ import numpy as np
 from optuna import Study
 
 from analysis.pareto import pareto_front
-from imer_ray.config import flatten, resolve
+from imer_ray.components import resolve
 from imer_ray.errors import UserError
 from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, read_results
 from imer_ray.results.words import json_object
+from imer_ray.tree import flatten
 from imer_ray.tuning.journal_entry import LEARNT, SOURCES
 from imer_ray.tuning.judge import Judge, finished_trial
 from imer_ray.tuning.samplers import DERIVED

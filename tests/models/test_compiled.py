@@ -13,7 +13,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import build, compose
+from imer_ray.components import build
+from imer_ray.config import compose
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError

@@ -8,7 +8,7 @@ from importlib import resources
 import pytest
 import yaml
 
-from imer_ray import config
+from imer_ray import components, config
 from imer_ray.command_schema import (
     ConvertConfig,
     EvaluateCommandConfig,
@@ -22,8 +22,8 @@ from imer_ray.command_schema import (
 from imer_ray.errors import UserError
 
 COMMANDS = (SearchConfig, GenerateConfig)
-GROUPS = sorted({group for schema in COMMANDS for _, group in config.component_groups(schema)} | {"imputer"})
-OPTIONS = [(group, name) for group in GROUPS for name in config.options(group)]
+GROUPS = sorted({group for schema in COMMANDS for _, group in components.component_groups(schema)} | {"imputer"})
+OPTIONS = [(group, name) for group in GROUPS for name in components.options(group)]
 
 
 def test_there_is_a_choice_in_every_group() -> None:
@@ -35,8 +35,8 @@ def test_there_is_a_choice_in_every_group() -> None:
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS, ids=lambda value: value)
 def test_every_option_builds(group: str, name: str) -> None:
-    node = config.option(group, name)
-    component = config.build(node)
+    node = components.option(group, name)
+    component = components.build(node)
     assert node["name"] == name
     assert is_dataclass(component) and type(component).__dataclass_params__.frozen
 
@@ -46,7 +46,7 @@ def test_an_option_does_not_repeat_its_defaults(group: str, name: str) -> None:
     text = resources.files("imer_ray.conf").joinpath(*group.split("/"), f"{name}.yaml").read_text()
     written = yaml.safe_load(text)
     written = written.get(group, written)
-    defaults = {f.name: f.default for f in fields(config.build(config.option(group, name)))}
+    defaults = {f.name: f.default for f in fields(components.build(components.option(group, name)))}
     for key, value in written.items():
         if key not in ("name", "_target_"):
             assert defaults[key] is MISSING or value != defaults[key], f"{key} is the default"
@@ -88,19 +88,19 @@ PRESETS = {
 
 
 def test_there_is_a_preset_for_every_published_system() -> None:
-    assert set(config.options(config.PRESETS)) == set(PRESETS)
+    assert set(components.options(components.PRESETS)) == set(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_chooses_and_what_else_is_said_comes_on_top(name: str) -> None:
     tree = config.compose(SearchConfig, "search", [f"preset={name}"])
-    assert {path: config.get(tree, path) for path in PRESETS[name]} == PRESETS[name]
+    assert {path: get(tree, path) for path in PRESETS[name]} == PRESETS[name]
     changed = config.compose(SearchConfig, "search", ["diffusion.sde=ve", f"preset={name}", "diffusion.num_steps=3"])
-    assert config.get(changed, "diffusion.sde") == "ve" and changed["diffusion"]["num_steps"] == 3
-    assert config.get(changed, "diffusion.backbone") == config.get(tree, "diffusion.backbone")
+    assert get(changed, "diffusion.sde") == "ve" and changed["diffusion"]["num_steps"] == 3
+    assert get(changed, "diffusion.backbone") == get(tree, "diffusion.backbone")
 
 
-@pytest.mark.parametrize("data", config.options("data"))
+@pytest.mark.parametrize("data", components.options("data"))
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_goes_with_every_data_set(name: str, data: str) -> None:
     tree = config.compose(SearchConfig, "search", [f"preset={name}", f"data={data}"])

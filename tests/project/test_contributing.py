@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from imer_ray import config
+from imer_ray import components
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.noise import initial_noise
 from imer_ray.diffusion.oracle import GaussianMixture
@@ -26,7 +26,7 @@ ORACLE = GaussianMixture(torch.tensor([1.0]), torch.tensor([[1.0, -0.5]]), torch
 
 
 def forget_components():
-    for known in (config._read, config._registered, config.targets):
+    for known in (components.read_option, components._registered, components.targets):
         known.cache_clear()
 
 
@@ -38,19 +38,19 @@ def sampler(monkeypatch, tmp_path):
     module = types.ModuleType(target.rpartition(".")[0])
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
-    shutil.copytree(resources.files(config.CONF_MODULE), tmp_path / "more_conf")
+    shutil.copytree(resources.files(components.CONF_MODULE), tmp_path / "more_conf")
     (tmp_path / f"more_conf/diffusion/sampler/{name}.yaml").write_text(node)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(config, "CONF_MODULE", "more_conf")
+    monkeypatch.setattr(components, "CONF_MODULE", "more_conf")
     forget_components()
-    yield config.build(config.option("diffusion/sampler", name))
+    yield components.build(components.option("diffusion/sampler", name))
     forget_components()
 
 
 def test_what_no_option_file_names_is_no_component():
     (node,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     with pytest.raises(UserError, match="AdamsBashforth' is not"):
-        config.build(yaml.safe_load(node))
+        components.build(yaml.safe_load(node))
 
 
 def end(sampler, num_steps):

@@ -21,8 +21,10 @@ ANYONE = (
     "imer_ray.errors",
     "imer_ray.files",
     "imer_ray.received",
+    "imer_ray.components",
     "imer_ray.config",
     "imer_ray.changes",
+    "imer_ray.tree",
     "imer_ray.schema",
     "imer_ray.typed_text",
     "imer_ray.uris",
@@ -30,7 +32,8 @@ ANYONE = (
     "imer_ray.stages.graph",
 )
 FOUNDATIONS = (
-    *("errors", "files", "received", "schema", "typed_text", "uris", "command_schema", "config", "changes", "conf"),
+    *("errors", "files", "received", "uris", "schema", "typed_text", "command_schema"),
+    *("tree", "components", "config", "changes", "conf"),
 )
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray

@@ -3,8 +3,9 @@
 import pytest
 
 from imer_ray import command_schema
-from imer_ray.config import compose, flatten
+from imer_ray.config import compose
 from imer_ray.errors import UserError
+from imer_ray.tree import flatten
 
 HUGE = 17982163893102248868  # fits into no column of whole numbers
 SEEDS = [

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from imer_ray.config import component_options, compose, replace
+from imer_ray.components import component_options
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Recogniser
 from imer_ray.schema import ExperimentConfig
@@ -21,6 +22,7 @@ from imer_ray.training.encode import load_shape
 from imer_ray.training.evaluate import load_model, predict_protocol
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.model_folder import load, save
+from imer_ray.tree import replace
 from imer_ray.tuning.space_file import load as load_space
 
 RUN_KEYS = ("study", "space", "scaling")

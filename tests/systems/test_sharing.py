@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import component_options, compose, replace
+from imer_ray.components import component_options
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
@@ -17,6 +18,7 @@ from imer_ray.stages.store import Store
 from imer_ray.training import evaluate
 from imer_ray.training.context import Context
 from imer_ray.training.pretrain import load_recovery
+from imer_ray.tree import replace
 
 GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")
 SMALL = (

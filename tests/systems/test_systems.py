@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 import imer_ray.systems
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import component_options, compose, replace
+from imer_ray.components import component_options
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer
 from imer_ray.schema import STAGE_KINDS
@@ -24,6 +25,7 @@ from imer_ray.training.context import Context
 from imer_ray.training.cost import untrained, with_process
 from imer_ray.training.evaluate import load_model
 from imer_ray.training.latents import load_dataset
+from imer_ray.tree import replace
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SMALL = [

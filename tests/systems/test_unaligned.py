@@ -14,7 +14,8 @@ import torch
 
 from imer_ray import convert, generate
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import build, compose
+from imer_ray.components import build
+from imer_ray.config import compose
 from imer_ray.data.mmsa_synthetic import MmsaShape, recorded_lengths
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store

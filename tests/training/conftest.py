@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import component_options, compose, replace
+from imer_ray.components import component_options
+from imer_ray.config import compose
 from imer_ray.stages.graph import Stage
 from imer_ray.systems import rohydr
 from imer_ray.training.context import Context
 from imer_ray.training.latents import Latents
+from imer_ray.tree import replace
 
 sys.path.insert(0, str(Path(__file__).parent))  # spoiling
 

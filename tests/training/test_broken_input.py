@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from imer_ray import cli, convert
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import build, compose
+from imer_ray.components import build
+from imer_ray.config import compose
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import load_function, run_graph

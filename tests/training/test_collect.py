@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imer_ray.config import compose, option
+from imer_ray.components import option
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.schema import ExperimentConfig
 from imer_ray.training.collect import check_same_settings, collect, seeds_in

@@ -13,7 +13,8 @@ import pytest
 import torch
 import yaml
 
-from imer_ray.config import compose, option
+from imer_ray.components import option
+from imer_ray.config import compose
 from imer_ray.errors import UserError
 from imer_ray.models.imer import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery

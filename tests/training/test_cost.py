@@ -12,7 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import build, component_options, compose, option, options, replace
+from imer_ray.components import build, component_options, option, options
+from imer_ray.config import compose
 from imer_ray.data.batch import Batch
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.parametrization import PARAMETRIZATIONS
@@ -24,6 +25,7 @@ from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
 from imer_ray.training.readings import MIN_READINGS
 from imer_ray.training.timing import cost, reference_for
+from imer_ray.tree import replace
 
 PROCESSES = [
     *(option("diffusion/sde", name) for name in options("diffusion/sde")),

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from imer_ray.command_schema import SearchConfig
-from imer_ray.config import component_options, compose, replace
+from imer_ray.components import component_options
+from imer_ray.config import compose
 from imer_ray.errors import StageStopped, UserError
 from imer_ray.models.recovery import build_network
 from imer_ray.stages.graph import Stage
@@ -22,6 +23,7 @@ from imer_ray.systems.decoupled import graph
 from imer_ray.training.context import Context
 from imer_ray.training.distill import Clips, consistency_losses, reflow_losses, run
 from imer_ray.training.latents import Latents
+from imer_ray.tree import replace
 
 METHODS = ("reflow", "consistency")
 PRETRAINED = {"pretrain[l]", "pretrain[a]", "pretrain[v]"}

@@ -15,7 +15,7 @@ import yaml
 from spoiling import SMALL, bounded, check_sentence, mutate_bytes, mutate_header, mutate_tree, save_model
 
 from imer_ray import train
-from imer_ray.config import option
+from imer_ray.components import option
 from imer_ray.errors import UserError
 from imer_ray.training.comparison import open_model, score_model
 from imer_ray.training.model_folder import CONFIG, SHAPE, WEIGHTS

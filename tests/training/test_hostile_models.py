@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from spoiling import LOADER, SMALL, bounded, check_sentence, save_model
 
 from imer_ray import evaluate
-from imer_ray.config import option
+from imer_ray.components import option
 from imer_ray.errors import UserError
 from imer_ray.training.comparison import Trained, cost_of, open_model, score_model
 from imer_ray.training.model_folder import CONFIG, SHAPE, WEIGHTS, load

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from imer_ray.config import component_options, compose, replace
+from imer_ray.components import component_options
+from imer_ray.config import compose
 from imer_ray.data.missing import PATTERNS
 from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.graph import Stage
@@ -22,6 +23,7 @@ from imer_ray.training.evaluate import load_model, predictor
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.losses import recovery_loss
 from imer_ray.training.model_folder import load, save
+from imer_ray.tree import replace
 
 RIVALS = ("mean", "regression", "autoencoder")
 SMALL = [

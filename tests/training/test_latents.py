@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from imer_ray.config import option
+from imer_ray.components import option
 from imer_ray.data.dataset import Dataset, Split
 from imer_ray.data.synthetic import Synthetic
 from imer_ray.errors import UserError

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from imer_ray.config import build, option, options
+from imer_ray.components import build, option, options
 from imer_ray.data.missing import MODALITIES
 from imer_ray.models.recovery import build_network
 from imer_ray.training import recover

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from imer_ray.config import build, option
+from imer_ray.components import build, option
 from imer_ray.results.schema import Objective, StudyInfo
 from imer_ray.tuning.data_info import describe
 from imer_ray.tuning.objectives import objectives

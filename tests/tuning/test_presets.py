@@ -2,8 +2,10 @@
 
 import pytest
 
-from imer_ray.config import flatten, options, preset
+from imer_ray.components import options
+from imer_ray.config import preset
 from imer_ray.errors import UserError
+from imer_ray.tree import flatten
 from imer_ray.tuning import space_file
 from imer_ray.tuning.presets import nearest
 from imer_ray.tuning.space_check import Configurations

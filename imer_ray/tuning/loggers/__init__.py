@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from imer_ray.config import flatten
+from imer_ray.tree import flatten
 
 if TYPE_CHECKING:
     from imer_ray.results.schema import StudyInfo
