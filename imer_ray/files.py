@@ -169,7 +169,7 @@ def fresh_folder(base: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=FRESH, dir=base))
     try:
         with disk_errors(folder):
-            lock = open(folder / f".{LOCK}", "w")
+            lock = open(folder / f".{LOCK}", "w", encoding="utf-8")
         with lock:
             with disk_errors(folder):
                 lock.write(socket.gethostname())
@@ -206,7 +206,7 @@ def open_own(path: Path) -> TextIO:
     Raises:
         OSError: there is none, or it is no plain file of this user's.
     """
-    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8")
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         file.close()

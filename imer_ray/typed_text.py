@@ -46,7 +46,7 @@ def read(text: Typed, kinds: Sequence[Any]) -> Any:
             return found
         if origin is bool and text.strip().lower() in ("true", "false"):
             return text.strip().lower() == "true"
-        if origin in (int, float) and (number := _number(text, origin)) is not None:
+        if origin in (int, float) and (number := _number(text)) is not None:
             return number
         if origin is str:
             return unquoted(text)
@@ -137,8 +137,8 @@ def shortened(text: str, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def _number(text: str, kind: type) -> int | float | None:
-    for read_as in (int, float) if kind is int else (float,):
+def _number(text: str) -> int | float | None:
+    for read_as in (int, float):  # a whole number beyond all floats is refused as such
         try:
             return read_as(text)
         except ValueError:

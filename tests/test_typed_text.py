@@ -196,7 +196,7 @@ def test_numbers_are_numbers_where_numbers_are_asked_for(typed: str, wanted: flo
         ("seed=", "seed must be int, not ''"),
         (f"seed={'x' * 10_000}", "seed must be int, not 'xxx"),
         ("study.max_seconds=soon", "study.max_seconds must be float, not 'soon'"),
-        (f"loss.recovery=1{'0' * 400}", "loss weights must not be"),
+        (f"loss.recovery=1{'0' * 400}", "loss.recovery must lie between"),
         ("scaling.dollars_per_hour=much", "must be float or a mapping, not 'much'"),
         ("study.root=", "study.root= is empty: give a path"),
         ("data.path=x", "data.path: unknown key or option"),

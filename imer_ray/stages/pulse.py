@@ -53,7 +53,7 @@ class Process:
 
 def _born(pid: int) -> int:
     """Field 22 of /proc/<pid>/stat; the second one, a name in parentheses, may hold spaces."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
 
 
 End = Callable[[Collection[Process]], Awaitable[None]]

@@ -20,6 +20,7 @@ from imer_ray.command_schema import (
     TrainConfig,
 )
 from imer_ray.errors import UserError
+from imer_ray.tree import get
 
 COMMANDS = (SearchConfig, GenerateConfig)
 GROUPS = sorted({group for schema in COMMANDS for _, group in components.component_groups(schema)} | {"imputer"})
