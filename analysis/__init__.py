@@ -1,1 +1,1 @@
-"""Reads result files and draws them: Pareto front, hypervolume, importances, one offline page. Imports no torch."""
+"""The door to `imer_ray.analysis` under a shorter name: ``python -m analysis runs/demo``."""

@@ -21,7 +21,7 @@ import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from analysis.hypervolume import hypervolume
+from imer_ray.analysis.hypervolume import hypervolume
 from imer_ray.tuning.samplers import TRIAL, tpe
 from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import Parameter, Space

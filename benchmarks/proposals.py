@@ -35,7 +35,7 @@ import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 
-from analysis.hypervolume import hypervolume
+from imer_ray.analysis.hypervolume import hypervolume
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.training.evaluate import num_evaluations

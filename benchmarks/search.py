@@ -36,7 +36,7 @@ from typing import Any
 from ray.tune.search.optuna import OptunaSearch
 from replay import Replay, Stages, Stopped
 
-from analysis.hypervolume import hypervolume
+from imer_ray.analysis.hypervolume import hypervolume
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
 from imer_ray.tree import replace

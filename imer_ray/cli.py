@@ -26,12 +26,24 @@ _PLAIN = str.maketrans({"±": "+-", "×": "x", "–": "-", "—": "-", "…": ".
 
 
 def run(main: Callable[[list[str]], None]) -> NoReturn:
-    """Run a command with the process's arguments and end the process.
+    """Run a command with the process's arguments, or explain it, and end the process as `guard` does."""
+
+    def act() -> None:
+        arguments = sys.argv[1:]
+        if {"--help", "-h"} & set(arguments):
+            print(help_text(main))
+        else:
+            main(arguments)
+
+    guard(act)
+
+
+def guard(act: Callable[[], None]) -> NoReturn:
+    """Do what a command does and end the process.
 
     Exit status: 0, 2 after a UserError or a full disk (one message, no traceback), 130 after ctrl-C and after the
     signals SIGTERM and SIGHUP, which end a command in the same way.
     """
-    arguments = sys.argv[1:]
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread's question after the end starts Ray anew
     for number in _LIKE_CTRL_C:
         if signal.getsignal(number) is not signal.SIG_IGN:  # else nohup wants it so
@@ -43,10 +55,7 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     warnings.simplefilter("ignore", DeprecationWarning)
     try:
         provide_home()
-        if {"--help", "-h"} & set(arguments):
-            print(help_text(main))
-        else:
-            main(arguments)
+        act()
         sys.stdout.flush()
     except UserError as error:
         _end(FAILED, f"error: {error}")

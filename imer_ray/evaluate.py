@@ -38,7 +38,7 @@ DEFAULT_AGAINST = "masked"
 
 
 def main(overrides: list[str]) -> None:
-    from analysis import comparison as figures
+    from imer_ray.analysis import comparison as figures
     from imer_ray.training import comparison_table as tables
     from imer_ray.training.collect import collect
     from imer_ray.training.comparison import check_same_masks, compare
@@ -95,7 +95,7 @@ def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFra
     Raises:
         UserError: the data are not the very ones that they are of, or the models were trained on others.
     """
-    from analysis.published import data_of, published
+    from imer_ray.analysis.published import data_of, published
     from imer_ray.training.model_folder import read_config
 
     if not options["published"]:

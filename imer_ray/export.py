@@ -39,8 +39,8 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     Raises:
         UserError: no such run or trial, no complete point, or none within the budget.
     """
-    from analysis.labels import broken
-    from analysis.study import of_frame
+    from imer_ray.analysis.labels import broken
+    from imer_ray.analysis.study import of_frame
     from imer_ray.results.schema import COSTS, read_results
     from imer_ray.results.words import json_object
 
@@ -97,7 +97,7 @@ def _studies_in(folder: Path) -> str:
 
 
 def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tuple[Any, str]:
-    from analysis.pareto import knee, pareto_front
+    from imer_ray.analysis.pareto import knee, pareto_front
 
     if max_latency_ms is not None:
         within = complete[complete["latency_ms_b1"] <= max_latency_ms]

@@ -109,10 +109,10 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
 
 def _report(folder: Path) -> None:
     """Print the front, draw the report, export the picks."""
-    from analysis.report import build
-    from analysis.study import load
-    from analysis.table import render
-    from analysis.verdicts import lines, next_command
+    from imer_ray.analysis.report import build
+    from imer_ray.analysis.study import load
+    from imer_ray.analysis.table import render
+    from imer_ray.analysis.verdicts import lines, next_command
     from imer_ray.export import PICKS, export
 
     study = load(folder)

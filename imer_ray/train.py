@@ -45,7 +45,7 @@ class _Left(Exception):
 
 
 def main(overrides: list[str]) -> None:
-    from analysis import comparison as figures
+    from imer_ray.analysis import comparison as figures
     from imer_ray.scaling.cluster import session
     from imer_ray.training.collect import BASELINES, check_same_settings, seeds_in
     from imer_ray.training.optimum import bayes_optimum

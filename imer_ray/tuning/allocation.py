@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from analysis.pareto import pareto_front
+from imer_ray.analysis.pareto import pareto_front
 
 SETTLED = 0.05  # a point as unlikely as this to be dominated by any other needs no further seed
 

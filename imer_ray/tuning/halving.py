@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.pareto import pareto_front
+from imer_ray.analysis.pareto import pareto_front
 
 MOST_EPOCHS = 100_000
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.hypervolume import hypervolume
-from analysis.pareto import pareto_front
+from imer_ray.analysis.hypervolume import hypervolume
+from imer_ray.analysis.pareto import pareto_front
 from imer_ray.results.counting import Reuse, identity
 from imer_ray.results.schema import StudyInfo
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from analysis.study import load
+from imer_ray.analysis.study import load
 from imer_ray.errors import UserError
 from imer_ray.results.schema import RESULTS
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from optuna import Study
 
-from analysis.pareto import pareto_front
+from imer_ray.analysis.pareto import pareto_front
 from imer_ray.components import resolve
 from imer_ray.errors import UserError
 from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, read_results

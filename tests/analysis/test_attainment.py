@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from analysis.attainment import attainment_surface, times_on_front
-from analysis.pareto import pareto_front
+from imer_ray.analysis.attainment import attainment_surface, times_on_front
+from imer_ray.analysis.pareto import pareto_front
 
 seeds_of_points = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 6), st.integers(1, 7), st.just(2)), elements=st.integers(0, 9).map(float)

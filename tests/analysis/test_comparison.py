@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import comparison, feature_map, losses, panels, scores, settings_curve
-from analysis.published import CAUTION, published
-from analysis.study import load
+from imer_ray.analysis import comparison, feature_map, losses, panels, scores, settings_curve
+from imer_ray.analysis.published import CAUTION, published
+from imer_ray.analysis.study import load
 from imer_ray.results.schema import UserError
 
 RATES = [f"{i / 10}" for i in range(8)]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.hypervolume import hypervolume, hypervolume_history
+from imer_ray.analysis.hypervolume import hypervolume, hypervolume_history
 
 REFERENCE = (1.0, 1.0)
 POINTS = arrays(float, st.tuples(st.integers(0, 15), st.just(2)), elements=st.floats(-1, 1.5, width=32))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.importance import MIN_POINTS, importances
+from imer_ray.analysis.importance import MIN_POINTS, importances
 
 RNG = np.random.default_rng(0)
 SPACE = Path(__file__).parents[2] / "search_spaces" / "default.yaml"

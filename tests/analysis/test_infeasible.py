@@ -2,11 +2,11 @@
 
 import pytest
 
-from analysis.charts.front import pareto
-from analysis.figures import pareto as figure
-from analysis.report import build
-from analysis.study import load
-from analysis.table import render
+from imer_ray.analysis.charts.front import pareto
+from imer_ray.analysis.figures import pareto as figure
+from imer_ray.analysis.report import build
+from imer_ray.analysis.study import load
+from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results.schema import Objective, StudyInfo

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from analysis.labels import duration, number, setting, short
+from imer_ray.analysis.labels import duration, number, setting, short
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import report
-from analysis.canvas import render
-from analysis.charts.lanes import lanes as chart
-from analysis.lanes import STORE, lanes, packed, statement
-from analysis.lanes_figure import lanes as figure
-from analysis.study import load
+from imer_ray.analysis import report
+from imer_ray.analysis.canvas import render
+from imer_ray.analysis.charts.lanes import lanes as chart
+from imer_ray.analysis.lanes import STORE, lanes, packed, statement
+from imer_ray.analysis.lanes_figure import lanes as figure
+from imer_ray.analysis.study import load
 from imer_ray.results.schema import UserError
 from imer_ray.results.timeline import read_timeline, write_timeline
 

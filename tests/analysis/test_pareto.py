@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.pareto import knee, non_domination_rank, pareto_front
+from imer_ray.analysis.pareto import knee, non_domination_rank, pareto_front
 
 # few distinct values, so that ties, duplicates and points that were not measured are common
 VALUES = st.sampled_from([0.0, 1.0, 2.0, 3.0, -1.5, np.nan, np.inf])

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import progress
-from analysis.hypervolume import hypervolume
-from analysis.study import QUALITY, SPEED, load
+from imer_ray.analysis import progress
+from imer_ray.analysis.hypervolume import hypervolume
+from imer_ray.analysis.study import QUALITY, SPEED, load
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from analysis import __main__ as command
-from analysis import report
-from analysis.charts.parts import describe
-from analysis.compare import comparison
-from analysis.study import load
+from imer_ray.analysis import __main__ as command
+from imer_ray.analysis import report
+from imer_ray.analysis.charts.parts import describe
+from imer_ray.analysis.compare import comparison
+from imer_ray.analysis.study import load
 from imer_ray.results.schema import UserError
 
 FIGURES = ("pareto", "hypervolume", "parallel", "importance", "patterns", "timeline", "lanes", "panels")

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
-from analysis import report
-from analysis.spread import attainment, surfaces
-from analysis.study import load
-from analysis.table import render
+from imer_ray.analysis import report
+from imer_ray.analysis.spread import attainment, surfaces
+from imer_ray.analysis.study import load
+from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.pareto import pareto_front
-from analysis.study import QUALITY, SPEED, load, of_frame
+from imer_ray.analysis.pareto import pareto_front
+from imer_ray.analysis.study import QUALITY, SPEED, load, of_frame
 from imer_ray.results.schema import Objective, UserError, read_results
 
 

@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import __main__ as command
-from analysis import progress, report, verdicts
-from analysis.compare import check_comparable
-from analysis.study import load
-from analysis.table import render
+from imer_ray.analysis import __main__ as command
+from imer_ray.analysis import progress, report, verdicts
+from imer_ray.analysis.compare import check_comparable
+from imer_ray.analysis.study import load
+from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results.schema import METADATA_KEY, DataInfo, Objective, StudyInfo

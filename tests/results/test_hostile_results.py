@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.report import page
-from analysis.study import load
-from analysis.table import render
+from imer_ray.analysis.report import page
+from imer_ray.analysis.study import load
+from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results import reading

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.pareto import pareto_front
+from imer_ray.analysis.pareto import pareto_front
 from imer_ray.tuning import allocation
 from imer_ray.tuning.allocation import SETTLED, Sample, next_to_run
 

@@ -5,7 +5,7 @@ import heapq
 import numpy as np
 import pytest
 
-from analysis.hypervolume import hypervolume
+from imer_ray.analysis.hypervolume import hypervolume
 from imer_ray.tuning.schedulers import Progress
 from imer_ray.tuning.schedulers.asha import ASHA
 from imer_ray.tuning.schedulers.fifo import FIFO

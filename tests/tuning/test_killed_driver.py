@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.pareto import pareto_front
 from imer_ray import search
+from imer_ray.analysis.pareto import pareto_front
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_results
 from imer_ray.tuning.journal import FILE_NAME

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.hypervolume import hypervolume
-from analysis.pareto import pareto_front
+from imer_ray.analysis.hypervolume import hypervolume
+from imer_ray.analysis.pareto import pareto_front
 from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.progress import Tally

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
 from samplers_found import every_sampler
 
-from analysis.hypervolume import hypervolume
+from imer_ray.analysis.hypervolume import hypervolume
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.samplers import GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, START_UP, TRIAL

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from analysis.pareto import pareto_front
-from analysis.study import load
+from imer_ray.analysis.pareto import pareto_front
+from imer_ray.analysis.study import load
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_results
 from imer_ray.stages.job import Status

@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import create_trial
 from samplers_found import PROCESS, SAMPLERS, every_sampler
 
-from analysis.hypervolume import hypervolume
+from imer_ray.analysis.hypervolume import hypervolume
 from imer_ray.tuning.samplers import FIDELITY
 from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
 from imer_ray.tuning.samplers.gp import ImputedGP, _filled

@@ -99,7 +99,7 @@ def test_a_small_window_finds_as_much_as_none(monkeypatch):
     A window of 60 hides more than half of the trials at the end. Seeds differ by 0.45 (standard deviation), so that the
     tolerance is the median's standard error.
     """
-    from analysis.hypervolume import hypervolume
+    from imer_ray.analysis.hypervolume import hypervolume
 
     def found(sampler, seed):
         searched = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.pareto import pareto_front
+from imer_ray.analysis.pareto import pareto_front
 from imer_ray.tuning.samplers import ANSWERED
 from imer_ray.tuning.samplers._wrapper import Wrapper, rank
 

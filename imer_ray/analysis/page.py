@@ -1,0 +1,119 @@
+"""The report as one HTML file that needs nothing else: no network, no other file; light and dark, laptop and phone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+from imer_ray.analysis.charts.parts import Chart
+from imer_ray.analysis.style import DARK, LIGHT
+
+GROUND = {"light": "#f6f7f9", "dark": "#0f1216"}
+
+
+@dataclass
+class Page:
+    """A page that grows from top to bottom.
+
+    Attributes:
+        points: id -> what to say of a point that is pointed at (`imer_ray.analysis.charts.parts.describe`).
+        shown: the point that is shown before any is pointed at.
+    """
+
+    title: str
+    points: dict[str, Chart] = field(default_factory=dict)
+    shown: str | None = None
+    _body: list[str] = field(default_factory=list)
+    _charts: list[Chart] = field(default_factory=list)
+
+    def add(self, html: str) -> None:
+        self._body.append(html)
+
+    def chart(self, name: str, chart: Chart, height: int, narrow: int | None = None) -> str:
+        """The place of a chart, whose heights are in pixels; ``narrow`` is that on a phone."""
+        self._charts.append({"id": name, "height": height, "narrow": narrow or height, **chart})
+        return f'<div class="chart" id="{name}" style="min-height:{min(height, narrow or height)}px"></div>'
+
+    def render(self) -> str:
+        from plotly.offline import get_plotlyjs
+
+        report = {"charts": self._charts, "points": self.points, "shown": self.shown}
+        return Template(_asset("page.html")).substitute(
+            title=escape(self.title),
+            colours=_colours(),
+            css=_asset("page.css"),
+            body="\n".join(self._body),
+            report=_json_in_script(report),
+            plotly=get_plotlyjs(),
+            script=_asset("page.js"),
+        )
+
+
+def section(title: str, *parts: str, note: str = "", kind: str = "") -> str:
+    """A card; ``note`` says how to read it."""
+    said = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<section class="{kind}"><h2>{escape(title)}</h2>{said}{"".join(parts)}</section>'
+
+
+def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Headline numbers: (value, name, what more there is to say)."""
+    made = (
+        f'<div class="tile"><div class="value">{escape(value)}</div><div class="name">{escape(name)}</div>'
+        f'<div class="more">{escape(more)}</div></div>'
+        for value, name, more in entries
+    )
+    return f'<div class="tiles">{"".join(made)}</div>'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: text, escaped here, or HTML that the caller made."""
+
+    text: str = ""
+    html: str = ""
+    kind: str = ""  # "number", "mono"
+
+
+def table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[Cell]]) -> str:
+    """A table that scrolls sideways by itself where it is too wide; heads are (text, kind)."""
+    head = "".join(f'<th class="{kind}">{escape(text)}</th>' for text, kind in heads)
+    body = "".join(
+        "<tr>" + "".join(f'<td class="{c.kind}">{c.html or escape(c.text)}</td>' for c in row) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _colours() -> str:
+    def rules(shades: Mapping[str, Any], ground: str) -> str:
+        return " ".join(f"--{name}: {shade};" for name, shade in {**shades, "ground": ground}.items())
+
+    return (
+        f":root {{ color-scheme: light dark; {rules(LIGHT, GROUND['light'])} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {rules(DARK, GROUND['dark'])} }} }}"
+    )
+
+
+def _json_in_script(content: Any) -> str:  # noqa: ANN401 (JSON)
+    """JSON that no text in it can end or open a script with, and no number spoil: what is not finite is null."""
+    text = json.dumps(_finite(content), allow_nan=False)  # ASCII, which also has U+2028 and lone surrogates escaped
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _finite(content: Any) -> Any:  # noqa: ANN401 (JSON)
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _asset(name: str) -> str:
+    return resources.files("imer_ray.analysis").joinpath("assets", name).read_text(encoding="utf-8")
