@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from optuna import Study
+
+from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.samplers._window import NUM_BEST, window
+from imer_ray.tuning.samplers._wrapper import rank
 from imer_ray.tuning.space import Space, Uniform
 
 NUM_CANDIDATES = 256
 NUM_CHANGED = 2.0  # parameters of a neighbour that are drawn anew, on average: one may be drawn as it was
+
+
+def next_best(
+    study: Study, space: Space, rng: random.Random, is_new: Callable[[Mapping[str, Any]], bool]
+) -> tuple[dict[str, Any] | None, bool]:
+    """Of what is new what the study's sampler would propose first, and whether it has a model to tell.
+
+    If it shares a prefix of which nothing is left, the prefix is given up.
+    """
+    sampler, has_model = study.sampler, False
+    good = [trial.params for trial in window(study, NUM_BEST, 0)]
+    held = sampler.held(study) if isinstance(sampler, SharedPrefix) else {}
+    for prefix in (held, {}) if held else ({},):
+        drawn = candidates(space, rng, good, prefix)
+        scores = rank(sampler, study, drawn)
+        if scores is not None:
+            has_model = True
+            if (
+                first := next(filter(is_new, (drawn[i] for i in np.argsort(-scores, kind="stable"))), None)
+            ) is not None:
+                return first, True
+    return None, has_model
 
 
 def candidates(

@@ -9,27 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial, TrialState
 
 from imer_ray.results.schema import Objective
 from imer_ray.tree import flatten
-from imer_ray.tuning.candidates import candidates
+from imer_ray.tuning.candidates import next_best
 from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.failures import failed, may_succeed
 from imer_ray.tuning.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.judge import Judge, end, finished_trial
 from imer_ray.tuning.points import distinct, name
 from imer_ray.tuning.samplers import ANSWERED, DERIVED, GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, TRIAL
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
-from imer_ray.tuning.samplers._window import NUM_BEST, window
-from imer_ray.tuning.samplers._wrapper import rank
 from imer_ray.tuning.sense import check_values, making_sense_of
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.warm_start import Lessons, sources
@@ -238,35 +234,25 @@ class Record:
     def _enqueue_unknown(self, rng: random.Random) -> bool:
         """Have one proposed that is new, unless the sampler shall be heard again; False if there is none.
 
-        Of what is new the sampler chooses by its model. If it shares a prefix of which nothing is left, the prefix is
-        given up. Only where it has no model, and goes on proposing what is known, one is drawn at random.
+        Only where the sampler has no model, and goes on proposing what is known, one is drawn at random.
         """
         if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return True  # a killed driver's
-        sampler = self._study.sampler
-        good = [trial.params for trial in window(self._study, NUM_BEST, 0)]
-        held = sampler.held(self._study) if isinstance(sampler, SharedPrefix) else {}
-        for prefix in (held, {}) if held else ({},):
-            drawn = candidates(self._space, rng, good, prefix)
-            scores = rank(sampler, self._study, drawn)
-            if scores is None and self._duplicates < SAME_PROPOSALS:
-                return True
-            if scores is not None and self._enqueue_first(drawn[i] for i in np.argsort(-scores, kind="stable")):
-                return True
-        return self._enqueue_first((self._space.sample(rng) for _ in range(RANDOM_DRAWS)), RANDOM)
+        (values, has_model), origin = next_best(self._study, self._space, rng, self._is_new), NEXT_BEST
+        if values is None and not has_model and self._duplicates < SAME_PROPOSALS:
+            return True
+        if values is None:
+            drawn = (self._space.sample(rng) for _ in range(RANDOM_DRAWS))
+            values, origin = next(filter(self._is_new, drawn), None), RANDOM
+        if values is not None:
+            self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
+        return values is not None
 
-    def _enqueue_first(self, configurations: Iterable[dict[str, Any]], origin: str = NEXT_BEST) -> bool:
-        for values in configurations:
-            if self._identity(values) not in self._known:
-                self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
-                return True
-        return False
-
-    def _identity(self, values: Mapping[str, Any]) -> str:
+    def _is_new(self, values: Mapping[str, Any]) -> bool:
         key = _key(values)
         if key not in self._identified:
             self._identified[key] = self._identify(self._configure(values))
-        return self._identified[key]
+        return self._identified[key] not in self._known
 
     def _finish(
         self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[Any, Any]] = frozenset()
