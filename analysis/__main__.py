@@ -1,6 +1,5 @@
 """``python -m analysis runs/demo [runs/other ...]``, as ``python -m imer_ray.analysis``."""
 
-from imer_ray import cli
-from imer_ray.analysis.__main__ import main
+from imer_ray.analysis.__main__ import command
 
-cli.guard(main)
+command()

@@ -17,24 +17,31 @@ from imer_ray.results.schema import DataInfo, UserError
 
 
 def check_comparable(studies: Sequence[Study]) -> None:
-    """Raises UserError unless all studies minimise the same on the same clips under the same missing protocol, as far
-    as that is known, and have names of their own."""
+    """Raises UserError unless all studies minimise the same and have names of their own."""
     first = studies[0]
     for study in studies[1:]:
         if study.minimised != first.minimised:
             this, that = (" and ".join(each.minimised) for each in (study, first))
             raise UserError(f"{study.folder} minimises {this}, {first.folder} {that}: report them one by one")
-        ours, theirs = first.data, study.data
-        if ours is not None and theirs is not None and ours.fingerprint != theirs.fingerprint:
-            said = f"{study.folder} searched {_clips(theirs)}, {first.folder} {_clips(ours)}"
-            raise UserError(f"{said}: numbers of different clips say nothing of each other; report them one by one")
-        if study.protocol and first.protocol and study.protocol != first.protocol:
-            said = f"{study.folder} has the {study.protocol} missing protocol, {first.folder} the {first.protocol} one"
-            raise UserError(f"{said}: their quality is of different gaps; report them one by one")
     names = [study.name for study in studies]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise UserError(f"two of the runs are both named {min(repeated)}; give each run once")
+
+
+def cautions(studies: Sequence[Study]) -> list[str]:
+    """What keeps the studies' qualities from being compared: other clips or another missing protocol than the first's,
+    as far as that is known."""
+    first, said = studies[0], []
+    for study in studies[1:]:
+        ours, theirs = first.data, study.data
+        if ours is not None and theirs is not None and ours.fingerprint != theirs.fingerprint:
+            both = f"{study.name} searched {_clips(theirs)}, {first.name} {_clips(ours)}"
+            said.append(f"{both}: qualities on different clips say nothing of each other")
+        if study.protocol and first.protocol and study.protocol != first.protocol:
+            both = f"{study.name} has the {study.protocol} missing protocol, {first.name} the {first.protocol} one"
+            said.append(f"{both}: their qualities are of different gaps")
+    return said
 
 
 def _clips(data: DataInfo) -> str:
@@ -55,6 +62,9 @@ def page(studies: Sequence[Study]) -> str:
     made = Page(f"{names}: quality against speed")
     made.add(f'<header><h1>{escape(names)}</h1><p class="muted">{len(studies)} studies side by side</p>')
     made.add("".join(f'<p class="muted">{escape(" · ".join([s.name, *origin(s)]))}</p>' for s in studies) + "</header>")
+    if said := cautions(studies):
+        items = "".join(f"<li>{escape(one)}</li>" for one in said)
+        made.add(section("Not to be compared", f"<ul>{items}</ul>", kind="warning"))
     made.add(section("Studies", _summary(studies)))
     with_points = [study for study in studies if len(study.points)]
     if with_points:
