@@ -107,11 +107,16 @@ class LocalFolders:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
+    """Whether a process of this machine lives. One that has ended and that nobody has waited for does not, as those of
+    a container whose first process reaps none."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return True
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another system, or it has just gone
+        return True
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")

@@ -71,9 +71,12 @@ def test_of_many_that_claim_at_once_one_has_it(folders):
             assert sum(pool.map(claim, drivers)) == 1
 
 
-@pytest.mark.parametrize("how", ["its process is dead", "it has ended"])
+@pytest.mark.parametrize("how", ["its process is dead", "nobody has waited for its process", "it has ended"])
 def test_a_driver_that_is_gone_leaves_nothing_to_wait_for(folders, how):
-    lease, claims = driver(folders, pid=gone() if how == "its process is dead" else os.getpid())
+    unwaited = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, unwaited.pid, os.WEXITED | os.WNOWAIT)
+    pids = {"its process is dead": gone(), "nobody has waited for its process": unwaited.pid}
+    lease, claims = driver(folders, pid=pids.get(how, os.getpid()))
     assert claims.take(KEY) is None
     if how == "it has ended":
         lease.end(folders)
@@ -238,12 +241,13 @@ def two_searches_compute_each_stage_once(root, tmp_path):
 
 
 def one_finishes_what_the_other_was_killed_in(root, tmp_path):
-    with searches(root, tmp_path) as (both, _, slow):
+    with searches(root, tmp_path) as (both, log, slow):
         until(
             lambda: len(notes(slow)) > 5 and any(line.startswith("waiting for slow") for s in both for line in s.said)
         )
         first, second = both if pids(slow)[0] == both[0].process.pid else both[::-1]
         os.kill(first.process.pid, signal.SIGKILL)
+        Path(f"{log}.gate").touch()
         second.end()
     assert [int(line.split()[0]) for line in notes(slow)][-1] == 60
     assert pids(slow)[0] == first.process.pid and pids(slow)[-1] == second.process.pid
