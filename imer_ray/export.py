@@ -7,6 +7,8 @@ among points whose single-clip latency stays within the budget.
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     except ValueError as error:
         raise UserError(f"{run}: the configuration of trial {row['trial']} cannot be exported: {error}") from error
     path = Path(output) if output else run / "export" / f"{name}.yaml"
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike `Path.is_dir` false of a name that is too long
         raise UserError(f"output={path} is a folder; name a file, for example output={path / name}.yaml")
     measured = {k: _plain(row[k]) for k in row.index if k.startswith("valid.") and k.count(".") == 1}
     content = {
@@ -126,7 +128,7 @@ def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tupl
 
 def _plain(value: Any) -> float | None:
     """A number for YAML; None for what was not measured."""
-    number = float(value)
+    number = math.nan if value is None else float(value)
     return None if number != number else number
 
 

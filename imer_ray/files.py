@@ -28,7 +28,6 @@ _DENIED = {
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
     errno.ENOTDIR: "not a folder",
-    errno.ENOENT: "no such folder",
     errno.EEXIST: "a file is in the way",
     errno.EISDIR: "a folder is in the way",
     errno.ENAMETOOLONG: "the name is too long",
@@ -61,7 +60,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write aside, flush to the disk, rename: whoever looks finds the old file or the new one, never half of it."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         try:
             with open(aside, "wb") as file:
                 file.write(content)
@@ -76,9 +75,16 @@ def write_whole(path: Path, content: bytes) -> None:
 def make_folder(path: Path) -> None:
     """Make a folder that results will be written into; UserError if that is impossible, before they are worked out."""
     with disk_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        _make(path)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as below /proc, or where somebody removes it at this moment
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
 def similar(wanted: Path | str, known: Iterable[str] | None = None) -> str:

@@ -87,7 +87,7 @@ def test_two_models_of_one_folder_name_stand_side_by_side(folder: Path, monkeypa
         (["data.name=mosi_utterance"], "data=mosi_utterance needs the table: data.path="),
         (["data=store"], "data=store needs the folder"),
         (["data.path=others"], "the content differs from what this configuration was made for"),
-        (["data.path=nowhere"], "data.path=nowhere: no dataset.json there"),
+        (["data.path=nowhere"], "nowhere/dataset.json: there is no such file; make a store"),
         (["data.num_test=3"], "data.num_test: unknown key or option"),
         (["published=true"], "these data (store) were not converted from one of them"),
         (

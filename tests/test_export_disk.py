@@ -57,11 +57,15 @@ def test_a_study_that_may_only_be_read_is_exported_elsewhere(run):
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        ("demo/results.parquet/mine.yaml", "a file is where a folder should be|not a folder"),
-        ("free/folder", "a folder is where a file should be"),
+        ("demo/results.parquet/mine.yaml", "a file is in the way|not a folder"),
         ("free/" + "x" * 300 + ".yaml", "the name is too long"),
     ],
 )
 def test_a_place_where_no_file_can_be_is_named(run, output, reason):
     with pytest.raises(UserError, match=f"cannot write .*: ({reason}); choose another folder"):
         export(run, "quality", output=str(run.parent / output))
+
+
+def test_a_folder_is_no_place_for_a_file(run):
+    with pytest.raises(UserError, match="free/folder is a folder; name a file, for example output=.*/quality.yaml"):
+        export(run, "quality", output=str(run.parent / "free/folder"))

@@ -71,7 +71,8 @@ class Study:
         rows = named[["stages"]].to_dict("records")
         results = [identity(row) or str(index) for index, row in zip(named.index, rows, strict=True)]
         most = named.assign(result=results).sort_values(NUM_SEEDS, ascending=False, kind="stable")
-        return named.loc[sorted(most.drop_duplicates("result").index)].reset_index(drop=True)
+        kept = named.loc[sorted(most.drop_duplicates("result").index)].reset_index(drop=True)
+        return kept.assign(rank=non_domination_rank(kept[[QUALITY, SPEED]].astype(float)))
 
     @functools.cached_property
     def choosable(self) -> pd.DataFrame:

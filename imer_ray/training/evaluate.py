@@ -110,6 +110,8 @@ def predict_protocol(
         predict = predictor(model, config, seeded(config["seed"], "evaluate", split, setting, device=device))
         out[setting] = torch.full((len(available),), math.nan)
         for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
+            if not len(rows):  # an empty tensor is split into one empty part
+                continue
             batch = dataset.batch(split, rows).to(device)
             out[setting][rows] = predict(batch, available[rows].to(device)).cpu()
     return out

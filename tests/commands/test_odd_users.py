@@ -37,7 +37,9 @@ def run(name: str, *overrides: str, home: str | None, folder: Path) -> subproces
 def test_a_command_that_fails_says_so_in_a_sentence(home: str | None, folder: Path) -> None:
     done = run("export", "pick=knee", home=home, folder=folder)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: runs/demo") and len(done.stderr.splitlines()) == 1
+    assert (
+        done.stderr.startswith("error: run=runs/demo: there is no such folder") and len(done.stderr.splitlines()) == 1
+    )
 
 
 @pytest.mark.slow

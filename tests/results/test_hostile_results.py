@@ -52,7 +52,10 @@ def row(trial, point=0, repeat=0):
     return {
         **{"study": "demo", "trial": trial, "point": point, "repeat": repeat, "seed": 1 + repeat, "status": "complete"},
         **{"derived_from": None if point == 0 else 0, "epochs": 3, "feasible": True},
-        **{"config": json.dumps({"diffusion": {"sde": "vp", "num_steps": steps}}), "stages": '{"encode": "a"}'},
+        **{
+            "config": json.dumps({"diffusion": {"sde": "vp", "num_steps": steps}}),
+            "stages": json.dumps({"encode": "a", "evaluate": f"{trial} {point}"}),
+        },
         **{"executors": '{"encode": "inline"}', "host": "laptop", "started": moment, "finished": moment},
         **{
             "valid.Non0_F1_score": 0.7 + trial / 100,

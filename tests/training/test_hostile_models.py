@@ -204,7 +204,7 @@ def test_an_older_model_without_newer_settings_predicts_the_same(model: Path) ->
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("pipe", "is a pipe"),
+        ("pipe", "is a named pipe"),
         ("folder", "is a folder"),
         ("device", "is a device"),
         ("loop", "cannot be read: too many levels|no trained model in"),

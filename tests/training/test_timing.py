@@ -61,7 +61,7 @@ def test_latents_too_short_for_the_reference_are_refused_exactly_where_it_cannot
         return
     with pytest.raises(UserError, match=r"at least 8 frames; encoder=imder makes 7 of the data's 9.*encoder\.padding"):
         check_reference(config, lengths)
-    with pytest.raises(ValueError, match="diffusion.backbone=imder_unet needs latents of at least 8 frames, not 7"):
+    with pytest.raises(UserError, match="diffusion.backbone=imder_unet needs latents of at least 8 frames, not 7"):
         reference_for(config, dims, lengths, "cpu")
 
 

@@ -63,7 +63,10 @@ def test_at_missing_rates_it_is_over_those_at_which_something_is_missing(clips):
 def test_it_travels_with_the_results(clips):
     info = StudyInfo(
         study="demo",
-        objectives=(Objective(name="quality", metric="valid.MAE", label="MAE", reference=3.0),),
+        objectives=(
+            Objective(name="quality", metric="valid.MAE", label="MAE", reference=3.0),
+            Objective(name="speed", metric="nfe", label="NFE", reference=3.0),
+        ),
         num_trials=1,
         searcher="tpe",
         space=(),
