@@ -37,8 +37,8 @@ class Shape:
 
 # Columns of results.parquet -> shapes, by frames. b: a BERT-base of random weights on 50 tokens a clip beside the
 # reference, in turn, CPU time of one thread of a two-core x86 virtual machine (no GPU; at 48 frames beside other work),
-# torch 2.13, transformers 5.23, November 2026; again by python benchmarks/inference.py frames=8 (or 48). p: the authors' code
-# beside the reference on the same machine.
+# torch 2.13, transformers 5.23, November 2026; again by python benchmarks/inference.py frames=8 (or 48). p: the
+# authors' code beside the reference on the same machine.
 SHAPES: Mapping[str, tuple[Shape, ...]] = {
     "speedup_vs_imder": (  # 32 clips
         Shape(frames=8, encoder=1.84, published=1 / 0.70),
