@@ -14,6 +14,7 @@ LONG = ("commands", "tuning", "scaling")  # folders whose tests start Ray
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same results on every machine
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would have its workers starve beside a busy process
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 
 # No deadline: a busy machine is no failure. The same examples every time: a green run stays green.
