@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -162,6 +163,7 @@ def _waiting(stages: Stages) -> Iterator[str]:
     for stage in [*stages.get("elsewhere", ()), *(() if stages.get("running") else stages.get("waiting", ()))]:
         if stage["why"]:
             reasons.setdefault(stage["why"], []).append(stage["name"])
-    for why, names in reasons.items():
+    for why, found in reasons.items():
+        names = [name if count == 1 else f"{count} {name}" for name, count in Counter(found).items()]
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         yield f"{', '.join(names[:MAX_NAMES])}{more}, {why}"

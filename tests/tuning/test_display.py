@@ -133,6 +133,11 @@ def test_a_table_never_is_higher_than_the_terminal(monkeypatch, terminal):
     assert len(terminal.screen()[0]) == 3  # two lines and the cursor's
 
 
+def test_stages_of_one_name_that_wait_are_counted():
+    waiting = [{"name": name, "why": "which needs 1 CPU"} for name in ("cost", "encode", "cost", "cost")]
+    assert line(at(0), {"waiting": waiting}) == "0/24 trials, 4 running | waiting for 3 cost, encode, which needs 1 CPU"
+
+
 def test_other_work_is_shown_with_the_stages_it_computes(terminal):
     assert line(Jobs("trained", 3, 10), STAGES) == "3/10 trained | computing encode 3/30, bank"
     display = Display(terminal, clock=lambda: 0.0)
