@@ -30,7 +30,8 @@ from imer_ray.tuning.sense import check_values, making_sense_of
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.warm_start import Lessons, sources
 
-SAME_PROPOSALS = 20  # known ones that a sampler without a model is heard with, one after another
+SAME_PROPOSALS = 3  # known ones in a row that a sampler is told the results of, before its best new one is taken
+SAME_DRAWS = 20  # the same for one without a model, before one is drawn at random
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
 
 
@@ -236,10 +237,10 @@ class Record:
 
         Only where the sampler has no model, and goes on proposing what is known, one is drawn at random.
         """
-        if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            return True  # a killed driver's
+        if self._duplicates < SAME_PROPOSALS or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return True  # those that wait are a killed driver's
         (values, has_model), origin = next_best(self._study, self._space, rng, self._is_new), NEXT_BEST
-        if values is None and not has_model and self._duplicates < SAME_PROPOSALS:
+        if values is None and not has_model and self._duplicates < SAME_DRAWS:
             return True
         if values is None:
             drawn = (self._space.sample(rng) for _ in range(RANDOM_DRAWS))

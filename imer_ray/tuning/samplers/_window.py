@@ -15,7 +15,6 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from imer_ray.analysis.pareto import pareto_front
-from imer_ray.tuning.samplers import ANSWERED
 from imer_ray.tuning.samplers._wrapper import Wrapper, rank
 
 NUM_LATEST = 135
@@ -126,7 +125,7 @@ def _known(study: Study) -> tuple[list[FrozenTrial], list[FrozenTrial], NDArray[
     for trial in trials[noted.count :]:
         if trial.state == TrialState.RUNNING:
             running.append(trial)
-        elif ANSWERED not in trial.user_attrs:  # else it would be counted twice
+        else:  # a known proposal that was answered counts again: what is not told is proposed for ever
             complete.append(trial)
             rows.append((*trial.values, sum(v for v in trial.constraints.values() if v > 0)))
         settled += not running
