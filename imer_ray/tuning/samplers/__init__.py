@@ -4,8 +4,8 @@ A sampler offers ``build(seed, population) -> optuna.samplers.BaseSampler`` for 
 parameters. ``population`` is how many trials are drawn at random before, or together, they say anything.
 
 One with a model also has ``rank(study, candidates)``: scores of configurations, the highest of the one that it would
-propose first, or None while it has no model. So a record finds the best that is new where what the sampler proposes is
-known. One without it is asked again.
+propose first, or None while it has no model. So a record finds the best that is new where what the sampler proposes has
+been known a few times in a row. One without it is asked again.
 """
 
 TRIAL = "trial"  # user attribute of a proposal: its number among ours; set last, so that one that has it is whole
