@@ -17,7 +17,8 @@ class Stage:
 
     Attributes:
         name: for people, for example ``pretrain[l]``.
-        function: dotted path ``module:function`` of a `StageFunction`; loaded only where the stage runs.
+        function: dotted path ``module:function`` of a `StageFunction`; loaded only where the stage runs. Of the key only
+            its root package is a part, which says whose kind of stage this is: modules may move.
         config: the slice of the resolved configuration that the function reads (JSON values).
         data: fingerprint of the data it reads.
         inputs: role -> the stage whose artefact it reads.
@@ -38,9 +39,10 @@ class Stage:
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 (first 32 hex digits) of function, version, slice, data fingerprint and the inputs' keys."""
+        """SHA-256 (first 32 hex digits) of kind, whose it is, version, slice, data fingerprint and the inputs' keys."""
         identity = {
-            "function": self.function,
+            "kind": self.kind,
+            "of": self.function.partition(":")[0].partition(".")[0],
             "version": self.version,
             "config": self.config,
             "data": self.data,

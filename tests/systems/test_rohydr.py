@@ -140,7 +140,7 @@ def test_the_whole_model_is_evaluated_saved_and_read_back(run: tuple, tmp_path: 
     stage = rohydr.graph(config, "valid")
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=tmp_path, checkpoint=tmp_path, inputs=inputs)
-    model = load_model({**config, **stage.config}, context)
+    model = load_model({**config, **stage.settings}, context)
     assert isinstance(model.recogniser, Recogniser)
     assert model.recogniser.reconstructor is not None and model.recogniser.refiners is not None
     assert metrics["num_parameters"] == sum(p.numel() for p in model.parameters())

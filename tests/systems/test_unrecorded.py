@@ -106,7 +106,7 @@ class Run:
         self.folders = {s.name: data.store.open(s.key).folder for s in self.final.in_order()}
         inputs = {role: data.store.open(s.key).folder for role, s in self.final.inputs.items()}
         self.context = Context(folder=data.folder, inputs=inputs, checkpoint=data.folder)
-        self.config = {**config, **self.final.config, **self.final.location}
+        self.config = {**config, **self.final.settings}
         self.model: Any = load_model(self.config, self.context)
         self.metrics = self.results["evaluate"].metrics
 

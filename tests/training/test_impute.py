@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         config = _config(system)
         final = _graph(config)
         run_graph(final, store)
-        found[system] = ({**config, **final.config}, _inputs(final, store, folder))
+        found[system] = ({**config, **final.settings}, _inputs(final, store, folder))
     return found
 
 
