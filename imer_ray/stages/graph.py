@@ -17,8 +17,8 @@ class Stage:
 
     Attributes:
         name: for people, for example ``pretrain[l]``.
-        function: dotted path ``module:function`` of a `StageFunction`; loaded only where the stage runs. Of the key only
-            its root package is a part, which says whose kind of stage this is: modules may move.
+        function: dotted path ``module:function`` of a `StageFunction`; loaded only where the stage runs. Only its
+            root package, which says whose kind of stage this is, is part of the key: modules may move.
         config: the slice of the resolved configuration that the function reads (JSON values).
         data: fingerprint of the data it reads.
         inputs: role -> the stage whose artefact it reads.
