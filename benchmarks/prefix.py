@@ -22,8 +22,8 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from imer_ray.analysis.hypervolume import hypervolume
-from imer_ray.tuning.samplers import TRIAL, tpe
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.searchers import TRIAL, tpe
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import Parameter, Space
 
 SPACE = Space(

@@ -43,8 +43,8 @@ from imer_ray.tree import flatten
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.prefix import prefix
 from imer_ray.tuning.record import Record
-from imer_ray.tuning.samplers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.searchers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.study import Plan, plan
 
@@ -147,7 +147,7 @@ class Searched:
 
 
 def search(problem: Problem, searcher: str, seed: int, num_trials: int, slots: int, prefix_trials: int) -> Searched:
-    module = importlib.import_module(f"imer_ray.tuning.samplers.{searcher}")
+    module = importlib.import_module(f"imer_ray.tuning.searchers.{searcher}")
 
     def build(seed: int) -> optuna.samplers.BaseSampler:
         sampler = module.build(seed, problem.num_startup)

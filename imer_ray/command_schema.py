@@ -55,7 +55,7 @@ class StudyConfig:
     root: FilePath = "runs"
     stages: FilePath | None = None  # artefacts shared by all studies; None: <root>/stages
     seed: int = 1111
-    searcher: str = field(default="tpe", metadata={"package": "imer_ray.tuning.samplers"})
+    searcher: str = field(default="tpe", metadata={"package": "imer_ray.tuning.searchers"})
     num_startup_trials: int = 8
     quality: str = "Non0_F1_score"
     speed: str = field(default="latency", metadata={"choices": ("latency", "latency_b1", "flops", "nfe")})

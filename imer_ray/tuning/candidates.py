@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from optuna import Study
 
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
-from imer_ray.tuning.samplers._window import NUM_BEST, window
-from imer_ray.tuning.samplers._wrapper import rank
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
+from imer_ray.tuning.searchers._window import NUM_BEST, window
+from imer_ray.tuning.searchers._wrapper import rank
 from imer_ray.tuning.space import Space, Uniform
 
 NUM_CANDIDATES = 256

@@ -18,9 +18,9 @@ from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, STATUSES
 from imer_ray.results.words import json_object, json_texts
 from imer_ray.schema import MAX_INT
 from imer_ray.tree import flatten
-from imer_ray.tuning import samplers
+from imer_ray.tuning import searchers
 
-# User attributes of Optuna's trials and study, beside those that samplers look at (`imer_ray.tuning.samplers`)
+# User attributes of Optuna's trials and study, beside those that samplers look at (`imer_ray.tuning.searchers`)
 ROWS = "rows"  # what goes to results.parquet; set before the trial is told
 DUPLICATE = "duplicate"  # set on a proposal that was known already: our number of the trial that it might have been
 POINT = "point"  # of a derived point, its number in its trial

@@ -15,7 +15,7 @@ from imer_ray.results.schema import Objective
 from imer_ray.tree import flatten
 from imer_ray.tuning.constraints import Constraint
 from imer_ray.tuning.objectives import NotMeasured, minimised
-from imer_ray.tuning.samplers import FIDELITY
+from imer_ray.tuning.searchers import FIDELITY
 from imer_ray.tuning.space import Space
 
 LEAST_LACK = 0.01  # so that none, however late it was stopped, is taken for a complete one

@@ -25,7 +25,7 @@ from imer_ray.tuning.failures import failed, may_succeed
 from imer_ray.tuning.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.judge import Judge, end, finished_trial
 from imer_ray.tuning.points import distinct, name
-from imer_ray.tuning.samplers import ANSWERED, DERIVED, GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, TRIAL
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, TRIAL
 from imer_ray.tuning.sense import check_values, making_sense_of
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.warm_start import Lessons, sources

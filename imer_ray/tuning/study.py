@@ -36,7 +36,7 @@ from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.prefix import prefix
 from imer_ray.tuning.record import Record
 from imer_ray.tuning.remembered import check_results
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.sense import SenselessTrial
 from imer_ray.tuning.space import Space
 from imer_ray.tuning.space_check import Configurations
@@ -220,7 +220,7 @@ def _result(row: Mapping[str, Any]) -> dict[str, Any]:
 def _sampler(plan: Plan) -> Callable[[int], optuna.samplers.BaseSampler]:
     """Makes the study's sampler from a seed."""
     settings = plan.options["study"]
-    module = importlib.import_module(f"imer_ray.tuning.samplers.{settings['searcher']}")
+    module = importlib.import_module(f"imer_ray.tuning.searchers.{settings['searcher']}")
     build = functools.partial(module.build, population=settings["num_startup_trials"])
     if settings["prefix_trials"] == 1:
         return build

@@ -19,7 +19,7 @@ from imer_ray.results.words import json_object
 from imer_ray.tree import flatten
 from imer_ray.tuning.journal_entry import LEARNT, SOURCES
 from imer_ray.tuning.judge import Judge, finished_trial
-from imer_ray.tuning.samplers import DERIVED
+from imer_ray.tuning.searchers import DERIVED
 from imer_ray.tuning.space import Space
 
 Configure = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from samplers_found import PROCESS
+from searchers_found import PROCESS
 
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.objectives import objectives
@@ -35,7 +35,7 @@ def run(folder, sampler, max_entries=10**6):
         objectives=objectives({"quality": "Non0_F1_score", "speed": "nfe"}),
         configure=dict,
         identify=lambda config: json.dumps(config, sort_keys=True),
-        build_sampler=lambda seed: import_module(f"imer_ray.tuning.samplers.{sampler}").build(seed, population=4),
+        build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population=4),
         seed=7,
     )
     record.enqueue(POINTS)

@@ -6,7 +6,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import create_trial
 
-from imer_ray.tuning.samplers._lazy_groups import LazyGroups
+from imer_ray.tuning.searchers._lazy_groups import LazyGroups
 
 UNIT = FloatDistribution(0.0, 1.0)
 SHAPES = [("always", "pair_1", "pair_2"), ("always", "alone"), ("always", "also", "pair_1", "pair_2")]

@@ -11,13 +11,13 @@ import pytest
 import test_killed_record as killed
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
-from samplers_found import every_sampler
+from searchers_found import every_sampler
 
 from imer_ray.analysis.hypervolume import hypervolume
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record
-from imer_ray.tuning.samplers import GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, START_UP, TRIAL
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
+from imer_ray.tuning.searchers import GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, START_UP, TRIAL
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import Parameter, Space
 
 
@@ -58,7 +58,7 @@ def measure(values):
 
 def record(sampler, seed=1, prefix_trials=1, space=GRID, prefix=PREFIX):
     def build(seed):
-        built = import_module(f"imer_ray.tuning.samplers.{sampler}").build(seed, START)
+        built = import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, START)
         return built if prefix_trials == 1 else SharedPrefix(built, prefix, prefix_trials)
 
     return Record(

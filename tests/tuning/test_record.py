@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
-from samplers_found import PROCESS, SAMPLERS, every_sampler
+from searchers_found import PROCESS, SAMPLERS, every_sampler
 
 from imer_ray.command_schema import SearchConfig
 from imer_ray.config import compose
@@ -16,7 +16,7 @@ from imer_ray.tuning.constraints import parse
 from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.objectives import objectives
 from imer_ray.tuning.record import Record
-from imer_ray.tuning.samplers import ANSWERED, DERIVED, FIDELITY
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY
 from imer_ray.tuning.space import Parameter, Space
 
 SPACE = Space(
@@ -47,7 +47,7 @@ def record(folder, sampler="random", space=SPACE, seed=1, population=4, constrai
         objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
         configure=dict,
         identify=lambda config: json.dumps(config, sort_keys=True),
-        build_sampler=lambda seed: import_module(f"imer_ray.tuning.samplers.{sampler}").build(seed, population),
+        build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population),
         seed=seed,
         constraints=constraints,
     )

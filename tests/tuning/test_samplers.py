@@ -13,12 +13,12 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import create_trial
-from samplers_found import PROCESS, SAMPLERS, every_sampler
+from searchers_found import PROCESS, SAMPLERS, every_sampler
 
 from imer_ray.analysis.hypervolume import hypervolume
-from imer_ray.tuning.samplers import FIDELITY
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
-from imer_ray.tuning.samplers.gp import ImputedGP, _filled
+from imer_ray.tuning.searchers import FIDELITY
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
+from imer_ray.tuning.searchers.gp import ImputedGP, _filled
 from imer_ray.tuning.space import Parameter, Space
 
 SPACE = Space(
@@ -48,7 +48,7 @@ def search(sampler, seed, num_trials, most_steps=math.inf, wrap=lambda sampler: 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(directions=["minimize", "minimize"])
     for number in range(num_trials):
-        built = import_module(f"imer_ray.tuning.samplers.{sampler}").build(1000 * seed + number, POPULATION)
+        built = import_module(f"imer_ray.tuning.searchers.{sampler}").build(1000 * seed + number, POPULATION)
         study.sampler = wrap(built)
         trial = study.ask()
         trial.set_user_attr("trial", number)
@@ -166,6 +166,6 @@ def test_a_shared_prefix_leaves_the_rest_to_the_sampler():
 
 def test_no_sampler_but_gaussian_processes_loads_torch():
     code = "import sys; from importlib import import_module as load\n"
-    code += f"for name in {SAMPLERS}: load('imer_ray.tuning.samplers.' + name).build(0, 4)\n"
+    code += f"for name in {SAMPLERS}: load('imer_ray.tuning.searchers.' + name).build(0, 4)\n"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_results
-from imer_ray.tuning.samplers import DERIVED
+from imer_ray.tuning.searchers import DERIVED
 from imer_ray.tuning.study import complete_row, open_record, plan, write
 from imer_ray.tuning.warm_start import LEARNT
 

@@ -11,8 +11,8 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
 from optuna.trial import TrialState, create_trial
 
-from imer_ray.tuning.samplers import _window
-from imer_ray.tuning.samplers._window import NUM_BEST, NUM_LATEST, Window, window
+from imer_ray.tuning.searchers import _window
+from imer_ray.tuning.searchers._window import NUM_BEST, NUM_LATEST, Window, window
 
 SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
 

@@ -17,9 +17,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from imer_ray.tuning.samplers._lazy_groups import LazyGroups
-from imer_ray.tuning.samplers._random_first import RandomFirst
-from imer_ray.tuning.samplers._window import Window
+from imer_ray.tuning.searchers._lazy_groups import LazyGroups
+from imer_ray.tuning.searchers._random_first import RandomFirst
+from imer_ray.tuning.searchers._window import Window
 
 
 def build(seed: int, population: int) -> BaseSampler:

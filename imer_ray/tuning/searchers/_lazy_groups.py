@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from imer_ray.tuning.samplers._wrapper import Wrapper
+from imer_ray.tuning.searchers._wrapper import Wrapper
 
 
 class LazyGroups(Wrapper):

@@ -19,9 +19,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from imer_ray.tuning.samplers import FIDELITY
-from imer_ray.tuning.samplers._random_first import RandomFirst
-from imer_ray.tuning.samplers._window import window
+from imer_ray.tuning.searchers import FIDELITY
+from imer_ray.tuning.searchers._random_first import RandomFirst
+from imer_ray.tuning.searchers._window import window
 
 NUM_LATEST = 150  # trials modelled beside the best: a fit takes the third power of their number
 

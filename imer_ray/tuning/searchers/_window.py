@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from imer_ray.analysis.pareto import pareto_front
-from imer_ray.tuning.samplers._wrapper import Wrapper, rank
+from imer_ray.tuning.searchers._wrapper import Wrapper, rank
 
 NUM_LATEST = 135
 NUM_BEST = 15  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together

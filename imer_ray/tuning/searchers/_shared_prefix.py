@@ -10,8 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from imer_ray.tuning.samplers import TRIAL
-from imer_ray.tuning.samplers._wrapper import Wrapper
+from imer_ray.tuning.searchers import TRIAL
+from imer_ray.tuning.searchers._wrapper import Wrapper
 
 
 class SharedPrefix(Wrapper):

@@ -13,8 +13,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from imer_ray.tuning.samplers import ANSWERED, DERIVED, ORIGIN, START_UP, TRIAL
-from imer_ray.tuning.samplers._wrapper import rank
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, START_UP, TRIAL
+from imer_ray.tuning.searchers._wrapper import rank
 
 _begun: WeakSet[Study] = WeakSet()  # whose random trials are complete, and so remain
 

@@ -9,7 +9,7 @@ from imer_ray.tuning.space import Parameter
 
 SAMPLERS = sorted(
     entry.name[:-3]
-    for entry in resources.files("imer_ray.tuning.samplers").iterdir()
+    for entry in resources.files("imer_ray.tuning.searchers").iterdir()
     if entry.name.endswith(".py") and not entry.name.startswith("_")
 )
 every_sampler = pytest.mark.parametrize(  # a proposal of Gaussian processes takes half a second
