@@ -291,8 +291,8 @@ _ATTRIBUTES: Mapping[str, Callable[[Any], None]] = {
     IDENTITY: _identity,
     DUPLICATE: _count,
     POINT: _count,
-    samplers.TRIAL: _count,
-    samplers.DERIVED: _count,
-    samplers.ANSWERED: _point_name,
+    searchers.TRIAL: _count,
+    searchers.DERIVED: _count,
+    searchers.ANSWERED: _point_name,
     SOURCES: _texts,
 }
