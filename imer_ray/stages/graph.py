@@ -25,7 +25,7 @@ class Stage:
         version: raised by hand when the function's meaning changes, so that old artefacts are not taken for new ones.
         location: slice entries that say where things lie and not what they are (paths), nested like ``config``; they
             are laid over it when the function runs and are not part of the key.
-        rungs: epochs after which it reports how it compares, see `imer_ray.training.rungs`; not part of the key.
+        rungs: epochs after which it reports how it compares, see `imer_ray.stages.rungs`; not part of the key.
     """
 
     name: str

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from imer_ray.components import targets
-from imer_ray.schema import STAGE_KINDS
+from imer_ray.config.components import targets
+from imer_ray.config.experiment import STAGE_KINDS
 from imer_ray.stages.graph import Stage
 
 MODALITIES = ("l", "a", "v")
@@ -15,13 +15,13 @@ NETWORK = ("backbone", "sharing")  # of the diffusion: what says which networks 
 
 
 def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[str, Any], **inputs: Stage) -> Stage:
-    """A stage of ``imer_ray.training``; every one depends on the seed and the data, none on where data or code lie."""
+    """A stage of ``imer_ray.tasks``; every one depends on the seed and the data, none on where data or code lie."""
     data = {k: v for k, v in config["data"].items() if k != "path"}
     own = {"seed": config["seed"], "data": data, "data_fingerprint": config["data_fingerprint"], **slices}
     named, modules = _named(own)
     made = Stage(
         name=name,
-        function=f"imer_ray.training.{function}:run",
+        function=f"imer_ray.tasks.{function}:run",
         config=named,
         data=str(config["data_fingerprint"]),
         inputs=inputs,
@@ -29,7 +29,7 @@ def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[s
     )
     if made.kind not in STAGE_KINDS:
         raise ValueError(
-            f"imer_ray.schema.STAGE_KINDS lacks {made.kind}: it could not be named in scaling.train_stages"
+            f"imer_ray.config.experiment.STAGE_KINDS lacks {made.kind}: it could not be named in scaling.train_stages"
         )
     return made
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 import imer_ray.systems
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import component_options
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import component_options
+from imer_ray.config.compose import compose
+from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
+from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.training import evaluate
-from imer_ray.training.context import Context
-from imer_ray.training.pretrain import load_recovery
-from imer_ray.tree import replace
+from imer_ray.tasks import evaluate
+from imer_ray.tasks.pretrain import load_recovery
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")

@@ -5,7 +5,7 @@ from importlib import resources
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from imer_ray.tuning.space import Parameter
+from imer_ray.tuning.space.space import Parameter
 
 SAMPLERS = sorted(
     entry.name[:-3]

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from imer_ray.analysis.pareto import pareto_front
+from imer_ray.results.pareto import pareto_front
 from imer_ray.tuning.searchers._wrapper import Wrapper, rank
 
 NUM_LATEST = 135
