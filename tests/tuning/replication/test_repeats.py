@@ -16,7 +16,8 @@ from imer_ray.stages.run import execute, found
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Timeline as Runs
 from imer_ray.tuning.replication.repeats import next_repeat, repeat_front, wanted
-from imer_ray.tuning.study.study import complete_row, open_record, plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 from imer_ray.tuning.trial.coordinator import run_points
 from imer_ray.tuning.trial.local_search import Grid
 
