@@ -11,18 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
-from imer_ray.config.components import (
-    CONF_MODULE,
-    PRESETS,
-    component_groups,
-    hints,
-    option_name,
-    options,
-    read_option,
-    resolve,
-    unknown,
-)
+from imer_ray.config.components import CONF_MODULE, PRESETS, hints, option_name, options, read_option, unknown
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import component_groups, resolve
 from imer_ray.config.tree import merge
 from imer_ray.config.typed_text import Typed, mapping, nest, pair, unquoted
 from imer_ray.errors import UserError
