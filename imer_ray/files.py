@@ -101,6 +101,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def shipped_folder(name: str) -> Path:
+    """A folder of ours that is no code, as ``search_spaces``: beside imer_ray in a checkout, within it in a wheel.
+
+    Whatever has this name in the folder that a command runs in is the user's, and is not looked at.
+    """
+    package = Path(__file__).resolve().parent
+    return next((path for path in (package / name, package.parent / name) if path.is_dir()), package / name)
+
+
 def user_folder() -> Path:
     """This user's lasting folder among this machine's temporary files: mode 0700, and nobody else had a hand in it.
 

@@ -22,13 +22,13 @@ from typing import Any
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-import imer_ray
 from imer_ray.errors import UserError
+from imer_ray.files import shipped_folder
 from imer_ray.tuning.hints import hint
 from imer_ray.tuning.space import Distribution, Parameter, Space
 from imer_ray.tuning.space_check import Configurations, Line, check
 
-FOLDER = Path(imer_ray.__file__).parent.parent / "search_spaces"  # beside the package, in a checkout and in a wheel
+FOLDER = shipped_folder("search_spaces")
 POINTS = "points"
 KINDS = ("choice", "float", "int")
 
