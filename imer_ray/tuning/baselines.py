@@ -10,7 +10,7 @@ from typing import Any
 from imer_ray.errors import printable
 from imer_ray.files import write_whole
 from imer_ray.stages.graph import most_needed_first
-from imer_ray.stages.job import BESIDE, Status
+from imer_ray.stages.job import Status
 from imer_ray.tuning.study import Plan
 from imer_ray.tuning.trial import SPLIT
 
@@ -37,10 +37,10 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
         final = importlib.import_module(f"{plan.systems}.{system}").graph({**plan.base, "system": system}, SPLIT)
         try:
             for stage in (*most_needed_first(final.in_order()), final):
-                waiter = f"baseline-{system}" if stage.key in searched else f"{BESIDE}{system}"
-                found[system] = dict(client.compute(stage, waiter, check).metrics)
+                background = stage.key not in searched
+                found[system] = dict(client.compute(stage, f"baseline-{system}", check, background=background).metrics)
         except _Ended:
-            client.leave(waiter)
+            client.leave(f"baseline-{system}")
             return
         except Exception as error:  # whatever it is, the study is worth more than its company
             if is_over():

@@ -11,7 +11,6 @@ from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages import broker as broker_module
 from imer_ray.stages import job as job_module
 from imer_ray.stages.broker import Broker, StageFailed, WorkerDied
-from imer_ray.stages.job import BESIDE
 from imer_ray.stages.run import execute
 from imer_ray.stages.store import Store
 
@@ -291,17 +290,17 @@ def test_an_input_damaged_since_is_built_anew(tmp_path):
     assert "is damaged" in world.broker.stats()["damaged"][0]
 
 
-def test_a_stage_is_beside_the_search_as_long_as_no_trial_nor_other_stage_wants_it(tmp_path):
+def test_a_stage_is_in_the_background_as_long_as_no_trial_nor_other_stage_wants_it(tmp_path):
     async def story():
         world, gate = World(tmp_path), tmp_path / "gate"
         first = toy("a", x=1, log=world.log, gate=str(gate))
         final = toy("b", x=1, log=world.log, inputs={"a": first})
-        await world.broker.wait([first], BESIDE + "zero", 0.01)
-        alone = world.broker.is_beside(first.key)
-        await world.broker.wait([final], BESIDE + "zero", 0.01)
-        await until(lambda: not world.broker.is_beside(first.key))  # the other needs it
+        await world.broker.wait([first], "zero", 0.01, background=True)
+        alone = world.broker.is_background(first.key)
+        await world.broker.wait([final], "zero", 0.01, background=True)
+        await until(lambda: not world.broker.is_background(first.key))  # the other needs it
         await world.broker.wait([final], "trial-0", 0.01)
-        assert (alone, world.broker.is_beside(final.key)) == (True, False)
+        assert (alone, world.broker.is_background(final.key)) == (True, False)
         gate.touch()
         await world.ask(final)
 
