@@ -9,7 +9,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from imer_ray.tuning.record import Proposal, Record
+from imer_ray.tuning.proposal import Proposal
+from imer_ray.tuning.record import Record
 from imer_ray.tuning.standing import STANDING
 from imer_ray.tuning.trial import BROKEN, OUTCOME, ROWS
 

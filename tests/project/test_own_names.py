@@ -49,7 +49,8 @@ def our_names() -> Iterator[str]:
     taken = {*sys.stdlib_module_names, *packages_distributions(), "imer_ray"}
     for path in (ROOT / "imer_ray").rglob("*.py"):
         name = path.parent.name if path.name == "__init__.py" else path.stem
-        if name not in taken and not name.startswith("__"):
+        of_others = name in taken or path.parent.name == "loggers"  # which are called as what they write for
+        if not of_others and not name.startswith("__"):
             yield name
 
 
