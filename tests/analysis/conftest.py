@@ -4,6 +4,8 @@ import datetime
 import hashlib
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from imer_ray.results.schema import Objective, StudyInfo
 from imer_ray.results.timeline import write_timeline
 from imer_ray.results.writer import write_results
+
+sys.path.insert(0, str(Path(__file__).parent))  # small_study
 
 PATTERNS = ("l", "a", "v", "la", "lv", "av", "lav")
 START = datetime.datetime(2026, 11, 21, 9, tzinfo=datetime.UTC)
@@ -215,3 +219,14 @@ def run(tmp_path_factory, write_run):
     }
     (folder / "baselines.json").write_text(json.dumps(baselines))
     return folder
+
+
+@pytest.fixture
+def small(tmp_path):
+    """``small(rows, baselines, data=, ...)``: a study's folder."""
+    from small_study import DATA, OBJECTIVES, write_study
+
+    def write(rows, baselines=None, name="small", data=DATA, objectives=OBJECTIVES, folder="small", space=()):
+        return write_study(tmp_path / folder, rows, baselines, name, data, objectives, space)
+
+    return write
