@@ -29,16 +29,16 @@ import pandas as pd
 import torch
 import yaml
 
-from imer_ray.components import build, resolve
+from imer_ray.config.components import build, resolve
 from imer_ray.data.batch import Batch
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.evaluation.model_collection import collect
+from imer_ray.evaluation.timing.speedup import reference_config, reference_for
+from imer_ray.evaluation.timing.stopwatch import threads, timed
+from imer_ray.models.model import Imer, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
-from imer_ray.training.collect import collect
-from imer_ray.training.evaluate import predictor
+from imer_ray.tasks.evaluate import predictor
 from imer_ray.training.loop import seeded
-from imer_ray.training.stopwatch import threads, timed
-from imer_ray.training.timing import reference_config, reference_for
 
 PICKS = ("quality", "speed")
 REFERENCE = "imder"

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from imer_ray.config.experiment import MAX_INT
 from imer_ray.errors import UserError
-from imer_ray.schema import MAX_INT
 
 MAX_BYTES = 2**18  # of a settings file: ours take a few KiB, and YAML of this size is read in a few seconds
 MAX_DEPTH = 32  # of sections within sections; a configuration has four

@@ -13,14 +13,14 @@ import torch
 import yaml
 
 from imer_ray import convert, evaluate
-from imer_ray.command_schema import EvaluateCommandConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import EvaluateCommandConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser
-from imer_ray.schema import ExperimentConfig
-from imer_ray.training.collect import collect
+from imer_ray.evaluation.model_collection import collect
+from imer_ray.evaluation.model_folder import save
+from imer_ray.models.model import Imer, build_encoder, build_recogniser
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import save
 
 SMALL = [
     "speed.max_repeats=1",

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, Recogniser
+from imer_ray.models.model import Imer, Recogniser
 from imer_ray.models.recovery import Recovery
 
 NUM_WARM_UPS = 3  # a first call compiles, a second records the CUDA graph, a third replays it

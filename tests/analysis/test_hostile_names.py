@@ -9,8 +9,8 @@ from small_study import DATA, FRONT, Texts, report_of, rival, row
 
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis import report
-from imer_ray.analysis.study import load
 from imer_ray.errors import UserError
+from imer_ray.results.study import load
 from imer_ray.results.timeline import write_timeline
 
 HOSTILE = "\x1b[31mred\x07 \x9b2J <!--<script>alert(1)</script>]]> \u2028\u202e $x^$ {{"

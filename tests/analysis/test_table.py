@@ -1,7 +1,7 @@
 import pytest
 
-from imer_ray.analysis.pareto import front_table
 from imer_ray.analysis.table import MAX_ROWS
+from imer_ray.results.pareto import front_table
 from imer_ray.results.schema import read_results
 
 

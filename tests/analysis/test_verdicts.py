@@ -13,14 +13,14 @@ from small_study import DATA, FRONT, OBJECTIVES, report_of, rival, row
 
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis import progress, report, verdicts
-from imer_ray.analysis.compare import cautions
-from imer_ray.analysis.study import load
+from imer_ray.analysis.studies import cautions
 from imer_ray.analysis.table import render
 from imer_ray.export import export
 from imer_ray.results.schema import METADATA_KEY, DataInfo, Objective, StudyInfo
+from imer_ray.results.study import load
 from imer_ray.results.text_encoder import with_encoder
-from imer_ray.tuning.display import line
-from imer_ray.tuning.progress import Tally
+from imer_ray.tuning.monitor.display import line
+from imer_ray.tuning.monitor.progress import Tally
 
 
 def test_a_rival_that_dominates_points_is_named_with_how_many_and_which_picks(small):

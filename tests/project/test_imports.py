@@ -30,14 +30,14 @@ ANYONE = (
     "imer_ray.errors",
     "imer_ray.files",
     "imer_ray.received",
-    "imer_ray.components",
-    "imer_ray.config",
-    "imer_ray.changes",
-    "imer_ray.tree",
-    "imer_ray.schema",
-    "imer_ray.typed_text",
+    "imer_ray.config.components",
+    "imer_ray.config.compose",
+    "imer_ray.config.changes",
+    "imer_ray.config.tree",
+    "imer_ray.config.experiment",
+    "imer_ray.config.typed_text",
     "imer_ray.uris",
-    "imer_ray.training.context",
+    "imer_ray.stages.context",
     "imer_ray.stages.graph",
 )
 FOUNDATIONS = (
@@ -47,9 +47,9 @@ FOUNDATIONS = (
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray
     "imer_ray",
-    "imer_ray.config",
-    "imer_ray.schema",
-    "imer_ray.command_schema",
+    "imer_ray.config.compose",
+    "imer_ray.config.experiment",
+    "imer_ray.config.commands",
     "imer_ray.errors",
     "imer_ray.stages.graph",
     "imer_ray.results.schema",
@@ -68,7 +68,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def part(module: str) -> str:
-    """``models`` of ``imer_ray.models.imer``; empty for the package itself."""
+    """``models`` of ``imer_ray.models.model``; empty for the package itself."""
     return (module.split(".") + [""])[1]
 
 
@@ -167,4 +167,4 @@ def test_light_modules_load_neither_torch_nor_ray() -> None:
 
 def test_a_trial_loads_no_torch() -> None:
     """Trials only coordinate: dozens of their processes share the head's memory."""
-    assert "torch" not in loaded_by("imer_ray.tuning.trial")
+    assert "torch" not in loaded_by("imer_ray.tuning.trial.coordinator")

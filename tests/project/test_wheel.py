@@ -11,7 +11,7 @@ from installations import Installation
 ROOT = Path(__file__).parents[2]
 INSIDE = ("search_spaces", "clusters")  # at the top of a checkout, within imer_ray where it is installed
 FIND = (
-    "import imer_ray, imer_ray.config as c, imer_ray.files as f, imer_ray.tuning.space_file as s;"
+    "import imer_ray, imer_ray.config.compose as c, imer_ray.files as f, imer_ray.tuning.space.file as s;"
     "print(imer_ray.__file__, s.find('default'), f.shipped_folder('clusters'), *c.options('diffusion/sampler'))"
 )
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from toy_stages import toy
 
-from imer_ray.command_schema import ScalingConfig
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.scaling.broker import BrokerActor
 from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import StageResult
-from imer_ray.tuning.trial import waiter_name
+from imer_ray.tuning.trial.coordinator import waiter_name
 
 
 def test_what_a_stage_needs_is_said_in_words(tmp_path):

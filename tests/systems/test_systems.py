@@ -12,20 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 import imer_ray.systems
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import component_options
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import component_options
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import STAGE_KINDS
+from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer
-from imer_ray.schema import STAGE_KINDS
+from imer_ray.models.model import Imer
+from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.training.context import Context
-from imer_ray.training.cost import untrained, with_process
-from imer_ray.training.evaluate import load_model
+from imer_ray.tasks.cost import untrained, with_process
+from imer_ray.tasks.evaluate import load_model
 from imer_ray.training.latents import load_dataset
-from imer_ray.tree import replace
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SMALL = [

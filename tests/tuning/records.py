@@ -5,12 +5,12 @@ import math
 from importlib import import_module
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from samplers_found import PROCESS
+from searchers_found import PROCESS
 
-from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
-from imer_ray.tuning.objectives import objectives
-from imer_ray.tuning.record import Record
-from imer_ray.tuning.space import Parameter, Space
+from imer_ray.tuning.objectives.objectives import objectives
+from imer_ray.tuning.space.space import Parameter, Space
+from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
+from imer_ray.tuning.study.record import Record
 
 SPACE = Space(
     name="test",
@@ -39,7 +39,7 @@ def record(folder, sampler="random", space=SPACE, seed=1, population=4, constrai
         objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
         configure=dict,
         identify=lambda config: json.dumps(config, sort_keys=True),
-        build_sampler=lambda seed: import_module(f"imer_ray.tuning.samplers.{sampler}").build(seed, population),
+        build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population),
         seed=seed,
         constraints=constraints,
     )

@@ -3,7 +3,7 @@
 Fidelity is epochs of the training stage that runs, and the two values of a trial at a rung are how that stage compares
 and the trial's speed, which does not depend on training. Stopping is as in Li et al., 2020, arXiv:1810.05934, without
 waiting for a rung to fill up; who is best is decided as in Schmucker et al., 2021, arXiv:2106.12639, by non-domination
-rank and then by diversity. See `imer_ray.tuning.halving`.
+rank and then by diversity. See `imer_ray.tuning.schedulers._halving`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from imer_ray.tuning.halving import brackets, rungs, survives
 from imer_ray.tuning.schedulers import Progress
+from imer_ray.tuning.schedulers._halving import brackets, rungs, survives
 
 Rung = tuple[int, str, int]  # bracket, what is compared, after how many epochs
 
