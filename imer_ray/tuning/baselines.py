@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from imer_ray.errors import printable
 from imer_ray.files import write_whole
 from imer_ray.stages.graph import most_needed_first
 from imer_ray.stages.job import Status
+from imer_ray.systems import load_graph
 from imer_ray.tuning.study.study import Plan
 from imer_ray.tuning.trial.coordinator import SPLIT
 
@@ -34,7 +34,7 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
     searched = {stage.key for stage in plan.final_stage(plan.base).in_order()}
     found: dict[str, dict[str, float]] = {}
     for system in SYSTEMS:
-        final = importlib.import_module(f"{plan.systems}.{system}").graph({**plan.base, "system": system}, SPLIT)
+        final = load_graph({**plan.base, "system": system}, SPLIT, plan.systems)
         try:
             for stage in (*most_needed_first(final.in_order()), final):
                 background = stage.key not in searched

@@ -26,6 +26,8 @@ from imer_ray.evaluation.timing.speedup import check_reference
 from imer_ray.files import write_whole
 from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, DataInfo, Objective, StudyInfo
 from imer_ray.results.writer import write_results
+from imer_ray.stages.graph import Stage
+from imer_ray.systems import load_graph
 from imer_ray.tuning import budget
 from imer_ray.tuning.loggers._background import check_loggers
 from imer_ray.tuning.objectives.constraints import Constraint, parse
@@ -91,13 +93,13 @@ class Plan:
             data=self.data,
         )
 
-    def final_stage(self, config: Mapping[str, Any]) -> Any:
+    def final_stage(self, config: Mapping[str, Any]) -> Stage:
         """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
-        return importlib.import_module(f"{self.systems}.{config['system']}").graph(config, SPLIT)
+        return load_graph(config, SPLIT, self.systems)
 
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""
-        return str(self.final_stage(config).key)
+        return self.final_stage(config).key
 
 
 def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
