@@ -34,8 +34,8 @@ from inference import random_batch, untrained
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build
 from imer_ray.config.compose import compose
+from imer_ray.evaluation.predict import predictor
 from imer_ray.evaluation.timing.stopwatch import threads
-from imer_ray.tasks.evaluate import predictor
 from imer_ray.training.loop import seeded
 
 AVAILABLE = torch.tensor([False, True, True])

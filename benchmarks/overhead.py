@@ -42,8 +42,10 @@ from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.ray_tune.run import ENVIRONMENT, run
 from imer_ray.tuning.ray_tune.searcher import StudySearcher
 from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import ROWS, TRIAL
-from imer_ray.tuning.study.study import Plan, complete_row, open_record, plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 from imer_ray.tuning.trial.coordinator import OUTCOME
 
 SPACE = """\

@@ -38,15 +38,16 @@ from optuna.distributions import CategoricalDistribution
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.tree import flatten
+from imer_ray.evaluation.predict import num_evaluations
 from imer_ray.results.hypervolume import hypervolume
-from imer_ray.tasks.evaluate import num_evaluations
 from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.searchers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space.prefix import prefix
 from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import Record
-from imer_ray.tuning.study.study import Plan, plan
+from imer_ray.tuning.study.study import plan
 
 SEARCHERS = ("tpe", "gp", "nsga2", "nsga3", "random")
 OBJECTIVES = objectives({"quality": "Non0_F1_score", "speed": "flops"})

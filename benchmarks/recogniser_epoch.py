@@ -37,8 +37,8 @@ from imer_ray.evaluation.timing.stopwatch import threads
 from imer_ray.models.model import build_recogniser
 from imer_ray.stages.context import Context
 from imer_ray.tasks import joint, recognise
-from imer_ray.tasks.encode import weights
 from imer_ray.training import checkpoint
+from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import ENTRIES
 from imer_ray.training.latents import Latents
 from imer_ray.training.loop import seeded

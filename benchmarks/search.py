@@ -43,7 +43,9 @@ from imer_ray.results.hypervolume import hypervolume
 from imer_ray.tuning.objectives.objectives import minimised
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
 from imer_ray.tuning.ray_tune.searcher import StudySearcher
-from imer_ray.tuning.study.study import Plan, complete_row, open_record, plan
+from imer_ray.tuning.study.plan import Plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 from imer_ray.tuning.trial.coordinator import OUTCOME, run_points, waiter_name
 from imer_ray.tuning.trial.local_search import Grid, axes
 from imer_ray.tuning.trial.status import STANDING

@@ -91,7 +91,7 @@ codecs.register_error(_PLAIN_ERRORS, _plainly)
 def say_unscored(tree: Mapping[str, Any], split: str) -> None:
     """Print which settings of the protocol will have no numbers because of the data, and which metrics no meaning."""
     from imer_ray.evaluation.scorable import meaningless
-    from imer_ray.tasks.evaluate import MIN_CLIPS, unscored
+    from imer_ray.evaluation.score import MIN_CLIPS, unscored
 
     if settings := unscored(tree, split):
         print(f"not scored: {', '.join(settings)} (fewer than {MIN_CLIPS} labelled {split} clips recorded any of it)")

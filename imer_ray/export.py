@@ -18,9 +18,9 @@ import yaml
 from imer_ray import __version__, cli
 from imer_ray.config.commands import ExportConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.typed_text import shortened
 from imer_ray.errors import UserError
 from imer_ray.files import similar, write_whole
+from imer_ray.received import shortened
 from imer_ray.results.schema import RESULTS
 
 PICKS = ("quality", "speed", "knee")

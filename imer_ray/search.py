@@ -24,8 +24,8 @@ from imer_ray.config.compose import compose
 from imer_ray.errors import UserError, printable
 
 if TYPE_CHECKING:
+    from imer_ray.tuning.study.plan import Plan
     from imer_ray.tuning.study.record import Record
-    from imer_ray.tuning.study.study import Plan
 
 LEAVING_SECONDS = 10.0  # that the baselines get to leave; they look up once a second
 
@@ -36,7 +36,8 @@ def main(overrides: list[str]) -> None:
     from imer_ray.tuning.replication import repeats
     from imer_ray.tuning.study import failures
     from imer_ray.tuning.study.lock import only_driver
-    from imer_ray.tuning.study.study import open_record, plan, write
+    from imer_ray.tuning.study.results_file import write
+    from imer_ray.tuning.study.study import open_record, plan
 
     planned = plan(options)
     study = options["study"]

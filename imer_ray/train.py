@@ -213,9 +213,8 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
     from imer_ray.evaluation.model_folder import save
     from imer_ray.stages.context import Context
     from imer_ray.stages.store import Store
-    from imer_ray.tasks.encode import load_shape
-    from imer_ray.tasks.evaluate import load_model
     from imer_ray.training.latents import load_dataset
+    from imer_ray.training.loaders import load_model, load_shape
 
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}

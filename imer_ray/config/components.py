@@ -18,9 +18,9 @@ from typing import Any, get_args, get_type_hints
 
 from imer_ray.config.experiment import MAX_SETTING, ExperimentConfig, FilePath
 from imer_ray.config.tree import merge
-from imer_ray.config.typed_text import Typed, file_path, read, shortened, unquoted
+from imer_ray.config.typed_text import Typed, file_path, read, unquoted
 from imer_ray.errors import UserError, hint
-from imer_ray.received import is_plain, plain, shown
+from imer_ray.received import is_plain, plain, shortened, shown
 
 CONF_MODULE = "imer_ray.conf"
 PRESETS = "preset"  # the folder of a published system's settings, as one would type them
@@ -36,7 +36,27 @@ def option_name(value: Any, group: str, path: str) -> str:
 
 def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:
     """Fill in defaults and check every key and value of a configuration tree against ``schema``."""
-    return _resolve(tree, schema, "")
+    resolved = _resolve(tree, schema, "")
+    if issubclass(schema, ExperimentConfig):
+        _check_together(resolved)
+    return resolved
+
+
+def _check_together(resolved: Mapping[str, Any]) -> None:
+    """What no component and no section of the schema can see alone.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    diffusion, known = resolved["diffusion"], options("diffusion/sampler")
+    if diffusion["sharing"] == "shared" and not build(diffusion["backbone"]).shareable:
+        raise UserError(
+            f"diffusion: the backbone {diffusion['backbone']['name']} is one network per modality and cannot be "
+            "shared: set sharing=per_modality, or choose another backbone"
+        )
+    if strange := set(resolved["evaluate"]["grid"]["sampler"] or ()) - set(known):
+        names = ", ".join(sorted(strange))
+        raise UserError(f"evaluate.grid: sampler: {names} is unknown; choose among {', '.join(known)}")
 
 
 def options(group: str) -> list[str]:

@@ -18,9 +18,10 @@ MAX_STEPS = 2000  # of a sampler: the most that score-based models were publishe
 MAX_DRAWS = 100  # all draws of a batch are in memory at once
 MAX_SPEED = {"batch_size": 4096, "num_threads": 1024, "reference_steps": 100, "max_repeats": 10_000, "max_seconds": 600}
 
-MAX_INT = 2**63 - 1  # what a column of whole numbers holds
 MAX_SETTING = 2**53  # of a whole number, such as a seed: up to here every reader of JSON keeps them exact
 
+
+PRECISIONS = ("fp32", "bf16")
 
 STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's name
     *("encode", "pretrain", "recover", "distill", "impute", "mixture", "bank"),
@@ -104,8 +105,6 @@ class DiffusionConfig:
     guidance: float = 1.0  # weight of classifier-free guidance at inference; 1: none
 
     def __post_init__(self) -> None:
-        from imer_ray.config.components import build
-
         for name in ("num_steps", "num_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -118,11 +117,6 @@ class DiffusionConfig:
             raise ValueError(
                 f"guidance={self.guidance:g} needs a network that was also trained without its condition: "
                 "set condition_dropout, for example to 0.1, or leave guidance at 1"
-            )
-        if self.sharing == "shared" and not build(self.backbone).shareable:
-            raise ValueError(
-                f"the backbone {self.backbone['name']} is one network per modality and cannot be shared: "
-                "set sharing=per_modality, or choose another backbone"
             )
         if not 0 < self.sigma_data < float("inf"):
             raise ValueError(f"sigma_data must be positive, not {self.sigma_data}")
@@ -216,8 +210,6 @@ class GridConfig:
     precision: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        from imer_ray.config.components import options
-
         for name in ("num_steps", "num_draws"):
             if min(getattr(self, name) or (1,)) < 1:
                 raise ValueError(f"{name} must be at least 1, not {list(getattr(self, name))}")
@@ -225,9 +217,10 @@ class GridConfig:
         check_at_most(num_steps=(steps, MAX_STEPS), num_draws=(draws, MAX_DRAWS))
         if not all(0 <= weight < float("inf") for weight in self.guidance or ()):
             raise ValueError(f"guidance must be 0 or positive, not {list(self.guidance or ())}")
-        for name, known in (("sampler", options("diffusion/sampler")), ("precision", ("fp32", "bf16"))):
-            if unknown := set(getattr(self, name) or ()) - set(known):
-                raise ValueError(f"{name}: {', '.join(sorted(unknown))} is unknown; choose among {', '.join(known)}")
+        if unknown := set(self.precision or ()) - set(PRECISIONS):
+            raise ValueError(
+                f"precision: {', '.join(sorted(unknown))} is unknown; choose among {', '.join(PRECISIONS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +256,7 @@ class ExperimentConfig:
     fusion: Mapping[str, Any] = component("fusion")
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    precision: str = field(default="fp32", metadata={"choices": ("fp32", "bf16")})
+    precision: str = field(default="fp32", metadata={"choices": PRECISIONS})
     compile: str = field(  # of networks and recogniser at inference, with a mode of torch.compile
         default="none", metadata={"choices": ("none", "default", "reduce-overhead", "max-autotune-no-cudagraphs")}
     )

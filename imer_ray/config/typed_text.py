@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 from imer_ray.config.experiment import FilePath
 from imer_ray.errors import UserError
+from imer_ray.received import shortened
 
 QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)
 ESCAPED = re.compile(r"\\([\\()\[\]{}:=,\s])")
@@ -131,10 +132,6 @@ def file_path(text: str, setting: str) -> str:
 def expanded(path: str) -> str:
     """``~`` and ``~user`` at a path's beginning replaced by the home folder, where it is known."""
     return os.path.expanduser(path)
-
-
-def shortened(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _number(text: str) -> int | float | None:

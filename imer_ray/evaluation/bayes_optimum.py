@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from imer_ray.config.components import build
-from imer_ray.tasks.evaluate import score
+from imer_ray.evaluation.score import score
 from imer_ray.training.latents import batches, load_dataset
 
 

@@ -17,14 +17,15 @@ from imer_ray.config.components import build, with_changes
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.bayes_optimum import bayes_optimum
+from imer_ray.evaluation.cost import measure
 from imer_ray.evaluation.model_folder import ADVICE, load, read_shape, read_statistics
+from imer_ray.evaluation.predict import num_evaluations, predict_protocol
+from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
-from imer_ray.models.model import Imer
+from imer_ray.models.model import EmotionModel
 from imer_ray.results import text_encoder
 from imer_ray.results.schema import COSTS
 from imer_ray.results.text_encoder import SHAPES
-from imer_ray.tasks.cost import measure
-from imer_ray.tasks.evaluate import num_evaluations, predict_protocol, score
 from imer_ray.training.latents import load_dataset
 
 DEVICE = "cpu"
@@ -38,7 +39,7 @@ class Trained:
     """
 
     folder: Path
-    model: Imer
+    model: EmotionModel
     config: Mapping[str, Any]
     dataset: Dataset
     is_other_data: bool

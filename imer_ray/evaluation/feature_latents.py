@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.evaluation.comparison import DEVICE, Trained
+from imer_ray.evaluation.predict import predictor
 from imer_ray.models.model import Recogniser
-from imer_ray.tasks.evaluate import predictor
 from imer_ray.training.loop import seeded
 
 NUM_CLIPS = 300

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.config.tree import flatten
-from imer_ray.config.typed_text import shortened
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import WEIGHTS, read_config, weights_file
 from imer_ray.evaluation.tables import BAYES
 from imer_ray.files import sha256, similar
+from imer_ray.received import shortened
 from imer_ray.results.schema import RESULTS
 
 BASELINES = "baselines"

@@ -23,9 +23,9 @@ from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.evaluation.outline import build_model, check_fit
 from imer_ray.models.mixture import MixtureRecogniser
-from imer_ray.models.model import Imer
+from imer_ray.models.model import EmotionModel
 from imer_ray.received import check_file, read_json, read_yaml, shown
-from imer_ray.tasks.encode import weights
+from imer_ray.training.checkpoint import weights
 
 WEIGHTS, CONFIG, SHAPE = "model.safetensors", "config.yaml", "shape.json"
 STATISTICS = "statistics"  # in shape.json
@@ -35,7 +35,7 @@ MAX_BYTES, MAX_SHAPE_BYTES, MAX_SIZE = 2**32, 2**24, 100_000
 
 
 def save(
-    folder: Path, model: Imer, config: Mapping[str, Any], shape: Mapping[str, Any], statistics: Statistics
+    folder: Path, model: EmotionModel, config: Mapping[str, Any], shape: Mapping[str, Any], statistics: Statistics
 ) -> None:
     """Write a model so that `load` builds it again; an older folder of the same name is replaced.
 
@@ -56,7 +56,7 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def load(folder: Path, device: str = "cpu") -> tuple[Imer, dict[str, Any]]:
+def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, dict[str, Any]]:
     """The model of a folder and its configuration.
 
     Nothing is built before the weights' own shapes have said how large it may be.

@@ -14,14 +14,14 @@ from imer_ray.config.components import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.models.mixture import MixtureRecogniser
-from imer_ray.models.model import Imer, build_encoder, build_recogniser_of
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser_of
 from imer_ray.received import shown
 from imer_ray.training.loaders import build_filling
 
 MAX_TENSORS = 20_000  # more than any model of ours has; each of them is looked at
 
 
-def build_model(config: Mapping[str, Any], shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> Imer:
+def build_model(config: Mapping[str, Any], shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:
     """An untrained model with the parts that trained weights are for."""
     encoder = build_encoder(config, shape["dims"], shape["lengths"])
     num_frames = build(config["encoder"]).length(min(shape["lengths"].values()))
@@ -32,7 +32,7 @@ def build_model(config: Mapping[str, Any], shape: Mapping[str, Any], trained: Ma
         read, given = tuple(recogniser.components.centre.shape), (len(MODALITIES), num_frames * encoder.mean.shape[-1])
         if read != given:
             raise ValueError(f"the mixture reads latents of {list(read)} numbers, and the encoder gives {list(given)}")
-    return Imer(encoder, recovery, recogniser)
+    return EmotionModel(encoder, recovery, recogniser)
 
 
 def check_fit(

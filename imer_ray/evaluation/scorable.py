@@ -11,7 +11,7 @@ from imer_ray.config.components import build
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.metrics import REGRESSION_METRICS, TWO_CLASS_METRICS, needed
-from imer_ray.tasks.evaluate import MIN_CLIPS, scored_labels
+from imer_ray.evaluation.score import MIN_CLIPS, scored_labels
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.losses import learnable
 

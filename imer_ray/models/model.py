@@ -114,7 +114,7 @@ class Recogniser(nn.Module):
         return self.classify(self.refine(latents, available), available, frames)
 
 
-class Imer(nn.Module):
+class EmotionModel(nn.Module):
     """Features in, predictions out: encoder, recovery (None leaves missing modalities zero) and recogniser."""
 
     def __init__(self, encoder: StandardisedEncoder, recovery: Recovery | None, recogniser: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Pareto dominance, the knee of a front, and the front as a table. All objectives are minimised.
+"""Pareto dominance, and the knee of a front. All objectives are minimised.
 
 Legend: N points, K objectives. A point with a NaN or infinite objective was not measured: it is on no front.
 """
@@ -6,7 +6,6 @@ Legend: N points, K objectives. A point with a NaN or infinite objective was not
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Points = NDArray[np.float64]
@@ -82,17 +81,6 @@ def knee(front: ArrayLike) -> int:
     scaled = (points - low) / np.where(span > 0, span, 1.0)
     below_line = np.round(scaled.sum(1), 12)  # rounding: equal points must not be told apart by the last bit
     return int(np.lexsort((np.linalg.norm(scaled, axis=1), below_line))[0])
-
-
-def front_table(frame: pd.DataFrame) -> str:
-    """The front as text for the terminal, best quality first; at most `TABLE_ROWS` of its points, ends and knee kept.
-
-    ``frame`` is what `imer_ray.results.schema.read_results` returns.
-    """
-    from imer_ray.analysis.table import render  # it needs this module
-    from imer_ray.results.study import of_frame
-
-    return render(of_frame(frame))
 
 
 def _checked(objectives: ArrayLike) -> Points:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from imer_ray.data.missing import PATTERNS
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import load_latents, load_shape, weights
-from imer_ray.training.loaders import IMPUTER_FILE, build_imputer
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.loaders import IMPUTER_FILE, build_imputer, load_latents, load_shape
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import check_learnable, recovery_loss, training_patterns
 

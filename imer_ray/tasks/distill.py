@@ -33,9 +33,10 @@ from imer_ray.diffusion.time_grid import time_grid
 from imer_ray.diffusion.time_sampling import Uniform
 from imer_ray.models.recovery import build_network, condition
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import load_latents, weights
-from imer_ray.tasks.pretrain import random_condition, random_drop, usable_pairs
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.denoising import random_condition, random_drop, usable_pairs
 from imer_ray.training.latents import BATCH_SIZE, Latents
+from imer_ray.training.loaders import load_latents
 from imer_ray.training.loop import Losses, fit, seeded, summary
 
 SPACING = "angle"  # of the teacher's steps, as the samplers have it by default

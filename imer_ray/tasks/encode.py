@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.speedup import check_reference
-from imer_ray.models.model import Recogniser, StandardisedEncoder, build_encoder, build_recogniser
+from imer_ray.models.model import build_encoder, build_recogniser
 from imer_ray.stages.context import Context
-from imer_ray.training.latents import BATCH_SIZE, Latents, batches, encode_split, load_dataset
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.latents import BATCH_SIZE, batches, encode_split, load_dataset
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import has_label, learnable, task_loss, training_patterns
 
@@ -69,36 +70,3 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         }
         (context.folder / "shape.json").write_text(json.dumps(shape), encoding="utf-8")
     return summary(history)
-
-
-def load_shape(context: Context) -> dict[str, Any]:
-    """``dims``, ``lengths``, ``label_kind`` and ``recoverable`` modalities of the data that the input ``encode`` was
-    trained on."""
-    return json.loads((context.inputs["encode"] / "shape.json").read_text(encoding="utf-8"))
-
-
-def load_encoder(config: Mapping[str, Any], context: Context) -> StandardisedEncoder:
-    """The frozen encoder of the input ``encode``."""
-    shape = load_shape(context)
-    encoder = build_encoder(config, shape["dims"], shape["lengths"])
-    encoder.load_state_dict(load_file(context.inputs["encode"] / "encoder.safetensors"))
-    return encoder.eval().requires_grad_(False).to(context.device)
-
-
-def load_latents(context: Context, split: str) -> Latents:
-    """The latents that the input ``encode`` wrote for a split."""
-    return Latents.load(context.inputs["encode"] / f"latents_{split}.safetensors").to(context.device)
-
-
-def load_recogniser(config: Mapping[str, Any], context: Context, with_refiners: bool) -> Recogniser:
-    """A recogniser that starts from the complete-data one; its refiners are new."""
-    torch.manual_seed(seeded(config["seed"], "recogniser").initial_seed())
-    recogniser = build_recogniser(config, with_refiners, recoverable=load_shape(context)["recoverable"])
-    trained = load_file(context.inputs["encode"] / "recogniser.safetensors")
-    recogniser.load_state_dict(trained, strict=False)
-    return recogniser.to(context.device)
-
-
-def weights(module: nn.Module) -> dict[str, Tensor]:
-    """A module's state on the CPU, for safetensors."""
-    return {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}

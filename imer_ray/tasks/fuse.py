@@ -22,10 +22,10 @@ from imer_ray.data.missing import PATTERNS
 from imer_ray.models.adversary import Discriminator, Reconstructor, discriminator_loss, generator_loss
 from imer_ray.models.model import Recogniser
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import load_latents, load_recogniser, weights
-from imer_ray.tasks.recover import load_refiners
+from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.latents import BATCH_SIZE, Latents
+from imer_ray.training.loaders import load_latents, load_recogniser, load_refiners
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import training_patterns
 

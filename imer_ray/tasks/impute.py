@@ -11,8 +11,8 @@ from typing import Any
 from safetensors.torch import save_file
 
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import load_latents, load_shape, weights
-from imer_ray.training.loaders import IMPUTER_FILE, build_imputer
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.loaders import IMPUTER_FILE, build_imputer, load_latents, load_shape
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:

@@ -27,8 +27,9 @@ from imer_ray.config.components import build
 from imer_ray.data.missing import PATTERNS
 from imer_ray.models.recovery import build_recovery, network_names
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import load_latents, load_recogniser, load_shape, weights
-from imer_ray.tasks.pretrain import denoising_step, random_drop
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.denoising import denoising_step, random_drop
+from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
 from imer_ray.training.loop import fit, seeded, summary
 from imer_ray.training.losses import check_learnable, has_label, learnable, recovery_loss, task_loss, training_patterns
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from imer_ray.data.missing import PATTERNS
 from imer_ray.models.mixture import Components, Mixture, MixtureRecogniser, patterns
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import load_latents, load_shape, weights
+from imer_ray.training.checkpoint import weights
 from imer_ray.training.latents import Latents
+from imer_ray.training.loaders import load_latents, load_shape
 from imer_ray.training.loop import seeded
 from imer_ray.training.losses import has_label
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from imer_ray.data.missing import PATTERNS
 from imer_ray.models.model import Recogniser
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import load_latents, load_recogniser, load_shape, weights
+from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
+from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
 from imer_ray.training.loop import fit, summary
 from imer_ray.training.losses import has_label, learnable, recovery_loss, task_loss, training_patterns
 

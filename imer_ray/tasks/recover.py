@@ -18,15 +18,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.denoiser import Denoiser, expand_time
 from imer_ray.models.model import build_refiners
 from imer_ray.stages.context import Context
-from imer_ray.tasks.encode import weights
-from imer_ray.tasks.pretrain import denoising_step, of_target, targets_of, train
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.denoising import denoising_step, of_target, targets_of, train
+from imer_ray.training.loaders import _refiner_file
 from imer_ray.training.loop import summary
 from imer_ray.training.losses import recovery_loss
 
@@ -91,14 +92,6 @@ class Overheard:
         return self.output
 
 
-def load_refiners(config: Mapping[str, Any], context: Context) -> nn.ModuleList:
-    """The refiners of all modalities, from the inputs ``refiner_l``, ``refiner_a`` and ``refiner_v``."""
-    refiners = build_refiners(config)
-    for refiner, name in zip(refiners, MODALITIES, strict=True):
-        refiner.load_state_dict(load_file(context.inputs[f"refiner_{name}"] / _refiner_file(name)))
-    return refiners.to(context.device)
-
-
 def _refined(refiners: Any, x: Tensor, target: int | Tensor) -> Tensor:
     """x [B, L, D], each row through the refiner of its target."""
     if isinstance(target, int):
@@ -109,7 +102,3 @@ def _refined(refiners: Any, x: Tensor, target: int | Tensor) -> Tensor:
         if len(rows):
             refined = refined.index_copy(0, rows, refiners[name](x[rows]))
     return refined
-
-
-def _refiner_file(modality: str) -> str:
-    return f"refiner_{modality}.safetensors"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from imer_ray.errors import printable
 from imer_ray.files import write_whole
+from imer_ray.stages.client import Client
 from imer_ray.stages.graph import most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.systems import load_graph
-from imer_ray.tuning.study.study import Plan
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.trial.coordinator import SPLIT
 
 SYSTEMS = ("masked", "zero")
@@ -21,7 +21,7 @@ class _Ended(Exception):
     """The search has ended before its baselines."""
 
 
-def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) -> None:
+def score(plan: Plan, client: Client, is_over: Callable[[], bool] = lambda: False) -> None:
     """Compute the baselines' stages, each once like any other, and write them to ``baselines.json``.
 
     When ``is_over``, they are left to the next command.

@@ -20,7 +20,7 @@ from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import save
-from imer_ray.models.model import Imer, build_encoder, build_recogniser
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
 from imer_ray.training.latents import load_dataset
 
@@ -44,7 +44,7 @@ def save_model(folder: Path, overrides: Sequence[str]) -> Path:
     torch.manual_seed(0)
     encoder = build_encoder(config, dataset.dims, dataset.lengths)
     recovery = build_recovery(config, encoder.encoder.num_frames)
-    model = Imer(encoder, recovery, build_recogniser(config, with_refiners=True))
+    model = EmotionModel(encoder, recovery, build_recogniser(config, with_refiners=True))
     save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     return folder / "1111"
 

@@ -22,11 +22,11 @@ from imer_ray.evaluation.comparison import Scored, check_same_masks, compare, co
 from imer_ray.evaluation.feature_latents import latents_of
 from imer_ray.evaluation.model_collection import collect
 from imer_ray.evaluation.model_folder import save
+from imer_ray.evaluation.predict import predict_protocol, predictor
 from imer_ray.evaluation.tables import summarise
-from imer_ray.models.model import Imer, build_encoder, build_recogniser
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
 from imer_ray.results.text_encoder import SHAPES, SUFFIX, with_encoder
-from imer_ray.tasks.evaluate import predict_protocol, predictor
 from imer_ray.training.latents import load_dataset
 
 SMALL = ["data.num_train=8", "data.num_valid=8", "data.num_test=60", "diffusion.num_steps=1", "data.num_frames=4"]
@@ -41,7 +41,7 @@ def make_model(folder: Path, seed: int, *overrides: str, recovers: bool = True, 
     torch.manual_seed(100 * weights + seed)
     encoder = build_encoder(config, dataset.dims, dataset.lengths)
     recovery = build_recovery(config, 4) if recovers else None
-    model = Imer(encoder, recovery, build_recogniser(config, with_refiners=recovers))
+    model = EmotionModel(encoder, recovery, build_recogniser(config, with_refiners=recovers))
     shape = {"dims": dataset.dims, "lengths": dataset.lengths}
     save(folder / str(seed), model, config, shape, dataset.statistics)
 

@@ -18,7 +18,7 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import save
 from imer_ray.evaluation.scorable import check_quality, check_scoring, check_training
-from imer_ray.models.model import Imer, build_encoder, build_recogniser
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.training.latents import load_dataset
 from imer_ray.tuning.study.study import plan
 
@@ -152,7 +152,7 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
     config = compose(ExperimentConfig, "experiment", words)
     dataset = load_dataset(config)
     config["data_fingerprint"] = dataset.fingerprint
-    model = Imer(build_encoder(config, dataset.dims, dataset.lengths), None, build_recogniser(config, False))
+    model = EmotionModel(build_encoder(config, dataset.dims, dataset.lengths), None, build_recogniser(config, False))
     save(tmp_path / "model/1", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     with pytest.raises(UserError, match="the test split cannot be scored: Corr needs labels that differ"):
         evaluate.main([f"model={tmp_path / 'model'}"])

@@ -15,14 +15,14 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import load, save
+from imer_ray.evaluation.predict import predict_protocol
 from imer_ray.models.model import Recogniser
 from imer_ray.stages.context import Context
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import rohydr
-from imer_ray.tasks.encode import load_shape
-from imer_ray.tasks.evaluate import load_model, predict_protocol
 from imer_ray.training.latents import load_dataset
+from imer_ray.training.loaders import load_model, load_shape
 from imer_ray.tuning.space.file import load as load_space
 
 RUN_KEYS = ("study", "space", "scaling")

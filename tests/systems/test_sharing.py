@@ -22,7 +22,7 @@ from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import load_graph
 from imer_ray.tasks import evaluate
-from imer_ray.tasks.pretrain import load_recovery
+from imer_ray.training.loaders import load_recovery
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")

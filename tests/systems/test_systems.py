@@ -17,15 +17,15 @@ from imer_ray.config.compose import compose
 from imer_ray.config.experiment import STAGE_KINDS
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
-from imer_ray.models.model import Imer
+from imer_ray.evaluation.cost import untrained, with_process
+from imer_ray.models.model import EmotionModel
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import load_graph
-from imer_ray.tasks.cost import untrained, with_process
-from imer_ray.tasks.evaluate import load_model
 from imer_ray.training.latents import load_dataset
+from imer_ray.training.loaders import load_model
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SMALL = [
@@ -101,7 +101,7 @@ def test_cost_is_measured_on_networks_of_the_trained_ones_shapes(system: str, st
         assert torch.equal(*(model.recovery.recoverable for model in models))
 
 
-def _untrained(config: dict[str, Any], context: Context) -> Imer:
+def _untrained(config: dict[str, Any], context: Context) -> EmotionModel:
     return untrained(with_process(config), load_dataset(config), context)
 
 

@@ -23,15 +23,15 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import load, save
+from imer_ray.evaluation.predict import predictor
 from imer_ray.evaluation.timing.speedup import timed_pattern
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import load_graph
-from imer_ray.tasks.encode import load_latents, load_shape
-from imer_ray.tasks.evaluate import load_model, predictor
 from imer_ray.training.latents import load_dataset
+from imer_ray.training.loaders import load_latents, load_model, load_shape
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SHARED = "diffusion.sharing=shared"

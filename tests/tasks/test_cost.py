@@ -18,13 +18,13 @@ from imer_ray.config.tree import replace
 from imer_ray.data.batch import Batch
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.parametrization import PARAMETRIZATIONS
+from imer_ray.evaluation.cost import with_process
+from imer_ray.evaluation.predict import predictor
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS
 from imer_ray.evaluation.timing.speedup import cost, reference_for
-from imer_ray.models.model import Imer, build_encoder, build_recogniser
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
 from imer_ray.systems import decoupled, imder, masked, rohydr, zero
-from imer_ray.tasks.cost import with_process
-from imer_ray.tasks.evaluate import predictor
 from imer_ray.training.loop import seeded
 
 PROCESSES = [
@@ -159,7 +159,9 @@ def measured(disturb: Callable[[Batch], None] = lambda batch: None, **speed: flo
     config = compose(SearchConfig, "search", [*SMALL, "diffusion.num_steps=1"])
     lengths = dict.fromkeys(DIMS, NUM_FRAMES)
     recovery = build_recovery(config, NUM_FRAMES)
-    model = Imer(build_encoder(config, DIMS, lengths), recovery, build_recogniser(config, with_refiners=True)).eval()
+    model = EmotionModel(
+        build_encoder(config, DIMS, lengths), recovery, build_recogniser(config, with_refiners=True)
+    ).eval()
     own = predictor(model, config, seeded(0, "cost"))
 
     def predict(batch: Batch, available: torch.Tensor) -> torch.Tensor:

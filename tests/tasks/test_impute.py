@@ -15,14 +15,14 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.tree import replace
 from imer_ray.data.missing import PATTERNS
 from imer_ray.evaluation.model_folder import load, save
+from imer_ray.evaluation.predict import predictor
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import load_graph
-from imer_ray.tasks.encode import load_latents, load_shape
-from imer_ray.tasks.evaluate import load_model, predictor
 from imer_ray.training.latents import load_dataset
+from imer_ray.training.loaders import load_latents, load_model, load_shape
 from imer_ray.training.losses import recovery_loss
 
 RIVALS = ("mean", "regression", "autoencoder")

@@ -10,7 +10,7 @@ from imer_ray.config.compose import compose
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.sdes.vp import VP
 from imer_ray.models.recovery import build_network
-from imer_ray.tasks.pretrain import denoising_step, random_condition, random_drop, usable_pairs, usable_rows
+from imer_ray.training.denoising import denoising_step, random_condition, random_drop, usable_pairs, usable_rows
 
 
 def generator():

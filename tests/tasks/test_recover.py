@@ -16,8 +16,8 @@ from imer_ray.data.missing import MODALITIES
 from imer_ray.models.recovery import build_network
 from imer_ray.stages.context import Context
 from imer_ray.tasks import recover
-from imer_ray.tasks.pretrain import load_recovery
 from imer_ray.training.latents import Latents
+from imer_ray.training.loaders import load_recovery
 
 
 def denoising_inputs(latents: Latents) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build
 from imer_ray.config.compose import compose
 from imer_ray.errors import NonFiniteError, UserError
+from imer_ray.evaluation.score import score, unscored
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import load_function, run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import load_graph
-from imer_ray.tasks.evaluate import score, unscored
 from imer_ray.training.latents import Latents, load_dataset
 
 SIZES = {"train": 48, "valid": 24, "test": 24}

@@ -25,7 +25,7 @@ from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS, median_interval, without_outliers
 from imer_ray.evaluation.timing.stopwatch import Clock, threads, timed
-from imer_ray.models.model import Imer, build_encoder, build_recogniser
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
 from imer_ray.stages.node_load import num_neighbours
 from imer_ray.training.loop import seeded
@@ -75,18 +75,20 @@ def check_reference(config: Mapping[str, Any], lengths: Mapping[str, int]) -> No
 
 
 @functools.lru_cache(maxsize=2)
-def _reference(encoder: tuple, dims: tuple, lengths: tuple, device: str) -> Imer:
+def _reference(encoder: tuple, dims: tuple, lengths: tuple, device: str) -> EmotionModel:
     """Untrained: time does not depend on the weights' values."""
     config = reference_config({"encoder": dict(encoder)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encode = build_encoder(config, dict(dims), dict(lengths))
         num_frames = build(config["encoder"]).length(min(dict(lengths).values()))
-        model = Imer(encode, build_recovery(config, num_frames), build_recogniser(config, with_refiners=True))
+        model = EmotionModel(encode, build_recovery(config, num_frames), build_recogniser(config, with_refiners=True))
     return model.eval().requires_grad_(False).to(device)
 
 
-def reference_for(config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int], device: str) -> Imer:
+def reference_for(
+    config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int], device: str
+) -> EmotionModel:
     """The IMDer reference for features of these shapes, built once per process.
 
     Raises:
@@ -142,8 +144,8 @@ class _Size:
 
 
 def cost(
-    model: Imer,
-    reference: Imer,
+    model: EmotionModel,
+    reference: EmotionModel,
     batch: Batch,
     one: Batch,
     speed: Mapping[str, Any],
@@ -205,7 +207,7 @@ def cost(
     }
 
 
-def timed_pattern(model: Imer) -> Tensor:
+def timed_pattern(model: EmotionModel) -> Tensor:
     """[M]: what is available where time is measured. One modality is missing: language, or the first that the model
     can recover."""
     recoverable = None if model.recovery is None else model.recovery.recoverable
@@ -215,7 +217,7 @@ def timed_pattern(model: Imer) -> Tensor:
 
 @torch.no_grad()
 def reference_clock(
-    reference: Imer, batch: Batch, available: Tensor, num_steps: int, clock: Clock
+    reference: EmotionModel, batch: Batch, available: Tensor, num_steps: int, clock: Clock
 ) -> Callable[[], float]:
     """A function that times IMDer on a batch, in seconds: ``num_steps`` of its 100 equal steps, scaled up.
 

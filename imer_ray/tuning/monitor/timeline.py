@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.results.timeline import FILE_NAME, LOST, RUNNING, read_timeline, write_timeline
+from imer_ray.stages.client import Client
 from imer_ray.stages.timeline import Changes
-from imer_ray.tuning.trial.coordinator import Client
 
 LEAST_SECONDS = 5.0  # between two writings
 WRITING_SHARE = 0.01  # of the time, at most, goes into writing

@@ -22,7 +22,7 @@ LEAST_LACK = 0.01  # so that none, however late it was stopped, is taken for a c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class Outcome:
     """A study's objectives and constraints."""
 
     objectives: Sequence[Objective]
@@ -65,20 +65,20 @@ class Judge:
         return {constraint.text: constraint.violation(row) for constraint in self.constraints}
 
 
-def end(study: Study, trial: Trial, row: Mapping[str, Any] | None, judge: Judge) -> None:
+def end(study: Study, trial: Trial, row: Mapping[str, Any] | None, outcome: Outcome) -> None:
     """Tell a study how a trial of its own ended: with a judged row, or with none."""
-    values = None if row is None else judge.values(row)
+    values = None if row is None else outcome.values(row)
     if row is None or values is None:
         study.tell(trial, state=TrialState.FAIL)
         return
-    for name, violation in judge.violations(row).items():
+    for name, violation in outcome.violations(row).items():
         if name not in trial.constraints:  # else a driver set it that was killed here
             trial.set_constraint(name, violation)
     study.tell(trial, values)
 
 
 def finished_trial(
-    row: Mapping[str, Any], space: Space, judge: Judge, attributes: Mapping[str, Any]
+    row: Mapping[str, Any], space: Space, outcome: Outcome, attributes: Mapping[str, Any]
 ) -> FrozenTrial | None:
     """What a study is told of a complete row that it has not proposed; None if the space does not hold it."""
     params = space.locate(flatten(json.loads(row["config"]))) if row["status"] == "complete" else None
@@ -87,7 +87,7 @@ def finished_trial(
     return create_trial(
         params=params,
         distributions=dict(space.distributions(params)),
-        values=judge.values(row),
-        constraints=judge.violations(row),
+        values=outcome.values(row),
+        constraints=outcome.violations(row),
         user_attrs=dict(attributes),
     )

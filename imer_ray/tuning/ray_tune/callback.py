@@ -10,19 +10,20 @@ from typing import Any
 
 from ray import tune
 
+from imer_ray.stages.client import Client
 from imer_ray.tuning.loggers._background import Log
 from imer_ray.tuning.monitor.display import Display
 from imer_ray.tuning.monitor.progress import Progress, Tally
 from imer_ray.tuning.monitor.time_left import TimeLeft
 from imer_ray.tuning.monitor.timeline import Timeline
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import Record
-from imer_ray.tuning.study.study import Plan, ResultsFile
-from imer_ray.tuning.trial.coordinator import Client
+from imer_ray.tuning.study.results_file import ResultsFile
 
 FOLLOW_SECONDS = 2.0  # between two questions to the broker
 
 
-class Watch(tune.Callback):
+class StudyCallback(tune.Callback):
     """After each of Tune's steps."""
 
     def __init__(self, plan: Plan, record: Record, client: Client) -> None:

@@ -14,12 +14,15 @@ from ray import tune
 
 from imer_ray.errors import UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT
-from imer_ray.tuning.ray_tune.callback import Watch
+from imer_ray.stages.client import Client
+from imer_ray.tuning.ray_tune.callback import StudyCallback
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
 from imer_ray.tuning.ray_tune.searcher import StudySearcher
+from imer_ray.tuning.ray_tune.trainable import coordinate
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import Record
-from imer_ray.tuning.study.study import Plan, complete_row, write
-from imer_ray.tuning.trial.coordinator import Client, coordinate, waiter_name
+from imer_ray.tuning.study.results_file import complete_row, write
+from imer_ray.tuning.trial.coordinator import waiter_name
 from imer_ray.tuning.trial.local_search import Grid, axes
 
 ENVIRONMENT = {
@@ -72,7 +75,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
     searcher = StudySearcher(record, slots, functools.partial(complete_row, study["name"]), scheduler.stopped)
     scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run
     shutil.rmtree(scratch, ignore_errors=True)
-    watch = Watch(plan, record, client)
+    watch = StudyCallback(plan, record, client)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {TRIAL_SLOT: 1}),
         tune_config=tune.TuneConfig(

@@ -12,9 +12,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
-from imer_ray.tuning.schedulers import Progress, Scheduler
+from imer_ray.tuning.schedulers import Milestone, Scheduler
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import Record
-from imer_ray.tuning.study.study import Plan
 from imer_ray.tuning.trial.status import STANDING
 
 
@@ -119,7 +119,7 @@ def study_scheduler(plan: Plan, record: Record, leave: Callable[[int], None]) ->
 
 def _estimated_speed(config: Mapping[str, Any]) -> float:
     """log10(1 + NFE): what is known of a trial's speed before its cost is measured."""
-    from imer_ray.tasks.evaluate import num_evaluations
+    from imer_ray.evaluation.predict import num_evaluations
 
     return math.log10(1 + num_evaluations(config))
 
@@ -130,7 +130,7 @@ def _progress(
     alone: Sequence[str],
     speed: float | None,
     estimated_speed: float,
-) -> Progress:
+) -> Milestone:
     """From JSON, whose keys are text."""
     found = {name: {int(epoch): value for epoch, value in at.items()} for name, at in compared.items()}
-    return Progress(trial=trial, compared=found, alone=alone, speed=speed, estimated_speed=estimated_speed)
+    return Milestone(trial=trial, compared=found, alone=alone, speed=speed, estimated_speed=estimated_speed)

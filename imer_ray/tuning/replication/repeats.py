@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from imer_ray.errors import UserError
+from imer_ray.stages.client import Client
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
@@ -26,9 +27,10 @@ from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.monitor.display import FIRST_SECONDS, GROWTH
 from imer_ray.tuning.monitor.timeline import Timeline
 from imer_ray.tuning.replication.allocation import Sample, next_to_run
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import Record
-from imer_ray.tuning.study.study import Plan, ResultsFile, complete_row, write
-from imer_ray.tuning.trial.coordinator import BROKEN, ROWS, Client, run_points
+from imer_ray.tuning.study.results_file import ResultsFile, complete_row, write
+from imer_ray.tuning.trial.coordinator import BROKEN, ROWS, run_points
 from imer_ray.tuning.trial.local_search import Grid
 
 PERIOD_SECONDS = 1.0
@@ -155,14 +157,21 @@ class _Until:
     def __init__(self, client: Client, ended: threading.Event) -> None:
         self._client, self._ended = client, ended
 
-    def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None) -> StageResult:
+    def compute(
+        self,
+        stage: Stage,
+        waiter: str,
+        on_progress: Callable[[Status], None] | None = None,
+        *,
+        background: bool = False,
+    ) -> StageResult:
         def check(status: Status) -> None:
             if self._ended.is_set():
                 raise _Abandoned
             if on_progress is not None:
                 on_progress(status)
 
-        return self._client.compute(stage, waiter, check)
+        return self._client.compute(stage, waiter, check, background=background)
 
     def leave(self, waiter: str) -> None:
         self._client.leave(waiter)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class Milestone:
     """How a trial stands.
 
     Attributes:
@@ -42,10 +42,10 @@ class Scheduler(Protocol):
     @property
     def rungs(self) -> tuple[int, ...]: ...
 
-    def learn(self, progress: Progress) -> None:
+    def learn(self, milestone: Milestone) -> None:
         """Take note of a trial that is not to be judged, such as one of an earlier run."""
         ...
 
-    def goes_on(self, progress: Progress) -> bool:
+    def goes_on(self, milestone: Milestone) -> bool:
         """Take note of a trial, and say whether it goes on. Once stopped, a trial is not asked about again."""
         ...

@@ -7,8 +7,8 @@ from typing import Any
 
 from imer_ray.config.components import build
 from imer_ray.data.dataset import Dataset
+from imer_ray.evaluation.score import MIN_CLIPS
 from imer_ray.results.schema import METRIC_PREFIX, DataInfo, Objective
-from imer_ray.tasks.evaluate import MIN_CLIPS
 from imer_ray.training.losses import has_label
 from imer_ray.tuning.trial.coordinator import SPLIT
 

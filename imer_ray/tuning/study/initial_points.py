@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imer_ray.config.compose import preset
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError, printable
 from imer_ray.results.schema import RESULTS, read_info
-from imer_ray.tuning.objectives.outcome import Judge
+from imer_ray.tuning.objectives.outcome import Outcome
+from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.presets import nearest
 from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.study.warm_start import lessons, results_file
-
-if TYPE_CHECKING:
-    from imer_ray.tuning.study.study import Plan
 
 
 def check(study: Mapping[str, Any]) -> None:
@@ -35,11 +33,11 @@ def begin(plan: Plan, record: Record) -> None:
     """Once in a study's life each, and so again only what was added since: the base configuration, the space's points,
     presets, and other studies. Says what was changed of a preset, and what was taken from a study."""
     settings = plan.options["study"]
-    judge = Judge(objectives=plan.objectives, constraints=plan.constraints)
+    outcome = Outcome(objectives=plan.objectives, constraints=plan.constraints)
     learnt = []
     for source in settings["warm_start"]:
         if os.path.abspath(source) not in record.learnt_from:
-            learnt.append(lessons(source, plan.space, judge, plan.configurations.build, plan.identify))
+            learnt.append(lessons(source, plan.space, outcome, plan.configurations.build, plan.identify))
     own = plan.space.locate(flatten(plan.base))
     record.enqueue([point for point in (own, *plan.space.points) if point is not None])
     for name in settings["presets"]:

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 from optuna.storages.journal._storage import JournalOperation
 
-from imer_ray.config.experiment import MAX_INT
 from imer_ray.config.tree import flatten
+from imer_ray.received import MAX_INT
 from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, STATUSES
 from imer_ray.results.words import json_object, json_texts
 from imer_ray.tuning import searchers

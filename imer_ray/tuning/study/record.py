@@ -18,7 +18,7 @@ from optuna.trial import Trial, TrialState
 from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.objectives.constraints import Constraint
-from imer_ray.tuning.objectives.outcome import Judge, end, finished_trial
+from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
 from imer_ray.tuning.searchers._candidates import next_new
 from imer_ray.tuning.space.space import Space
@@ -67,7 +67,7 @@ class Record:
         self._sync = sync
         self._space = space
         self.objectives = objectives
-        self._judge = Judge(objectives=objectives, constraints=constraints)
+        self._outcome = Outcome(objectives=objectives, constraints=constraints)
         self._configure = configure
         self._identify = identify
         self._build_sampler = build_sampler
@@ -128,7 +128,7 @@ class Record:
         """Have the sampler know another study's results. They are none of this study's, and do not keep it from running
         the same."""
         self.enqueue(lessons.points)
-        lessons.teach(self._study, self._space, self._judge)
+        lessons.teach(self._study, self._space, self._outcome)
 
     def retry_failed(self) -> int:
         """Propose the failed trials again that may succeed, under their numbers; their rows are replaced when they
@@ -179,7 +179,7 @@ class Record:
         row's ``status``, with estimates of its objectives if it has any. Returns the finished rows.
         """
         optuna_trial = self._running.pop(trial)
-        finished = [self._judge.judged(row) for row in rows]
+        finished = [self._outcome.judged(row) for row in rows]
         optuna_trial.set_user_attr(ROWS, finished)
         self._sync()
         self._finish(optuna_trial, finished)
@@ -187,7 +187,7 @@ class Record:
 
     def tell_repeat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The end of a point's run with a further seed, which the sampler is not told of. Returns the finished row."""
-        finished = self._judge.judged(row)
+        finished = self._outcome.judged(row)
         self._study.set_user_attr(f"{REPEAT} {row['trial']} {row['point']} {row['repeat']}", finished)
         self._sync()
         self.repeats.append(finished)
@@ -239,17 +239,17 @@ class Record:
         for row in derived:
             attributes = {DERIVED: trial.number, POINT: row["point"]}
             if tuple(attributes.values()) not in added and (
-                point := finished_trial(row, self._space, self._judge, attributes)
+                point := finished_trial(row, self._space, self._outcome, attributes)
             ):
                 self._study.add_trial(point)
-        end(self._study, trial, own, self._judge)
+        end(self._study, trial, own, self._outcome)
         self._remember(rows)
 
     def _answer(self, trial: Trial, row: Mapping[str, Any] | None) -> None:
         """End a proposal that is known: as its row says, if it has one already."""
         if row is not None:
             trial.set_user_attr(ANSWERED, [row["trial"], row["point"]])
-        end(self._study, trial, row, self._judge)
+        end(self._study, trial, row, self._outcome)
 
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:

@@ -17,7 +17,7 @@ from imer_ray.errors import UserError
 from imer_ray.results.pareto import pareto_front
 from imer_ray.results.schema import CONFIG_PREFIX, RESULTS, read_results
 from imer_ray.results.words import json_object
-from imer_ray.tuning.objectives.outcome import Judge, finished_trial
+from imer_ray.tuning.objectives.outcome import Outcome, finished_trial
 from imer_ray.tuning.searchers import DERIVED
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study.journal_entry import LEARNT, SOURCES
@@ -51,13 +51,13 @@ class Lessons:
             said.append(f"{self.num_others} points left out that this study could not have")
         return f"warm start from {self.source}: {', '.join(said)}"
 
-    def teach(self, study: Study, space: Space, judge: Judge) -> None:
+    def teach(self, study: Study, space: Space, outcome: Outcome) -> None:
         """Add the results to a study, each once, and note the source when all are there."""
         known = [trial.user_attrs.get(LEARNT) for trial in study.get_trials(deepcopy=False)]
         for row in self.results:
             mark = [self.source, int(row["trial"]), int(row["point"])]
             attributes = {LEARNT: mark, **({DERIVED: None} if row["point"] else {})}
-            if mark not in known and (trial := finished_trial(row, space, judge, attributes)) is not None:
+            if mark not in known and (trial := finished_trial(row, space, outcome, attributes)) is not None:
                 study.add_trial(trial)
         study.set_user_attr(SOURCES, [*sources(study), self.source])
 
@@ -74,7 +74,7 @@ def sources(study: Study) -> list[str]:
 
 
 def lessons(
-    source: str, space: Space, judge: Judge, configure: Configure, identify: Callable[[Mapping[str, Any]], str]
+    source: str, space: Space, outcome: Outcome, configure: Configure, identify: Callable[[Mapping[str, Any]], str]
 ) -> Lessons:
     """Read another study's folder, or its results.parquet.
 
@@ -89,7 +89,7 @@ def lessons(
     frame = frame[frame["repeat"].fillna(0) == 0] if "repeat" in frame else frame
     results, elsewhere, num_others = [], [], 0
     for columns in frame[frame["status"] == "complete"].to_dict("records"):
-        row = judge.judged({name: columns[name] for name in columns if _tells(name, columns[name])})
+        row = outcome.judged({name: columns[name] for name in columns if _tells(name, columns[name])})
         config = _config(row)
         values = None if config is None else space.locate(flatten(config))
         if config is None or values is None or row["status"] != "complete":
@@ -98,7 +98,7 @@ def lessons(
             results.append(row)
         else:
             elsewhere.append((row, values))
-    points = tuple(_front(elsewhere, judge))
+    points = tuple(_front(elsewhere, outcome))
     return Lessons(source=os.path.abspath(source), results=tuple(results), points=points, num_others=num_others)
 
 
@@ -107,8 +107,8 @@ def _same(here: Mapping[str, Any], there: Mapping[str, Any], identify: Callable[
     return here["data_fingerprint"] == there["data_fingerprint"] and identify(here) == identify(there)
 
 
-def _front(rows: list[tuple[dict[str, Any], dict[str, Any]]], judge: Judge) -> list[dict[str, Any]]:
-    feasible = [(judge.values(row), values) for row, values in rows if row["feasible"]]
+def _front(rows: list[tuple[dict[str, Any], dict[str, Any]]], outcome: Outcome) -> list[dict[str, Any]]:
+    feasible = [(outcome.values(row), values) for row, values in rows if row["feasible"]]
     if not feasible:
         return []
     on_front = pareto_front(np.array([objectives for objectives, _ in feasible]))

@@ -8,47 +8,34 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.broker import StageFailed
+from imer_ray.stages.client import Client
 from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
-from imer_ray.stages.timeline import Changes
 from imer_ray.systems import load_graph
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
-from imer_ray.tuning.trial.local_search import Difference, Grid, Scores, free_rays, improved, walk
-from imer_ray.tuning.trial.status import Standing, compared
+from imer_ray.tuning.trial.local_search import Difference, Grid, Scores, free_lines, improved, local_search
+from imer_ray.tuning.trial.status import TrialStatus, compared
 
 SPLIT = "valid"  # a search never sees the test split
 OUTCOME = "outcome"  # key of the last report: JSON of what `run_points` returns
 ROWS, BROKEN = "rows", "broken"  # keys of an outcome
 PERIOD_SECONDS = 1.0
-LEAVING_SECONDS = "60"  # that Tune gives a stopped trial to end; it takes one poll of the broker
 
 Report = Callable[[Mapping[str, Any]], None]
-Outcome = StageResult | str | None
+StageOutcome = StageResult | str | None
 """Of a stage: its result, what went wrong, or None if it was given up because something else went wrong."""
-
-
-class Client(Protocol):
-    """Whoever computes stages; see `imer_ray.scaling.broker.BrokerHandle`."""
-
-    def compute(
-        self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None
-    ) -> StageResult: ...
-    def leave(self, waiter: str) -> None: ...
-    def stats(self) -> dict[str, Any]: ...
-    def changes(self, broker: str, revision: int) -> Changes: ...
 
 
 class _Abandoned(Exception):
@@ -58,35 +45,6 @@ class _Abandoned(Exception):
 def waiter_name(study: str, trial: int) -> str:
     """Under which name a trial asks for stages."""
     return f"{study}-{trial}"
-
-
-def coordinate(
-    config: Mapping[str, Any],
-    base: Mapping[str, Any],
-    grid: Grid,
-    scaling: Mapping[str, Any],
-    client: Client,
-    study: str,
-    systems: str,
-    rungs: tuple[int, ...] = (),
-) -> None:
-    """The function that Tune runs.
-
-    Args:
-        config: ``{"trial": number, "values": {path: value}}``, from the searcher.
-        base: what the trial's configuration is made from.
-        grid: which further points its recogniser may be scored at.
-        scaling: says which executor each stage has.
-        systems: package of the systems' modules.
-        rungs: epochs after which its trainings are compared with others.
-    """
-    from ray import tune
-
-    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = LEAVING_SECONDS
-
-    tree = replace(base, config["values"], grid.components)
-    outcome = run_points(tree, grid, client, waiter_name(study, config["trial"]), tune.report, scaling, systems, rungs)
-    tune.report({OUTCOME: json.dumps(outcome)})
 
 
 def run_points(
@@ -110,7 +68,7 @@ def run_points(
         trial can run.
     """
     started, paid, rows = datetime.now(UTC).isoformat(), set[str](), list[dict[str, Any]]()
-    results: dict[str, Outcome] = {}
+    results: dict[str, StageOutcome] = {}
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
         return load_graph(point, SPLIT, systems).with_rungs(rungs)
@@ -134,7 +92,7 @@ def run_points(
         (own,) = score([tree])
         if own is not None and tree["evaluate"]["max_points"] > 1:
             goes_on = functools.partial(improved, settings=tree)
-            walk(free_rays(tree, grid, graph_of), own, ask, tree["evaluate"]["max_points"], goes_on)
+            local_search(free_lines(tree, grid, graph_of), own, ask, tree["evaluate"]["max_points"], goes_on)
     except UserError as error:
         return {BROKEN: str(error)}
     return {ROWS: rows}
@@ -149,9 +107,9 @@ def _scores(row: Mapping[str, Any], grid: Grid) -> Scores | None:
 
 def _compute(
     stages: Mapping[str, Stage], finals: Sequence[Stage], client: Client, waiter: str, report: Report
-) -> dict[str, Outcome]:
+) -> dict[str, StageOutcome]:
     """Key -> what came of it. Raises UserError if a stage did."""
-    abandoned, standing = threading.Event(), Standing(stages.values())
+    abandoned, standing = threading.Event(), TrialStatus(stages.values())
 
     def ask(stage: Stage) -> StageResult:
         def on_progress(status: Status) -> None:
@@ -166,7 +124,7 @@ def _compute(
         return result
 
     needed_by_all = set.intersection(*({stage.key for stage in final.in_order()} for final in finals))
-    results: dict[str, Outcome] = {}
+    results: dict[str, StageOutcome] = {}
     failed: list[Stage] = []  # stages without which no point can be had
     with ThreadPoolExecutor(max_workers=len(stages)) as pool:
         futures = {pool.submit(ask, stage): stage for stage in most_needed_first(stages.values())}
@@ -196,7 +154,7 @@ def _compute(
 
 
 def _as_finished(
-    futures: Mapping[Future[StageResult], Stage], standing: Standing, report: Report, abandoned: threading.Event
+    futures: Mapping[Future[StageResult], Stage], standing: TrialStatus, report: Report, abandoned: threading.Event
 ) -> Any:
     """The futures as they finish; meanwhile tells how the trial stands, at rungs at once, else once a period at most.
 
@@ -225,7 +183,7 @@ def _as_finished(
 def _row(
     tree: Mapping[str, Any],
     graph: Stage,
-    results: Mapping[str, Outcome],
+    results: Mapping[str, StageOutcome],
     shared: set[str],
     scaling: Mapping[str, Any],
 ) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Points for free: a walk over a grid, from a trial's own point to others that its trained recogniser has as well.
 
-The grid has axes (`GridConfig`). Along an axis of numbers one ray leads to ever smaller values and one
-to ever larger ones; along an axis of names every other name is a ray of its own. The walk asks for the point with the
+The grid has axes (`GridConfig`). Along an axis of numbers one line leads to ever smaller values and one
+to ever larger ones; along an axis of names every other name is a line of its own. The walk asks for the point with the
 fewest steps and draws, which is the quickest of the grid and costs least to score, then for the first point of each
-ray, and goes on along a ray as long as something got better, see `improved`.
+line, and goes on along a line as long as something got better, see `improved`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Grid:
 
 Difference = Mapping[str, Any]
 """Configuration path -> value: how a point differs from the trial's own."""
-Ray = tuple[Difference, ...]
+Line = tuple[Difference, ...]
 """Points in a row, from the trial's own outwards."""
 
 
@@ -68,8 +68,8 @@ def _values(parameter: Parameter) -> tuple[Any, ...]:
     return ends if hasattr(parameter.distribution, "choices") else tuple(n for n in POWERS if ends[0] <= n <= ends[1])
 
 
-def rays(tree: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Iterator[Ray]:
-    """The least work first, then all rays from a configuration: downwards before upwards, names in their order."""
+def lines(tree: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Iterator[Line]:
+    """The least work first, then all lines from a configuration: downwards before upwards, names in their order."""
     least = {path: min(axes[path]) for path in (PATHS["num_steps"], PATHS["num_draws"]) if axes.get(path)}
     if any(value < get(tree, path) for path, value in least.items()):
         yield ({path: min(value, get(tree, path)) for path, value in least.items()},)
@@ -80,22 +80,22 @@ def rays(tree: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Iterator
         if isinstance(own, str):
             yield from (({path: value},) for value in values if value != own)
             continue
-        for ray in (sorted({v for v in values if v < own}, reverse=True), sorted({v for v in values if v > own})):
-            if ray:
-                yield tuple({path: value} for value in ray)
+        for line in (sorted({v for v in values if v < own}, reverse=True), sorted({v for v in values if v > own})):
+            if line:
+                yield tuple({path: value} for value in line)
 
 
-def free_rays(tree: Mapping[str, Any], grid: Grid, graph_of: Callable[[Mapping[str, Any]], Stage]) -> list[Ray]:
-    """The rays as far as they need no other trained stage than the trial's own point, and lead to something new.
+def free_lines(tree: Mapping[str, Any], grid: Grid, graph_of: Callable[[Mapping[str, Any]], Stage]) -> list[Line]:
+    """The lines as far as they need no other trained stage than the trial's own point, and lead to something new.
 
     Args:
         graph_of: the final stage of a configuration.
     """
     own = graph_of(tree)
     seen, found = {own.key}, []
-    for ray in rays(tree, grid.axes):
+    for line in lines(tree, grid.axes):
         free = []
-        for difference in ray:
+        for difference in line:
             final = graph_of(replace(tree, difference, grid.components))
             if _trained(final) != _trained(own) or final.key in seen:
                 break
@@ -121,8 +121,8 @@ def improved(before: Scores, after: Scores, settings: Mapping[str, Any]) -> bool
     return any(a - b > enough for a, b, enough in zip(before, after, least, strict=True))
 
 
-def walk(
-    rays: Sequence[Ray],
+def local_search(
+    lines: Sequence[Line],
     own: Scores,
     ask: Callable[[Sequence[Difference]], Sequence[Scores | None]],
     max_points: int,
@@ -130,24 +130,24 @@ def walk(
 ) -> None:
     """Ask for at most ``max_points`` - 1 points beside the own one, in waves.
 
-    A wave takes half of what is left, rounded up, so that something is left for the rays that prove worth following:
+    A wave takes half of what is left, rounded up, so that something is left for the lines that prove worth following:
     those come first in the next wave. The others follow in their order.
 
     Args:
-        rays: first come, first served.
-        own: scores of the point that all rays start from.
+        lines: first come, first served.
+        own: scores of the point that all lines start from.
         ask: the scores of points; None for one that failed.
         goes_on: whether the second scores, reached from the first, are worth a further step.
     """
-    queue = deque((ray, 0, own) for ray in rays)
+    queue = deque((line, 0, own) for line in lines)
     left = max_points - 1
     while queue and left > 0:
         wave = [queue.popleft() for _ in range(min(len(queue), math.ceil(left / 2)))]
         left -= len(wave)
-        found = ask([ray[i] for ray, i, _ in wave])
+        found = ask([line[i] for line, i, _ in wave])
         further = [
-            (ray, i + 1, after)
-            for (ray, i, before), after in zip(wave, found, strict=True)
-            if after is not None and i + 1 < len(ray) and goes_on(before, after)
+            (line, i + 1, after)
+            for (line, i, before), after in zip(wave, found, strict=True)
+            if after is not None and i + 1 < len(line) and goes_on(before, after)
         ]
         queue.extendleft(reversed(further))

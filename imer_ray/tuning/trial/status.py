@@ -16,7 +16,7 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
 
-STANDING = "standing"  # key of a report: JSON of `Standing.report`
+STANDING = "standing"  # key of a report: JSON of `TrialStatus.report`
 COST = "cost"  # kind of the stage whose result is known before training ends
 
 Compared = dict[str, dict[int, float]]
@@ -27,7 +27,7 @@ def compared(stages: Iterable[tuple[Stage, Mapping[str, float]]]) -> Compared:
     return {stage.kind: found for stage, metrics in stages if (found := rungs.read(metrics))}
 
 
-class Standing:
+class TrialStatus:
     """Collects what the threads that wait for a trial's stages are told, and says it in one report.
 
     Args:

@@ -14,7 +14,8 @@ from imer_ray.errors import UserError
 from imer_ray.results.schema import read_info, read_results
 from imer_ray.tuning.objectives.constraints import Constraint, parse
 from imer_ray.tuning.objectives.objectives import NotMeasured
-from imer_ray.tuning.study.study import complete_row, open_record, plan, write
+from imer_ray.tuning.study.results_file import complete_row, write
+from imer_ray.tuning.study.study import open_record, plan
 
 FIRST = {"diffusion.sde": "ve", "diffusion.num_steps": 4}
 

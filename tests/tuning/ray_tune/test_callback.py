@@ -9,8 +9,9 @@ from imer_ray.errors import UserError
 from imer_ray.results.timeline import read_timeline
 from imer_ray.stages.timeline import Timeline, Where
 from imer_ray.tuning.monitor.timeline import Timeline as Kept
-from imer_ray.tuning.ray_tune.callback import Watch
-from imer_ray.tuning.study.study import complete_row, open_record, plan
+from imer_ray.tuning.ray_tune.callback import StudyCallback
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 
 EXECUTORS = {"encode": "ray_train"}  # of a stage's kind; others run inline
 
@@ -40,7 +41,7 @@ def started(options):
     def start(**study):
         searched = plan({**options, "study": {**options["study"], **study}}, systems="toy_systems")
         record, client = open_record(searched), Client()
-        return searched, record, client, Watch(searched, record, client)
+        return searched, record, client, StudyCallback(searched, record, client)
 
     return start
 

@@ -9,7 +9,8 @@ from ray.tune.search import Searcher
 
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
 from imer_ray.tuning.ray_tune.searcher import SAME_FAILURES, StudySearcher
-from imer_ray.tuning.study.study import complete_row, open_record, plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 
 
 @pytest.fixture

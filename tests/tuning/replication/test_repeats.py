@@ -16,7 +16,8 @@ from imer_ray.stages.run import execute, found
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Timeline as Runs
 from imer_ray.tuning.replication.repeats import next_repeat, repeat_front, wanted
-from imer_ray.tuning.study.study import complete_row, open_record, plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 from imer_ray.tuning.trial.coordinator import run_points
 from imer_ray.tuning.trial.local_search import Grid
 
@@ -35,7 +36,7 @@ class Here:
         self._store.prepare()
         self.computed, self.left = [], []
 
-    def compute(self, stage, waiter, on_progress=None):
+    def compute(self, stage, waiter, on_progress=None, background=False):
         while not self._lock.acquire(timeout=0.02):
             if on_progress is not None:
                 on_progress(Status(state="waiting"))
@@ -162,7 +163,7 @@ def test_when_the_budget_is_over_what_runs_is_left_and_nothing_of_it_kept(study,
 def test_what_the_user_must_put_right_ends_it_with_its_words(study):
     searched, record, client = study(noise=0.05)
 
-    def compute(stage, waiter, on_progress=None):
+    def compute(stage, waiter, on_progress=None, background=False):
         raise UserError("the toy is broken: repair it")
 
     client.compute = compute

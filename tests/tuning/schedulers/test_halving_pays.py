@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imer_ray.results.hypervolume import hypervolume
-from imer_ray.tuning.schedulers import Progress
+from imer_ray.tuning.schedulers import Milestone
 from imer_ray.tuning.schedulers.asha import ASHA
 from imer_ray.tuning.schedulers.fifo import FIFO
 
@@ -42,7 +42,7 @@ def search(scheduler, seed, sees_speed=True):
         spent += 1
         seen = {rung: float(loss[trial, rung]) for rung in scheduler.rungs if rung <= epoch}
         shown = float(speed[trial]) if sees_speed else 0.0
-        goes_on = scheduler.goes_on(Progress(trial=trial, compared={KIND: seen}, alone=(KIND,), speed=shown))
+        goes_on = scheduler.goes_on(Milestone(trial=trial, compared={KIND: seen}, alone=(KIND,), speed=shown))
         if epoch == NUM_EPOCHS:
             ended.append(trial)
         if goes_on and epoch < NUM_EPOCHS:

@@ -15,7 +15,7 @@ from imer_ray.config.commands import SearchConfig, StudyConfig
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 from imer_ray.tuning.ray_tune.scheduler import StudyScheduler
-from imer_ray.tuning.schedulers import Progress
+from imer_ray.tuning.schedulers import Milestone
 from imer_ray.tuning.schedulers.asha import ASHA
 from imer_ray.tuning.trial.status import STANDING
 
@@ -34,7 +34,7 @@ def build(name, **settings):
 
 
 def at(trial, epoch, loss, speed=1.0, alone=(KIND,)):
-    return Progress(trial=trial, compared={KIND: {epoch: loss}}, alone=alone, speed=speed, estimated_speed=0.0)
+    return Milestone(trial=trial, compared={KIND: {epoch: loss}}, alone=alone, speed=speed, estimated_speed=0.0)
 
 
 def test_a_scheduler_is_a_file_and_the_configuration_offers_them_all():
@@ -125,7 +125,7 @@ def test_kinds_of_stages_are_not_mixed():
     scheduler = ASHA(3, 3.0)
     scheduler.goes_on(at(0, 3, 1.0))
     other = "joint"
-    assert scheduler.goes_on(Progress(trial=1, compared={other: {3: 9.0}}, alone=(other,), speed=1.0))
+    assert scheduler.goes_on(Milestone(trial=1, compared={other: {3: 9.0}}, alone=(other,), speed=1.0))
 
 
 def test_speeds_are_measured_ones_for_all_or_estimates_for_all():

@@ -7,7 +7,8 @@ import pytest
 from imer_ray.systems import load_graph
 from imer_ray.tuning.space import file
 from imer_ray.tuning.space.prefix import DEAR, prefix
-from imer_ray.tuning.study.study import complete_row, open_record, plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 
 SPACES = sorted(path.stem for path in file.FOLDER.glob("*.yaml"))
 NETWORKS = {"diffusion.sde", "diffusion.sde.schedule", "diffusion.backbone"}

@@ -9,7 +9,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from imer_ray.tuning.study.journal import FILE_NAME
-from imer_ray.tuning.study.study import complete_row, open_record, plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
 
 NAMES = ["quality: 1 - Non0_F1_score", "speed: log10(latency / IMDer's latency)"]
 

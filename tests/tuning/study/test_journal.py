@@ -14,7 +14,8 @@ from optuna.storages.journal import JournalFileBackend
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_results
 from imer_ray.tuning.study.journal import FILE_NAME, Journal
-from imer_ray.tuning.study.study import complete_row, open_record, plan, write
+from imer_ray.tuning.study.results_file import complete_row, write
+from imer_ray.tuning.study.study import open_record, plan
 
 SPACE = """\
 diffusion.sde: {choice: [vp, ve]}

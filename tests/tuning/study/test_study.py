@@ -10,9 +10,10 @@ import yaml
 
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_results
-from imer_ray.tuning.study import study as study_module
+from imer_ray.tuning.study import results_file
 from imer_ray.tuning.study.lock import only_driver
-from imer_ray.tuning.study.study import ResultsFile, complete_row, open_record, plan, write
+from imer_ray.tuning.study.results_file import ResultsFile, complete_row, write
+from imer_ray.tuning.study.study import open_record, plan
 
 
 def planned(options, **changes):
@@ -160,8 +161,8 @@ def test_results_are_kept_up_to_date_without_spending_the_time_on_it(options, mo
         written.append(len(record.rows))
         now[0] += 1.0
 
-    monkeypatch.setattr(study_module, "write", slow_write)
-    monkeypatch.setattr(study_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(results_file, "write", slow_write)
+    monkeypatch.setattr(results_file.time, "monotonic", lambda: now[0])
     results = ResultsFile(searched, record)
     for _ in range(40):
         finish(record, searched)

@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_results
 from imer_ray.tuning.searchers import DERIVED
-from imer_ray.tuning.study.study import complete_row, open_record, plan, write
+from imer_ray.tuning.study.results_file import complete_row, write
+from imer_ray.tuning.study.study import open_record, plan
 from imer_ray.tuning.study.warm_start import LEARNT
 
 SPACE = """\

@@ -14,19 +14,19 @@ from imer_ray.results.schema import Objective
 from imer_ray.systems import decoupled, imder, zero
 from imer_ray.tuning.space.check import Configurations
 from imer_ray.tuning.study.study import RUN_KEYS, plan
-from imer_ray.tuning.trial.local_search import Grid, axes, free_rays, improved, rays, walk
+from imer_ray.tuning.trial.local_search import Grid, axes, free_lines, improved, lines, local_search
 
 SETTINGS = {"evaluate": {"tolerance": 0.01}, "speed": {"tolerance": 0.1}}
 
 
-def ray(path, *values):
+def line(path, *values):
     return tuple({path: value} for value in values)
 
 
-DOWN, UP, DRAWS = ray("steps", 2, 1), ray("steps", 8, 16, 32), ray("draws", 2)
+DOWN, UP, DRAWS = line("steps", 2, 1), line("steps", 8, 16, 32), line("draws", 2)
 
 
-def waves(rays, scores, max_points, own=(0.5, 0.0)):
+def waves(lines, scores, max_points, own=(0.5, 0.0)):
     """What a walk asks for, wave by wave, where ``scores`` has each (path, value)'s; all others have the own ones."""
     asked = []
 
@@ -34,7 +34,7 @@ def waves(rays, scores, max_points, own=(0.5, 0.0)):
         asked.append([change for changes in points for change in changes.items()])
         return [scores.get(change, own) for change in asked[-1]]
 
-    walk(rays, own, ask, max_points, lambda a, b: improved(a, b, SETTINGS))
+    local_search(lines, own, ask, max_points, lambda a, b: improved(a, b, SETTINGS))
     return asked
 
 
@@ -86,7 +86,7 @@ def test_improved(before, after, better):
     st.dictionaries(st.tuples(st.integers(0, 5), st.integers(0, 4)), st.floats(0, 1)),
 )
 def test_no_point_is_asked_for_twice_nor_past_one_that_was_no_better(lengths, max_points, qualities):
-    some = [ray(str(i), *range(n)) for i, n in enumerate(lengths)]
+    some = [line(str(i), *range(n)) for i, n in enumerate(lengths)]
     scores = {(str(i), value): (quality, 0.0) for (i, value), quality in qualities.items()}
     asked = [change for wave in waves(some, scores, max_points) for change in wave]
     assert len(asked) == len(set(asked)) <= max_points - 1
@@ -117,13 +117,13 @@ def test_rays_start_next_to_the_own_value(composed):
         "diffusion.sampler": ("heun", "ddim"),
         "diffusion.guidance": (2.0,),
     }
-    assert list(rays(tree, grid))[1:] == [
-        ray("diffusion.num_steps", 4, 2, 1),
-        ray("diffusion.num_steps", 8, 16),
-        ray("diffusion.sampler", "heun"),
+    assert list(lines(tree, grid))[1:] == [
+        line("diffusion.num_steps", 4, 2, 1),
+        line("diffusion.num_steps", 8, 16),
+        line("diffusion.sampler", "heun"),
     ]
     tree["diffusion"]["condition_dropout"] = 0.1
-    assert list(rays(tree, grid))[-1] == ray("diffusion.guidance", 2.0)
+    assert list(lines(tree, grid))[-1] == line("diffusion.guidance", 2.0)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_rays_start_next_to_the_own_value(composed):
 def test_the_least_work_of_the_grid_comes_first(composed, num_steps, num_draws, first):
     changed = {"num_steps": num_steps, "num_draws": num_draws, "condition_dropout": 0.0}
     tree = {**composed, "diffusion": {**composed["diffusion"], **changed}}
-    found = list(rays(tree, {"diffusion.num_steps": (2, 4, 8), "diffusion.num_draws": (1, 2, 4)}))
+    found = list(lines(tree, {"diffusion.num_steps": (2, 4, 8), "diffusion.num_draws": (1, 2, 4)}))
     assert [changes for points in found for changes in points if len(changes) > 1] == ([first] if first else [])
     assert first is None or found[0] == (first,)
-    free = free_rays(tree, grid_of(composed, **EVERYTHING), lambda point: decoupled.graph(point, "valid"))
+    free = free_lines(tree, grid_of(composed, **EVERYTHING), lambda point: decoupled.graph(point, "valid"))
     assert first is None or free[0] == (first,)
 
 
@@ -166,7 +166,7 @@ EVERYTHING = {
 )
 def test_only_what_needs_no_other_training_is_free(composed, system, mode, free):
     tree = {**composed, "bank": {**composed["bank"], "mode": mode}}
-    found = free_rays(tree, grid_of(composed, **EVERYTHING), lambda point: system.graph(point, "valid"))
+    found = free_lines(tree, grid_of(composed, **EVERYTHING), lambda point: system.graph(point, "valid"))
     assert {path for points in found for changes in points for path in changes} == free
 
 

@@ -13,7 +13,7 @@ from imer_ray.systems import decoupled, imder, masked, rohydr
 from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.trial.coordinator import run_points
 from imer_ray.tuning.trial.local_search import Grid
-from imer_ray.tuning.trial.status import STANDING, Standing, compared
+from imer_ray.tuning.trial.status import STANDING, TrialStatus, compared
 
 
 def stage(name, key="", **inputs):
@@ -55,11 +55,11 @@ def test_a_system_has_one_stage_of_each_kind_that_is_compared(base, system, kind
 def test_a_trial_is_alone_with_a_stage_that_runs_and_that_nobody_else_waits_for():
     loss = ("rung.task_loss.3", 0.5)
     for status, alone in ((at(3, loss), ["recognise"]), (at(3, loss, shared=True), [])):
-        standing = Standing([ENCODE, RECOGNISE])
+        standing = TrialStatus([ENCODE, RECOGNISE])
         standing.saw(RECOGNISE, status)
         assert told(standing)["compared"] == {"recognise": {"3": 0.5}}
         assert told(standing)["alone"] == alone
-    standing = Standing([ENCODE, RECOGNISE])
+    standing = TrialStatus([ENCODE, RECOGNISE])
     standing.ended(RECOGNISE, StageResult(key="", name="", seconds=1.0, reused=True, metrics=dict([loss])))
     assert told(standing) | {"row": None} == {
         **{"compared": {"recognise": {"3": 0.5}}, "alone": []},
@@ -70,7 +70,7 @@ def test_a_trial_is_alone_with_a_stage_that_runs_and_that_nobody_else_waits_for(
 def test_what_is_left_of_a_trial():
     """Two stages are done, one of them reused; two are at 3 and 5 of 10 epochs, the second shared; one waits."""
     cost = stage("cost", encode=ENCODE)
-    standing = Standing([ENCODE, PRETRAIN[0], PRETRAIN[1], RECOGNISE, cost])
+    standing = TrialStatus([ENCODE, PRETRAIN[0], PRETRAIN[1], RECOGNISE, cost])
     metrics = {"epochs": 30.0}
     standing.ended(ENCODE, StageResult(key="", name="encode", seconds=6.0, reused=True, metrics=metrics))
     standing.ended(cost, StageResult(key="", name="cost", seconds=0.5, reused=False, metrics={"nfe": 4.0}))
@@ -88,7 +88,7 @@ def test_what_is_left_of_a_trial():
 
 
 def test_only_news_at_a_rung_is_news():
-    standing = Standing([RECOGNISE])
+    standing = TrialStatus([RECOGNISE])
     standing.saw(RECOGNISE, at(2))
     assert not standing.news.done()
     standing.saw(RECOGNISE, at(3, ("rung.task_loss.3", 0.5)))
@@ -100,7 +100,7 @@ def test_only_news_at_a_rung_is_news():
 
 
 def test_while_a_report_is_under_way_stages_are_not_asked_for_again():
-    standing = Standing([RECOGNISE])
+    standing = TrialStatus([RECOGNISE])
     with standing.telling():
         asking = threading.Thread(target=standing.saw, args=(RECOGNISE, at(3)))
         asking.start()
