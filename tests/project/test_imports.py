@@ -40,7 +40,13 @@ MAY_IMPORT = {  # beside itself and the leaves
     "tuning": ("config", "data", "stages", "scaling", "training", "evaluation", "systems", "results"),
 }
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
-FRONT = ("", "api", "console", *COMMANDS)  # what people call; it may import all, and nothing below imports it
+FRONT = (
+    "",
+    "api",
+    "console",
+    "testing",
+    *COMMANDS,
+)  # what people call; it may import all, and nothing below imports it
 LIGHT = (  # neither torch nor ray
     "imer_ray",
     "imer_ray.config.compose",
