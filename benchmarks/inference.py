@@ -29,7 +29,8 @@ import pandas as pd
 import torch
 import yaml
 
-from imer_ray.config.components import build, resolve
+from imer_ray.config.components import build
+from imer_ray.config.resolve import resolve
 from imer_ray.data.batch import Batch
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import collect

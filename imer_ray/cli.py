@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
-from imer_ray.config import commands, components, compose
+from imer_ray.config import commands, components, compose, resolve
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import provide_home
@@ -111,7 +111,7 @@ def help_text(main: Callable[[list[str]], None]) -> str:
     lines = [(module.__doc__ or "").strip()]
     for cls in found:
         assert isinstance(cls, type)
-        groups = dict(components.component_groups(cls))
+        groups = dict(resolve.component_groups(cls))
         lines += ["", "Keys and their defaults:"]
         lines += [f"  {line}" for line in _keys(compose.compose(cls, name, []), groups, _choices(cls))]
     return "\n".join(lines)

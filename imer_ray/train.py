@@ -22,9 +22,10 @@ from typing import Any
 from imer_ray import cli
 from imer_ray.config.changes import change
 from imer_ray.config.commands import TrainConfig
-from imer_ray.config.components import options, resolve
+from imer_ray.config.components import options
 from imer_ray.config.compose import PRESETS, compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import resolve
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole

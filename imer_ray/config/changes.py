@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imer_ray.config.components import component_groups, option, options, resolve
+from imer_ray.config.components import option, options
 from imer_ray.config.compose import compose, sort_out
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import component_groups, resolve
 from imer_ray.config.tree import flatten, merge, replace
 from imer_ray.config.typed_text import flat, nest
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imer_ray.config.experiment import STAGE_KINDS, ExperimentConfig, FilePath, LoopConfig, component
+from imer_ray.config.components import Component
+from imer_ray.config.experiment import STAGE_KINDS, ExperimentConfig, LoopConfig, component
+from imer_ray.config.typed_text import FilePath
 
 MIN_SILENCE_SECONDS = 10.0
 SEEDS = (1111, 1112, 1113, 1114, 1115)
@@ -120,7 +122,7 @@ class TrainConfig:
 @dataclass(frozen=True, kw_only=True)
 class EvaluateCommandConfig:
     model: tuple[FilePath, ...] = ("models/quality",)  # several are laid side by side
-    protocol: Mapping[str, Any] = component("protocol")
+    protocol: Component = component("protocol")
     against: str | None = None  # system that the others are tested against; None: masked, if it is there
     published: bool = False  # lay published numbers beside, where the data are MMSA's files of CMU-MOSI or MOSEI
     data: Mapping[str, Any] = overrides()
@@ -165,7 +167,7 @@ class FinetuneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig:
-    shape: Mapping[str, Any] = component("shape")
+    shape: Component = component("shape")
     output: FilePath | None = None
     aligned: bool = True
     seed: int = 0

@@ -12,15 +12,49 @@ import importlib
 import sys
 from collections import abc
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields
 from importlib import resources
 from typing import Any, get_args, get_type_hints
 
-from imer_ray.config.experiment import MAX_SETTING, ExperimentConfig, FilePath
 from imer_ray.config.tree import merge
-from imer_ray.config.typed_text import Typed, file_path, read, unquoted
+from imer_ray.config.typed_text import MAX_SETTING, FilePath, Typed, file_path, read, unquoted
 from imer_ray.errors import UserError, hint
 from imer_ray.received import is_plain, plain, shortened, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A choice from a component group, with all its settings: ``build`` makes the object that it describes.
+
+    Attributes:
+        name: of the option.
+        target: dotted path of its class.
+        settings: the class's fields as plain values (lists for tuples).
+    """
+
+    name: str
+    target: str
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> Component:
+        """From its node in a configuration tree."""
+        settings = {key: value for key, value in node.items() if key not in ("name", "_target_")}
+        return cls(name=node["name"], target=node["_target_"], settings=settings)
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """As it stands in a configuration tree."""
+        return {"name": self.name, "_target_": self.target, **self.settings}
+
+    def build(self) -> Any:
+        """The object that it describes.
+
+        Raises:
+            UserError: it is no registered component.
+        """
+        return build(self.node)
+
 
 CONF_MODULE = "imer_ray.conf"
 PRESETS = "preset"  # the folder of a published system's settings, as one would type them
@@ -32,31 +66,6 @@ def option_name(value: Any, group: str, path: str) -> str:
     if name not in options(group):
         raise UserError(f"{path}={shortened(name)}: {unknown(name, options(group))}")
     return name
-
-
-def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:
-    """Fill in defaults and check every key and value of a configuration tree against ``schema``."""
-    resolved = _resolve(tree, schema, "")
-    if issubclass(schema, ExperimentConfig):
-        _check_together(resolved)
-    return resolved
-
-
-def _check_together(resolved: Mapping[str, Any]) -> None:
-    """What no component and no section of the schema can see alone.
-
-    Raises:
-        UserError: naming the setting.
-    """
-    diffusion, known = resolved["diffusion"], options("diffusion/sampler")
-    if diffusion["sharing"] == "shared" and not build(diffusion["backbone"]).shareable:
-        raise UserError(
-            f"diffusion: the backbone {diffusion['backbone']['name']} is one network per modality and cannot be "
-            "shared: set sharing=per_modality, or choose another backbone"
-        )
-    if strange := set(resolved["evaluate"]["grid"]["sampler"] or ()) - set(known):
-        names = ", ".join(sorted(strange))
-        raise UserError(f"evaluate.grid: sampler: {names} is unknown; choose among {', '.join(known)}")
 
 
 def options(group: str) -> list[str]:
@@ -109,16 +118,6 @@ def with_changes(node: Mapping[str, Any], changes: Mapping[str, Any], group: str
     return resolve_component(merge(start, rest), group, path)
 
 
-def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(configuration path, component group) of every component of a schema."""
-    annotations = hints(schema)
-    for f in fields(schema):
-        if "group" in f.metadata:
-            yield prefix + f.name, f.metadata["group"]
-        elif is_dataclass(annotations[f.name]):
-            yield from component_groups(annotations[f.name], f"{prefix}{f.name}.")
-
-
 def build(node: Mapping[str, Any]) -> Any:
     """Instantiate a component from its node; its class checks the ranges.
 
@@ -126,12 +125,7 @@ def build(node: Mapping[str, Any]) -> Any:
         UserError: the node names no registered component (a name may be left out).
     """
     cls = _class_of(node, _registered(), "_target_")
-    return cls(**{k: _tupled(v) for k, v in node.items() if k not in ("name", "_target_")})
-
-
-def component_options(schema: type = ExperimentConfig) -> dict[str, dict[str, dict[str, Any]]]:
-    """For every component's path, each option's node with its defaults, for `replace`."""
-    return {path: {name: option(group, name) for name in options(group)} for path, group in component_groups(schema)}
+    return cls(**{k: tupled(v) for k, v in node.items() if k not in ("name", "_target_")})
 
 
 def _class_of(node: Mapping[str, Any], registered: Collection[tuple[str, str]], path: str) -> type:
@@ -155,41 +149,6 @@ def hints(schema: type) -> dict[str, Any]:
     return get_type_hints(schema, include_extras=True)
 
 
-def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
-    known = {f.name: f for f in fields(schema)}
-    for key in tree:
-        if key not in known:
-            raise UserError(f"{prefix}{plain(key)}: {unknown(str(key), known)}")
-    annotations = hints(schema)
-    out: dict[str, Any] = {}
-    for name, f in known.items():
-        path = prefix + name
-        if "group" in f.metadata:
-            if name not in tree:
-                raise UserError(f"{path} is not chosen; options: {', '.join(options(f.metadata['group']))}")
-            out[name] = resolve_component(tree[name], f.metadata["group"], path)
-        elif "overrides" in f.metadata:
-            out[name] = dict(tree.get(name) or {})
-        elif is_dataclass(annotations[name]):
-            given = tree.get(name)
-            out[name] = _resolve({} if given is None else given, annotations[name], f"{path}.")
-        else:
-            default = f.default if f.default is not MISSING else None
-            value = _checked(tree.get(name, default), annotations[name], path)
-            allowed = choices(f)
-            for word in value if isinstance(value, list) else [value]:
-                if allowed and word not in allowed:
-                    raise UserError(f"{path}={plain(word)}: {unknown(str(word), allowed)}")
-            out[name] = value
-    try:
-        schema(**{k: _tupled(v) for k, v in out.items()})
-    except (ValueError, ArithmeticError) as error:
-        raise UserError(f"{prefix.rstrip('.') or 'configuration'}: {error}") from error
-    return out
-
-
 def resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
     """A component of ``group`` with every default filled in and every setting checked; ``path`` is for messages.
 
@@ -209,7 +168,7 @@ def resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
             raise UserError(f"{path}.{plain(key)}: {unknown(str(key), known)} ({path} is {name})")
     for setting, f in known.items():
         default = None if f.default is MISSING else f.default
-        out[setting] = _checked(node.get(setting, default), annotations[setting], f"{path}.{setting}")
+        out[setting] = checked(node.get(setting, default), annotations[setting], f"{path}.{setting}")
     try:
         build(out)
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -217,7 +176,7 @@ def resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
     return out
 
 
-def _checked(value: Any, hint: Any, path: str) -> Any:
+def checked(value: Any, hint: Any, path: str) -> Any:
     """Check one plain value against its annotation; an int becomes a float where one is asked for, a text a list."""
     allowed = get_args(hint) if type(None) in get_args(hint) else (hint,)
     if isinstance(value, Typed):
@@ -227,12 +186,12 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
     for kind in allowed:
         origin = getattr(kind, "__origin__", kind)
         if origin is tuple and isinstance(value, (list, tuple)):
-            return [_checked(v, get_args(kind)[0], path) for v in value]
+            return [checked(v, get_args(kind)[0], path) for v in value]
         if origin is tuple and isinstance(value, str):
-            return [_checked(value, get_args(kind)[0], path)]
+            return [checked(value, get_args(kind)[0], path)]
         if origin is abc.Mapping and isinstance(value, Mapping):
             inner = get_args(kind)[1]
-            return {str(key): _checked(v, inner, f"{path}.{plain(key)}") for key, v in value.items()}
+            return {str(key): checked(v, inner, f"{path}.{plain(key)}") for key, v in value.items()}
         if kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         most = MAX_SETTING if kind is int else sys.float_info.max
@@ -254,7 +213,7 @@ def _checked(value: Any, hint: Any, path: str) -> Any:
     raise UserError(f"{path} must be {wanted}, not {shown(value)}")
 
 
-def _tupled(value: Any) -> Any:
+def tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 

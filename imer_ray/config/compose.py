@@ -14,15 +14,15 @@ from typing import Any, cast
 from imer_ray.config.components import (
     CONF_MODULE,
     PRESETS,
-    component_groups,
+    Component,
     hints,
     option_name,
     options,
     read_option,
-    resolve,
     unknown,
 )
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import component_groups, resolve
 from imer_ray.config.tree import merge
 from imer_ray.config.typed_text import Typed, mapping, nest, pair, unquoted
 from imer_ray.errors import UserError
@@ -106,7 +106,7 @@ def _section(schema: type, path: str) -> Any:
     """What has further settings below ``path``: a dataclass or a mapping; None for a value and what is unknown."""
     for part in path.replace("/", ".").split("."):
         hint = hints(schema).get(part) if is_dataclass(schema) else None
-        schema = cast(type, hint)
+        schema = cast(type, Mapping[str, Any] if hint is Component else hint)
     return schema if is_dataclass(schema) or schema == Mapping[str, Any] else None
 
 

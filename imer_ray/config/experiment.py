@@ -6,19 +6,15 @@ group of ``conf/`` it is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-FilePath = Annotated[str, "path"]
-"""A file or folder, or a URI: text, in which ``~`` at the beginning stands for the home folder."""
+from imer_ray.config.components import Component
 
 # What a prediction may take at most, whoever wrote the configuration: a number of steps must not run for ever.
 MAX_STEPS = 2000  # of a sampler: the most that score-based models were published with (Song et al., 2021)
 MAX_DRAWS = 100  # all draws of a batch are in memory at once
 MAX_SPEED = {"batch_size": 4096, "num_threads": 1024, "reference_steps": 100, "max_repeats": 10_000, "max_seconds": 600}
-
-MAX_SETTING = 2**53  # of a whole number, such as a seed: up to here every reader of JSON keeps them exact
 
 
 PRECISIONS = ("fp32", "bf16")
@@ -91,15 +87,15 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig:
-    sde: Mapping[str, Any] = component("diffusion/sde")
+    sde: Component = component("diffusion/sde")
     parametrization: str = field(default="v", metadata={"choices": ("eps", "x0", "v", "score", "velocity", "edm")})
     sigma_data: float = 1.0  # standard deviation of the latents; they are standardised
-    weighting: Mapping[str, Any] = component("diffusion/weighting")
-    time_sampling: Mapping[str, Any] = component("diffusion/time_sampling")
-    backbone: Mapping[str, Any] = component("diffusion/backbone")
+    weighting: Component = component("diffusion/weighting")
+    time_sampling: Component = component("diffusion/time_sampling")
+    backbone: Component = component("diffusion/backbone")
     sharing: str = field(default="per_modality", metadata={"choices": ("per_modality", "shared")})  # of the network
     condition_dropout: float = 0.0  # share of the training clips that see no condition
-    sampler: Mapping[str, Any] = component("diffusion/sampler")
+    sampler: Component = component("diffusion/sampler")
     num_steps: int = 4
     num_draws: int = 1  # recoveries of a clip at inference, whose predictions are averaged
     guidance: float = 1.0  # weight of classifier-free guidance at inference; 1: none
@@ -144,7 +140,7 @@ class BankConfig:
     """Recovered latents of every training clip and missing pattern, drawn once from the frozen diffusion."""
 
     mode: str = field(default="reference", metadata={"choices": ("reference", "same")})
-    sampler: Mapping[str, Any] = component("diffusion/sampler")
+    sampler: Component = component("diffusion/sampler")
     num_steps: int = 4
     num_draws: int = 1
 
@@ -245,15 +241,15 @@ class ExperimentConfig:
 
     seed: int = 1111
     system: str = field(default="decoupled", metadata={"package": "imer_ray.systems"})
-    data: Mapping[str, Any] = component("data")
+    data: Component = component("data")
     data_fingerprint: str | None = None  # of the data's content; filled in when a command starts, checked ever after
-    protocol: Mapping[str, Any] = component("protocol")
-    encoder: Mapping[str, Any] = component("encoder")
+    protocol: Component = component("protocol")
+    encoder: Component = component("encoder")
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     bank: BankConfig = field(default_factory=BankConfig)
-    refiner: Mapping[str, Any] = component("refiner")
-    fusion: Mapping[str, Any] = component("fusion")
+    refiner: Component = component("refiner")
+    fusion: Component = component("fusion")
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     precision: str = field(default="fp32", metadata={"choices": PRECISIONS})

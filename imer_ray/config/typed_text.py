@@ -10,15 +10,18 @@ import os
 import re
 from collections import abc
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from imer_ray.config.experiment import FilePath
 from imer_ray.errors import UserError
 from imer_ray.received import shortened
 
 QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)
 ESCAPED = re.compile(r"\\([\\()\[\]{}:=,\s])")
+MAX_SETTING = 2**53  # of a whole number, such as a seed: up to here every reader of JSON keeps them exact
 MAX_PATH, MAX_NAME = 4095, 255  # bytes that Linux's file systems take
+
+FilePath = Annotated[str, "path"]
+"""A file or folder, or a URI: text, in which ``~`` at the beginning stands for the home folder."""
 
 
 class Typed(str):

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imer_ray.config.experiment import FilePath
+from imer_ray.config.typed_text import FilePath
 from imer_ray.data import table_columns
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation

@@ -17,7 +17,8 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from imer_ray.config.components import resolve, resolve_component
+from imer_ray.config.components import resolve_component
+from imer_ray.config.resolve import resolve
 from imer_ray.data.dataset import Statistics
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from imer_ray.config.changes import change
-from imer_ray.config.components import component_groups, option, options
+from imer_ray.config.components import option, options
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import component_groups
 from imer_ray.config.tree import flatten, get, replace
 from imer_ray.config.typed_text import Typed
 from imer_ray.errors import UserError

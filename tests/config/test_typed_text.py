@@ -11,11 +11,11 @@ import pytest
 
 from imer_ray.config import commands
 from imer_ray.config.commands import EvaluateCommandConfig, ExportConfig, SearchConfig, TrainConfig
-from imer_ray.config.components import choices, component_groups, hints, options
+from imer_ray.config.components import choices, hints, options
 from imer_ray.config.compose import compose
-from imer_ray.config.experiment import FilePath
+from imer_ray.config.resolve import component_groups
 from imer_ray.config.tree import flatten
-from imer_ray.config.typed_text import mapping, unquoted, words
+from imer_ray.config.typed_text import FilePath, mapping, unquoted, words
 from imer_ray.errors import UserError
 
 NAMES = {"EvaluateCommandConfig": "evaluate"}
@@ -74,9 +74,11 @@ def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(path, annotation, field) of every setting that is neither a section nor a component."""
     for field in fields(schema):
         hint = hints(schema)[field.name]
+        if {"group", "overrides"} & field.metadata.keys():
+            continue
         if is_dataclass(hint):
             yield from settings(hint, f"{prefix}{field.name}.")
-        elif not {"group", "overrides"} & field.metadata.keys():
+        else:
             yield prefix + field.name, hint, field
 
 

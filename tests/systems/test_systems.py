@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import imer_ray.systems
 from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import component_options
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import STAGE_KINDS
+from imer_ray.config.resolve import component_options
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.evaluation.cost import untrained, with_process

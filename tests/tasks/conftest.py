@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import component_options
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import component_options
 from imer_ray.config.tree import replace
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage

@@ -12,8 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import build, component_options, option, options
+from imer_ray.config.components import build, option, options
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import component_options
 from imer_ray.config.tree import replace
 from imer_ray.data.batch import Batch
 from imer_ray.diffusion.denoiser import Denoiser

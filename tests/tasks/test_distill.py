@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import component_options
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import component_options
 from imer_ray.config.tree import replace
 from imer_ray.errors import StageStopped, UserError
 from imer_ray.models.recovery import build_network

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from imer_ray.config.components import component_options
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import component_options
 from imer_ray.config.tree import replace
 from imer_ray.data.missing import PATTERNS
 from imer_ray.evaluation.model_folder import load, save

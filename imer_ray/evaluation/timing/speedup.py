@@ -11,15 +11,16 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from imer_ray.config.components import build, option
+from imer_ray.config.components import Component, build, option
 from imer_ray.config.experiment import DiffusionConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
@@ -41,18 +42,18 @@ CPU_ATTENTION = {
 def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """IMDer's networks and what they compute, as published, on this configuration's latents."""
     diffusion = DiffusionConfig(
-        sde=option("diffusion/sde", "imder_ve"),
-        weighting=option("diffusion/weighting", "uniform"),
-        time_sampling=option("diffusion/time_sampling", "uniform"),
-        backbone={**option("diffusion/backbone", "imder_unet"), "cached": False},
-        sampler=option("diffusion/sampler", "euler_maruyama"),
+        sde=Component.of(option("diffusion/sde", "imder_ve")),
+        weighting=Component.of(option("diffusion/weighting", "uniform")),
+        time_sampling=Component.of(option("diffusion/time_sampling", "uniform")),
+        backbone=Component.of({**option("diffusion/backbone", "imder_unet"), "cached": False}),
+        sampler=Component.of(option("diffusion/sampler", "euler_maruyama")),
         parametrization="score",
         num_steps=REFERENCE_STEPS,
     )
     return {
         **config,
         "system": "imder",
-        "diffusion": asdict(diffusion),
+        "diffusion": tree_of(diffusion),
         "refiner": option("refiner", "imder"),
         "fusion": option("fusion", "imder"),
     }

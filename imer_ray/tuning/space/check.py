@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Any
 
-from imer_ray.config.components import component_groups, option, options, resolve
+from imer_ray.config.components import option, options
+from imer_ray.config.resolve import component_groups, resolve
 from imer_ray.config.tree import flatten, replace
 from imer_ray.errors import UserError, hint
 from imer_ray.tuning.space.space import Parameter, Space

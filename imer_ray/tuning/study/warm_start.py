@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from optuna import Study
 
-from imer_ray.config.components import resolve
+from imer_ray.config.resolve import resolve
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 from imer_ray.results.pareto import pareto_front
