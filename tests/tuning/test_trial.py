@@ -190,7 +190,7 @@ def test_when_a_shared_stage_fails_the_trial_waits_for_nothing_else(base, tmp_pa
 
 
 def diamond(failing, held, over):
-    """A system whose evaluation needs a recogniser and a cost; some stages fail, and the held one ends when all is over."""
+    """A system whose evaluation needs a recogniser and a cost; some stages fail, and one is held until all is over."""
 
     def stage(name, **inputs):
         function = f"diamond_stages:{name}"
