@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # other_user, made_studies
+sys.path.insert(0, str(Path(__file__).parent))  # other_user, made_studies, small_studies
 
 pytest.register_assert_rewrite("imer_ray.testing")
 
