@@ -80,13 +80,15 @@ def test_python_and_the_console_search_alike(study: Path, tmp_path: Path, monkey
     found = imer_ray.search(*words, "study.name=python")
     done = command("console", "search", *words, "study.name=console", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    frames = [pd.read_parquet(folder / "results.parquet") for folder in (study / "runs/demo", "runs/console")]
     told = ["study", "started", "finished", "host", "executors", "seconds_reused", "seconds_computed"]
-    first, *others = (frame.drop(columns=told).sort_values(["trial", "point"]) for frame in (*frames, found.results))
+    first, *others = (
+        pd.read_parquet(folder / "results.parquet")
+        .drop(columns=told)
+        .sort_values(["trial", "point"], ignore_index=True)
+        for folder in (study / "runs/demo", found.folder, tmp_path / "runs/console")
+    )
     for other in others:
-        pd.testing.assert_frame_equal(
-            first.reset_index(drop=True), other[first.columns].reset_index(drop=True), check_dtype=False
-        )
+        pd.testing.assert_frame_equal(first, other)
 
 
 NOTEBOOK = """
