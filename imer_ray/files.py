@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import fcntl
 import getpass
@@ -18,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, nearest
 
 FRESH = "imer_ray."  # followed by what `tempfile.mkdtemp` chooses
 LOCK = "lock"  # in a fresh folder: locked by its process, so that the kernel lets it go when that dies
@@ -90,9 +89,10 @@ def _make(folder: Path) -> None:
 def similar(wanted: Path | str, known: Iterable[str] | None = None) -> str:
     """``; did you mean NAME?`` of what lies beside a missing file or is ``known``; empty if nothing is like it."""
     path = Path(wanted)
-    names = sorted(os.listdir(path.parent)) if known is None and path.parent.is_dir() else list(known or ())
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / close[0] if known is None else close[0]}?" if close else ""
+    names = os.listdir(path.parent) if known is None and path.parent.is_dir() else list(known or ())
+    if (meant := nearest(path.name, names)) is None:
+        return ""
+    return f"; did you mean {path.parent / meant if known is None else meant}?"
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,6 @@ are, the YAML files in ``conf/<group>/`` say.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import sys
@@ -19,7 +18,7 @@ from typing import Any, get_args, get_type_hints
 
 from imer_ray.config.tree import merge
 from imer_ray.config.typed_text import MAX_SETTING, FilePath, Typed, file_path, read, unquoted
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, hint
 from imer_ray.received import is_plain, plain, shortened, shown
 
 
@@ -101,7 +100,8 @@ def read_option(group: str, name: str) -> dict[str, Any]:
     import yaml
 
     folder = resources.files(CONF_MODULE).joinpath(*group.split("/"))
-    return yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    node: dict[str, Any] = yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    return node
 
 
 def option(group: str, name: str) -> dict[str, Any]:
@@ -140,8 +140,9 @@ def _class_of(node: Mapping[str, Any], registered: Collection[tuple[str, str]], 
         names = ", ".join(sorted({option for option, known in registered if known == target}))
         belongs = f"is {names}, not {shown(name)}" if names else "is not (or no longer) a component that can stand here"
         raise UserError(f"{path}: {shown(target)} {belongs}")
-    module, _, cls = str(target).rpartition(".")
-    return getattr(importlib.import_module(module), cls)
+    module, _, found = str(target).rpartition(".")
+    cls: type = getattr(importlib.import_module(module), found)
+    return cls
 
 
 @functools.cache
@@ -228,6 +229,4 @@ def choices(field: Field[Any]) -> list[str]:
 
 
 def unknown(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word[:80], list(known), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(sorted(known))}"
-    return f"unknown key or option; {hint}"
+    return f"unknown key or option; {hint(word, known)}"

@@ -1,5 +1,7 @@
 """What the broker's actor knows without Ray."""
 
+from dataclasses import replace
+
 from toy_stages import toy
 
 from imer_ray.config.commands import ScalingConfig
@@ -9,7 +11,7 @@ from imer_ray.stages.lease import Lease
 
 def test_what_a_stage_needs_is_said_in_words(tmp_path):
     def needs(stage, **changes):
-        actor = BrokerActor(str(tmp_path), {**vars(ScalingConfig()), "train_stages": ("group",), **changes}, Lease())
+        actor = BrokerActor(str(tmp_path), replace(ScalingConfig(train_stages=("group",)), **changes), Lease())
         actor._broker._job(stage)
         return actor._needs(stage)
 

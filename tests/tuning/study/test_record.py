@@ -44,7 +44,7 @@ def record(folder, sampler="random", space=SPACE, seed=1, population=4, constrai
         open_study(journal, 2),
         sync=journal.sync,
         space=space,
-        objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
+        objectives=objectives(quality="Non0_F1_score", speed="latency"),
         configure=dict,
         identify=lambda config: json.dumps(config, sort_keys=True),
         build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population),
@@ -74,7 +74,7 @@ def trials(folder):
 
 def test_a_sampler_is_a_file_and_the_configuration_offers_them_all():
     for name in SAMPLERS:
-        assert compose(SearchConfig, "search", [f"study.searcher={name}"])["study"]["searcher"] == name
+        assert compose(SearchConfig, "search", [f"study.searcher={name}"]).study.searcher == name
     with pytest.raises(UserError, match="study.searcher=tep: unknown key or option; did you mean tpe?"):
         compose(SearchConfig, "search", ["study.searcher=tep"])
 

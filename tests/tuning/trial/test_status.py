@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
@@ -145,9 +146,9 @@ def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base):
         time.sleep(0.3)
         raise SystemExit(0)
 
-    wanted = objectives({"quality": "Non0_F1_score", "speed": "latency"})
+    wanted = objectives(quality="Non0_F1_score", speed="latency")
     grid = Grid(axes={}, components={}, objectives=wanted)
-    scaling = {"num_workers": 0, "train_stages": ()}
+    scaling = ScalingConfig(num_workers=0, train_stages=())
     with pytest.raises(SystemExit):
         run_points(base, grid, client, "toy-0", report, scaling, systems="trained_systems", rungs=(3,))
     assert json.loads(reports[0][STANDING])["compared"]["recognise"] == {"3": 0.5}
