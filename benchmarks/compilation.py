@@ -34,6 +34,7 @@ from inference import random_batch, untrained
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import tree_of
 from imer_ray.evaluation.predict import predictor
 from imer_ray.evaluation.timing.stopwatch import threads
 from imer_ray.training.loop import seeded
@@ -60,7 +61,7 @@ def main() -> None:
 
 def _measure(backbone: str, frames: int, mode: str) -> dict[str, float]:
     settings = [f"diffusion.backbone={backbone}", "diffusion.sampler=ddim", "diffusion.num_steps=2"]
-    config = compose(SearchConfig, "search", settings)
+    config = tree_of(compose(SearchConfig, "search", settings))
     dims = build(config["data"]).load().dims
     lengths = dict.fromkeys(dims, frames)
     model = untrained(config, dims, lengths)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 
 TRAINED = ("encode", "pretrain", "recognise", "joint")
 LIMIT_GIB = 1.5
@@ -73,7 +74,7 @@ def _stages(settings: dict[str, str]) -> list:
     """The stages of the system, inputs before users."""
     from imer_ray.config.components import build
 
-    config = compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in settings.items()])
+    config = tree_of(compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in settings.items()]))
     config["data_fingerprint"] = build(config["data"]).load().fingerprint
     graph = importlib.import_module(f"imer_ray.systems.{config['system']}").graph
     return list(graph(config, "valid").in_order())

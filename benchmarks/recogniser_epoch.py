@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import StageStopped
 from imer_ray.evaluation.timing.speedup import reference_config
 from imer_ray.evaluation.timing.stopwatch import threads
@@ -52,7 +53,7 @@ OUR_EPOCHS, IMDER_BATCHES = 3, 2  # timed, after one for warming up
 def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     frames = int(options.pop("frames", FRAMES))
-    config = compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in options.items()])
+    config = tree_of(compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in options.items()]))
     own_batch = config["training"]["recognise"]["batch_size"]
     ours: dict[int, list[Seconds]] = {}
     with threads(1), tempfile.TemporaryDirectory() as folder:

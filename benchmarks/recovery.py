@@ -20,6 +20,7 @@ import torch
 from imer_ray.config.commands import SEEDS
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.data.missing import PATTERNS
 from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.tables import BAYES, GAP, ZERO, summarise
@@ -74,7 +75,7 @@ def main() -> None:
 def _score(settings: list[str], root: str, systems: tuple[str, ...], seed: int) -> dict[str, dict[str, float]]:
     """Metrics of every system, and of the optimum, with one seed."""
     torch.set_num_threads(1)
-    config = compose(ExperimentConfig, "experiment", [*settings, f"seed={seed}"])
+    config = tree_of(compose(ExperimentConfig, "experiment", [*settings, f"seed={seed}"]))
     config["data_fingerprint"] = load_dataset(config).fingerprint
     results = {BAYES: bayes_optimum(config, SPLIT)}
     for system in systems:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
-from imer_ray.config import commands, components, compose, resolve
+from imer_ray.config import components, compose, resolve
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import provide_home
@@ -25,13 +25,17 @@ _LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP)  # a batch system's time is up; t
 _PLAIN = str.maketrans({"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->", "’": "'"})
 
 
-def run(main: Callable[[list[str]], None]) -> NoReturn:
-    """Run a command with the process's arguments, or explain it, and end the process as `guard` does."""
+def run(main: Callable[[list[str]], None], schema: type) -> NoReturn:
+    """Run a command with the process's arguments, or explain it, and end the process as `guard` does.
+
+    Args:
+        schema: of `imer_ray.config.commands`: what the command can be told.
+    """
 
     def act() -> None:
         arguments = sys.argv[1:]
         if {"--help", "-h"} & set(arguments):
-            print(help_text(main))
+            print(help_text(main, schema))
         else:
             main(arguments)
 
@@ -99,22 +103,14 @@ def say_unscored(tree: Mapping[str, Any], split: str) -> None:
         print(f"without meaning: {', '.join(metrics)} (the labels of the {split} clips are too much alike)")
 
 
-def help_text(main: Callable[[list[str]], None]) -> str:
-    """The docstring of the command's module, then every key with its default.
-
-    The module names its schema: the one dataclass of `imer_ray.config.commands` that it imports.
-    """
+def help_text(main: Callable[[list[str]], None], schema: type) -> str:
+    """The docstring of the command's module, then every key with its default."""
     module = sys.modules[main.__module__]
     path = module.__spec__.name if module.__spec__ else module.__name__
     name = path.removesuffix(".__main__").rpartition(".")[2]
-    found = [v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == commands.__name__]
-    lines = [(module.__doc__ or "").strip()]
-    for cls in found:
-        assert isinstance(cls, type)
-        groups = dict(resolve.component_groups(cls))
-        lines += ["", "Keys and their defaults:"]
-        lines += [f"  {line}" for line in _keys(compose.compose(cls, name, []), groups, _choices(cls))]
-    return "\n".join(lines)
+    defaults = resolve.tree_of(compose.compose(schema, name, []))
+    keys = _keys(defaults, dict(resolve.component_groups(schema)), _choices(schema))
+    return "\n".join([(module.__doc__ or "").strip(), "", "Keys and their defaults:", *(f"  {line}" for line in keys)])
 
 
 def _keys(tree: dict[str, Any], groups: dict[str, str], choices: dict[str, list[str]]) -> Iterator[str]:

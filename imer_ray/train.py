@@ -16,16 +16,17 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from imer_ray import cli
 from imer_ray.config.changes import change
 from imer_ray.config.commands import TrainConfig
-from imer_ray.config.components import options
-from imer_ray.config.compose import PRESETS, compose
+from imer_ray.config.components import PRESETS, options
+from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import resolve
+from imer_ray.config.resolve import config_of, tree_of
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole
@@ -54,32 +55,33 @@ def main(overrides: list[str]) -> None:
     from imer_ray.scaling.cluster import session
 
     chosen = compose(TrainConfig, "train", overrides)
-    if not chosen["seeds"]:
+    if not chosen.seeds:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
-    path = Path(chosen["config"])
-    config = read_config(path, chosen["data"], chosen["settings"])
-    check_training(config)
-    check_scoring(config, SPLIT)
-    output = Path(chosen["output"] or Path("models") / path.stem)
-    check_same_settings(output, config)
-    cli.say_unscored(config, SPLIT)
+    path = Path(chosen.config)
+    config = read_config(path, chosen.data, chosen.settings)
+    tree = tree_of(config)
+    check_training(tree)
+    check_scoring(tree, SPLIT)
+    output = Path(chosen.output or Path("models") / path.stem)
+    check_same_settings(output, tree)
+    cli.say_unscored(tree, SPLIT)
     make_folder(output)
     jobs = {
-        (system, seed): resolve({**config, "system": system, "seed": seed})
-        for seed in chosen["seeds"]
-        for system in dict.fromkeys([config["system"], *chosen["baselines"]])
+        (system, seed): replace(config, system=system, seed=seed)
+        for seed in chosen.seeds
+        for system in dict.fromkeys([config.system, *chosen.baselines])
     }
-    own = config["system"]
+    own = config.system
     folders = {
         (system, seed): output / str(seed) if system == own else output / BASELINES / system / str(seed)
         for system, seed in jobs
     }
-    name = _label(path.stem, chosen["baselines"])
+    name = _label(path.stem, chosen.baselines)
 
     def keep(job: Job, stage: Stage) -> None:
-        _save(folders[job], stage, jobs[job], chosen["stages"])
+        _save(folders[job], stage, tree_of(jobs[job]), chosen.stages)
 
-    with session(chosen["stages"], chosen["scaling"], slots=1) as broker:
+    with session(chosen.stages, chosen.scaling, slots=1) as broker:
         results = _run(jobs, broker, keep)
     runs: dict[str, list[dict[str, float]]] = {}
     trained: dict[str, list[Path]] = {}
@@ -87,7 +89,7 @@ def main(overrides: list[str]) -> None:
         label = name if system == own else system
         runs.setdefault(label, []).append(metrics)
         trained.setdefault(label, []).append(folders[system, seed])
-    best = [bayes_optimum(jobs[config["system"], seed], SPLIT) for seed in chosen["seeds"]]
+    best = [bayes_optimum(tree_of(jobs[own, seed]), SPLIT) for seed in chosen.seeds]
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
@@ -95,13 +97,13 @@ def main(overrides: list[str]) -> None:
     write_whole(output / "metrics.md", table.encode())
     figures.draw_training(output, trained)
     print(printable(table), end="")
-    print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen['seeds'])} seeds")
-    if others := sorted(seeds_in(output) - set(chosen["seeds"])):
+    print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen.seeds)} seeds")
+    if others := sorted(seeds_in(output) - set(chosen.seeds)):
         print(f"seeds {', '.join(map(str, others))} were there already: python -m imer_ray.evaluate scores all of them")
 
 
-def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved configuration of an exported file, or of a preset, with ``data`` and other ``settings`` changed.
+def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]) -> ExperimentConfig:
+    """The configuration of an exported file, or of a preset, with ``data`` and other ``settings`` changed.
 
     Raises:
         UserError: the file is missing, no export, or its data are elsewhere or changed.
@@ -112,15 +114,15 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
         content = compose(ExperimentConfig, "experiment", [f"{PRESETS}={path}"])
     else:
         try:
-            content = resolve(_read_export(path)["config"])
+            content = config_of(_read_export(path)["config"], ExperimentConfig)
         except UserError as error:
             raise UserError(f"config={path}: {error}") from error
-    before = content["data"]["name"]
+    before = content.data.name
     config, followed = change(content, {**settings, **{f"data.{key}": value for key, value in data.items()}})
     if followed:
         said = ", ".join(f"{key}={value}" for key, value in followed.items())
-        print(f"data {config['data']['name']} in place of {before}, and what goes with them: {said}")
-    return {**config, "data_fingerprint": load_dataset(config).fingerprint}
+        print(f"data {config.data.name} in place of {before}, and what goes with them: {said}")
+    return replace(config, data_fingerprint=load_dataset(tree_of(config)).fingerprint)
 
 
 def _read_export(path: Path) -> Mapping[str, Any]:
@@ -153,7 +155,7 @@ def _label(stem: str, baselines: Sequence[str]) -> str:
 
 
 def _run(
-    jobs: Mapping[Job, Mapping[str, Any]], broker: Any, keep: Callable[[Job, Stage], None]
+    jobs: Mapping[Job, ExperimentConfig], broker: Any, keep: Callable[[Job, Stage], None]
 ) -> dict[Job, dict[str, float]]:
     """What every job's evaluate stage measured; shared stages are computed once.
 
@@ -171,7 +173,7 @@ def _run(
 
     def one(job: Job) -> dict[str, float]:
         config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
-        final = load_graph(config, SPLIT)
+        final = load_graph(tree_of(config), SPLIT)
         metrics: dict[str, float] = {}
         try:
             for stage in final.in_order():
@@ -229,4 +231,4 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, TrainConfig)

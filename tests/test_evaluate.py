@@ -16,6 +16,7 @@ from imer_ray import convert, evaluate
 from imer_ray.config.commands import EvaluateCommandConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import collect
 from imer_ray.evaluation.model_folder import save
@@ -46,7 +47,7 @@ def make_store(folder: Path, name: str, seed: int) -> Path:
 
 
 def make_model(folder: Path, *words: str) -> None:
-    config = compose(ExperimentConfig, "experiment", [*SMALL, *words]) | {"system": "masked"}
+    config = tree_of(compose(ExperimentConfig, "experiment", [*SMALL, *words, "system=masked"]))
     dataset = load_dataset(config)
     torch.manual_seed(sum(str(folder).encode()))
     encoder = build_encoder(config, dataset.dims, dataset.lengths)
@@ -131,7 +132,7 @@ def test_published_numbers_are_laid_beside_the_very_files_only(folder: Path, tmp
     rows = published(tmp_path / "CMU-MOSI", f"data.path={tmp_path / 'clips'}")
     assert rows is not None and rows["Model"].str.contains("IMDer").any()
     config = yaml.safe_load((tmp_path / "CMU-MOSI/1111/config.yaml").read_text())
-    config["data"] = compose(ExperimentConfig, "experiment", ["data=mosi_utterance"])["data"]
+    config["data"] = compose(ExperimentConfig, "experiment", ["data=mosi_utterance"]).data.node
     (tmp_path / "CMU-MOSI/1111/config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"these data \(mosi_utterance\) were not converted from one of them"):
         published(tmp_path / "CMU-MOSI")

@@ -43,7 +43,8 @@ def test_a_wrong_override_costs_seconds_and_no_ray(tmp_path):
     code = (
         "import sys; sys.argv = ['search', 'study.nam=x']\n"
         "from imer_ray import cli, search\n"
-        "try:\n    cli.run(search.main)\nexcept SystemExit as end:\n    print(end.code, 'ray' in sys.modules)"
+        "try:\n    cli.run(search.main, search.SearchConfig)\n"
+        "except SystemExit as end:\n    print(end.code, 'ray' in sys.modules)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -100,7 +100,8 @@ def read_option(group: str, name: str) -> dict[str, Any]:
     import yaml
 
     folder = resources.files(CONF_MODULE).joinpath(*group.split("/"))
-    return yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    node: dict[str, Any] = yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    return node
 
 
 def option(group: str, name: str) -> dict[str, Any]:
@@ -139,8 +140,9 @@ def _class_of(node: Mapping[str, Any], registered: Collection[tuple[str, str]], 
         names = ", ".join(sorted({option for option, known in registered if known == target}))
         belongs = f"is {names}, not {shown(name)}" if names else "is not (or no longer) a component that can stand here"
         raise UserError(f"{path}: {shown(target)} {belongs}")
-    module, _, cls = str(target).rpartition(".")
-    return getattr(importlib.import_module(module), cls)
+    module, _, found = str(target).rpartition(".")
+    cls: type = getattr(importlib.import_module(module), found)
+    return cls
 
 
 @functools.cache

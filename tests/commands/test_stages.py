@@ -15,6 +15,7 @@ import small_studies
 import yaml
 
 from imer_ray.cli import help_text
+from imer_ray.config.commands import StagesConfig
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective, read_results
 from imer_ray.results.timeline import read_timeline
@@ -125,7 +126,7 @@ def test_gc_refuses_rather_than_forget_a_front(world: Path) -> None:
 
 
 def test_help_names_every_key() -> None:
-    words = {line.split()[0] for line in help_text(main).splitlines() if line.startswith("  ")}
+    words = {line.split()[0] for line in help_text(main, StagesConfig).splitlines() if line.startswith("  ")}
     assert words >= {"root=runs/stages", "runs=runs", "sort=value", "max_age_days=30.0", "dry_run=True"}
 
 

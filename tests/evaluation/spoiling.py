@@ -18,6 +18,7 @@ import torch
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import save
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
@@ -38,7 +39,7 @@ LOADER = {"name": "projection", "_target_": "imer_ray.stages.run.load_function"}
 
 def save_model(folder: Path, overrides: Sequence[str]) -> Path:
     """An untrained model, in the folder of its seed."""
-    config = compose(ExperimentConfig, "experiment", overrides)
+    config = tree_of(compose(ExperimentConfig, "experiment", overrides))
     dataset = load_dataset(config)
     config["data_fingerprint"] = dataset.fingerprint
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ import yaml
 from imer_ray.config.components import option
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluation import comparison_table
 from imer_ray.evaluation.comparison import Scored, check_same_masks, compare, cost_of, open_model, score_model
@@ -35,7 +36,7 @@ SEEDS = (1, 2)
 
 def make_model(folder: Path, seed: int, *overrides: str, recovers: bool = True, weights: int = 0) -> None:
     """Write an untrained model whose weights follow from ``weights`` and the seed."""
-    config = compose(ExperimentConfig, "experiment", [*SMALL, *overrides]) | {"seed": seed}
+    config = tree_of(compose(ExperimentConfig, "experiment", [*SMALL, *overrides])) | {"seed": seed}
     dataset = load_dataset(config)
     config["data_fingerprint"] = dataset.fingerprint
     torch.manual_seed(100 * weights + seed)

@@ -15,6 +15,7 @@ from imer_ray import cli, convert, evaluate, train
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import save
 from imer_ray.evaluation.scorable import check_quality, check_scoring, check_training
@@ -104,7 +105,7 @@ def test_a_search_whose_quality_the_data_cannot_tell_is_refused_while_it_is_plan
     with pytest.raises(UserError, match=message) as caught:
         plan(options)
     assert "\n" not in str(caught.value)
-    assert not Path(options["study"]["root"], "demo").exists()
+    assert not Path(options.study.root, "demo").exists()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_a_search_whose_quality_the_data_cannot_tell_is_refused_while_it_is_plan
     ],
 )
 def test_what_can_be_scored_is_not_refused(data: Callable[[Change], list[str]], change: Change, quality: str) -> None:
-    options = compose(SearchConfig, "search", data(change))
+    options = tree_of(compose(SearchConfig, "search", data(change)))
     check_training(options)
     check_quality(options, "valid", quality)
     check_scoring(options, "valid")
@@ -138,7 +139,7 @@ def test_train_looks_at_the_data_before_anything_starts(
     data: Callable[[Change], list[str]], tmp_path: Path, change: Change, message: str
 ) -> None:
     words = [word for word in data(change) if word.startswith("data")]
-    config = compose(ExperimentConfig, "experiment", words)
+    config = tree_of(compose(ExperimentConfig, "experiment", words))
     (tmp_path / "pick.yaml").write_text(yaml.safe_dump({"config": config}))
     with pytest.raises(UserError, match=message):
         train.main([f"config={tmp_path / 'pick.yaml'}", f"output={tmp_path / 'models'}"])
@@ -149,7 +150,7 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
     data: Callable[[Change], list[str]], tmp_path: Path
 ) -> None:
     words = [word for word in data(_labels("test", 0)) if word.startswith("data")]
-    config = compose(ExperimentConfig, "experiment", words)
+    config = tree_of(compose(ExperimentConfig, "experiment", words))
     dataset = load_dataset(config)
     config["data_fingerprint"] = dataset.fingerprint
     model = EmotionModel(build_encoder(config, dataset.dims, dataset.lengths), None, build_recogniser(config, False))
@@ -162,7 +163,7 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
 def test_a_protocol_that_leaves_nothing_missing_is_refused(
     data: Callable[[Change], list[str]], protocol: list[str]
 ) -> None:
-    options = compose(SearchConfig, "search", [*data(lambda tree: None), *protocol])
+    options = tree_of(compose(SearchConfig, "search", [*data(lambda tree: None), *protocol]))
     for quality in ("MAE", "lav.MAE" if len(protocol) == 1 else "0.0.MAE"):
         with pytest.raises(UserError, match="protocol=.* leaves nothing missing; give it settings that do"):
             check_quality(options, "valid", quality)
@@ -173,7 +174,7 @@ def test_a_protocol_that_leaves_nothing_missing_is_refused(
 def test_metrics_without_a_meaning_are_told(
     data: Callable[[Change], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = compose(SearchConfig, "search", data(_labels("test", [0.6, 1.2, 0])))
+    config = tree_of(compose(SearchConfig, "search", data(_labels("test", [0.6, 1.2, 0]))))
     load_dataset(config)
     capsys.readouterr()
     cli.say_unscored(config, "test")

@@ -15,6 +15,7 @@ from torch._dynamo.utils import counters
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import tree_of
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
@@ -40,7 +41,7 @@ needs_gpu = pytest.mark.skipif(
 
 
 def config_of(*overrides):
-    return compose(SearchConfig, "search", [*SMALL, *overrides])
+    return tree_of(compose(SearchConfig, "search", [*SMALL, *overrides]))
 
 
 def model_of(config, randomise):

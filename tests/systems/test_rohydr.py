@@ -11,7 +11,7 @@ import torch
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import component_options
+from imer_ray.config.resolve import component_options, tree_of
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import load, save
@@ -35,7 +35,7 @@ SMALL = [
 
 
 def _config(*overrides: str) -> dict[str, Any]:
-    composed = compose(ExperimentConfig, "experiment", [*SMALL, *overrides])
+    composed = tree_of(compose(ExperimentConfig, "experiment", [*SMALL, *overrides]))
     return {key: value for key, value in composed.items() if key not in RUN_KEYS} | {"data_fingerprint": None}
 
 

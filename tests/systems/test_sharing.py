@@ -13,7 +13,7 @@ import pytest
 import imer_ray.systems
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
+from imer_ray.config.resolve import component_options, tree_of
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.context import Context
@@ -34,7 +34,7 @@ SMALL = (
 
 
 def _config(*overrides: str) -> dict[str, Any]:
-    return compose(SearchConfig, "search", [*SMALL, *overrides])
+    return tree_of(compose(SearchConfig, "search", [*SMALL, *overrides]))
 
 
 def _graph(config: dict[str, Any]) -> Stage:

@@ -14,7 +14,7 @@ import imer_ray.systems
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import STAGE_KINDS
-from imer_ray.config.resolve import component_options
+from imer_ray.config.resolve import component_options, tree_of
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.evaluation.cost import untrained, with_process
@@ -37,7 +37,7 @@ SMALL = [
 
 
 def _config(*overrides: str) -> dict[str, Any]:
-    return compose(SearchConfig, "search", [*SMALL, *overrides]) | {"data_fingerprint": "clips"}
+    return tree_of(compose(SearchConfig, "search", [*SMALL, *overrides])) | {"data_fingerprint": "clips"}
 
 
 def _graph(config: dict[str, Any], split: str = "valid") -> Stage:
@@ -158,6 +158,8 @@ def test_a_bank_of_the_trials_own_sampler_follows_it() -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_where_data_lie_is_not_part_of_any_key(system: str) -> None:
-    config = compose(SearchConfig, "search", [f"system={system}", "data=mosi_utterance"]) | {"data_fingerprint": "x"}
+    config = tree_of(compose(SearchConfig, "search", [f"system={system}", "data=mosi_utterance"])) | {
+        "data_fingerprint": "x"
+    }
     here, there = ({**config, "data": {**config["data"], "path": path}} for path in ("a.parquet", "b/c.parquet"))
     assert _keys(here) == _keys(there)

@@ -16,6 +16,7 @@ from imer_ray import convert, generate
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import tree_of
 from imer_ray.data.mmsa_synthetic import MmsaShape, recorded_lengths
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store
@@ -42,7 +43,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, StageResult]]:
     store = Store(str(tmp_path_factory.mktemp("stages")))
-    config: dict[str, Any] = compose(SearchConfig, "search", [*SMALL, f"data.path={clips}"])
+    config: dict[str, Any] = tree_of(compose(SearchConfig, "search", [*SMALL, f"data.path={clips}"]))
     config["data_fingerprint"] = build(config["data"]).fingerprint()
     graph = importlib.import_module("imer_ray.systems.decoupled").graph(config, "valid")
     return store, {result.name: result for result in run_graph(graph, store)}

@@ -20,6 +20,7 @@ import imer_ray.systems
 from imer_ray import convert
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import load, save
@@ -100,7 +101,9 @@ class Run:
     """A system that was run, from clips to metrics, and its model."""
 
     def __init__(self, data: Data, system: str, *overrides: str) -> None:
-        config = compose(ExperimentConfig, "experiment", [*SMALL, *data.overrides, f"system={system}", *overrides])
+        config = tree_of(
+            compose(ExperimentConfig, "experiment", [*SMALL, *data.overrides, f"system={system}", *overrides])
+        )
         config["data_fingerprint"] = load_dataset(config).fingerprint
         self.final: Stage = load_graph({**config, "system": system}, "valid")
         self.results: dict[str, StageResult] = {r.name: r for r in run_graph(self.final, data.store)}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
+from imer_ray.config.resolve import component_options, tree_of
 from imer_ray.config.tree import replace
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
@@ -69,5 +69,5 @@ class RohydrRun:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RohydrRun:
-    config = compose(SearchConfig, "search", SMALL) | {"data_fingerprint": None}
+    config = tree_of(compose(SearchConfig, "search", SMALL)) | {"data_fingerprint": None}
     return RohydrRun(tmp_path_factory.mktemp("rohydr"), config)

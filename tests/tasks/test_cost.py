@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build, option, options
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
+from imer_ray.config.resolve import component_options, tree_of
 from imer_ray.config.tree import replace
 from imer_ray.data.batch import Batch
 from imer_ray.diffusion.denoiser import Denoiser
@@ -83,7 +83,7 @@ SMALL = ["data.num_train=8", "data.num_valid=8", "data.num_test=8", "diffusion.c
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    return compose(SearchConfig, "search", SMALL) | {"data_fingerprint": "clips"}
+    return tree_of(compose(SearchConfig, "search", SMALL)) | {"data_fingerprint": "clips"}
 
 
 def keys(config: dict[str, Any], *systems: Any, split: str = "valid", **changes: Any) -> set[str]:
@@ -157,7 +157,7 @@ def clips(size: int) -> Batch:
 
 def measured(disturb: Callable[[Batch], None] = lambda batch: None, **speed: float) -> dict[str, float]:
     """Cost of a small model at batch sizes 2 and 1, each of whose predictions ``disturb`` may slow down."""
-    config = compose(SearchConfig, "search", [*SMALL, "diffusion.num_steps=1"])
+    config = tree_of(compose(SearchConfig, "search", [*SMALL, "diffusion.num_steps=1"]))
     lengths = dict.fromkeys(DIMS, NUM_FRAMES)
     recovery = build_recovery(config, NUM_FRAMES)
     model = EmotionModel(

@@ -13,7 +13,7 @@ from torch import nn
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
+from imer_ray.config.resolve import component_options, tree_of
 from imer_ray.config.tree import replace
 from imer_ray.errors import StageStopped, UserError
 from imer_ray.models.recovery import build_network
@@ -42,7 +42,7 @@ SMALL = [
 
 
 def _config(*overrides: str) -> dict[str, Any]:
-    return compose(SearchConfig, "search", [*SMALL, *overrides])
+    return tree_of(compose(SearchConfig, "search", [*SMALL, *overrides]))
 
 
 def _stages(config: dict[str, Any]) -> dict[str, Stage]:

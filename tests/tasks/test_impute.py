@@ -11,7 +11,7 @@ import torch
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import component_options
+from imer_ray.config.resolve import component_options, tree_of
 from imer_ray.config.tree import replace
 from imer_ray.data.missing import PATTERNS
 from imer_ray.evaluation.model_folder import load, save
@@ -34,7 +34,7 @@ SMALL = [
 
 
 def _config(system: str, *overrides: str) -> dict[str, Any]:
-    return compose(ExperimentConfig, "experiment", [*SMALL, f"system={system}", *overrides])
+    return tree_of(compose(ExperimentConfig, "experiment", [*SMALL, f"system={system}", *overrides]))
 
 
 def _graph(config: dict[str, Any]) -> Stage:

@@ -7,6 +7,7 @@ import torch
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import tree_of
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.sdes.vp import VP
 from imer_ray.models.recovery import build_network
@@ -67,7 +68,7 @@ def test_clips_are_dropped_with_their_chance_and_nothing_is_drawn_for_none():
 
 def test_the_loss_of_a_shared_network_is_that_of_each_rows_own_modality():
     torch.manual_seed(0)
-    config = compose(SearchConfig, "search", ["diffusion.sharing=shared", "encoder.latent_dim=8"])
+    config = tree_of(compose(SearchConfig, "search", ["diffusion.sharing=shared", "encoder.latent_dim=8"]))
     network = build_network(config, 4, None)
     with torch.no_grad():
         for p in network.parameters():

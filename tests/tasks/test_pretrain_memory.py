@@ -7,6 +7,7 @@ import torch
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.stages.context import Context
 from imer_ray.tasks import pretrain
 from imer_ray.training.latents import Latents
@@ -23,7 +24,9 @@ def valid_loss(folder, modality):
         latents = torch.randn(count, 3, 4, 32, generator=generator) * frames[..., None]
         Latents(latents, frames, recorded, torch.zeros(count)).save(folder / f"encode/latents_{split}.safetensors")
     (folder / "encode/shape.json").write_text(json.dumps({"label_kind": "regression"}))
-    config = compose(ExperimentConfig, "experiment", ["training.pretrain.num_epochs=1"]) | {"modality": modality}
+    config = tree_of(compose(ExperimentConfig, "experiment", ["training.pretrain.num_epochs=1"])) | {
+        "modality": modality
+    }
     context = Context(folder=folder, inputs={"encode": folder / "encode"}, checkpoint=folder / "checkpoint")
     return pretrain.run(config, context)["valid_loss"]
 

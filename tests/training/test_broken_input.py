@@ -16,6 +16,7 @@ from imer_ray import cli, convert
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.evaluation.score import score, unscored
 from imer_ray.stages.context import Context
@@ -48,7 +49,7 @@ def _data(folder: Path, change: Callable[[dict[str, Any]], None] = lambda tree: 
 
 
 def _run(folder: Path, data: list[str], *overrides: str, split: str = "valid") -> tuple[Stage, Store, dict[str, float]]:
-    config = compose(SearchConfig, "search", [*SMALL, *data, *overrides])
+    config = tree_of(compose(SearchConfig, "search", [*SMALL, *data, *overrides]))
     config["data_fingerprint"] = load_dataset(config).fingerprint
     final = load_graph(config, split)
     store = Store(str(folder / "stages"))
@@ -127,7 +128,7 @@ def test_clips_without_a_label_teach_recovery_and_not_the_task(tmp_path: Path) -
 
     def weights(system: str, wanted: str) -> list[dict[str, torch.Tensor]]:
         """Of the stage ``wanted`` on each of the two."""
-        config = compose(SearchConfig, "search", [*SMALL, f"system={system}"]) | {"data_fingerprint": "clips"}
+        config = tree_of(compose(SearchConfig, "search", [*SMALL, f"system={system}"])) | {"data_fingerprint": "clips"}
         graph = load_graph({**config, "system": system}, "valid")
         stage = next(s for s in graph.in_order() if s.name == wanted)
         found = []

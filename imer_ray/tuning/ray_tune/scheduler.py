@@ -97,8 +97,8 @@ class StudyScheduler(TrialScheduler):
 
 def study_scheduler(plan: Plan, record: Record, leave: Callable[[int], None]) -> StudyScheduler:
     """The scheduler that a study's settings choose. It knows what the study's trials reached in earlier runs."""
-    study = plan.options["study"]
-    scheduler: Scheduler = importlib.import_module(f"imer_ray.tuning.schedulers.{study['scheduler']}").build(study)
+    study = plan.options.study
+    scheduler: Scheduler = importlib.import_module(f"imer_ray.tuning.schedulers.{study.scheduler}").build(study)
     _, speed_objective = plan.objectives
     for row in record.rows:
         if row["point"] == 0 and row.get("rungs"):

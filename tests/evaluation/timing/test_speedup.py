@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.speedup import CPU_ATTENTION, check_reference, reference_config, reference_for
 from imer_ray.evaluation.timing.stopwatch import timed
@@ -48,6 +49,10 @@ def test_by_the_threads_own_clock_waiting_costs_nothing() -> None:
 
 
 def _config(*overrides: str) -> dict:
+    return tree_of(_options(*overrides))
+
+
+def _options(*overrides: str) -> SearchConfig:
     return compose(SearchConfig, "search", ["data.num_train=8", "data.num_valid=8", "data.num_test=8", *overrides])
 
 
@@ -66,11 +71,11 @@ def test_latents_too_short_for_the_reference_are_refused_exactly_where_it_cannot
 
 
 def test_too_short_latents_stop_a_search_before_it_starts_and_a_graph_at_its_first_stage(tmp_path: Path) -> None:
-    config = _config(KERNEL_3, "data.num_frames=8", f"study.root={tmp_path}", "space=default")
+    options = _options(KERNEL_3, "data.num_frames=8", f"study.root={tmp_path}", "space=default")
     with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
-        plan(config)
+        plan(options)
     store = Store(str(tmp_path / "stages"))
-    final = graph(config, "valid")
+    final = graph(tree_of(options), "valid")
     with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
         run_graph(final, store)
     assert not any(store.find(stage.key) for stage in final.in_order())
