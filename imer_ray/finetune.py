@@ -15,6 +15,9 @@ from typing import Any
 from imer_ray.cli import run
 from imer_ray.config.commands import FinetuneConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.experiment import LoopConfig
+from imer_ray.config.resolve import typed
+from imer_ray.config.slices import Finetune
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 
@@ -64,13 +67,19 @@ def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
 
 
 def _stage(config: Mapping[str, Any], path: Path, fingerprint: str, fold: int) -> Stage:
-    slices = ("split", "num_folds", "num_layers", "seed")
+    read = Finetune(
+        **{name: config[name] for name in ("split", "num_folds", "num_layers", "seed")},
+        fold=fold,
+        data_path=str(path),
+        loop=typed(config["training"], LoopConfig),
+    )
+    tree = read.tree
     return Stage(
         name=f"finetune[{fold + 1}]",
         function="imer_ray.tasks.finetune:run",
-        config={**{name: config[name] for name in slices}, "fold": fold, "training": {"finetune": config["training"]}},
+        config=tree,
         data=fingerprint,
-        location={"data_path": str(path)},
+        location={"data_path": tree.pop("data_path")},
     )
 
 

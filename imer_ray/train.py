@@ -12,7 +12,6 @@ accuracies and F1 in percent), ``metrics.md``, and the losses' curves as ``train
 
 from __future__ import annotations
 
-import importlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +19,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from imer_ray import cli
+from imer_ray import cli, systems
 from imer_ray.config.changes import change
 from imer_ray.config.commands import TrainConfig
 from imer_ray.config.components import options
 from imer_ray.config.compose import PRESETS, compose
-from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import resolve
+from imer_ray.config.experiment import ExperimentConfig, ModelConfig
+from imer_ray.config.resolve import resolve, typed
+from imer_ray.config.slices import Evaluate
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole
@@ -58,11 +58,12 @@ def main(overrides: list[str]) -> None:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
     path = Path(chosen["config"])
     config = read_config(path, chosen["data"], chosen["settings"])
-    check_training(config)
-    check_scoring(config, SPLIT)
+    experiment = typed(config, ExperimentConfig)
+    check_training(experiment)
+    check_scoring(experiment, SPLIT)
     output = Path(chosen["output"] or Path("models") / path.stem)
-    check_same_settings(output, config)
-    cli.say_unscored(config, SPLIT)
+    check_same_settings(output, experiment)
+    cli.say_unscored(experiment, SPLIT)
     make_folder(output)
     jobs = {
         (system, seed): resolve({**config, "system": system, "seed": seed})
@@ -87,7 +88,7 @@ def main(overrides: list[str]) -> None:
         label = name if system == own else system
         runs.setdefault(label, []).append(metrics)
         trained.setdefault(label, []).append(folders[system, seed])
-    best = [bayes_optimum(jobs[config["system"], seed], SPLIT) for seed in chosen["seeds"]]
+    best = [bayes_optimum(typed(jobs[config["system"], seed], ExperimentConfig), SPLIT) for seed in chosen["seeds"]]
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
@@ -120,7 +121,7 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
     if followed:
         said = ", ".join(f"{key}={value}" for key, value in followed.items())
         print(f"data {config['data']['name']} in place of {before}, and what goes with them: {said}")
-    return {**config, "data_fingerprint": load_dataset(config).fingerprint}
+    return {**config, "data_fingerprint": load_dataset(typed(config, ExperimentConfig)).fingerprint}
 
 
 def _read_export(path: Path) -> Mapping[str, Any]:
@@ -171,7 +172,7 @@ def _run(
 
     def one(job: Job) -> dict[str, float]:
         config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
-        final = importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, SPLIT)
+        final = systems.graph(typed(config, ExperimentConfig), SPLIT)
         metrics: dict[str, float] = {}
         try:
             for stage in final.in_order():
@@ -212,6 +213,7 @@ def _run(
 
 def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> None:
     from imer_ray.evaluation.model_folder import save
+    from imer_ray.models.parts import Parts
     from imer_ray.stages.context import Context
     from imer_ray.stages.store import Store
     from imer_ray.training.latents import load_dataset
@@ -220,9 +222,10 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=folder, inputs=inputs, checkpoint=folder)
-    imputer = {name: node for name, node in stage.config.items() if name == "imputer"}  # the system's choice
-    model, statistics = load_model({**config, **stage.config}, context), load_dataset(config).statistics
-    save(folder, model, {**config, **imputer}, load_shape(context), statistics)
+    read, experiment = Evaluate.read(stage.settings), typed(config, ExperimentConfig)
+    saved = ModelConfig(**vars(experiment), imputer=read.imputer)  # the system's choice
+    model, statistics = load_model(Parts.of(read), context), load_dataset(experiment).statistics
+    save(folder, model, saved, load_shape(context), statistics)
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
     histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     write_whole(folder / HISTORY, json.dumps(histories).encode())

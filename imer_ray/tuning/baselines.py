@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,6 @@ from imer_ray.files import write_whole
 from imer_ray.stages.graph import most_needed_first
 from imer_ray.stages.job import BESIDE, Status
 from imer_ray.tuning.study.plan import Plan
-from imer_ray.tuning.trial.coordinator import SPLIT
 
 SYSTEMS = ("masked", "zero")
 
@@ -34,7 +32,7 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
     searched = {stage.key for stage in plan.final_stage(plan.base).in_order()}
     found: dict[str, dict[str, float]] = {}
     for system in SYSTEMS:
-        final = importlib.import_module(f"{plan.systems}.{system}").graph({**plan.base, "system": system}, SPLIT)
+        final = plan.final_stage({**plan.base, "system": system})
         try:
             for stage in (*most_needed_first(final.in_order()), final):
                 waiter = f"baseline-{system}" if stage.key in searched else f"{BESIDE}{system}"

@@ -37,7 +37,7 @@ MAY_IMPORT = {  # beside itself and the leaves
     "systems": ("config", "stages"),
     "results": (),
     "analysis": ("results",),
-    "tuning": ("config", "data", "stages", "scaling", "training", "evaluation", "results"),
+    "tuning": ("config", "data", "stages", "scaling", "training", "evaluation", "systems", "results"),
 }
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
 LIGHT = (  # neither torch nor ray

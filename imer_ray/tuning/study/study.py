@@ -11,6 +11,8 @@ import optuna
 import yaml
 
 from imer_ray.config.components import build
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.errors import UserError
 from imer_ray.evaluation.scorable import check_quality, check_training
 from imer_ray.evaluation.timing.speedup import check_reference
@@ -54,13 +56,15 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
     space = file.load(options["space"], base)
     data = build(base["data"])
     dataset = data.load()
-    check_reference(base, dataset.lengths)  # damaged or too short data are named here, not by the first stage
+    # Damaged or too short data are named here, not by the first stage.
+    check_reference(build(base["encoder"]), base["encoder"]["name"], dataset.lengths)
     fingerprint = data.fingerprint()
     if base["data_fingerprint"] not in (None, fingerprint):
         raise UserError(f"data {base['data']['name']}: the content is not that of data_fingerprint; leave that key out")
     base["data_fingerprint"] = fingerprint
-    check_training(base)
-    check_quality(base, SPLIT, options["study"]["quality"])
+    config = typed(base, ExperimentConfig)
+    check_training(config)
+    check_quality(config, SPLIT, options["study"]["quality"])
     return Plan(
         options=options,
         base=base,
