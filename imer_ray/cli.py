@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
 from imer_ray.config import components, compose, resolve
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import provide_home
@@ -92,14 +93,14 @@ _PLAIN_ERRORS = "imer_ray.plain"
 codecs.register_error(_PLAIN_ERRORS, _plainly)
 
 
-def say_unscored(tree: Mapping[str, Any], split: str) -> None:
+def say_unscored(config: ExperimentConfig, split: str) -> None:
     """Print which settings of the protocol will have no numbers because of the data, and which metrics no meaning."""
     from imer_ray.evaluation.scorable import meaningless
     from imer_ray.evaluation.score import MIN_CLIPS, unscored
 
-    if settings := unscored(tree, split):
+    if settings := unscored(config, split):
         print(f"not scored: {', '.join(settings)} (fewer than {MIN_CLIPS} labelled {split} clips recorded any of it)")
-    if metrics := meaningless(tree, split):
+    if metrics := meaningless(config, split):
         print(f"without meaning: {', '.join(metrics)} (the labels of the {split} clips are too much alike)")
 
 

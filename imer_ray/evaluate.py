@@ -105,7 +105,7 @@ def _published(options: EvaluateCommandConfig, systems: Systems) -> tuple[pd.Dat
         raise UserError(
             "published=true is for models scored on the data they were trained on: only data.path goes with it"
         )
-    node = with_changes(config["data"], options.data, "data")
+    node = with_changes(config.data.node, options.data, "data")
     data = build(node)
     known = data_of(data.source().get("sha256")) if hasattr(data, "source") else None
     if known is None:
@@ -133,7 +133,7 @@ def _measure(
     latents = []
     for system, folders in systems.items():
         for seed, folder in folders.items():
-            trained = open_model(folder, options.protocol.node, options.data)
+            trained = open_model(folder, options.protocol, options.data)
             check_scoring(trained.config, SPLIT)
             runs.setdefault(system, {})[seed] = score_model(trained, SPLIT, with_replicates=len(systems) > 1)
             if system not in costs:

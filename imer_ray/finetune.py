@@ -14,7 +14,7 @@ from pathlib import Path
 from imer_ray.cli import run
 from imer_ray.config.commands import FinetuneConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import tree_of
+from imer_ray.config.slices import Finetune
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 
@@ -64,14 +64,19 @@ def finetune(config: FinetuneConfig, path: Path, output: Path) -> None:
 
 
 def _stage(config: FinetuneConfig, path: Path, fingerprint: str, fold: int) -> Stage:
-    tree = tree_of(config)
-    slices = {name: tree[name] for name in ("split", "num_folds", "num_layers", "seed")}
+    read = Finetune(
+        **{name: getattr(config, name) for name in ("split", "num_folds", "num_layers", "seed")},
+        fold=fold,
+        data_path=str(path),
+        loop=config.training,
+    )
+    tree = read.tree
     return Stage(
         name=f"finetune[{fold + 1}]",
         function="imer_ray.tasks.finetune:run",
-        config={**slices, "fold": fold, "training": {"finetune": tree_of(config.training)}},
+        config=tree,
         data=fingerprint,
-        location={"data_path": str(path)},
+        location={"data_path": tree.pop("data_path")},
     )
 
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from imer_ray import cli
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning.trial.coordinator import SPLIT
 
     study, scaling = plan.options.study, plan.options.scaling
-    cli.say_unscored(plan.base, SPLIT)
+    cli.say_unscored(typed(plan.base, ExperimentConfig), SPLIT)
     with session(plan.stages, scaling, slots=study.slots) as broker:
         limit = budget.begin(study, scaling, record, broker, started)
         leaving = Event()

@@ -20,13 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from imer_ray import cli
+from imer_ray import cli, systems
 from imer_ray.config.changes import change
 from imer_ray.config.commands import TrainConfig
 from imer_ray.config.components import PRESETS, options
 from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import config_of, tree_of
+from imer_ray.config.experiment import ExperimentConfig, ModelConfig
+from imer_ray.config.resolve import config_of
+from imer_ray.config.slices import Evaluate
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole
@@ -34,7 +35,6 @@ from imer_ray.received import read_yaml
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
-from imer_ray.systems import load_graph
 from imer_ray.tuning.monitor.display import Display, Jobs
 
 HISTORY = "history.json"
@@ -59,12 +59,11 @@ def main(overrides: list[str]) -> None:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
     path = Path(chosen.config)
     config = read_config(path, chosen.data, chosen.settings)
-    tree = tree_of(config)
-    check_training(tree)
-    check_scoring(tree, SPLIT)
+    check_training(config)
+    check_scoring(config, SPLIT)
     output = Path(chosen.output or Path("models") / path.stem)
-    check_same_settings(output, tree)
-    cli.say_unscored(tree, SPLIT)
+    check_same_settings(output, config)
+    cli.say_unscored(config, SPLIT)
     make_folder(output)
     jobs = {
         (system, seed): replace(config, system=system, seed=seed)
@@ -79,7 +78,7 @@ def main(overrides: list[str]) -> None:
     name = _label(path.stem, chosen.baselines)
 
     def keep(job: Job, stage: Stage) -> None:
-        _save(folders[job], stage, tree_of(jobs[job]), chosen.stages)
+        _save(folders[job], stage, jobs[job], chosen.stages)
 
     with session(chosen.stages, chosen.scaling, slots=1) as broker:
         results = _run(jobs, broker, keep)
@@ -89,7 +88,7 @@ def main(overrides: list[str]) -> None:
         label = name if system == own else system
         runs.setdefault(label, []).append(metrics)
         trained.setdefault(label, []).append(folders[system, seed])
-    best = [bayes_optimum(tree_of(jobs[own, seed]), SPLIT) for seed in chosen.seeds]
+    best = [bayes_optimum(jobs[own, seed], SPLIT) for seed in chosen.seeds]
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
@@ -122,7 +121,7 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
     if followed:
         said = ", ".join(f"{key}={value}" for key, value in followed.items())
         print(f"data {config.data.name} in place of {before}, and what goes with them: {said}")
-    return replace(config, data_fingerprint=load_dataset(tree_of(config)).fingerprint)
+    return replace(config, data_fingerprint=load_dataset(config).fingerprint)
 
 
 def _read_export(path: Path) -> Mapping[str, Any]:
@@ -173,7 +172,7 @@ def _run(
 
     def one(job: Job) -> dict[str, float]:
         config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
-        final = load_graph(tree_of(config), SPLIT)
+        final = systems.graph(config, SPLIT)
         metrics: dict[str, float] = {}
         try:
             for stage in final.in_order():
@@ -212,8 +211,9 @@ def _run(
     return {job: results[job] for job in jobs}
 
 
-def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> None:
+def _save(folder: Path, stage: Stage, config: ExperimentConfig, root: str) -> None:
     from imer_ray.evaluation.model_folder import save
+    from imer_ray.models.parts import Parts
     from imer_ray.stages.context import Context
     from imer_ray.stages.store import Store
     from imer_ray.training.latents import load_dataset
@@ -222,9 +222,10 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=folder, inputs=inputs, checkpoint=folder)
-    imputer = {name: node for name, node in stage.settings.items() if name == "imputer"}  # the system's choice
-    model, statistics = load_model({**config, **stage.settings}, context), load_dataset(config).statistics
-    save(folder, model, {**config, **imputer}, load_shape(context), statistics)
+    read = Evaluate.read(stage.settings)
+    saved = ModelConfig(**vars(config), imputer=read.imputer)  # the system's choice
+    model, statistics = load_model(Parts.of(read), context), load_dataset(config).statistics
+    save(folder, model, saved, load_shape(context), statistics)
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
     histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     write_whole(folder / HISTORY, json.dumps(histories).encode())

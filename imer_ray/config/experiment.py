@@ -258,3 +258,10 @@ class ExperimentConfig:
     )
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(ExperimentConfig):
+    """What a trained model was made with: its experiment and, where its system chose one, an imputer."""
+
+    imputer: Component | None = None

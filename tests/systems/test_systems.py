@@ -8,22 +8,23 @@ from typing import Any
 
 import pytest
 import torch
+from experiments import changed, experiment
 from safetensors.torch import load_file
 
 import imer_ray.systems
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.experiment import STAGE_KINDS
-from imer_ray.config.resolve import component_options, tree_of
-from imer_ray.config.tree import replace
+from imer_ray.config.experiment import STAGE_KINDS, ExperimentConfig
+from imer_ray.config.slices import Cost, Evaluate
 from imer_ray.errors import UserError
-from imer_ray.evaluation.cost import untrained, with_process
+from imer_ray.evaluation.cost import parts_of, untrained
 from imer_ray.models.model import EmotionModel
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model
 
@@ -36,15 +37,15 @@ SMALL = [
 ]
 
 
-def _config(*overrides: str) -> dict[str, Any]:
-    return tree_of(compose(SearchConfig, "search", [*SMALL, *overrides])) | {"data_fingerprint": "clips"}
+def _config(*overrides: str, fingerprint: str | None = "clips") -> ExperimentConfig:
+    return experiment(*SMALL, *overrides, fingerprint=fingerprint)
 
 
-def _graph(config: dict[str, Any], split: str = "valid") -> Stage:
-    return load_graph(config, split)
+def _graph(config: ExperimentConfig) -> Stage:
+    return graph(config, "valid")
 
 
-def _keys(config: dict[str, Any]) -> dict[str, str]:
+def _keys(config: ExperimentConfig) -> dict[str, str]:
     return {stage.name: stage.key for stage in _graph(config).in_order()}
 
 
@@ -53,21 +54,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(str(tmp_path_factory.mktemp("stages")))
 
 
-def _small(system: str) -> dict[str, Any]:
+def _small(system: str) -> ExperimentConfig:
     overrides = [f"system={system}"]
     if system == "imder":
         overrides += ["diffusion.sde=imder_ve", "diffusion.parametrization=score", "diffusion.backbone=imder_unet"]
         overrides += ["diffusion.sampler=euler_maruyama"]
-    return {**_config(*overrides), "data_fingerprint": None}
+    return _config(*overrides, fingerprint=None)
 
 
 def test_every_kind_of_stage_can_be_named_and_no_other() -> None:
     found = {s.kind for name in SYSTEMS for s in _graph(_config(f"system={name}")).in_order()}
     found |= {s.kind for s in _graph(_config("system=decoupled", "distill.method=reflow")).in_order()}
     assert found == set(STAGE_KINDS)
-    assert _config("scaling.train_stages=[encode,joint]")["scaling"]["train_stages"] == ["encode", "joint"]
+    compose(SearchConfig, "search", ["scaling.train_stages=[encode,joint]"])
     with pytest.raises(UserError, match=r"scaling\.train_stages=encod: .*did you mean encode\?"):
-        _config("scaling.train_stages=[pretrain,encod]")
+        compose(SearchConfig, "search", ["scaling.train_stages=[pretrain,encod]"])
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -90,7 +91,7 @@ def test_cost_is_measured_on_networks_of_the_trained_ones_shapes(system: str, st
     final = _graph(_small(system))
     run_graph(final, store)
     models = []
-    for stage, load in ((final, load_model), (final.inputs["cost"], _untrained)):
+    for stage, load in ((final, _trained), (final.inputs["cost"], _untrained)):
         inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
         models.append(load(stage.settings, Context(folder=Path(), checkpoint=Path(), inputs=inputs)))
     trained, untrained = ({name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models)
@@ -101,12 +102,17 @@ def test_cost_is_measured_on_networks_of_the_trained_ones_shapes(system: str, st
         assert torch.equal(*(model.recovery.recoverable for model in models))
 
 
-def _untrained(config: dict[str, Any], context: Context) -> EmotionModel:
-    return untrained(with_process(config), load_dataset(config), context)
+def _trained(settings: dict[str, Any], context: Context) -> EmotionModel:
+    return load_model(Parts.of(Evaluate.read(settings)), context)
+
+
+def _untrained(settings: dict[str, Any], context: Context) -> EmotionModel:
+    read = Cost.read(settings)
+    return untrained(parts_of(read), read.reconstructor, load_dataset(read), context, read.seed)
 
 
 def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
-    config = {**_config(), "data_fingerprint": None}
+    config = _config(fingerprint=None)
     other = Store(str(tmp_path))
     for where in (store, other):
         run_graph(_graph(config), where)
@@ -142,7 +148,7 @@ def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
 )
 def test_a_change_recomputes_what_depends_on_it_and_nothing_else(changes: dict, recomputed: set[str]) -> None:
     base = _config()
-    before, after = _keys(base), _keys(replace(base, changes, component_options()))
+    before, after = _keys(base), _keys(changed(base, changes))
     assert {name for name in before if before[name] != after[name]} == recomputed
 
 
@@ -152,14 +158,12 @@ def test_decoupled_zero_and_masked_share_the_encoder_on_complete_data() -> None:
 
 def test_a_bank_of_the_trials_own_sampler_follows_it() -> None:
     base = _config("bank.mode=same")
-    after = replace(base, {"diffusion.num_steps": 4}, component_options())
+    after = changed(base, {"diffusion.num_steps": 4})
     assert _keys(base)["bank"] != _keys(after)["bank"]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_where_data_lie_is_not_part_of_any_key(system: str) -> None:
-    config = tree_of(compose(SearchConfig, "search", [f"system={system}", "data=mosi_utterance"])) | {
-        "data_fingerprint": "x"
-    }
-    here, there = ({**config, "data": {**config["data"], "path": path}} for path in ("a.parquet", "b/c.parquet"))
+    config = experiment(f"system={system}", "data=mosi_utterance", fingerprint="x")
+    here, there = (changed(config, {"data.path": path}) for path in ("a.parquet", "b/c.parquet"))
     assert _keys(here) == _keys(there)

@@ -11,6 +11,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
 from imer_ray.tuning.schedulers import Milestone, Scheduler
 from imer_ray.tuning.study.plan import Plan
@@ -121,7 +123,7 @@ def _estimated_speed(config: Mapping[str, Any]) -> float:
     """log10(1 + NFE): what is known of a trial's speed before its cost is measured."""
     from imer_ray.evaluation.predict import num_evaluations
 
-    return math.log10(1 + num_evaluations(config))
+    return math.log10(1 + num_evaluations(typed(config, ExperimentConfig)))
 
 
 def _progress(

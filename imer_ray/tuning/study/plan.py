@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.config.commands import SearchConfig
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.results.schema import DataInfo, Objective, StudyInfo
 from imer_ray.stages.graph import Stage
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.space.check import Configurations
 from imer_ray.tuning.space.space import Space
@@ -63,7 +65,7 @@ class Plan:
 
     def final_stage(self, config: Mapping[str, Any]) -> Stage:
         """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
-        return load_graph(config, SPLIT, self.systems)
+        return graph(typed(config, ExperimentConfig), SPLIT, self.systems)
 
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""

@@ -11,7 +11,7 @@ import yaml
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import tree_of
+from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.evaluation.scorable import check_quality, check_training
 from imer_ray.evaluation.timing.speedup import check_reference
@@ -53,13 +53,15 @@ def plan(options: SearchConfig, systems: str = "imer_ray.systems") -> Plan:
     space = file.load(options.space, base)
     data = options.data.build()
     dataset = data.load()
-    check_reference(base, dataset.lengths)  # damaged or too short data are named here, not by the first stage
+    # Damaged or too short data are named here, not by the first stage.
+    check_reference(options.encoder.build(), options.encoder.name, dataset.lengths)
     fingerprint = data.fingerprint()
     if options.data_fingerprint not in (None, fingerprint):
         raise UserError(f"data {options.data.name}: the content is not that of data_fingerprint; leave that key out")
     base |= {"data_fingerprint": fingerprint}
-    check_training(base)
-    check_quality(base, SPLIT, study.quality)
+    config = typed(base, ExperimentConfig)
+    check_training(config)
+    check_quality(config, SPLIT, study.quality)
     return Plan(
         options=options,
         base=base,

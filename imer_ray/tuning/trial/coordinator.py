@@ -26,7 +26,7 @@ from imer_ray.stages.client import Client
 from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph as system_graph
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
 from imer_ray.tuning.trial.local_search import Difference, Grid, Scores, free_lines, improved, local_search
 from imer_ray.tuning.trial.status import TrialStatus, compared
@@ -75,7 +75,7 @@ def run_points(
     config = typed(tree, ExperimentConfig)
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
-        return load_graph(point, SPLIT, systems).with_rungs(rungs)
+        return system_graph(typed(point, ExperimentConfig), SPLIT, systems).with_rungs(rungs)
 
     def score(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
         graphs = [graph_of(point) for point in points]

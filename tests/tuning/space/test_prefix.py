@@ -5,7 +5,9 @@ import json
 import pytest
 from changed import changed
 
-from imer_ray.systems import load_graph
+from imer_ray import systems
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.tuning.space import file
 from imer_ray.tuning.space.prefix import DEAR, prefix
 from imer_ray.tuning.study.results_file import complete_row
@@ -29,7 +31,7 @@ WANTED = {
 
 
 def graph(config):
-    return load_graph(config, "valid")
+    return systems.graph(typed(config, ExperimentConfig), "valid")
 
 
 @pytest.mark.parametrize("name", SPACES)
