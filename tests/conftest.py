@@ -9,7 +9,9 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # other_user, made_studies, small_studies
 
-LONG = ("commands", "tuning", "scaling")  # folders whose tests start Ray
+pytest.register_assert_rewrite("imer_ray.testing")
+
+LONG = ("commands", "lab", "tuning", "scaling")  # folders whose tests start Ray
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same results on every machine

@@ -109,12 +109,15 @@ class TrainConfig:
     seeds: tuple[int, ...] = SEEDS
     baselines: tuple[str, ...] = field(default=("zero", "masked"), metadata={"package": "imer_ray.systems"})
     output: FilePath | None = None  # None: models/<name of the configuration file>
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
     stages: FilePath = "runs/stages"
     data: Mapping[str, Any] = overrides()
     settings: Mapping[str, Any] = overrides()
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds is empty: name at least one, for example seeds=[1111,1112]")
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
             raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once")
 
@@ -125,6 +128,7 @@ class EvaluateCommandConfig:
     protocol: Component = component("protocol")
     against: str | None = None  # system that the others are tested against; None: masked, if it is there
     published: bool = False  # lay published numbers beside, where the data are MMSA's files of CMU-MOSI or MOSEI
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
     data: Mapping[str, Any] = overrides()
     output: FilePath | None = None  # None: the model's folder; of several models, one beside theirs
 
@@ -169,6 +173,7 @@ class FinetuneConfig:
 class GenerateConfig:
     shape: Component = component("shape")
     output: FilePath | None = None
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
     aligned: bool = True
     seed: int = 0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
+from imer_ray.config import plugins
 from imer_ray.config.components import (
     Component,
     checked,
@@ -74,14 +75,23 @@ def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[st
     Raises:
         UserError: an unknown key or option, a value of the wrong type, or one that its section or component refuses.
     """
-    resolved = _resolve(tree, schema, "")
+    resolved = _whole(tree, schema)
     _checked(resolved, schema)
     return resolved
 
 
 def config_of(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
     """`resolve`, as the typed configuration that the tree describes."""
-    return _checked(_resolve(tree, schema, ""), schema)
+    return _checked(_whole(tree, schema), schema)
+
+
+def _whole(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    if isinstance(tree, Mapping):
+        plugins.require(tree.get("plugins"))
+    resolved = _resolve(tree, schema, "")
+    if issubclass(schema, ExperimentConfig):
+        resolved["plugins"] = sorted({*resolved["plugins"], *plugins.needed_by(resolved)})
+    return resolved
 
 
 def _checked(resolved: Mapping[str, Any], schema: type[Schema]) -> Schema:

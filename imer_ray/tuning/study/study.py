@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
 
 import optuna
 import yaml
 
+from imer_ray.config import plugins
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import tree_of, typed
@@ -114,7 +114,7 @@ def open_record(plan: Plan) -> Record:
 def _sampler(plan: Plan) -> Callable[[int], optuna.samplers.BaseSampler]:
     """Makes the study's sampler from a seed."""
     settings = plan.options.study
-    module = importlib.import_module(f"imer_ray.tuning.searchers.{settings.searcher}")
+    module = plugins.module("imer_ray.tuning.searchers", settings.searcher)
     build = functools.partial(module.build, population=settings.num_startup_trials)
     if settings.prefix_trials == 1:
         return build
