@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from imer_ray import cli
-from imer_ray.config.commands import ExportConfig
+from imer_ray.config.commands import ExportConfig, SearchConfig
 from imer_ray.errors import UserError
 
 
-def end_of(main, monkeypatch, capsys, *arguments):
+def end_of(main, monkeypatch, capsys, *arguments, schema=ExportConfig):
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     with pytest.raises(SystemExit) as end:
-        cli.run(main, ExportConfig)
+        cli.run(main, schema)
     out, err = capsys.readouterr()
     return end.value.code, out, err
 
@@ -57,9 +57,9 @@ def test_a_command_gets_its_arguments(monkeypatch, capsys):
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_says_what_the_command_does_and_every_key(monkeypatch, capsys, flag):
-    from imer_ray import search
+    from imer_ray.search import main
 
-    code, out, _ = end_of(search.main, monkeypatch, capsys, flag)
+    code, out, _ = end_of(main, monkeypatch, capsys, flag, schema=SearchConfig)
     assert code == 0
     assert out.startswith("Search for the quality/speed Pareto front: ``python -m imer_ray.search")
     lines = [line.strip() for line in out.splitlines()]
