@@ -43,7 +43,7 @@ format: $(INSTALLED_DEV)
 	@$(RUN) -m ruff format .
 
 docs: $(INSTALLED_DEV)
-	@$(RUN) -m mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
