@@ -31,12 +31,12 @@ from collections.abc import Callable
 import torch
 from inference import random_batch, untrained
 
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import build
-from imer_ray.config import compose
-from imer_ray.training.evaluate import predictor
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import build
+from imer_ray.config.compose import compose
+from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.timing.stopwatch import threads
 from imer_ray.training.loop import seeded
-from imer_ray.training.stopwatch import threads
 
 AVAILABLE = torch.tensor([False, True, True])
 MIN_SECONDS = 0.05

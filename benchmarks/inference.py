@@ -29,16 +29,17 @@ import pandas as pd
 import torch
 import yaml
 
-from imer_ray.components import build, resolve
+from imer_ray.config.components import build
+from imer_ray.config.resolve import resolve
 from imer_ray.data.batch import Batch
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.evaluation.model_collection import collect
+from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.timing.speedup import reference_config, reference_for
+from imer_ray.evaluation.timing.stopwatch import threads, timed
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
-from imer_ray.training.collect import collect
-from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
-from imer_ray.training.stopwatch import threads, timed
-from imer_ray.training.timing import reference_config, reference_for
 
 PICKS = ("quality", "speed")
 REFERENCE = "imder"
@@ -144,11 +145,11 @@ def text_encoder() -> Callable[[int], Callable[[], object]] | None:
     return read
 
 
-def untrained(config: dict, dims: dict, lengths: dict) -> Imer:
+def untrained(config: dict, dims: dict, lengths: dict) -> EmotionModel:
     torch.manual_seed(0)
     num_frames = build(config["encoder"]).length(min(lengths.values()))
     recovery = build_recovery(config, num_frames)
-    model = Imer(build_encoder(config, dims, lengths), recovery, build_recogniser(config, with_refiners=True))
+    model = EmotionModel(build_encoder(config, dims, lengths), recovery, build_recogniser(config, with_refiners=True))
     return model.eval().requires_grad_(False)
 
 

@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from imer_ray.config import compose
-from imer_ray.schema import ExperimentConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 
 TRAINED = ("encode", "pretrain", "recognise", "joint")
 LIMIT_GIB = 1.5
@@ -71,7 +71,7 @@ def _watch(name: str, *arguments: str) -> float:
 
 def _stages(settings: dict[str, str]) -> list:
     """The stages of the system, inputs before users."""
-    from imer_ray.components import build
+    from imer_ray.config.components import build
 
     config = compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in settings.items()])
     config["data_fingerprint"] = build(config["data"]).load().fingerprint

@@ -33,18 +33,20 @@ from typing import Any
 from optuna.trial import TrialState, create_trial
 from ray import tune
 
-from imer_ray.command_schema import SearchConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.compose import compose
 from imer_ray.scaling.cluster import TRIAL_SLOT, start
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult
 from imer_ray.stages.timeline import Changes
-from imer_ray.tuning.journal import FILE_NAME, Journal, open_study
-from imer_ray.tuning.record import ROWS, TRIAL
-from imer_ray.tuning.run import ENVIRONMENT, run
-from imer_ray.tuning.searcher import StudySearcher
-from imer_ray.tuning.study import Plan, complete_row, open_record, plan
-from imer_ray.tuning.trial import OUTCOME
+from imer_ray.tuning.ray_tune.run import ENVIRONMENT, run
+from imer_ray.tuning.ray_tune.searcher import StudySearcher
+from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
+from imer_ray.tuning.study.plan import Plan
+from imer_ray.tuning.study.record import ROWS, TRIAL
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
+from imer_ray.tuning.trial.coordinator import OUTCOME
 
 SPACE = """\
 # The default space, of which a thousand trials would find the end, with one of its parameters made continuous

@@ -21,10 +21,10 @@ import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from imer_ray.analysis.hypervolume import hypervolume
-from imer_ray.tuning.samplers import TRIAL, tpe
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
-from imer_ray.tuning.space import Parameter, Space
+from imer_ray.results.hypervolume import hypervolume
+from imer_ray.tuning.searchers import TRIAL, tpe
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
+from imer_ray.tuning.space.space import Parameter, Space
 
 SPACE = Space(
     name="analytic",

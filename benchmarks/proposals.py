@@ -35,18 +35,19 @@ import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 
-from imer_ray.analysis.hypervolume import hypervolume
-from imer_ray.command_schema import SearchConfig
-from imer_ray.config import compose
-from imer_ray.training.evaluate import num_evaluations
-from imer_ray.tree import flatten
-from imer_ray.tuning.objectives import objectives
-from imer_ray.tuning.prefix import prefix
-from imer_ray.tuning.record import Record
-from imer_ray.tuning.samplers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
-from imer_ray.tuning.samplers._shared_prefix import SharedPrefix
-from imer_ray.tuning.space import Space
-from imer_ray.tuning.study import Plan, plan
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.tree import flatten
+from imer_ray.evaluation.predict import num_evaluations
+from imer_ray.results.hypervolume import hypervolume
+from imer_ray.tuning.objectives.objectives import objectives
+from imer_ray.tuning.searchers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
+from imer_ray.tuning.space.prefix import prefix
+from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.study.plan import Plan
+from imer_ray.tuning.study.record import Record
+from imer_ray.tuning.study.study import plan
 
 SEARCHERS = ("tpe", "gp", "nsga2", "nsga3", "random")
 OBJECTIVES = objectives({"quality": "Non0_F1_score", "speed": "flops"})
@@ -147,7 +148,7 @@ class Searched:
 
 
 def search(problem: Problem, searcher: str, seed: int, num_trials: int, slots: int, prefix_trials: int) -> Searched:
-    module = importlib.import_module(f"imer_ray.tuning.samplers.{searcher}")
+    module = importlib.import_module(f"imer_ray.tuning.searchers.{searcher}")
 
     def build(seed: int) -> optuna.samplers.BaseSampler:
         sampler = module.build(seed, problem.num_startup)

@@ -29,18 +29,19 @@ from unittest import mock
 import torch
 from safetensors.torch import save_file
 
-from imer_ray.config import compose
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import StageStopped
-from imer_ray.models.imer import build_recogniser
-from imer_ray.schema import ExperimentConfig
-from imer_ray.training import checkpoint, joint, recognise
-from imer_ray.training.bank import ENTRIES
-from imer_ray.training.context import Context
-from imer_ray.training.encode import weights
+from imer_ray.evaluation.timing.speedup import reference_config
+from imer_ray.evaluation.timing.stopwatch import threads
+from imer_ray.models.model import build_recogniser
+from imer_ray.stages.context import Context
+from imer_ray.tasks import joint, recognise
+from imer_ray.training import checkpoint
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.latent_bank import ENTRIES
 from imer_ray.training.latents import Latents
 from imer_ray.training.loop import seeded
-from imer_ray.training.stopwatch import threads
-from imer_ray.training.timing import reference_config
 
 NUM_CLIPS = 1284  # of MOSI's training split
 FRAMES = 48

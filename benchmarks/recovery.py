@@ -18,15 +18,15 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from imer_ray.command_schema import SEEDS
-from imer_ray.config import compose
+from imer_ray.config.commands import SEEDS
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.missing import PATTERNS
-from imer_ray.schema import ExperimentConfig
+from imer_ray.evaluation.bayes_optimum import bayes_optimum
+from imer_ray.evaluation.tables import BAYES, GAP, ZERO, summarise
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.optimum import bayes_optimum
-from imer_ray.training.table import BAYES, GAP, ZERO, summarise
 
 SYSTEMS = ("mean", "regression", "autoencoder", "masked", "mixture", "decoupled", "rohydr")
 SPLIT = "test"

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.files import write_whole
+from imer_ray.stages import rungs
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import Place, StageResult, execute
 from imer_ray.stages.store import Store
-from imer_ray.training import rungs
 
 WAIT_SECONDS = 0.01
 LEAST_SECONDS, MAX_SECONDS = 3.0, 3600.0  # of waiting for a judgement, and for a training beside which one is replayed

@@ -20,12 +20,12 @@ from typing import Any
 
 import ray
 
-from imer_ray.command_schema import ScalingConfig
-from imer_ray.components import build
-from imer_ray.config import compose
+from imer_ray.config.commands import ScalingConfig
+from imer_ray.config.components import build
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.cluster import start
-from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.store import Store
 

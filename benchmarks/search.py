@@ -36,17 +36,19 @@ from typing import Any
 from ray.tune.search.optuna import OptunaSearch
 from replay import Replay, Stages, Stopped
 
-from imer_ray.analysis.hypervolume import hypervolume
-from imer_ray.command_schema import SearchConfig
-from imer_ray.config import compose
-from imer_ray.tree import replace
-from imer_ray.tuning.objectives import minimised
-from imer_ray.tuning.scheduler import study_scheduler
-from imer_ray.tuning.searcher import StudySearcher
-from imer_ray.tuning.standing import STANDING
-from imer_ray.tuning.study import Plan, complete_row, open_record, plan
-from imer_ray.tuning.trial import OUTCOME, run_points, waiter_name
-from imer_ray.tuning.walk import Grid, axes
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.tree import replace
+from imer_ray.results.hypervolume import hypervolume
+from imer_ray.tuning.objectives.objectives import minimised
+from imer_ray.tuning.ray_tune.scheduler import study_scheduler
+from imer_ray.tuning.ray_tune.searcher import StudySearcher
+from imer_ray.tuning.study.plan import Plan
+from imer_ray.tuning.study.results_file import complete_row
+from imer_ray.tuning.study.study import open_record, plan
+from imer_ray.tuning.trial.coordinator import OUTCOME, run_points, waiter_name
+from imer_ray.tuning.trial.local_search import Grid, axes
+from imer_ray.tuning.trial.status import STANDING
 
 SETTINGS = {
     "data.num_train": "512",

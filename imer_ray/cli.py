@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
-from imer_ray import command_schema, components, config
+from imer_ray.config import commands, components, compose, resolve
+from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import provide_home
-from imer_ray.tree import flatten
 
 FAILED, INTERRUPTED = 2, 130
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -90,8 +90,8 @@ codecs.register_error(_PLAIN_ERRORS, _plainly)
 
 def say_unscored(tree: Mapping[str, Any], split: str) -> None:
     """Print which settings of the protocol will have no numbers because of the data, and which metrics no meaning."""
-    from imer_ray.training.evaluate import MIN_CLIPS, unscored
-    from imer_ray.training.scorable import meaningless
+    from imer_ray.evaluation.scorable import meaningless
+    from imer_ray.evaluation.score import MIN_CLIPS, unscored
 
     if settings := unscored(tree, split):
         print(f"not scored: {', '.join(settings)} (fewer than {MIN_CLIPS} labelled {split} clips recorded any of it)")
@@ -102,20 +102,18 @@ def say_unscored(tree: Mapping[str, Any], split: str) -> None:
 def help_text(main: Callable[[list[str]], None]) -> str:
     """The docstring of the command's module, then every key with its default.
 
-    The module names its schema: the one dataclass of `imer_ray.command_schema` that it imports.
+    The module names its schema: the one dataclass of `imer_ray.config.commands` that it imports.
     """
     module = sys.modules[main.__module__]
     path = module.__spec__.name if module.__spec__ else module.__name__
     name = path.removesuffix(".__main__").rpartition(".")[2]
-    found = [
-        v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == command_schema.__name__
-    ]
+    found = [v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == commands.__name__]
     lines = [(module.__doc__ or "").strip()]
     for cls in found:
         assert isinstance(cls, type)
-        groups = dict(components.component_groups(cls))
+        groups = dict(resolve.component_groups(cls))
         lines += ["", "Keys and their defaults:"]
-        lines += [f"  {line}" for line in _keys(config.compose(cls, name, []), groups, _choices(cls))]
+        lines += [f"  {line}" for line in _keys(compose.compose(cls, name, []), groups, _choices(cls))]
     return "\n".join(lines)
 
 

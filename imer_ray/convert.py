@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from imer_ray.cli import run
-from imer_ray.command_schema import ConvertConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import ConvertConfig
+from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 
 

@@ -21,28 +21,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imer_ray import cli
-from imer_ray.command_schema import EvaluateCommandConfig
-from imer_ray.components import build, with_changes
-from imer_ray.config import compose
+from imer_ray.config.commands import EvaluateCommandConfig
+from imer_ray.config.components import build, with_changes
+from imer_ray.config.compose import compose
 from imer_ray.errors import UserError, printable
 from imer_ray.files import make_folder, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from imer_ray.training.collect import Systems
-    from imer_ray.training.comparison import Scored
+    from imer_ray.evaluation.comparison import Scored
+    from imer_ray.evaluation.model_collection import Systems
 
 SPLIT = "test"
 DEFAULT_AGAINST = "masked"
 
 
 def main(overrides: list[str]) -> None:
-    from imer_ray.analysis import comparison as figures
-    from imer_ray.training import comparison_table as tables
-    from imer_ray.training.collect import collect
-    from imer_ray.training.comparison import check_same_masks, compare
-    from imer_ray.training.table import BAYES, markdown, spread, summarise
+    from imer_ray.analysis import systems as figures
+    from imer_ray.evaluation import comparison_table as tables
+    from imer_ray.evaluation.comparison import check_same_masks, compare
+    from imer_ray.evaluation.model_collection import collect
+    from imer_ray.evaluation.tables import BAYES, markdown, spread, summarise
 
     options = compose(EvaluateCommandConfig, "evaluate", overrides)
     folders = [Path(model) for model in options["model"]]
@@ -96,7 +96,7 @@ def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFra
         UserError: the data are not the very ones that they are of, or the models were trained on others.
     """
     from imer_ray.analysis.published import data_of, published
-    from imer_ray.training.model_folder import read_config
+    from imer_ray.evaluation.model_folder import read_config
 
     if not options["published"]:
         return None, []
@@ -124,9 +124,9 @@ def _measure(
     """Scores of every model; cost and recovered latents of every system, with its first seed."""
     import pandas as pd
 
-    from imer_ray.training.comparison import cost_of, open_model, score_model
-    from imer_ray.training.recovered import latents_of
-    from imer_ray.training.scorable import check_scoring
+    from imer_ray.evaluation.comparison import cost_of, open_model, score_model
+    from imer_ray.evaluation.feature_latents import latents_of
+    from imer_ray.evaluation.scorable import check_scoring
 
     runs: dict[str, dict[int, Scored]] = {}
     costs: dict[str, dict[str, float]] = {}

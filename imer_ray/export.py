@@ -16,12 +16,12 @@ from typing import Any
 import yaml
 
 from imer_ray import __version__, cli
-from imer_ray.command_schema import ExportConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import ExportConfig
+from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 from imer_ray.files import similar, write_whole
+from imer_ray.received import shortened
 from imer_ray.results.schema import RESULTS
-from imer_ray.typed_text import shortened
 
 PICKS = ("quality", "speed", "knee")
 NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?")  # a trial's, and maybe a point's
@@ -42,8 +42,8 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
         UserError: no such run or trial, no complete point, or none within the budget.
     """
     from imer_ray.analysis.labels import broken
-    from imer_ray.analysis.study import of_frame
     from imer_ray.results.schema import COSTS, read_results
+    from imer_ray.results.study import of_frame
     from imer_ray.results.words import json_object
 
     _check_run(run)
@@ -99,7 +99,7 @@ def _studies_in(folder: Path) -> str:
 
 
 def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tuple[Any, str]:
-    from imer_ray.analysis.pareto import knee, pareto_front
+    from imer_ray.results.pareto import knee, pareto_front
 
     if max_latency_ms is not None:
         within = complete[complete["latency_ms_b1"] <= max_latency_ms]

@@ -2,7 +2,7 @@
 output=clips_official.parquet split=official
 
 The new table has a column more, language features that `data=mosi_utterance` reads beside the others. Only the split's
-training clips are learnt from, and no clip is read by what saw its own video (`imer_ray.training.finetune`). What was
+training clips are learnt from, and no clip is read by what saw its own video (`imer_ray.tasks.finetune`). What was
 fine-tuned is kept among the stages: the same command again computes nothing.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.cli import run
-from imer_ray.command_schema import FinetuneConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import FinetuneConfig
+from imer_ray.config.compose import compose
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 
@@ -35,7 +35,7 @@ def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
     from imer_ray.received import check_file
     from imer_ray.stages.run import run_graph
     from imer_ray.stages.store import Store
-    from imer_ray.training.finetune import cross_fitted, training_folds
+    from imer_ray.tasks.finetune import cross_fitted, training_folds
 
     check_file(path, f"input={path}", "no such file")
     if output.exists():
@@ -67,7 +67,7 @@ def _stage(config: Mapping[str, Any], path: Path, fingerprint: str, fold: int) -
     slices = ("split", "num_folds", "num_layers", "seed")
     return Stage(
         name=f"finetune[{fold + 1}]",
-        function="imer_ray.training.finetune:run",
+        function="imer_ray.tasks.finetune:run",
         config={**{name: config[name] for name in slices}, "fold": fold, "training": {"finetune": config["training"]}},
         data=fingerprint,
         location={"data_path": str(path)},

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.cli import run
-from imer_ray.command_schema import GenerateConfig
-from imer_ray.components import build
-from imer_ray.config import compose
+from imer_ray.config.commands import GenerateConfig
+from imer_ray.config.components import build
+from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 
 BYTES_PER_CLIP = 256  # beside the features: names, texts, label, lengths

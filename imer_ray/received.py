@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from imer_ray.errors import UserError
-from imer_ray.schema import MAX_INT
 
+MAX_INT = 2**63 - 1  # what a column of whole numbers holds
 MAX_BYTES = 2**18  # of a settings file: ours take a few KiB, and YAML of this size is read in a few seconds
 MAX_DEPTH = 32  # of sections within sections; a configuration has four
 MAX_TEXT = 4096  # characters of a setting: no path is longer
@@ -163,3 +163,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
+
+
+def shortened(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -19,13 +19,13 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from imer_ray import cli
-from imer_ray.command_schema import SearchConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.compose import compose
 from imer_ray.errors import UserError, printable
 
 if TYPE_CHECKING:
-    from imer_ray.tuning.record import Record
-    from imer_ray.tuning.study import Plan
+    from imer_ray.tuning.study.plan import Plan
+    from imer_ray.tuning.study.record import Record
 
 LEAVING_SECONDS = 10.0  # that the baselines get to leave; they look up once a second
 
@@ -33,9 +33,11 @@ LEAVING_SECONDS = 10.0  # that the baselines get to leave; they look up once a s
 def main(overrides: list[str]) -> None:
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
-    from imer_ray.tuning import failures, repeats
-    from imer_ray.tuning.lock import only_driver
-    from imer_ray.tuning.study import open_record, plan, write
+    from imer_ray.tuning.replication import repeats
+    from imer_ray.tuning.study import failures
+    from imer_ray.tuning.study.lock import only_driver
+    from imer_ray.tuning.study.results_file import write
+    from imer_ray.tuning.study.study import open_record, plan
 
     planned = plan(options)
     study = options["study"]
@@ -66,10 +68,10 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     """Run trials, then repeats; what ended it early, a budget or the end of the space, or None."""
     from imer_ray.scaling.cluster import session
     from imer_ray.tuning import baselines, budget
-    from imer_ray.tuning.repeats import repeat_front, wanted
-    from imer_ray.tuning.run import run
-    from imer_ray.tuning.timeline import Timeline
-    from imer_ray.tuning.trial import SPLIT
+    from imer_ray.tuning.monitor.timeline import Timeline
+    from imer_ray.tuning.ray_tune.run import run
+    from imer_ray.tuning.replication.repeats import repeat_front, wanted
+    from imer_ray.tuning.trial.coordinator import SPLIT
 
     study, scaling = plan.options["study"], plan.options["scaling"]
     cli.say_unscored(plan.base, SPLIT)
@@ -110,10 +112,10 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
 def _report(folder: Path) -> None:
     """Print the front, draw the report, export the picks."""
     from imer_ray.analysis.report import build
-    from imer_ray.analysis.study import load
     from imer_ray.analysis.table import render
     from imer_ray.analysis.verdicts import lines, next_command
     from imer_ray.export import PICKS, export
+    from imer_ray.results.study import load
 
     study = load(folder)
     print(printable("\n".join([render(study), *lines(study)])))

@@ -21,19 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray import cli
-from imer_ray.changes import change
-from imer_ray.command_schema import TrainConfig
-from imer_ray.components import options, resolve
-from imer_ray.config import PRESETS, compose
+from imer_ray.config.changes import change
+from imer_ray.config.commands import TrainConfig
+from imer_ray.config.components import options
+from imer_ray.config.compose import PRESETS, compose
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import resolve
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole
 from imer_ray.received import read_yaml
-from imer_ray.schema import ExperimentConfig
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
-from imer_ray.tuning.display import Display, Jobs
+from imer_ray.tuning.monitor.display import Display, Jobs
 
 HISTORY = "history.json"
 Job = tuple[str, int]
@@ -45,12 +46,12 @@ class _Left(Exception):
 
 
 def main(overrides: list[str]) -> None:
-    from imer_ray.analysis import comparison as figures
+    from imer_ray.analysis import systems as figures
+    from imer_ray.evaluation.bayes_optimum import bayes_optimum
+    from imer_ray.evaluation.model_collection import BASELINES, check_same_settings, seeds_in
+    from imer_ray.evaluation.scorable import check_scoring, check_training
+    from imer_ray.evaluation.tables import BAYES, markdown, spread, summarise
     from imer_ray.scaling.cluster import session
-    from imer_ray.training.collect import BASELINES, check_same_settings, seeds_in
-    from imer_ray.training.optimum import bayes_optimum
-    from imer_ray.training.scorable import check_scoring, check_training
-    from imer_ray.training.table import BAYES, markdown, spread, summarise
 
     chosen = compose(TrainConfig, "train", overrides)
     if not chosen["seeds"]:
@@ -146,7 +147,7 @@ def _exports_in(folder: Path) -> str:
 
 def _label(stem: str, baselines: Sequence[str]) -> str:
     """What the trained model is called in tables, where a baseline or the optimum may have its file's name."""
-    from imer_ray.training.table import BAYES
+    from imer_ray.evaluation.tables import BAYES
 
     return f"{stem}.yaml" if stem in (*baselines, BAYES) else stem
 
@@ -210,12 +211,11 @@ def _run(
 
 
 def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> None:
+    from imer_ray.evaluation.model_folder import save
+    from imer_ray.stages.context import Context
     from imer_ray.stages.store import Store
-    from imer_ray.training.context import Context
-    from imer_ray.training.encode import load_shape
-    from imer_ray.training.evaluate import load_model
     from imer_ray.training.latents import load_dataset
-    from imer_ray.training.model_folder import save
+    from imer_ray.training.loaders import load_model, load_shape
 
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # other_user
+sys.path.insert(0, str(Path(__file__).parent))  # other_user, made_studies
 
 LONG = ("commands", "tuning", "scaling")  # folders whose tests start Ray
 

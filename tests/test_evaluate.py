@@ -13,14 +13,14 @@ import torch
 import yaml
 
 from imer_ray import convert, evaluate
-from imer_ray.command_schema import EvaluateCommandConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import EvaluateCommandConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser
-from imer_ray.schema import ExperimentConfig
-from imer_ray.training.collect import collect
+from imer_ray.evaluation.model_collection import collect
+from imer_ray.evaluation.model_folder import save
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import save
 
 SMALL = [
     "speed.max_repeats=1",
@@ -50,7 +50,7 @@ def make_model(folder: Path, *words: str) -> None:
     dataset = load_dataset(config)
     torch.manual_seed(sum(str(folder).encode()))
     encoder = build_encoder(config, dataset.dims, dataset.lengths)
-    model = Imer(encoder, None, build_recogniser(config, with_refiners=False))
+    model = EmotionModel(encoder, None, build_recogniser(config, with_refiners=False))
     config["data_fingerprint"] = dataset.fingerprint
     save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
 

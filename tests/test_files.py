@@ -15,7 +15,7 @@ from other_user import NAMELESS, NOBODY, is_root, python_as
 
 from imer_ray.errors import UserError
 from imer_ray.files import LOCK, cache_folder, fresh_folder, open_own, provide_home, user_folder
-from imer_ray.training.neighbours import announced, num_neighbours
+from imer_ray.stages.node_load import announced, num_neighbours
 
 NAME = f"imer_ray-{os.geteuid()}"
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from imer_ray import convert, train
-from imer_ray.command_schema import TrainConfig
-from imer_ray.components import build
-from imer_ray.config import compose
+from imer_ray.config.commands import TrainConfig
+from imer_ray.config.components import build
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
-from imer_ray.schema import ExperimentConfig
 from imer_ray.train import read_config
 
 

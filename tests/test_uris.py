@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imer_ray import search
-from imer_ray.command_schema import (
+from imer_ray.config.commands import (
     ConvertConfig,
     EvaluateCommandConfig,
     ExportConfig,
@@ -17,7 +17,7 @@ from imer_ray.command_schema import (
     StagesConfig,
     TrainConfig,
 )
-from imer_ray.config import compose
+from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 from imer_ray.stages.store import Store
 from imer_ray.uris import refuse_secrets

@@ -18,9 +18,10 @@ from itertools import groupby
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from imer_ray import command_schema as commands
-from imer_ray.components import PRESETS, choices, component_groups, hints, option, options
-from imer_ray.config import compose
+from imer_ray.config import commands
+from imer_ray.config.components import PRESETS, choices, hints, option, options
+from imer_ray.config.compose import compose
+from imer_ray.config.resolve import component_groups
 from imer_ray.results import schema as results
 from imer_ray.results import timeline
 
@@ -58,7 +59,7 @@ def settings() -> Iterator[str]:
 
 
 def _sections(schema: type, defaults: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    annotations, nested = hints(schema), [f for f in fields(schema) if is_dataclass(hints(schema)[f.name])]
+    annotations, nested = hints(schema), [f for f in fields(schema) if is_section(schema, f)]
     plain = [f for f in fields(schema) if f not in nested]
     if plain:
         yield from _table(schema, plain, {prefix: defaults})
@@ -162,6 +163,11 @@ def columns(module: ModuleType) -> Iterator[str]:
     yield "| column | type | what it is |\n|---|---|---|"
     for name, kind in module.COLUMNS.items():
         yield f"| `{name}` | {kind} | {cell(notes.get(name, ''))} |"
+
+
+def is_section(schema: type, f: Field[Any]) -> bool:
+    """Whether a field holds further settings; a component does, but they are its own."""
+    return is_dataclass(hints(schema)[f.name]) and "group" not in f.metadata
 
 
 def said(schema: type) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from imer_ray import cli
-from imer_ray.analysis import compare, report, verdicts
-from imer_ray.analysis.study import load
+from imer_ray.analysis import report, verdicts
+from imer_ray.analysis.studies import cautions
 from imer_ray.analysis.table import render
 from imer_ray.errors import UserError, printable
+from imer_ray.results.study import load
 
 OUTPUT = "output="
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return cli.FAILED
     for study in studies:
         print(printable("\n".join([render(study), *verdicts.lines(study)])))
-    for said in compare.cautions(studies):
+    for said in cautions(studies):
         print(printable(f"not to be compared: {said}"))
     for folder in dict.fromkeys(path.parent for path in written):
         pages = [path.name for path in written if path.parent == folder and path.suffix == ".html"]

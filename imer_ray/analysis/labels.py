@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from imer_ray.analysis.axes import Axis
-from imer_ray.analysis.seeds import NUM_SEEDS, bounds
-from imer_ray.analysis.study import Study
+from imer_ray.results.axes import Axis
 from imer_ray.results.schema import CONFIG_PREFIX
+from imer_ray.results.seeds import NUM_SEEDS, bounds
+from imer_ray.results.study import Study
 from imer_ray.results.text_encoder import SHAPES
 from imer_ray.results.text_encoder import with_encoder as speedup_with_encoder
 

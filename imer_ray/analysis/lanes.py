@@ -11,8 +11,8 @@ import pandas as pd
 
 from imer_ray.analysis.labels import duration
 from imer_ray.analysis.progress import search_seconds
-from imer_ray.analysis.study import Study
 from imer_ray.errors import printable
+from imer_ray.results.study import Study
 from imer_ray.results.timeline import FILE_NAME, read_timeline
 
 STORE = "from the store"  # the lane of stages that lay there before the study wanted them

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imer_ray.analysis.labels import ABSENT, number, setting, short
-from imer_ray.analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX
+from imer_ray.results.study import Study
 
 ABSENT_AT = -0.13  # below the axis: the setting's condition does not hold
 MAX_NUMBERS_AS_CATEGORIES = 8  # whole numbers only

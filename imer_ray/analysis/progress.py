@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imer_ray.analysis.axes import QUALITY, SPEED
-from imer_ray.analysis.hypervolume import hypervolume_history
 from imer_ray.analysis.labels import duration
-from imer_ray.analysis.seeds import is_repeat
-from imer_ray.analysis.study import Study
 from imer_ray.results import counting
+from imer_ray.results.axes import QUALITY, SPEED
+from imer_ray.results.hypervolume import hypervolume_history
+from imer_ray.results.seeds import is_repeat
+from imer_ray.results.study import Study
 
 
 def search_seconds(frame: pd.DataFrame, moments: pd.Series) -> NDArray[np.float64]:

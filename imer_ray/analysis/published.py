@@ -17,7 +17,7 @@ CAUTION = "published, not comparable one to one"
 
 @dataclass(frozen=True)
 class Published:
-    """Rows as `imer_ray.training.table.summarise` has them, and their footnotes.
+    """Rows as `imer_ray.evaluation.tables.summarise` has them, and their footnotes.
 
     Attributes:
         rows: ``Model`` (with the number of its source, as ``IMDer [1]``), ``Setting``, ``Source`` and metrics.

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from imer_ray.analysis.axes import QUALITY, SPEED
 from imer_ray.analysis.importance import importances
 from imer_ray.analysis.settings_curve import checked, weights_of
-from imer_ray.analysis.study import Study, load
+from imer_ray.results.axes import QUALITY, SPEED
 from imer_ray.results.schema import CONFIG_PREFIX, UserError
+from imer_ray.results.study import Study, load
 
 REPORT = "report"
 MAX_AXES = 10  # settings that parallel coordinates stay readable with
@@ -38,7 +38,7 @@ def build(runs: Sequence[Path], panels: Sequence[str] = (), output: Path | None 
     """
     studies = [load(Path(run)) for run in runs]
     if len(studies) > 1:
-        from imer_ray.analysis.compare import check_comparable
+        from imer_ray.analysis.studies import check_comparable
 
         check_comparable(studies)
     folders = _folders(studies, output)
@@ -49,7 +49,7 @@ def build(runs: Sequence[Path], panels: Sequence[str] = (), output: Path | None 
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     files = [file for study, folder in zip(studies, folders, strict=True) for file in _of_one(study, panels, folder)]
     if len(studies) > 1:
-        from imer_ray.analysis.compare import comparison
+        from imer_ray.analysis.studies import comparison
 
         files += [((output or folders[0]) / name, content) for name, content in comparison(studies)]
     for path, content in files:
@@ -77,8 +77,8 @@ def _of_one(study: Study, panels: Sequence[str], folder: Path) -> Iterator[tuple
 
 
 def page(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str] = ()) -> str:
-    from imer_ray.analysis import sections
-    from imer_ray.analysis.page import Page
+    from imer_ray.analysis.page import sections
+    from imer_ray.analysis.page.page import Page
 
     made = Page(f"{study.name}: quality against speed")
     made.add("<header>" + sections.heading(study) + sections.headline(study) + "</header>")
@@ -101,11 +101,11 @@ def page(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], pa
 def _figures(
     study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    from imer_ray.analysis import figures
-    from imer_ray.analysis.canvas import render
+    from imer_ray.analysis.figures import study as figures
+    from imer_ray.analysis.figures.canvas import render
+    from imer_ray.analysis.figures.lanes import lanes as lanes_figure
+    from imer_ray.analysis.figures.panels import panels as panels_figure
     from imer_ray.analysis.lanes import lanes
-    from imer_ray.analysis.lanes_figure import lanes as lanes_figure
-    from imer_ray.analysis.panels import panels as panels_figure
     from imer_ray.analysis.spread import attainment
 
     drawn = {

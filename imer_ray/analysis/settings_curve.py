@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from imer_ray.analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX, UserError
+from imer_ray.results.study import Study
 
 LOSS_WEIGHTS = "loss."
 SYMBOLS = {"loss.lambda_g": "λ$_g$", "loss.lambda_al": "λ$_{al}$", "loss.lambda_c": "λ$_c$"}

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from imer_ray.analysis.attainment import LEVELS, MIN_SEEDS, attainment_surface
-from imer_ray.analysis.axes import SPEED, Axis
-from imer_ray.analysis.canvas import COLUMN, figure, house_style, speed_scale
-from imer_ray.analysis.seeds import NUM_SEEDS, bounds
-from imer_ray.analysis.study import Study
+from imer_ray.analysis.figures.canvas import COLUMN, figure, house_style, speed_scale
 from imer_ray.analysis.style import LIGHT, series
+from imer_ray.results.attainment import LEVELS, MIN_SEEDS, attainment_surface
+from imer_ray.results.axes import SPEED, Axis
+from imer_ray.results.seeds import NUM_SEEDS, bounds
+from imer_ray.results.study import Study
 
 LINES = ((0, (1, 1)), "-", (0, (5, 1.5)))  # one per level, so that they are told apart without colour
 

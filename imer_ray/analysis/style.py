@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imer_ray.analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX
+from imer_ray.results.study import Study
 
 # Told apart under the common colour-vision deficiencies; after Okabe and Ito, Color Universal Design, 2008.
 # Each name has a shade for light paper and one for a dark screen.

@@ -7,8 +7,8 @@ import pandas as pd
 
 from imer_ray.analysis import progress
 from imer_ray.analysis.labels import attained, broken, cost, interval, measured, setting, short, title
-from imer_ray.analysis.study import Study
 from imer_ray.results.schema import CONFIG_PREFIX
+from imer_ray.results.study import Study
 
 MAX_ROWS = 8
 MAX_WIDTH = 110

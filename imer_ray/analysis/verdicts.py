@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from imer_ray.analysis.axes import Axis
 from imer_ray.analysis.labels import measured
-from imer_ray.analysis.study import Study
 from imer_ray.results import text_encoder
+from imer_ray.results.axes import Axis
+from imer_ray.results.study import Study
 
 SHARES = ("acc_2", "acc_5", "acc_7", "F1_score")  # endings of the metrics that are shares of clips, or weighted F1
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imer_ray.config.typed_text import FilePath
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint
 from imer_ray.data.label_scale import LABEL_LIMIT
 from imer_ray.data.manifest import VERSION, Manifest, read_manifest
@@ -25,7 +26,6 @@ from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
 from imer_ray.received import check_file, one_line, unreadable
-from imer_ray.schema import FilePath
 
 CHUNK = 128  # clips of a record batch
 

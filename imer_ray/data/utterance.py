@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imer_ray.config.typed_text import FilePath
 from imer_ray.data import table_columns
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
@@ -26,7 +27,6 @@ from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256, write_whole
 from imer_ray.received import check_file, one_line
-from imer_ray.schema import FilePath
 
 COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
 WIDTHS = {"text": 384, "audio": 73, "vision": 100}

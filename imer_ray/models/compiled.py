@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer, Recogniser
+from imer_ray.models.model import EmotionModel, Recogniser
 from imer_ray.models.recovery import Recovery
 
 NUM_WARM_UPS = 3  # a first call compiles, a second records the CUDA graph, a third replays it
@@ -29,7 +29,7 @@ NUM_WARM_UPS = 3  # a first call compiles, a second records the CUDA graph, a th
 warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`", category=UserWarning)
 
 
-def compile_parts(model: Imer, mode: str) -> None:
+def compile_parts(model: EmotionModel, mode: str) -> None:
     """Compile a model's parts in place for inference with a mode of `torch.compile`; a compiled part stays as it is.
 
     Weights, their names and what hooks see do not change. Compilation itself happens in the first calls.
@@ -43,7 +43,7 @@ def compile_parts(model: Imer, mode: str) -> None:
             setattr(part, name, _compiled(getattr(part, name), mode))
 
 
-def parts(model: Imer) -> Iterator[tuple[nn.Module, str]]:
+def parts(model: EmotionModel) -> Iterator[tuple[nn.Module, str]]:
     """The modules to compile, each with the name of the method that is called."""
     if isinstance(model.recovery, Recovery):
         yield from ((network, "forward") for network in model.recovery.networks)

@@ -166,7 +166,7 @@ class MixtureRecogniser(nn.Module):
     """Predicts the median of the label's posterior given the modalities that are available.
 
     Trained by expectation maximisation, which needs no complete clips (Ghahramani and Jordan, Supervised learning from
-    incomplete data via an EM approach, NIPS 1993); see `imer_ray.training.mixture`.
+    incomplete data via an EM approach, NIPS 1993); see `imer_ray.tasks.mixture`.
     """
 
     weights: Tensor

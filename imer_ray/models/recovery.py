@@ -1,6 +1,6 @@
 """Recovery of missing modalities by their conditional diffusions.
 
-Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in `imer_ray.models.imer`.
+Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in `imer_ray.models.model`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from imer_ray.components import build
+from imer_ray.config.components import build
 from imer_ray.data.missing import MODALITIES, fillable, modality_mask
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided

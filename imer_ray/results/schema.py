@@ -38,7 +38,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "feasible": pa.bool_(),  # whether a complete point keeps the study's constraints; null for stopped and failed ones
     "fidelity": pa.float64(),  # share of its training that a stopped point got; null for others
     "epochs": pa.int64(),  # that the stages it stands on trained, together
-    "rungs": pa.string(),  # kind of stage -> epoch -> what it is compared by, JSON; see `imer_ray.training.rungs`
+    "rungs": pa.string(),  # kind of stage -> epoch -> what it is compared by, JSON; see `imer_ray.stages.rungs`
     "config": pa.string(),  # the whole configuration, JSON
     "nfe": pa.float64(),  # network evaluations that recovering one modality takes
     "flops_per_clip": pa.float64(),  # floating-point operations
@@ -48,7 +48,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     # How many times faster such a batch is than the IMDer reference in the same process, without the text encoder that
     # both need before: `imer_ray.results.text_encoder` says what is left of it with one.
     "speedup_vs_imder": pa.float64(),
-    "speedup_low": pa.float64(),  # 95 % interval of its median (`imer_ray.training.readings`)
+    "speedup_low": pa.float64(),  # 95 % interval of its median (`imer_ray.evaluation.timing.robust_median`)
     "speedup_high": pa.float64(),  # its upper end
     "speedup_vs_imder_b1": pa.float64(),  # the same of one clip
     "speedup_b1_low": pa.float64(),  # 95 % interval of its median

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from imer_ray.schema import MAX_INT
+from imer_ray.received import MAX_INT
 
 MAX_CHARACTERS = 2**20  # of one JSON text in the results; a whole configuration takes some three thousand
 MAX_BRACKETS = 200  # in one, so that none is nested deeply enough to matter; a configuration has some sixty

@@ -16,13 +16,13 @@ from ray.exceptions import RayError
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
 from imer_ray.scaling.heart import Run
+from imer_ray.stages import rungs
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import Place, StageResult, execute, keep_going
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Where
-from imer_ray.training import rungs
 
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
@@ -52,7 +52,7 @@ def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str) -
 
 class Reporter:
     """The ``report`` of a stage that runs under a broker: sends at most every half second, but how it compares
-    (`imer_ray.training.rungs`) at once, and does not wait for long.
+    (`imer_ray.stages.rungs`) at once, and does not wait for long.
 
     A task that blocks in Ray gives its CPU to another one meanwhile, and then too many run at once. Blocking in a
     thread does not count, so all talk with the broker is in one.

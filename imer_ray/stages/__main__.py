@@ -16,14 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from imer_ray import cli
-from imer_ray.command_schema import StagesConfig
-from imer_ray.config import compose
+from imer_ray.config.commands import StagesConfig
+from imer_ray.config.compose import compose
 from imer_ray.errors import UserError, printable
+from imer_ray.results.references import Uses, read_uses
 from imer_ray.stages.eviction import DAY, Eviction, carry_out, choose, value
 from imer_ray.stages.folders import Folders
 from imer_ray.stages.inventory import Entry, Inventory, take
 from imer_ray.stages.store import Store
-from imer_ray.tuning.uses import Uses, read_uses
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 HEAD = ("stage", "key", "size", "cost", "age", "used", "by (* on its front)")

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.stages import rungs
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.counts import Counts
@@ -23,7 +24,6 @@ from imer_ray.stages.pulse import End, Process, Pulse, WorkerDied, end_here, wat
 from imer_ray.stages.run import StageResult, found
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Timeline, Where
-from imer_ray.training import rungs
 
 Launch = Callable[[Stage], Awaitable[StageResult]]
 ANSWERS_PER_SECOND = 50.0  # to waiters for whom there is no news
@@ -81,7 +81,7 @@ class Broker:
         Args:
             asked: stages, or the keys of stages that were asked for before.
             waiter: who asks.
-            timeout: seconds; see `imer_ray.training.rungs` for what ends the wait earlier.
+            timeout: seconds; see `imer_ray.stages.rungs` for what ends the wait earlier.
 
         Returns:
             key -> status, without the keys that a broker that was restarted does not know.

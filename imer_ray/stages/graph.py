@@ -17,14 +17,15 @@ class Stage:
 
     Attributes:
         name: for people, for example ``pretrain[l]``.
-        function: dotted path ``module:function`` of a `StageFunction`; loaded only where the stage runs.
+        function: dotted path ``module:function`` of a `StageFunction`; loaded only where the stage runs. Only its
+            root package, which says whose kind of stage this is, is part of the key: modules may move.
         config: the slice of the resolved configuration that the function reads (JSON values).
         data: fingerprint of the data it reads.
         inputs: role -> the stage whose artefact it reads.
         version: raised by hand when the function's meaning changes, so that old artefacts are not taken for new ones.
         location: slice entries that say where things lie and not what they are (paths), nested like ``config``; they
             are laid over it when the function runs and are not part of the key.
-        rungs: epochs after which it reports how it compares, see `imer_ray.training.rungs`; not part of the key.
+        rungs: epochs after which it reports how it compares, see `imer_ray.stages.rungs`; not part of the key.
     """
 
     name: str
@@ -38,9 +39,10 @@ class Stage:
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 (first 32 hex digits) of function, version, slice, data fingerprint and the inputs' keys."""
+        """SHA-256 (first 32 hex digits) of kind, whose it is, version, slice, data fingerprint and the inputs' keys."""
         identity = {
-            "function": self.function,
+            "kind": self.kind,
+            "of": self.function.partition(":")[0].partition(".")[0],
             "version": self.version,
             "config": self.config,
             "data": self.data,

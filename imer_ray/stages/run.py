@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from imer_ray.stages.artefact import MissingArtefact
+from imer_ray.stages.context import Context, StageFunction
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import Manifest
+from imer_ray.stages.node_load import announced
 from imer_ray.stages.store import Store
-from imer_ray.training.context import Context, StageFunction
-from imer_ray.training.neighbours import announced
 
 Report = Callable[[int, int, Mapping[str, float]], bool]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from imer_ray.components import targets
-from imer_ray.schema import STAGE_KINDS
+from imer_ray.config.components import targets
+from imer_ray.config.experiment import STAGE_KINDS
 from imer_ray.stages.graph import Stage
 
 MODALITIES = ("l", "a", "v")
@@ -15,21 +15,42 @@ NETWORK = ("backbone", "sharing")  # of the diffusion: what says which networks 
 
 
 def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[str, Any], **inputs: Stage) -> Stage:
-    """A stage of ``imer_ray.training``; every one depends on the seed and the data, none on where the data lie."""
+    """A stage of ``imer_ray.tasks``; every one depends on the seed and the data, none on where data or code lie."""
     data = {k: v for k, v in config["data"].items() if k != "path"}
+    own = {"seed": config["seed"], "data": data, "data_fingerprint": config["data_fingerprint"], **slices}
+    named, modules = _named(own)
     made = Stage(
         name=name,
-        function=f"imer_ray.training.{function}:run",
-        config={"seed": config["seed"], "data": data, "data_fingerprint": config["data_fingerprint"], **slices},
+        function=f"imer_ray.tasks.{function}:run",
+        config=named,
         data=str(config["data_fingerprint"]),
         inputs=inputs,
-        location={"data_path": config["data"].get("path")},
+        location={**modules, "data_path": config["data"].get("path")},
     )
     if made.kind not in STAGE_KINDS:
         raise ValueError(
-            f"imer_ray.schema.STAGE_KINDS lacks {made.kind}: it could not be named in scaling.train_stages"
+            f"imer_ray.config.experiment.STAGE_KINDS lacks {made.kind}: it could not be named in scaling.train_stages"
         )
     return made
+
+
+def _named(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A slice in which our components go by their names, and apart from it the classes that these names stand for.
+
+    A component of another package keeps its class: two packages may have chosen one name.
+    """
+    named: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key == "_target_" and "name" in tree and str(value).startswith("imer_ray."):
+            classes[key] = value
+        elif isinstance(value, Mapping):
+            named[key], below = _named(value)
+            if below:
+                classes[key] = below
+        else:
+            named[key] = value
+    return named, classes
 
 
 def encode(config: Mapping[str, Any]) -> Stage:
@@ -116,14 +137,15 @@ def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage
 
 def impute(config: Mapping[str, Any], encoded: Stage, imputer: str, function: str = "impute", **slices: Any) -> Stage:
     """What fills missing modalities without diffusion: ``imputer`` is an option of the group of this name."""
-    # The class alone, as its settings are not chosen, and as artefacts of before were keyed.
-    slices = {**_parts(config, "encoder"), "imputer": {"_target_": targets("imputer")[imputer]}, **slices}
+    # The class alone: its settings are not chosen.
+    node = {"name": imputer, "_target_": targets("imputer")[imputer]}
+    slices = {**_parts(config, "encoder"), "imputer": node, **slices}
     return stage("impute", function, config, slices, encode=encoded)
 
 
 def imputed_bank(config: Mapping[str, Any], encoded: Stage, imputed: Stage) -> Stage:
     """Imputers give one answer: there is no sampler, and nothing to draw twice."""
-    slices = {**_parts(config, "encoder"), "imputer": imputed.config["imputer"], "bank": {"num_draws": 1}}
+    slices = {**_parts(config, "encoder"), "imputer": imputed.settings["imputer"], "bank": {"num_draws": 1}}
     return stage("bank", "bank", config, slices, encode=encoded, imputer=imputed)
 
 
@@ -175,7 +197,7 @@ def evaluate(
         slices |= _parts(config, "refiner", "diffusion")
     inputs = {"encode": encoded, "recogniser": recogniser, **networks}
     if imputed is not None:
-        slices["imputer"], inputs["imputer"] = imputed.config["imputer"], imputed
+        slices["imputer"], inputs["imputer"] = imputed.settings["imputer"], imputed
         if "bank" in recogniser.inputs:  # trained on what the imputer fills in, and so with refiners
             slices |= _parts(config, "refiner")
     inputs["cost"] = cost(config, split, recogniser, networks, imputed)
@@ -200,7 +222,7 @@ def cost(
         work = _parts(settings, *NETWORK, "sampler", "num_steps", "num_draws")
         slices["diffusion"] = {**work, "guided": settings["guidance"] != 1}
     if imputed is not None:
-        slices["imputer"] = imputed.config["imputer"]
+        slices["imputer"] = imputed.settings["imputer"]
     if networks or "bank" in recogniser.inputs:
         slices |= _parts(config, "refiner")
     learnt = {} if "fusion" in recogniser.config else {"recogniser": recogniser}  # whose shape is no setting

@@ -1,4 +1,4 @@
-"""IMDer (Wang et al., NeurIPS 2023): encode -> joint -> evaluate; see `imer_ray.training.joint` for what was mended."""
+"""IMDer (Wang et al., NeurIPS 2023): encode -> joint -> evaluate; see `imer_ray.tasks.joint` for what was mended."""
 
 from collections.abc import Mapping
 from typing import Any

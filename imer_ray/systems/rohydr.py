@@ -2,8 +2,8 @@
 
 Its three training stages as published (their code, d305062), one after the other and none sampling in its batches:
 `recover` trains the diffusions and refiners, `fuse` refiners, fusion and the reconstructor of fused features against
-their discriminator, `classify` all of the recogniser. What was mended is said in `imer_ray.training.recover`,
-`imer_ray.training.fuse` and `imer_ray.models.adversary`.
+their discriminator, `classify` all of the recogniser. What was mended is said in `imer_ray.tasks.recover`,
+`imer_ray.tasks.fuse` and `imer_ray.models.adversary`.
 """
 
 from collections.abc import Mapping

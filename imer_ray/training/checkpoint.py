@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from imer_ray.files import write_whole
 
@@ -68,3 +68,8 @@ def _numbers(folder: Path) -> list[int]:
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state on the CPU, for safetensors."""
+    return {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}

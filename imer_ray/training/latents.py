@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from imer_ray.components import build
+from imer_ray.config.components import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
-from imer_ray.models.imer import StandardisedEncoder
+from imer_ray.models.model import StandardisedEncoder
 
 BATCH_SIZE = 256
 

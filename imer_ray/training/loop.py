@@ -13,9 +13,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from imer_ray.errors import NonFiniteError, StageStopped
-from imer_ray.training import checkpoint, rungs
-from imer_ray.training.context import Context
-from imer_ray.training.players import (
+from imer_ray.stages import rungs
+from imer_ray.stages.context import Context
+from imer_ray.training import checkpoint
+from imer_ray.training.optimisers import (
     Groups,
     make_players,
     optimiser_tensors,
@@ -54,14 +55,14 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train ``module`` in place on the clips ``rows``; it ends with averaged (EMA) weights.
 
-    All trainable parameters minimise "loss", unless ``groups`` gives each loss its own (`imer_ray.training.players`).
+    All trainable parameters minimise "loss", unless ``groups`` gives each loss its own (`.optimisers`).
 
     With ``patience`` > 0 it ends with those of the epoch that ``validate`` (lower is better) liked best, and so many
     epochs without a better one end the training. With 0 it keeps the last: on small validation splits the decayed
     learning rate and the average choose better than the luck of an epoch. Returns the history, one entry per epoch,
     which is also written to ``history.json``; without ``patience`` only the last has a ``valid_loss``.
 
-    ``compared`` gives what trainings are compared by (`imer_ray.training.rungs`), from the averaged weights after the
+    ``compared`` gives what trainings are compared by (`imer_ray.stages.rungs`), from the averaged weights after the
     epochs ``context.rungs`` but the last. It changes nothing.
 
     Raises:

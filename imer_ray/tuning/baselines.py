@@ -11,8 +11,8 @@ from imer_ray.errors import printable
 from imer_ray.files import write_whole
 from imer_ray.stages.graph import most_needed_first
 from imer_ray.stages.job import BESIDE, Status
-from imer_ray.tuning.study import Plan
-from imer_ray.tuning.trial import SPLIT
+from imer_ray.tuning.study.plan import Plan
+from imer_ray.tuning.trial.coordinator import SPLIT
 
 SYSTEMS = ("masked", "zero")
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imer_ray.errors import UserError
-from imer_ray.tuning.record import Record
-from imer_ray.tuning.trial import Client
+from imer_ray.stages.client import Client
+from imer_ray.tuning.study.record import Record
 
 LOOK_SECONDS = 10.0  # between two looks at the meters
 GRACE_SECONDS = 30.0  # that running stages get to reach their next epoch

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from imer_ray.analysis import comparison, feature_map, losses, panels, scores, settings_curve
+from imer_ray.analysis import settings_curve, systems
+from imer_ray.analysis.figures import feature_map, losses, panels, scores
 from imer_ray.analysis.published import CAUTION, published
-from imer_ray.analysis.study import load
 from imer_ray.results.schema import UserError
+from imer_ray.results.study import load
 
 RATES = [f"{i / 10}" for i in range(8)]
 PATTERNS = ["l", "a", "v", "la", "lv", "av", "lav"]
@@ -145,14 +146,14 @@ def test_all_figures_are_written_beside_the_table(tmp_path):
     latents().to_parquet(tmp_path / "recovered.parquet")
     (tmp_path / "1111").mkdir()
     (tmp_path / "1111/history.json").write_text(json.dumps({"encode": history(0.0)}))
-    drawn = comparison.draw(tmp_path, "evaluate_random", {"ours": [tmp_path / "1111"], "old": [tmp_path]})
+    drawn = systems.draw(tmp_path, "evaluate_random", {"ours": [tmp_path / "1111"], "old": [tmp_path]})
     assert drawn == ["evaluate_random", "training", "recovered"]
     for name in drawn:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (tmp_path / f"{name}.svg").read_text().count("<text") > 5
     (tmp_path / "1111/history.json").write_text("{")
     with pytest.raises(UserError, match="history.json is damaged"):
-        comparison.draw_training(tmp_path, {"ours": [tmp_path / "1111"]})
+        systems.draw_training(tmp_path, {"ours": [tmp_path / "1111"]})
 
 
 def test_a_settings_curve_is_the_mean_with_students_interval():
@@ -195,7 +196,7 @@ DAMAGED_HISTORIES = {
 def test_a_damaged_history_is_told_in_one_sentence(tmp_path, content):
     (tmp_path / "history.json").write_bytes(content)
     with pytest.raises(UserError, match=r"history\.json is damaged .* train again") as caught:
-        comparison.draw_training(tmp_path, {"ours": [tmp_path]})
+        systems.draw_training(tmp_path, {"ours": [tmp_path]})
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
@@ -204,10 +205,10 @@ def test_a_history_that_is_no_file_is_not_waited_for(tmp_path, kind):
     path = tmp_path / "history.json"
     {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "loop": lambda: path.symlink_to(path)}[kind]()
     with pytest.raises(UserError, match=r"history\.json is damaged"):
-        comparison.draw_training(tmp_path, {"ours": [tmp_path]})
+        systems.draw_training(tmp_path, {"ours": [tmp_path]})
 
 
 def test_losses_that_are_not_finite_are_drawn_as_far_as_they_are(tmp_path):
     values = [1.0, float("nan"), float("inf"), 1e30, 0.5]
     (tmp_path / "history.json").write_text(json.dumps({"encode": [{"loss": value} for value in values]}))
-    assert comparison.draw_training(tmp_path, {"ours": [tmp_path]}) == ["training"]
+    assert systems.draw_training(tmp_path, {"ours": [tmp_path]}) == ["training"]

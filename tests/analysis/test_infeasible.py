@@ -3,13 +3,13 @@
 import pytest
 
 from imer_ray.analysis.charts.front import pareto
-from imer_ray.analysis.figures import pareto as figure
+from imer_ray.analysis.figures.study import pareto as figure
 from imer_ray.analysis.report import build
-from imer_ray.analysis.study import load
 from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results.schema import Objective, StudyInfo
+from imer_ray.results.study import load
 from imer_ray.results.writer import write_results
 
 LIMIT = "latency_ms_b1 <= 5"

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imer_ray.analysis import report
-from imer_ray.analysis.canvas import render
 from imer_ray.analysis.charts.lanes import lanes as chart
+from imer_ray.analysis.figures.canvas import render
+from imer_ray.analysis.figures.lanes import lanes as figure
 from imer_ray.analysis.lanes import STORE, lanes, packed, statement
-from imer_ray.analysis.lanes_figure import lanes as figure
-from imer_ray.analysis.study import load
 from imer_ray.results.schema import UserError
+from imer_ray.results.study import load
 from imer_ray.results.timeline import read_timeline, write_timeline
 
 START = 1795251600.0  # 21 November 2026, 9 h UTC, when the trials of `write_run` begin

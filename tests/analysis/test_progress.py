@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from imer_ray.analysis import progress
-from imer_ray.analysis.hypervolume import hypervolume
-from imer_ray.analysis.study import QUALITY, SPEED, load
+from imer_ray.results.hypervolume import hypervolume
+from imer_ray.results.study import QUALITY, SPEED, load
 
 
 @pytest.fixture(scope="module")

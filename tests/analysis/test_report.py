@@ -10,9 +10,9 @@ import pytest
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis import report
 from imer_ray.analysis.charts.parts import describe
-from imer_ray.analysis.compare import comparison
-from imer_ray.analysis.study import load
+from imer_ray.analysis.studies import comparison
 from imer_ray.results.schema import UserError
+from imer_ray.results.study import load
 
 FIGURES = ("pareto", "hypervolume", "parallel", "importance", "patterns", "timeline", "lanes", "panels")
 

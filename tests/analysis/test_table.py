@@ -1,12 +1,11 @@
 import pytest
 
-from imer_ray.analysis.pareto import front_table
-from imer_ray.analysis.table import MAX_ROWS
-from imer_ray.results.schema import read_results
+from imer_ray.analysis.table import MAX_ROWS, render
+from imer_ray.results.study import load
 
 
 def test_the_front_fits_a_terminal(run):
-    lines = front_table(read_results(run / "results.parquet")).splitlines()
+    lines = render(load(run)).splitlines()
     assert len(lines) <= 10 and max(map(len, lines)) <= 110
     assert lines[0].startswith("Pareto front of demo: ") and lines[1].split()[:4] == ["pick", "trial", "Non0", "F1"]
     assert lines[2].startswith("quality") and lines[-1].startswith("speed") and any(x.startswith("knee") for x in lines)
@@ -17,7 +16,7 @@ def test_of_a_long_front_the_ends_and_the_knee_are_kept(tmp_path, write_run, row
     for i, row in enumerate(rows):  # a front of thirty, bent at the tenth
         row |= {"objective.quality": 1 - i / 100, "objective.speed": (i if i <= 10 else 10 + 3 * (i - 10)) / 10}
         row |= {"valid.Non0_F1_score": i / 100, "speedup_vs_imder": 10 ** -row["objective.speed"]}
-    lines = front_table(read_results(write_run(tmp_path, rows=rows) / "results.parquet")).splitlines()
+    lines = render(load(write_run(tmp_path, rows=rows))).splitlines()
     assert "30 of 30 points, 8 of them shown" in lines[0] and len(lines) == MAX_ROWS + 2
     assert [line.split()[:2] for line in lines if not line.startswith(" ")][2:] == [
         ["quality", "29"],
@@ -28,6 +27,6 @@ def test_of_a_long_front_the_ends_and_the_knee_are_kept(tmp_path, write_run, row
 
 @pytest.mark.parametrize("status", ["failed", "stopped"])
 def test_without_a_front_it_says_why(tmp_path, write_run, status):
-    text = front_table(read_results(write_run(tmp_path, 3, statuses=(status,)) / "results.parquet"))
+    text = render(load(write_run(tmp_path, 3, statuses=(status,))))
     assert text.startswith(f"demo: no complete point yet (3 {status})")
     assert ("3× NonFiniteError" in text) == (status == "failed")

@@ -13,17 +13,17 @@ import pytest
 
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis import progress, report, verdicts
-from imer_ray.analysis.compare import cautions
-from imer_ray.analysis.study import load
+from imer_ray.analysis.studies import cautions
 from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results.schema import METADATA_KEY, DataInfo, Objective, StudyInfo
+from imer_ray.results.study import load
 from imer_ray.results.text_encoder import with_encoder
 from imer_ray.results.timeline import write_timeline
 from imer_ray.results.writer import write_results
-from imer_ray.tuning.display import line
-from imer_ray.tuning.progress import Tally
+from imer_ray.tuning.monitor.display import line
+from imer_ray.tuning.monitor.progress import Tally
 
 OBJECTIVES = (
     Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),

@@ -18,9 +18,9 @@ import yaml
 from small import ROOT, SMALL, command
 
 from imer_ray.errors import UserError
+from imer_ray.evaluation.model_collection import check_same_settings
 from imer_ray.results.timeline import read_timeline
 from imer_ray.train import read_config
-from imer_ray.training.collect import check_same_settings
 
 MOSI = ROOT.parent / "shared/data/mosi_utterance/clips.parquet"
 

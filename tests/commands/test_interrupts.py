@@ -14,8 +14,8 @@ import pytest
 import yaml
 from small import ROOT, SMALL, command
 
-from imer_ray.config import compose
-from imer_ray.schema import ExperimentConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 
 pytestmark = pytest.mark.slow
 LONG = "training.recognise.num_epochs=100000"

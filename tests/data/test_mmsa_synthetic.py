@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imer_ray import convert, generate
-from imer_ray.components import build, option
+from imer_ray.config.components import build, option
 from imer_ray.data.mmsa_synthetic import CHUNK, SHORTEST, MmsaShape, clips, mixture, recorded_lengths
 from imer_ray.data.store import Store
 from imer_ray.errors import UserError

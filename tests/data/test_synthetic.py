@@ -9,7 +9,7 @@ from torch import nn
 
 from imer_ray.data.missing import MODALITIES, PATTERNS
 from imer_ray.data.synthetic import LABEL_LIMIT, Synthetic
-from imer_ray.training.metrics import metrics
+from imer_ray.evaluation.metrics import metrics
 
 SMALL = Synthetic(num_train=300, num_valid=50, num_test=60)
 NUM_TEST = 10_000

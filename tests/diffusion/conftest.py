@@ -2,7 +2,7 @@
 
 import pytest
 
-from imer_ray.components import build, option, options
+from imer_ray.config.components import build, option, options
 
 # Settings that make another process of the same option, and the hardest that a search may ask for.
 VARIANTS = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from imer_ray.components import build, option, options
+from imer_ray.config.components import build, option, options
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.noise import initial_noise
 from imer_ray.diffusion.oracle import GaussianMixture

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from imer_ray.components import build, option, options
+from imer_ray.config.components import build, option, options
 from imer_ray.diffusion.sde import marginal_at
 from imer_ray.diffusion.sdes.flow import Flow
 from imer_ray.diffusion.sdes.imder_ve import ImderVE

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imer_ray.components import build, option, options
+from imer_ray.config.components import build, option, options
 from imer_ray.diffusion.loss import denoising_loss
 from imer_ray.diffusion.oracle import GaussianMixture
 from imer_ray.diffusion.parametrization import PARAMETRIZATIONS, preconditioning

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from imer_ray.components import build, option, options
+from imer_ray.config.components import build, option, options
 from imer_ray.models.backbones.dit import CONDITIONINGS, Dit
 
 NAN = float("nan")

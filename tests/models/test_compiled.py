@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import build
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import build
+from imer_ray.config.compose import compose
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
+from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.timing.speedup import cost
 from imer_ray.models.compiled import compile_parts, parts
-from imer_ray.models.imer import Imer, build_encoder, build_recogniser
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.recovery import build_recovery
-from imer_ray.training.evaluate import predictor
 from imer_ray.training.loop import seeded
-from imer_ray.training.timing import cost
 
 DIMS = {"l": 5, "a": 3, "v": 4}
 NUM_FRAMES = 6
@@ -47,7 +47,7 @@ def model_of(config, randomise):
     lengths = dict.fromkeys(DIMS, NUM_FRAMES)
     torch.manual_seed(3)
     num_frames = build(config["encoder"]).length(NUM_FRAMES)
-    model = Imer(
+    model = EmotionModel(
         build_encoder(config, DIMS, lengths),
         build_recovery(config, num_frames),
         build_recogniser(config, with_refiners=True),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imer_ray.components import build, option
+from imer_ray.config.components import build, option
 from imer_ray.models.fusion import PAIRS, Head, MulT
 
 

@@ -14,8 +14,8 @@ from scipy import optimize, stats
 from imer_ray.data.missing import PATTERNS
 from imer_ray.data.synthetic import Synthetic
 from imer_ray.models.mixture import Components, Mixture, MixtureRecogniser, median, patterns
+from imer_ray.tasks.mixture import _climb, _start, fit, fit_recogniser
 from imer_ray.training.latents import Latents
-from imer_ray.training.mixture import _climb, _start, fit, fit_recogniser
 
 
 def generator(seed=0):
@@ -101,7 +101,7 @@ def test_every_step_of_em_raises_the_posterior(mixture, monkeypatch):
     start = _start(z, present, 2, generator(2))
     reached = []
     for count in range(1, 12):
-        monkeypatch.setattr("imer_ray.training.mixture.NUM_ITERATIONS", count)
+        monkeypatch.setattr("imer_ray.tasks.mixture.NUM_ITERATIONS", count)
         reached.append(_climb(z, present, start)[0])
     assert all(b >= a - 1e-3 for a, b in zip(reached, reached[1:], strict=False))  # weights have a prior of their own
     assert reached[-1] > reached[0] + 0.1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from imer_ray.components import build, option, options
+from imer_ray.config.components import build, option, options
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call
 from imer_ray.diffusion.samplers.ddim import DDIM

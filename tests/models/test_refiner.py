@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from imer_ray.components import build, option
+from imer_ray.config.components import build, option
 from imer_ray.models.fusion import MulT
-from imer_ray.models.imer import Recogniser
+from imer_ray.models.model import Recogniser
 from imer_ray.models.refiner import RCAN
 
 

@@ -8,8 +8,8 @@ from importlib import resources
 import pytest
 import yaml
 
-from imer_ray import components, config
-from imer_ray.command_schema import (
+from imer_ray.config import components, compose
+from imer_ray.config.commands import (
     ConvertConfig,
     EvaluateCommandConfig,
     ExportConfig,
@@ -19,8 +19,8 @@ from imer_ray.command_schema import (
     StagesConfig,
     TrainConfig,
 )
+from imer_ray.config.tree import get
 from imer_ray.errors import UserError
-from imer_ray.tree import get
 
 COMMANDS = (SearchConfig, GenerateConfig)
 GROUPS = sorted({group for schema in COMMANDS for _, group in components.component_groups(schema)} | {"imputer"})
@@ -68,7 +68,7 @@ def test_an_option_does_not_repeat_its_defaults(group: str, name: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_command_has_a_complete_default(schema: type, name: str) -> None:
-    assert set(config.compose(schema, name, [])) == {f.name for f in fields(schema)}
+    assert set(compose.compose(schema, name, [])) == {f.name for f in fields(schema)}
 
 
 PRESETS = {
@@ -94,9 +94,9 @@ def test_there_is_a_preset_for_every_published_system() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_chooses_and_what_else_is_said_comes_on_top(name: str) -> None:
-    tree = config.compose(SearchConfig, "search", [f"preset={name}"])
+    tree = compose.compose(SearchConfig, "search", [f"preset={name}"])
     assert {path: get(tree, path) for path in PRESETS[name]} == PRESETS[name]
-    changed = config.compose(SearchConfig, "search", ["diffusion.sde=ve", f"preset={name}", "diffusion.num_steps=3"])
+    changed = compose.compose(SearchConfig, "search", ["diffusion.sde=ve", f"preset={name}", "diffusion.num_steps=3"])
     assert get(changed, "diffusion.sde") == "ve" and changed["diffusion"]["num_steps"] == 3
     assert get(changed, "diffusion.backbone") == get(tree, "diffusion.backbone")
 
@@ -104,10 +104,10 @@ def test_a_preset_chooses_and_what_else_is_said_comes_on_top(name: str) -> None:
 @pytest.mark.parametrize("data", components.options("data"))
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_goes_with_every_data_set(name: str, data: str) -> None:
-    tree = config.compose(SearchConfig, "search", [f"preset={name}", f"data={data}"])
+    tree = compose.compose(SearchConfig, "search", [f"preset={name}", f"data={data}"])
     assert tree["data"]["name"] == data and tree["fusion"]["name"] == "imder" and tree["system"] == name
 
 
 def test_an_unknown_preset_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="preset=imdre: .*imder"):
-        config.compose(SearchConfig, "search", ["preset=imdre"])
+        compose.compose(SearchConfig, "search", ["preset=imdre"])

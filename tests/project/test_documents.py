@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 import imer_ray
-from imer_ray import command_schema as commands
-from imer_ray.components import choices, options
-from imer_ray.config import compose
+from imer_ray.config import commands
+from imer_ray.config.components import choices, options
+from imer_ray.config.compose import compose
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -101,6 +101,13 @@ def test_every_module_that_is_named_exists(path: Path) -> None:
         parts = name.split(".")
         at = next((i for i in range(len(parts), 0, -1) if _is_module(parts[:i])), 0)
         assert at > 1 or hasattr(imer_ray, parts[1]), f"{name} is nowhere"
+
+
+@each_document(DOCUMENTS)
+def test_every_file_of_the_code_that_is_named_exists(path: Path) -> None:
+    named = re.findall(r"`((?:imer_ray|tests|search_spaces|clusters|benchmarks)/[\w/.]+)`", path.read_text())
+    given = [name for name in set(named) if not ("NAME" in name or any(example in name for example in EXAMPLES))]
+    assert [name for name in given if not (ROOT / name).exists()] == []
 
 
 def _is_module(parts: list[str]) -> bool:

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from imer_ray import components
+from imer_ray.config import components
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.noise import initial_noise
 from imer_ray.diffusion.oracle import GaussianMixture

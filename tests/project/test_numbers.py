@@ -2,10 +2,10 @@
 
 import pytest
 
-from imer_ray import command_schema
-from imer_ray.config import compose
+from imer_ray.config import commands
+from imer_ray.config.compose import compose
+from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
-from imer_ray.tree import flatten
 
 HUGE = 17982163893102248868  # fits into no column of whole numbers
 SEEDS = [
@@ -24,26 +24,26 @@ def test_a_seed_that_nothing_can_hold_is_refused_with_the_range(command, schema,
     for value in (2**53 + 1, -HUGE // 4):
         text = f"[{value}]" if path == "seeds" else value
         with pytest.raises(UserError, match=rf"must lie between -{2**53} and {2**53}, not at {value}$"):
-            compose(getattr(command_schema, schema), command, [f"{path}={text}"])
+            compose(getattr(commands, schema), command, [f"{path}={text}"])
     for value in (2**53,):
         text = f"[{value}]" if path == "seeds" else value
-        assert compose(getattr(command_schema, schema), command, [f"{path}={text}"])
+        assert compose(getattr(commands, schema), command, [f"{path}={text}"])
 
 
 @pytest.mark.parametrize("value", [-HUGE, 10**400, 1e30])
 def test_no_number_is_larger_than_a_column_holds(value):
     """Every whole number of a search; each fourteenth is tried."""
-    flat = flatten(compose(command_schema.SearchConfig, "search", []))
+    flat = flatten(compose(commands.SearchConfig, "search", []))
     numbers = [path for path, default in flat.items() if type(default) is int]
     assert len(numbers) > 40
     for path in numbers[::14]:
         with pytest.raises(UserError) as raised:
-            compose(command_schema.SearchConfig, "search", [f"{path}={value}"])
+            compose(commands.SearchConfig, "search", [f"{path}={value}"])
         assert str(raised.value).startswith(f"{path} must lie between -{2**53} and {2**53}, not at ")
         assert "\n" not in str(raised.value) and len(str(raised.value)) < 200
 
 
 def test_a_number_that_need_not_be_whole_may_be_as_large_as_it_can():
-    assert compose(command_schema.StagesConfig, "stages", [f"max_bytes={10**18}"])["max_bytes"] == 1e18
+    assert compose(commands.StagesConfig, "stages", [f"max_bytes={10**18}"])["max_bytes"] == 1e18
     with pytest.raises(UserError, match=r"max_bytes must lie between -1.797\d+e\+308 and 1.797\d+e\+308, not at 1000"):
-        compose(command_schema.StagesConfig, "stages", [f"max_bytes={10**400}"])
+        compose(commands.StagesConfig, "stages", [f"max_bytes={10**400}"])

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import component_groups, hints, options
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import hints, options
+from imer_ray.config.resolve import component_groups
 from imer_ray.results import schema as results
 from imer_ray.results import timeline
 
@@ -77,19 +78,17 @@ def test_a_broken_link_ends_the_build(tmp_path: Path, link: str) -> None:
     assert done.returncode != 0 and link.split("#")[0] in done.stderr
 
 
-def sections(schema: type) -> set[type]:
-    """A schema and those of its sections, however deep."""
-    nested = {hint for hint in hints(schema).values() if is_dataclass(hint)}
-    return {schema}.union(*map(sections, nested)) if nested else {schema}
-
-
 def test_every_setting_says_what_it_is(reference: Any) -> None:
+    def sections(schema: type) -> set[type]:
+        nested = {hints(schema)[f.name] for f in fields(schema) if reference.is_section(schema, f)}
+        return {schema}.union(*map(sections, nested))
+
     schemas = set[type]().union(*map(sections, reference.COMMANDS.values()))
     silent = [
         f"{schema.__name__}.{f.name}"
         for schema in schemas
         for f in fields(schema)
-        if not is_dataclass(hints(schema)[f.name]) and not reference.setting_notes(schema).get(f.name)
+        if not reference.is_section(schema, f) and not reference.setting_notes(schema).get(f.name)
     ]
     assert sorted(silent) == []
 

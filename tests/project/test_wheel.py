@@ -44,7 +44,7 @@ def test_everything_that_is_no_test_is_installed(installed: Path) -> None:
 
 def test_the_search_finds_its_options_and_spaces(installed: Path) -> None:
     code = (
-        "import imer_ray, imer_ray.config as c, imer_ray.tuning.space_file as s;"
+        "import imer_ray, imer_ray.config.compose as c, imer_ray.tuning.space.file as s;"
         "print(imer_ray.__file__, s.find('default'), *c.options('diffusion/sampler'))"
     )
     done = run(installed, "-c", code)

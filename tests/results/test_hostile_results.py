@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from imer_ray.analysis.report import page
-from imer_ray.analysis.study import load
 from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results import reading
 from imer_ray.results.schema import METADATA_KEY, Objective, StudyInfo, read_info, read_results
+from imer_ray.results.study import load
 from imer_ray.results.timeline import read_timeline, write_timeline
 from imer_ray.results.writer import write_results
 

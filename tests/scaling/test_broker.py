@@ -2,7 +2,7 @@
 
 from toy_stages import toy
 
-from imer_ray.command_schema import ScalingConfig
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.scaling.broker import BrokerActor
 from imer_ray.stages.lease import Lease
 

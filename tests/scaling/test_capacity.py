@@ -7,7 +7,7 @@ import re
 import pytest
 import ray
 
-from imer_ray.command_schema import ScalingConfig
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import UserError
 from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity, lack
 

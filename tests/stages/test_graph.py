@@ -40,14 +40,15 @@ def test_keys_are_equal_exactly_if_configurations_are(one, other):
 
 @settings(max_examples=40, deadline=None)
 @given(TREES, TREES)
-def test_location_and_name_do_not_change_the_key(config, location):
-    assert stage(config).key == stage(config, location=location, name="other").key
+def test_where_things_lie_and_a_names_argument_do_not_change_the_key(config, location):
+    assert stage(config).key == stage(config, location=location, name="s[other]", function="m.moved:g").key
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"function": "m:g"},
+        {"name": "t"},
+        {"function": "other.m:f"},
         {"version": 2},
         {"data": "e"},
         {"inputs": {"a": stage()}},

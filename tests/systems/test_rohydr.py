@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 import torch
 
-from imer_ray.components import component_options
-from imer_ray.config import compose
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import component_options
+from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Recogniser
-from imer_ray.schema import ExperimentConfig
+from imer_ray.evaluation.model_folder import load, save
+from imer_ray.evaluation.predict import predict_protocol
+from imer_ray.models.model import Recogniser
+from imer_ray.stages.context import Context
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import rohydr
-from imer_ray.training.context import Context
-from imer_ray.training.encode import load_shape
-from imer_ray.training.evaluate import load_model, predict_protocol
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import load, save
-from imer_ray.tree import replace
-from imer_ray.tuning.space_file import load as load_space
+from imer_ray.training.loaders import load_model, load_shape
+from imer_ray.tuning.space.file import load as load_space
 
 RUN_KEYS = ("study", "space", "scaling")
 SMALL = [
@@ -140,7 +140,7 @@ def test_the_whole_model_is_evaluated_saved_and_read_back(run: tuple, tmp_path: 
     stage = rohydr.graph(config, "valid")
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=tmp_path, checkpoint=tmp_path, inputs=inputs)
-    model = load_model({**config, **stage.config}, context)
+    model = load_model({**config, **stage.settings}, context)
     assert isinstance(model.recogniser, Recogniser)
     assert model.recogniser.reconstructor is not None and model.recogniser.refiners is not None
     assert metrics["num_parameters"] == sum(p.numel() for p in model.parameters())

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
+import pkgutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import component_options
-from imer_ray.config import compose
+import imer_ray.systems
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.resolve import component_options
+from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
+from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.training import evaluate
-from imer_ray.training.context import Context
-from imer_ray.training.pretrain import load_recovery
-from imer_ray.tree import replace
+from imer_ray.tasks import evaluate
+from imer_ray.training.loaders import load_recovery
 
+SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")
 SMALL = (
     *("data.num_train=64", "data.num_valid=48", "data.num_test=48", "bank.num_steps=2", "diffusion.num_steps=2"),
@@ -94,3 +99,16 @@ def test_joint_training_shares_and_drops_conditions_too(overrides: tuple[str, ..
 def test_what_cannot_work_is_refused_when_it_is_composed(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         _config(*overrides)
+
+
+def test_no_key_depends_on_where_our_code_lies() -> None:
+    for system in SYSTEMS:
+        for stage in _graph(_config(f"system={system}")).in_order():
+            assert "imer_ray." not in json.dumps(stage.config)
+            assert dataclasses.replace(stage, function="imer_ray.elsewhere:run").key == stage.key
+
+
+def test_a_component_of_another_package_is_told_from_ours_of_the_same_name() -> None:
+    ours = _config()
+    theirs = {**ours, "fusion": {**ours["fusion"], "_target_": "my_lab.fusion.Fusion"}}
+    assert set(_keys(ours).values()).isdisjoint(_keys(theirs)[name] for name in ("encode", "recognise", "evaluate"))

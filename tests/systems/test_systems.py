@@ -12,20 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 import imer_ray.systems
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import component_options
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import STAGE_KINDS
+from imer_ray.config.resolve import component_options
+from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
-from imer_ray.models.imer import Imer
-from imer_ray.schema import STAGE_KINDS
+from imer_ray.evaluation.cost import untrained, with_process
+from imer_ray.models.model import EmotionModel
+from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.training.context import Context
-from imer_ray.training.cost import untrained, with_process
-from imer_ray.training.evaluate import load_model
 from imer_ray.training.latents import load_dataset
-from imer_ray.tree import replace
+from imer_ray.training.loaders import load_model
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SMALL = [
@@ -101,7 +101,7 @@ def test_cost_is_measured_on_networks_of_the_trained_ones_shapes(system: str, st
         assert torch.equal(*(model.recovery.recoverable for model in models))
 
 
-def _untrained(config: dict[str, Any], context: Context) -> Imer:
+def _untrained(config: dict[str, Any], context: Context) -> EmotionModel:
     return untrained(with_process(config), load_dataset(config), context)
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from imer_ray import convert, generate
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import build
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import build
+from imer_ray.config.compose import compose
 from imer_ray.data.mmsa_synthetic import MmsaShape, recorded_lengths
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store

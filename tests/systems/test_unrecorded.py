@@ -18,19 +18,19 @@ from safetensors.torch import load_file
 
 import imer_ray.systems
 from imer_ray import convert
-from imer_ray.config import compose
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
-from imer_ray.schema import ExperimentConfig
+from imer_ray.evaluation.model_folder import load, save
+from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.timing.speedup import timed_pattern
+from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store
-from imer_ray.training.context import Context
-from imer_ray.training.encode import load_latents, load_shape
-from imer_ray.training.evaluate import load_model, predictor
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.model_folder import load, save
-from imer_ray.training.timing import timed_pattern
+from imer_ray.training.loaders import load_latents, load_model, load_shape
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 SHARED = "diffusion.sharing=shared"
@@ -106,7 +106,7 @@ class Run:
         self.folders = {s.name: data.store.open(s.key).folder for s in self.final.in_order()}
         inputs = {role: data.store.open(s.key).folder for role, s in self.final.inputs.items()}
         self.context = Context(folder=data.folder, inputs=inputs, checkpoint=data.folder)
-        self.config = {**config, **self.final.config, **self.final.location}
+        self.config = {**config, **self.final.settings}
         self.model: Any = load_model(self.config, self.context)
         self.metrics = self.results["evaluate"].metrics
 
@@ -164,7 +164,7 @@ def test_every_system_scores_what_was_recorded_and_leaves_the_rest_missing(
             assert bool(entering[:, other].any()) == (run.model.recovery is not None)
     if "bank" in run.folders:
         entries = load_file(run.folders["bank"] / "bank_train.safetensors")["recovered"].flatten(3).any(3).any(2)[0]
-        # In the order of imer_ray.training.bank: of l: a v; a: l v; la: v; v: l a; lv: a; av: l. No clip has v.
+        # In the order of imer_ray.training.latent_bank: of l: a v; a: l v; la: v; v: l a; lv: a; av: l. No clip has v.
         assert entries.tolist() == [True, False, True, False, False, False, False, False, False]
 
     for with_vision, without in (("lv", "l"), ("av", "a"), ("lav", "la")):

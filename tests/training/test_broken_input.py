@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from imer_ray import cli, convert
-from imer_ray.command_schema import SearchConfig
-from imer_ray.components import build
-from imer_ray.config import compose
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import build
+from imer_ray.config.compose import compose
 from imer_ray.errors import NonFiniteError, UserError
+from imer_ray.evaluation.score import score, unscored
+from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import load_function, run_graph
 from imer_ray.stages.store import Store
-from imer_ray.training.context import Context
-from imer_ray.training.evaluate import score, unscored
 from imer_ray.training.latents import Latents, load_dataset
 
 SIZES = {"train": 48, "valid": 24, "test": 24}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from imer_ray.training.players import make_players, take_gradients
+from imer_ray.training.optimisers import make_players, take_gradients
 
 
 def test_gradients_lie_in_memory_as_their_parameters_do_and_share_none_of_it() -> None:

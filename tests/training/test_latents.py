@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from imer_ray.components import option
+from imer_ray.config.components import option
 from imer_ray.data.dataset import Dataset, Split
 from imer_ray.data.synthetic import Synthetic
 from imer_ray.errors import UserError
-from imer_ray.models.imer import build_encoder
+from imer_ray.models.model import build_encoder
 from imer_ray.training.latents import BATCH_SIZE, Latents, batches, encode_split
 
 SMALL = Synthetic(num_train=2 * BATCH_SIZE + 3, num_valid=5, num_test=1, num_frames=6)

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from imer_ray.errors import NonFiniteError, StageStopped
-from imer_ray.training.context import Context
+from imer_ray.stages.context import Context
 from imer_ray.training.loop import fit, seeded
 from imer_ray.training.losses import training_patterns
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 HERE = str(Path(__file__).parent)
-sys.path.insert(0, HERE)  # toy_systems
+sys.path[:0] = [HERE, f"{HERE}/study"]  # toy_systems; test_record, test_killed_record
 
 SPACE = """\
 diffusion.sde: {choice: [vp, ve]}
@@ -20,8 +20,8 @@ points:
 @pytest.fixture(scope="session")
 def composed():
     """The search's configuration as its command composes it by default."""
-    from imer_ray.command_schema import SearchConfig
-    from imer_ray.config import compose
+    from imer_ray.config.commands import SearchConfig
+    from imer_ray.config.compose import compose
 
     return compose(SearchConfig, "search", [])
 
@@ -29,22 +29,22 @@ def composed():
 @pytest.fixture(scope="session")
 def load_space(composed):
     """load_space(name) reads one of the spaces that come with the package; with the configurations around the base."""
-    from imer_ray.tuning import space_file
-    from imer_ray.tuning.space_check import Configurations
-    from imer_ray.tuning.study import RUN_KEYS
+    from imer_ray.tuning.space import file
+    from imer_ray.tuning.space.check import Configurations
+    from imer_ray.tuning.study.study import RUN_KEYS
 
     base = {**{key: value for key, value in composed.items() if key not in RUN_KEYS}, "data_fingerprint": "test"}
 
     @functools.cache
     def load_space(name):
-        return space_file.load(name, base), Configurations(base)
+        return file.load(name, base), Configurations(base)
 
     return load_space
 
 
 @pytest.fixture
 def base(composed):
-    from imer_ray.tuning.study import RUN_KEYS
+    from imer_ray.tuning.study.study import RUN_KEYS
 
     return {key: value for key, value in composed.items() if key not in RUN_KEYS}
 

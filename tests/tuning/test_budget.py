@@ -5,7 +5,7 @@ import pytest
 from imer_ray.errors import UserError
 from imer_ray.tuning import budget
 from imer_ray.tuning.budget import LOOK_SECONDS, Budget, CostMeter, GpuMeter, Limits
-from imer_ray.tuning.study import open_record, plan
+from imer_ray.tuning.study.study import open_record, plan
 
 SCALING = {"gpus_per_stage": 2, "num_workers": 4, "train_stages": ("encode",), "dollars_per_hour": None}
 

@@ -9,7 +9,6 @@ from html import escape
 import pandas as pd
 
 from imer_ray.analysis import progress
-from imer_ray.analysis.axes import SPEED, Axis
 from imer_ray.analysis.charts.parts import (
     INK,
     MUTED,
@@ -23,10 +22,11 @@ from imer_ray.analysis.charts.parts import (
     point_id,
 )
 from imer_ray.analysis.charts.seeds import error_bars
-from imer_ray.analysis.figures import baseline_places
+from imer_ray.analysis.figures.study import baseline_places
 from imer_ray.analysis.labels import measured, title
-from imer_ray.analysis.study import Study
 from imer_ray.analysis.style import COLOUR_BY, MARK_BY, MARKS, group_of, groups, series
+from imer_ray.results.axes import SPEED, Axis
+from imer_ray.results.study import Study
 
 
 def pareto(studies: Sequence[Study]) -> Chart:

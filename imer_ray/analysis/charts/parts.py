@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from imer_ray.analysis.axes import Axis
 from imer_ray.analysis.labels import cost, interval, measured, number, settings_of, short, title, with_encoder
-from imer_ray.analysis.seeds import NUM_SEEDS
-from imer_ray.analysis.study import Study
+from imer_ray.results.axes import Axis
+from imer_ray.results.seeds import NUM_SEEDS
+from imer_ray.results.study import Study
 from imer_ray.results.text_encoder import ENCODER, SHAPES
 
 Chart = dict[str, Any]

@@ -6,8 +6,8 @@ import pandas as pd
 
 from imer_ray.analysis.charts.parts import INK, MUTED, Chart, lines, numbers, objective_axis
 from imer_ray.analysis.spread import error_bar, repeated_points, surfaces
-from imer_ray.analysis.study import Study
 from imer_ray.analysis.style import series
+from imer_ray.results.study import Study
 
 DASHES = ("dot", "solid", "dash")
 

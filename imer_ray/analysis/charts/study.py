@@ -23,9 +23,9 @@ from imer_ray.analysis.charts.parts import (
 )
 from imer_ray.analysis.labels import short
 from imer_ray.analysis.settings_curve import curve
-from imer_ray.analysis.study import Study
 from imer_ray.analysis.style import MARKS, PICK_SERIES, STATUS_SERIES
 from imer_ray.results.schema import CONFIG_PREFIX
+from imer_ray.results.study import Study
 
 
 def parallel(study: Study, settings: list[str]) -> Chart:

@@ -2,7 +2,7 @@
 
 A component builds a module for the modalities that are ``recoverable``; it is called like
 `imer_ray.models.recovery.Recovery` and takes no network evaluations.
-Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in `imer_ray.models.imer`.
+Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in `imer_ray.models.model`.
 """
 
 from __future__ import annotations

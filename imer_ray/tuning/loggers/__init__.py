@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from imer_ray.tree import flatten
+from imer_ray.config.tree import flatten
 
 if TYPE_CHECKING:
     from imer_ray.results.schema import StudyInfo
-    from imer_ray.tuning.progress import Progress
+    from imer_ray.tuning.monitor.progress import Progress
 
 Row = Mapping[str, Any]
 Curves = Mapping[str, Mapping[int, Mapping[str, float]]]

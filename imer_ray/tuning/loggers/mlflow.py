@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.loggers import Curves, Row, as_numbers, measured, searched, tag, title
-from imer_ray.tuning.progress import Progress
+from imer_ray.tuning.monitor.progress import Progress
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs

@@ -16,7 +16,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.loggers import Curves, Row, as_numbers, measured, searched, tag, title
-from imer_ray.tuning.progress import Progress
+from imer_ray.tuning.monitor.progress import Progress
 
 FOLDER, STUDY_RUN = "tensorboard", "study"
 Scalars = Mapping[str, float]

@@ -15,7 +15,7 @@ import wandb
 
 from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.loggers import Curves, Row, as_numbers, measured, searched, tag, title
-from imer_ray.tuning.progress import Progress
+from imer_ray.tuning.monitor.progress import Progress
 
 PROJECT = "imer_ray"
 QUIET: Mapping[str, Any] = {"silent": True, "console": "off", "x_disable_stats": True}

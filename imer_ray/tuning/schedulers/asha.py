@@ -3,7 +3,7 @@
 Fidelity is epochs of the training stage that runs, and the two values of a trial at a rung are how that stage compares
 and the trial's speed, which does not depend on training. Stopping is as in Li et al., 2020, arXiv:1810.05934, without
 waiting for a rung to fill up; who is best is decided as in Schmucker et al., 2021, arXiv:2106.12639, by non-domination
-rank and then by diversity. See `imer_ray.tuning.halving`.
+rank and then by diversity. See `imer_ray.tuning.schedulers._halving`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from imer_ray.tuning.halving import brackets, rungs, survives
-from imer_ray.tuning.schedulers import Progress
+from imer_ray.tuning.schedulers import Milestone
+from imer_ray.tuning.schedulers._halving import brackets, rungs, survives
 
 Rung = tuple[int, str, int]  # bracket, what is compared, after how many epochs
 
@@ -33,27 +33,27 @@ class ASHA:
         self._judged: set[tuple[int, Rung]] = set()
         self._speeds: dict[int, tuple[float | None, float]] = {}
 
-    def learn(self, progress: Progress) -> None:
-        self._speeds[progress.trial] = (progress.speed, progress.estimated_speed)
-        for rung, value in self._rungs(progress):
-            self._reached[rung].setdefault(progress.trial, value)
+    def learn(self, milestone: Milestone) -> None:
+        self._speeds[milestone.trial] = (milestone.speed, milestone.estimated_speed)
+        for rung, value in self._rungs(milestone):
+            self._reached[rung].setdefault(milestone.trial, value)
 
-    def goes_on(self, progress: Progress) -> bool:
-        self.learn(progress)
-        for rung, _ in self._rungs(progress):
-            if rung[1] in progress.alone and (progress.trial, rung) not in self._judged:
-                self._judged.add((progress.trial, rung))
-                if not self._survives(progress.trial, self._reached[rung]):
+    def goes_on(self, milestone: Milestone) -> bool:
+        self.learn(milestone)
+        for rung, _ in self._rungs(milestone):
+            if rung[1] in milestone.alone and (milestone.trial, rung) not in self._judged:
+                self._judged.add((milestone.trial, rung))
+                if not self._survives(milestone.trial, self._reached[rung]):
                     return False
         return True
 
-    def _rungs(self, progress: Progress) -> list[tuple[Rung, float]]:
+    def _rungs(self, milestone: Milestone) -> list[tuple[Rung, float]]:
         """Those that the trial has reached and its bracket has, the lowest first."""
-        bracket = self._bracket(progress.trial)
+        bracket = self._bracket(milestone.trial)
         own = self.rungs[bracket:]
         found = [
             ((bracket, name, epoch), value)
-            for name, values in progress.compared.items()
+            for name, values in milestone.compared.items()
             for epoch, value in values.items()
             if epoch in own
         ]

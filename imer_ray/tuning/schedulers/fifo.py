@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imer_ray.tuning.schedulers import Progress
+from imer_ray.tuning.schedulers import Milestone
 
 
 class FIFO:
     rungs: tuple[int, ...] = ()
 
-    def learn(self, progress: Progress) -> None:
+    def learn(self, milestone: Milestone) -> None:
         """Nothing: it compares no trials."""
 
-    def goes_on(self, progress: Progress) -> bool:
+    def goes_on(self, milestone: Milestone) -> bool:
         return True
 
 

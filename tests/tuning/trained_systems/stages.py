@@ -3,7 +3,7 @@ import os
 import time
 
 from imer_ray.errors import StageStopped
-from imer_ray.training import rungs
+from imer_ray.stages import rungs
 
 NUM_EPOCHS = 40
 

@@ -1,0 +1,135 @@
+"""Configurations as trees and as typed objects: every default filled in, every key and value checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar
+
+from imer_ray.config.components import (
+    Component,
+    checked,
+    choices,
+    hints,
+    option,
+    options,
+    resolve_component,
+    tupled,
+    unknown,
+)
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.errors import UserError
+from imer_ray.received import plain, shown
+
+Schema = TypeVar("Schema")
+
+
+def typed(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """The object that a resolved tree describes: sections as dataclasses, components as `Component`, lists as tuples.
+
+    Raises:
+        UserError: a section refuses its values.
+    """
+    return _typed(tree, schema, "")
+
+
+def tree_of(config: Any) -> dict[str, Any]:
+    """The resolved tree of a typed configuration: what a journal, a YAML file or a key holds."""
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.node
+    if is_dataclass(value):
+        return tree_of(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _typed(tree: Mapping[str, Any], schema: Any, prefix: str) -> Any:
+    annotations, values = hints(schema), dict[str, Any]()
+    for f in fields(schema):
+        value = tree[f.name]
+        if "group" in f.metadata:
+            value = Component.of(value)
+        elif is_dataclass(annotations[f.name]):
+            value = _typed(value, annotations[f.name], f"{prefix}{f.name}.")
+        values[f.name] = tupled(value)
+    try:
+        return schema(**values)
+    except (ValueError, ArithmeticError) as error:
+        raise UserError(f"{prefix.rstrip('.') or 'configuration'}: {error}") from error
+
+
+def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:
+    """Fill in defaults and check every key and value of a configuration tree against ``schema``."""
+    resolved = _resolve(tree, schema, "")
+    config: Any = typed(resolved, schema)
+    if isinstance(config, ExperimentConfig):
+        _check_together(config)
+    return resolved
+
+
+def _check_together(config: ExperimentConfig) -> None:
+    """What no component and no section of the schema can see alone.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    diffusion, known = config.diffusion, options("diffusion/sampler")
+    if diffusion.sharing == "shared" and not diffusion.backbone.build().shareable:
+        raise UserError(
+            f"diffusion: the backbone {diffusion.backbone.name} is one network per modality and cannot be shared: "
+            "set sharing=per_modality, or choose another backbone"
+        )
+    if strange := set(config.evaluate.grid.sampler or ()) - set(known):
+        names = ", ".join(sorted(strange))
+        raise UserError(f"evaluate.grid: sampler: {names} is unknown; choose among {', '.join(known)}")
+
+
+def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(configuration path, component group) of every component of a schema."""
+    annotations = hints(schema)
+    for f in fields(schema):
+        if "group" in f.metadata:
+            yield prefix + f.name, f.metadata["group"]
+        elif is_dataclass(annotations[f.name]):
+            yield from component_groups(annotations[f.name], f"{prefix}{f.name}.")
+
+
+def component_options(schema: type = ExperimentConfig) -> dict[str, dict[str, dict[str, Any]]]:
+    """For every component's path, each option's node with its defaults, for `replace`."""
+    return {path: {name: option(group, name) for name in options(group)} for path, group in component_groups(schema)}
+
+
+def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
+    known = {f.name: f for f in fields(schema)}
+    for key in tree:
+        if key not in known:
+            raise UserError(f"{prefix}{plain(key)}: {unknown(str(key), known)}")
+    annotations = hints(schema)
+    out: dict[str, Any] = {}
+    for name, f in known.items():
+        path = prefix + name
+        if "group" in f.metadata:
+            if name not in tree:
+                raise UserError(f"{path} is not chosen; options: {', '.join(options(f.metadata['group']))}")
+            out[name] = resolve_component(tree[name], f.metadata["group"], path)
+        elif "overrides" in f.metadata:
+            out[name] = dict(tree.get(name) or {})
+        elif is_dataclass(annotations[name]):
+            given = tree.get(name)
+            out[name] = _resolve({} if given is None else given, annotations[name], f"{path}.")
+        else:
+            default = f.default if f.default is not MISSING else None
+            value = checked(tree.get(name, default), annotations[name], path)
+            allowed = choices(f)
+            for word in value if isinstance(value, list) else [value]:
+                if allowed and word not in allowed:
+                    raise UserError(f"{path}={plain(word)}: {unknown(str(word), allowed)}")
+            out[name] = value
+    return out

@@ -1,0 +1,192 @@
+"""Several trained systems under one protocol: same clips, same masks, so that their differences are paired."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imer_ray.config.components import build, with_changes
+from imer_ray.data.dataset import Dataset
+from imer_ray.errors import UserError
+from imer_ray.evaluation.bayes_optimum import bayes_optimum
+from imer_ray.evaluation.cost import measure
+from imer_ray.evaluation.model_folder import ADVICE, load, read_shape, read_statistics
+from imer_ray.evaluation.predict import num_evaluations, predict_protocol
+from imer_ray.evaluation.score import score
+from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
+from imer_ray.models.model import EmotionModel
+from imer_ray.results import text_encoder
+from imer_ray.results.schema import COSTS
+from imer_ray.results.text_encoder import SHAPES
+from imer_ray.training.latents import load_dataset
+
+DEVICE = "cpu"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One system trained with one seed, and the clips that it is scored on.
+
+    ``config`` is the one it was trained with, except for the protocol and where the data lie (or which they are).
+    """
+
+    folder: Path
+    model: EmotionModel
+    config: Mapping[str, Any]
+    dataset: Dataset
+    is_other_data: bool
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a trained model reached.
+
+    Attributes:
+        metrics: ``<split>.<metric>`` and ``<split>.<setting>.<metric>``, as `score` has them.
+        replicates: the same without each group of clips (see `imer_ray.evaluation.significance.jackknife`).
+        masks: setting -> hash of the availability mask.
+        optimum: metrics of the Bayes optimum under the same masks; empty where it is not known.
+    """
+
+    metrics: Mapping[str, float]
+    replicates: Mapping[str, Floats]
+    masks: Mapping[str, str]
+    optimum: Mapping[str, float]
+
+
+def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any]) -> Trained:
+    """A model's folder with its clips; ``data`` changes where they lie (``path``), or which they are.
+
+    Other clips than those of its training are standardised by the training clips' statistics, as those were.
+
+    Raises:
+        UserError: the folder is no model's, the data are not those of its training, or of other widths or lengths.
+    """
+    model, trained = load(folder, DEVICE)
+    same = None if set(data) - {"path"} else trained["data_fingerprint"]
+    node = with_changes(trained["data"], data, "data") if data else trained["data"]
+    config = {**trained, "protocol": protocol, "data": node, "data_fingerprint": same}
+    dataset = load_dataset(config)
+    is_other = dataset.fingerprint != trained["data_fingerprint"]
+    return Trained(folder, model, config, _read_alike(folder, trained, dataset) if is_other else dataset, is_other)
+
+
+def _read_alike(folder: Path, config: Mapping[str, Any], dataset: Dataset) -> Dataset:
+    """Other data as the model in ``folder`` reads them."""
+    shape = read_shape(folder)
+    for what in ("dims", "lengths"):
+        wanted, found = shape[what], dict(getattr(dataset, what))
+        if wanted != found:
+            said = {"dims": "features", "lengths": "frames"}[what]
+            raise UserError(f"the model in {folder} reads {_each(wanted)} {said}, and these data have {_each(found)}")
+    statistics = read_statistics(folder)
+    if statistics is None:
+        try:
+            statistics = load_dataset(config).statistics
+        except UserError as error:
+            raise UserError(
+                f"the model in {folder} was saved without the statistics of its training clips, by which other clips "
+                f"must be standardised, and they cannot be computed again ({error}); train it again"
+            ) from error
+    return dataset.standardised_by(statistics)
+
+
+def _each(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{m} {number}" for m, number in numbers.items())
+
+
+def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
+    """Score a split; replicates are only needed where systems are compared, and cost fifty scorings.
+
+    Raises:
+        UserError: the model predicts what is no number.
+    """
+    config, dataset = trained.config, trained.dataset
+    protocol = build(config["protocol"])
+    predictions = predict_protocol(trained.model, dataset, split, config, DEVICE)
+    masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
+    for setting, values in predictions.items():
+        if not bool(torch.isfinite(values[masks[setting].any(1)]).all()):
+            raise UserError(
+                f"the model in {trained.folder} predicts numbers that are not finite (setting {setting}): its weights "
+                f"or settings are damaged; {ADVICE}"
+            )
+
+    def scored(kept: np.ndarray) -> Mapping[str, float]:
+        left_out = torch.from_numpy(~kept)
+        try:
+            left = {setting: values.masked_fill(left_out, math.nan) for setting, values in predictions.items()}
+            return score(left, dataset, split, protocol)
+        except UserError:  # too few clips are left
+            return {}
+
+    return Scored(
+        metrics=score(predictions, dataset, split, protocol),
+        replicates=jackknife(scored, dataset.size(split)) if with_replicates else {},
+        masks={setting: _digest(mask) for setting, mask in masks.items()},
+        optimum=bayes_optimum(config, split),
+    )
+
+
+def cost_of(trained: Trained, split: str) -> dict[str, float]:
+    """The cost columns of a system, measured beside the IMDer reference; its speedups also with a text encoder on both
+    sides (`imer_ray.results.text_encoder`)."""
+    found = measure(trained.model, trained.dataset, split, trained.config, DEVICE)
+    found["nfe"] = float(num_evaluations(trained.config)) if trained.model.recovery is not None else 0.0
+    frames = build(trained.config["encoder"]).length(min(trained.dataset.lengths.values()))
+    left = {name + text_encoder.SUFFIX: text_encoder.with_encoder(name, found[name], frames) for name in SHAPES}
+    return {name: found[name] for name in COSTS} | left
+
+
+def check_same_masks(runs: Mapping[str, Mapping[int, Scored]]) -> None:
+    """Every system must have read the same modalities of the same clips, per seed and setting; paired tests rest on it.
+
+    Raises:
+        ValueError: two systems' masks differ.
+    """
+    seen: dict[tuple[int, str], tuple[str, str]] = {}
+    for system, scored in runs.items():
+        for seed, one in scored.items():
+            for setting, mask in one.masks.items():
+                other, expected = seen.setdefault((seed, setting), (system, mask))
+                if mask != expected:
+                    raise ValueError(f"{system} and {other} were scored with different masks at {setting}, seed {seed}")
+
+
+def compare(ours: Mapping[int, Scored], theirs: Mapping[int, Scored], split: str) -> dict[str, float]:
+    """{``<split>.<setting>.<metric>``: p-value of no difference}, over the seeds that both were trained with.
+
+    For each metric the settings are corrected for one another (`holm`); the mean over settings is one question of its
+    own, and is not.
+    """
+    seeds = [seed for seed in ours if seed in theirs]
+    if not seeds:
+        return {}
+    raw: dict[str, float] = {}
+    for key in ours[seeds[0]].replicates:
+        sides = [[one[seed] for seed in seeds] for one in (ours, theirs)]
+        if all(key in one.metrics and key in one.replicates for side in sides for one in side):
+            a, b = (np.array([one.metrics[key] for one in side]) for side in sides)
+            left, right = (np.stack([one.replicates[key] for one in side]) for side in sides)
+            raw[key] = paired_p_value(a - b, left - right)
+    by_setting = [key for key in raw if key.count(".") > 1]
+    adjusted = dict(raw)
+    for metric in dict.fromkeys(key.rpartition(".")[2] for key in by_setting):
+        adjusted |= holm({key: raw[key] for key in by_setting if key.endswith(f".{metric}")})
+    return adjusted
+
+
+def _digest(mask: Tensor) -> str:
+    return hashlib.sha256(mask.numpy().tobytes()).hexdigest()[:16]

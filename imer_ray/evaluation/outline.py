@@ -1,0 +1,95 @@
+"""What a model's configuration would build, held against the weights that came with it, before anything is built."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from imer_ray.config.components import build
+from imer_ray.data.missing import MODALITIES
+from imer_ray.errors import UserError
+from imer_ray.models.mixture import MixtureRecogniser
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser_of
+from imer_ray.received import shown
+from imer_ray.training.loaders import build_filling
+
+MAX_TENSORS = 20_000  # more than any model of ours has; each of them is looked at
+
+
+def build_model(config: Mapping[str, Any], shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:
+    """An untrained model with the parts that trained weights are for."""
+    encoder = build_encoder(config, shape["dims"], shape["lengths"])
+    num_frames = build(config["encoder"]).length(min(shape["lengths"].values()))
+    recovers = any(name.startswith("recovery.") for name in trained)
+    recovery = build_filling(config, num_frames, shape["recoverable"]) if recovers else None
+    recogniser = build_recogniser_of(config, trained, shape["recoverable"], "recogniser.")
+    if isinstance(recogniser, MixtureRecogniser):
+        read, given = tuple(recogniser.components.centre.shape), (len(MODALITIES), num_frames * encoder.mean.shape[-1])
+        if read != given:
+            raise ValueError(f"the mixture reads latents of {list(read)} numbers, and the encoder gives {list(given)}")
+    return EmotionModel(encoder, recovery, recogniser)
+
+
+def check_fit(
+    config: Mapping[str, Any], shape: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, torch.dtype]:
+    """The data type of each tensor, where the tensors of these ``shapes`` are those of the model that the configuration
+    describes.
+
+    The model is outlined without memory for its numbers, and only as far as there are tensors for it: a setting cannot
+    ask for more layers or wider ones.
+
+    Raises:
+        UserError: they are not.
+    """
+    if len(shapes) > MAX_TENSORS:
+        raise UserError(f"it holds {len(shapes):,} tensors, and no model has more than {MAX_TENSORS:,}")
+    try:
+        with torch.device("meta"):
+            given = {name: torch.empty(size) for name, size in shapes.items()}
+            with _at_most(len(shapes), sum(tensor.numel() for tensor in given.values())):
+                outline = build_model(config, shape, given)
+        wanted = outline.state_dict()
+    except _TooLarge as error:
+        raise UserError("they ask for a larger model than the weights are of") from error
+    except LookupError as error:
+        raise UserError(f"{shown(error.args[0])} is missing") from error
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(" ".join(str(error).split())[:200]) from error
+    for name in [*wanted, *shapes]:
+        here, there = (tuple(wanted[name].shape) if name in wanted else None), shapes.get(name)
+        if here != there:
+            sizes = [f"{list(size)}" if size is not None else "nothing" for size in (there, here)]
+            raise UserError(f"{shown(name)} is {sizes[0]}, and should be {sizes[1]}")
+    return {name: tensor.dtype for name, tensor in wanted.items()}
+
+
+class _TooLarge(Exception):
+    """A model has more parameters than there are weights."""
+
+
+@contextlib.contextmanager
+def _at_most(num_tensors: int, num_numbers: int) -> Iterator[None]:
+    """End the building of modules that have more parameters, or larger ones, with `_TooLarge`.
+
+    Twice as many are let pass, as a module may set a parameter again.
+    """
+    left = [2 * num_tensors, 2 * num_numbers]
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            left[0] -= 1
+            left[1] -= parameter.numel()
+        if min(left) < 0:
+            raise _TooLarge
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

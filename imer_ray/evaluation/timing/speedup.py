@@ -1,0 +1,248 @@
+"""What a prediction costs, measured beside the IMDer reference in the same process.
+
+The two are timed in turn, so that a machine that slows down slows both, and the median of the pairwise ratios is
+reported, with how sure it is. The reference's 100 Euler-Maruyama steps are equal work: `SpeedConfig.reference_steps` of
+them are timed and scaled up. ``benchmarks/inference.py`` times all of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from imer_ray.config.components import Component, build, option
+from imer_ray.config.experiment import DiffusionConfig
+from imer_ray.config.resolve import tree_of
+from imer_ray.data.batch import Batch
+from imer_ray.data.missing import MODALITIES
+from imer_ray.errors import UserError
+from imer_ray.evaluation.timing.robust_median import MIN_READINGS, median_interval, without_outliers
+from imer_ray.evaluation.timing.stopwatch import Clock, threads, timed
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.recovery import build_recovery
+from imer_ray.stages.node_load import num_neighbours
+from imer_ray.training.loop import seeded
+
+REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
+DISTURBED = 2.0  # the highest of a speedup's readings over the lowest, above which they disagree
+# torch 2.13 knows the cost of fused attention on GPUs only; without this, attention would be free on a CPU.
+CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *rest, **named: sdpa_flop_count(q, k, v)
+}
+
+
+def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """IMDer's networks and what they compute, as published, on this configuration's latents."""
+    diffusion = DiffusionConfig(
+        sde=Component.of(option("diffusion/sde", "imder_ve")),
+        weighting=Component.of(option("diffusion/weighting", "uniform")),
+        time_sampling=Component.of(option("diffusion/time_sampling", "uniform")),
+        backbone=Component.of({**option("diffusion/backbone", "imder_unet"), "cached": False}),
+        sampler=Component.of(option("diffusion/sampler", "euler_maruyama")),
+        parametrization="score",
+        num_steps=REFERENCE_STEPS,
+    )
+    return {
+        **config,
+        "system": "imder",
+        "diffusion": tree_of(diffusion),
+        "refiner": option("refiner", "imder"),
+        "fusion": option("fusion", "imder"),
+    }
+
+
+def check_reference(config: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
+    """Refuse data that every system would be trained on before the reference could not be built for them.
+
+    Raises:
+        UserError: the latents have fewer frames than IMDer's network can halve.
+    """
+    num_frames = build(config["encoder"]).length(min(lengths.values()))
+    needed = build(option("diffusion/backbone", "imder_unet")).min_frames
+    if num_frames < needed:
+        raise UserError(
+            f"speed is measured beside IMDer's network, which needs latents of at least {needed} frames; encoder="
+            f"{config['encoder']['name']} makes {num_frames} of the data's {min(lengths.values())}: use longer "
+            f"sequences (such as data.num_frames), encoder.kernel_size=1 or encoder.padding"
+        )
+
+
+@functools.lru_cache(maxsize=2)
+def _reference(encoder: tuple, dims: tuple, lengths: tuple, device: str) -> EmotionModel:
+    """Untrained: time does not depend on the weights' values."""
+    config = reference_config({"encoder": dict(encoder)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encode = build_encoder(config, dict(dims), dict(lengths))
+        num_frames = build(config["encoder"]).length(min(dict(lengths).values()))
+        model = EmotionModel(encode, build_recovery(config, num_frames), build_recogniser(config, with_refiners=True))
+    return model.eval().requires_grad_(False).to(device)
+
+
+def reference_for(
+    config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int], device: str
+) -> EmotionModel:
+    """The IMDer reference for features of these shapes, built once per process.
+
+    Raises:
+        UserError: IMDer's network cannot work on these latents.
+    """
+    node = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in config["encoder"].items()))
+    try:
+        return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
+    except ValueError as error:
+        raise UserError(
+            f"speed is measured beside IMDer's network, which these latents do not suit: {error}"
+        ) from error
+
+
+@dataclass
+class _Size:
+    """Readings at one batch size, in turn: seconds of a prediction and of the reference, and their ratio's interval."""
+
+    predict: Callable[[], Any]
+    reference: Callable[[], float]
+    clock: Clock
+    ours: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+
+    def read(self) -> None:
+        theirs = self.reference()
+        self.ours.append(timed(self.predict, self.clock))
+        self.ratios.append(theirs / self.ours[-1])
+
+    @property
+    def kept(self) -> list[int]:
+        return without_outliers(self.ratios)
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.ours[i] for i in self.kept)
+
+    @property
+    def speedup(self) -> tuple[float, float, float]:
+        """Median of the ratios without outliers, and the median's 95 % interval."""
+        ratios = [self.ratios[i] for i in self.kept]
+        return statistics.median(ratios), *median_interval(ratios)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Readings that lie so far apart tell that some were disturbed and, while they are few, not which."""
+        _, low, high = self.speedup
+        return high > DISTURBED * low and len(self.ratios) < MIN_READINGS
+
+    def is_known_within(self, tolerance: float) -> bool:
+        middle, low, high = self.speedup
+        return len(self.kept) >= MIN_READINGS and high - low <= tolerance * middle
+
+
+def cost(
+    model: EmotionModel,
+    reference: EmotionModel,
+    batch: Batch,
+    one: Batch,
+    speed: Mapping[str, Any],
+    predict: Callable[[Batch, Tensor], Tensor],
+    num_warm_ups: int = 1,
+) -> dict[str, float]:
+    """Cost of ``predict(batch, available)`` with one modality missing, for a batch and for one clip, after so many
+    calls that are not timed.
+
+    Both are timed in turn with the reference until both speedups' 95 % intervals (`readings.median_interval`) are
+    narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached;
+    readings that disagree by more than a factor of two are given up to `readings.MIN_READINGS` all the same.
+    One thread on a CPU is timed by what it computed itself: what other processes took from it does not count.
+
+    Returns:
+        ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
+        ``speedup_vs_imder`` (median ratio at the batch's size) with its interval ``speedup_low`` and ``speedup_high``,
+        the same of one clip (``speedup_vs_imder_b1``, ``speedup_b1_low``, ``speedup_b1_high``), ``speed_repeats``,
+        ``concurrency`` (other stages on the node, mean over the repeats), ``flops_per_clip``, ``num_parameters``.
+    """
+    pattern = timed_pattern(model)
+    clips = [(some, pattern.to(some.labels.device).expand(len(some), -1)) for some in (batch, one)]
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    # Compiled code is not counted, so nothing runs compiled here.
+    with threads(speed["num_threads"]), torch.compiler.set_stance("force_eager"), counter:
+        predict(*clips[1])
+    alone = speed["num_threads"] == 1 and batch.labels.device.type == "cpu"
+    neighbours, clock = list[int](), time.thread_time if alone else time.perf_counter
+    with threads(speed["num_threads"]):
+        sizes = []
+        for some, available in clips:
+            for _ in range(num_warm_ups):
+                predict(some, available)
+            theirs = reference_clock(reference, some, available, speed["reference_steps"], clock)
+            sizes.append(_Size(functools.partial(predict, some, available), theirs, clock))
+        end = clock() + speed["max_seconds"]
+        while len(neighbours) < speed["max_repeats"]:
+            neighbours.append(num_neighbours())
+            for size in sizes:
+                size.read()
+            spent = clock() >= end and not any(size.is_disturbed for size in sizes)
+            if spent or all(size.is_known_within(speed["tolerance"]) for size in sizes):
+                break
+    (speedup, low, high), (speedup_b1, low_b1, high_b1) = (size.speedup for size in sizes)
+    return {
+        "latency_ms": 1e3 * sizes[0].seconds,
+        "latency_ms_b1": 1e3 * sizes[1].seconds,
+        "clips_per_s": len(batch) / sizes[0].seconds,
+        "speedup_vs_imder": speedup,
+        "speedup_low": low,
+        "speedup_high": high,
+        "speedup_vs_imder_b1": speedup_b1,
+        "speedup_b1_low": low_b1,
+        "speedup_b1_high": high_b1,
+        "speed_repeats": float(len(neighbours)),
+        "concurrency": statistics.fmean(neighbours),
+        "flops_per_clip": float(counter.get_total_flops()),
+        "num_parameters": float(sum(p.numel() for p in model.parameters())),
+    }
+
+
+def timed_pattern(model: EmotionModel) -> Tensor:
+    """[M]: what is available where time is measured. One modality is missing: language, or the first that the model
+    can recover."""
+    recoverable = None if model.recovery is None else model.recovery.recoverable
+    missing = 0 if recoverable is None else int(recoverable.int().argmax())
+    return torch.arange(len(MODALITIES)) != missing
+
+
+@torch.no_grad()
+def reference_clock(
+    reference: EmotionModel, batch: Batch, available: Tensor, num_steps: int, clock: Clock
+) -> Callable[[], float]:
+    """A function that times IMDer on a batch, in seconds: ``num_steps`` of its 100 equal steps, scaled up.
+
+    All the rest (encoder, refiner, fusion, head) is a few percent of it. It is timed here in full, once and right after
+    the steps, and counted as so many of them.
+    """
+    assert reference.recovery is not None
+    recovery = reference.recovery
+    sampler = build(option("diffusion/sampler", "euler_maruyama"))
+    latents, frames = reference.encoder(batch.features, batch.frames)
+    generator = seeded(0, "reference", device=latents.device)
+    starts = []
+    for m in (~available[0]).nonzero().flatten().tolist():
+        x_T = torch.randn(latents[:, m].shape, generator=generator, device=latents.device) * recovery.sde.prior_std
+        starts.append((recovery.denoiser(m, latents, available, frames), x_T))
+
+    @torch.no_grad()
+    def some_steps() -> None:
+        for denoiser, x_T in starts:
+            sampler.sample(denoiser, recovery.sde, x_T, num_steps, generator)
+
+    def rest() -> None:
+        reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames)
+
+    some_steps()
+    per_reading = REFERENCE_STEPS / num_steps + timed(rest, clock) / timed(some_steps, clock)
+    return lambda: timed(some_steps, clock) * per_reading

@@ -1,0 +1,194 @@
+"""A recogniser that recovers missing modalities, wired from its parts.
+
+Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features. ``latents`` [B, M, L, D] are standardised
+(zero mean, unit variance per modality and feature over the training clips); ``available`` [B, M] and ``frames``
+[B, M, L] are True where something is present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imer_ray.config.components import build
+from imer_ray.data.batch import Batch
+from imer_ray.data.missing import MODALITIES, modality_mask
+from imer_ray.errors import UserError
+from imer_ray.models.adversary import Reconstructor
+from imer_ray.models.mixture import MixtureRecogniser
+from imer_ray.models.recovery import Recovery, Sampler
+from imer_ray.models.refiner import refine
+
+
+class StandardisedEncoder(nn.Module):
+    """The projections of every modality, scaled to zero mean and unit variance per modality and feature."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean", torch.zeros(len(MODALITIES), 1, latent_dim))
+        self.register_buffer("std", torch.ones(len(MODALITIES), 1, latent_dim))
+
+    def forward(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Features {m: [B, L_m, D_m]} to standardised latents [B, M, L, D], zero at absent frames, and frames [B, M,
+        L]."""
+        latents, present = self.encoder(features, frames)
+        return ((latents - self.mean) / self.std) * present[..., None], present
+
+    @torch.no_grad()
+    def standardise(self, batches: Iterable[Batch]) -> None:
+        """Set mean and standard deviation from the present frames of the given (training) batches."""
+        count = total = square = torch.zeros(())
+        for batch in batches:
+            latents, present = self.encoder(batch.features, batch.frames)
+            weight = present[..., None].to(torch.float64)
+            count = count + weight.sum((0, 2))
+            total = total + (latents * weight).sum((0, 2))
+            square = square + (latents.double().square() * weight).sum((0, 2))
+        count = count.clamp(min=1)
+        mean = total / count
+        variance = (square / count - mean.square()).clamp(min=0)
+        std = torch.where(variance > 1e-12, variance.sqrt(), torch.ones_like(variance))
+        self.mean.copy_(mean[:, None])
+        self.std.copy_(std[:, None])
+
+
+class Recogniser(nn.Module):
+    """Refiners for recovered modalities, fusion, reconstructor and head, in the space of standardised latents.
+
+    Refiners and reconstructor are left out where they are None. ``missing`` [M, D] is a learned mark added wherever a
+    modality was not available, so that the fusion can tell what was recovered (or left zero) from what was recorded.
+    What is not ``recoverable`` is left zero, by the refiners, too.
+    """
+
+    mean: Tensor
+    std: Tensor
+    recoverable: Tensor
+
+    def __init__(
+        self,
+        fusion: nn.Module,
+        head: nn.Module,
+        refiners: nn.ModuleList | None,
+        latent_dim: int,
+        reconstructor: nn.Module | None = None,
+        recoverable: Iterable[str] = MODALITIES,
+    ) -> None:
+        super().__init__()
+        self.fusion, self.head, self.refiners, self.reconstructor = fusion, head, refiners, reconstructor
+        self.register_buffer("recoverable", modality_mask(recoverable), persistent=False)
+        self.missing = nn.Parameter(torch.zeros(len(MODALITIES), latent_dim))
+        self.register_buffer("mean", torch.zeros(len(MODALITIES), 1, latent_dim))
+        self.register_buffer("std", torch.ones(len(MODALITIES), 1, latent_dim))
+
+    def refine(self, latents: Tensor, available: Tensor) -> Tensor:
+        """Pass the recovered modalities through their refiners; recorded ones stay as they are."""
+        return latents if self.refiners is None else refine(self.refiners, latents, available, self.recoverable)
+
+    def fuse(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
+        """Fused features [B, F] of filled latents; a filled modality has the frames of the modalities that were
+        available."""
+        recorded = frames & available[..., None]
+        frames = torch.where(available[..., None], frames, recorded.any(1, keepdim=True))
+        latents = latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None]
+        return self.fusion((latents * self.std + self.mean) * frames[..., None], frames)
+
+    def reconstruct(self, features: Tensor, available: Tensor) -> Tensor:
+        """Features [B, F] as they would be of complete data; those of complete clips stay as they are."""
+        if self.reconstructor is None:
+            return features
+        return torch.where(available.all(1, keepdim=True), features, self.reconstructor(features))
+
+    def classify(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
+        """Predictions [B] from filled latents."""
+        return self.head(self.reconstruct(self.fuse(latents, available, frames), available))
+
+    def forward(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
+        """Predictions [B] from latents [B, M, L, D] in which missing modalities are recovered or zero."""
+        return self.classify(self.refine(latents, available), available, frames)
+
+
+class EmotionModel(nn.Module):
+    """Features in, predictions out: encoder, recovery (None leaves missing modalities zero) and recogniser."""
+
+    def __init__(self, encoder: StandardisedEncoder, recovery: Recovery | None, recogniser: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.recovery, self.recogniser = encoder, recovery, recogniser
+
+    @torch.no_grad()
+    def predict(
+        self,
+        batch: Batch,
+        available: Tensor,
+        sampler: Sampler,
+        num_steps: int,
+        generator: torch.Generator,
+        num_draws: int = 1,
+    ) -> Tensor:
+        """Predictions [B] where ``available`` [B, M] says which recorded modalities may be used.
+
+        With ``num_draws`` > 1 missing modalities are drawn so often and the predictions averaged, in one call.
+
+        Raises:
+            UserError: of a clip nothing is available, so that there is nothing to predict from.
+        """
+        if not bool(available.any(1).all()):
+            clips = (~available.any(1)).nonzero().flatten().tolist()
+            raise UserError(
+                f"no modality is available of {len(clips)} of {len(batch)} clips (the first: number {clips[0]}); "
+                "a prediction needs at least one of l, a and v"
+            )
+        latents, frames = self.encoder(batch.features, batch.frames)
+        filled = latents * available[..., None, None]
+        if self.recovery is not None and not bool(available.all()):
+            latents, available, frames = (
+                x.repeat(num_draws, *(1 for _ in x.shape[1:])) for x in (latents, available, frames)
+            )
+            filled, _ = self.recovery(latents, available, frames, sampler, num_steps, generator)
+        return self.recogniser(filled, available, frames).view(-1, len(batch)).mean(0)
+
+
+def build_encoder(
+    config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int]
+) -> StandardisedEncoder:
+    """The encoder of a configuration for features of the given widths and lengths."""
+    settings = build(config["encoder"])
+    return StandardisedEncoder(settings.build(dims, lengths), settings.latent_dim)
+
+
+def build_recogniser(
+    config: Mapping[str, Any],
+    with_refiners: bool,
+    with_reconstructor: bool = False,
+    recoverable: Iterable[str] = MODALITIES,
+) -> Recogniser:
+    """Fusion, head and, where missing modalities are recovered, one refiner per modality; a reconstructor of the fused
+    features where asked for."""
+    latent_dim = config["encoder"]["latent_dim"]
+    fusion = build(config["fusion"])
+    refiners = build_refiners(config) if with_refiners else None
+    encoders, head = fusion.build(latent_dim), fusion.build_head(latent_dim)
+    reconstructor = Reconstructor(head.num_features) if with_reconstructor else None
+    return Recogniser(encoders, head, refiners, latent_dim, reconstructor, recoverable)
+
+
+def build_recogniser_of(
+    config: Mapping[str, Any], trained: Mapping[str, Tensor], recoverable: Iterable[str], prefix: str = ""
+) -> Recogniser | MixtureRecogniser:
+    """A recogniser with the parts that trained weights (their names after ``prefix``) are for."""
+    parts = {name.removeprefix(prefix).partition(".")[0] for name in trained if name.startswith(prefix)}
+    if "covariances" in parts:
+        return MixtureRecogniser.like(trained, prefix)
+    return build_recogniser(config, "refiners" in parts, "reconstructor" in parts, recoverable)
+
+
+def build_refiners(config: Mapping[str, Any]) -> nn.ModuleList:
+    """One refiner per modality."""
+    refiner = build(config["refiner"])
+    return nn.ModuleList(refiner.build(config["encoder"]["latent_dim"]) for _ in MODALITIES)

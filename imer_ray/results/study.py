@@ -1,0 +1,240 @@
+"""One run's results as the figures need them: its measured points, its front, and what to call things."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from imer_ray.errors import printable
+from imer_ray.results.attainment import times_on_front
+from imer_ray.results.axes import QUALITY, SPEED, Axis, quality_axis, speed_axis
+from imer_ray.results.counting import identity
+from imer_ray.results.origin import data_of, protocol_of
+from imer_ray.results.pareto import knee, non_domination_rank
+from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, RESULTS, DataInfo, UserError, read_results
+from imer_ray.results.seeds import NUM_SEEDS, averaged, on_each_seed
+
+REQUIRED = ("trial", "status", QUALITY, SPEED)
+AS_WRITTEN = ("config", "stages", "executors", "rungs", "versions")  # JSON
+BASELINES = "baselines.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run's results.
+
+    Attributes:
+        frame: every row, also of failed and stopped trials.
+        settings: the searched configuration paths that any row has, in the space's order.
+        reference: up to where hypervolume is measured (quality, speed; both minimised).
+        minimised: what is minimised for quality and for speed, in words.
+        num_trials: how many the study is meant to have.
+        constraints: what a point must keep to be on the front, as "latency_ms_b1 <= 5".
+        baselines: name -> measured columns, of systems measured beside the search.
+        data: the clips that it is of; of an old file no more than their name and content, if these are known.
+        protocol: the name of the missing protocol that quality is measured under, if it is known.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    quality: Axis
+    speed: Axis
+    settings: tuple[str, ...]
+    reference: tuple[float, float]
+    minimised: tuple[str, str] = (QUALITY, SPEED)
+    num_trials: int = 0
+    searcher: str = ""
+    constraints: tuple[str, ...] = ()
+    folder: Path = Path()
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    data: DataInfo | None = None
+    protocol: str | None = None
+
+    @functools.cached_property
+    def points(self) -> pd.DataFrame:
+        """The complete points in the order they finished, with their ``rank`` (0 = Pareto front), each result once.
+
+        Of a point that was run with several seeds it is the mean that stands here (`imer_ray.results.seeds`). What
+        breaks the study's constraints with the study's seed is no point that one could choose, and stands aside. Of
+        points that came to one result (`imer_ray.results.counting.identity`) it is the one with most seeds, and of
+        these the first, that stands for all.
+        """
+        named = self.choosable
+        rows = named[["stages"]].to_dict("records")
+        results = [identity(row) or str(index) for index, row in zip(named.index, rows, strict=True)]
+        most = named.assign(result=results).sort_values(NUM_SEEDS, ascending=False, kind="stable")
+        kept = named.loc[sorted(most.drop_duplicates("result").index)].reset_index(drop=True)
+        return kept.assign(rank=non_domination_rank(kept[[QUALITY, SPEED]].astype(float)))
+
+    @functools.cached_property
+    def choosable(self) -> pd.DataFrame:
+        """All complete points that one could name, those with a result that another has among them."""
+        points = self._measured[self._measured["feasible"].ne(False)]
+        rank = non_domination_rank(points[[QUALITY, SPEED]].astype(float))
+        return points.assign(rank=rank)[rank >= 0].sort_values("finished", kind="stable", ignore_index=True)
+
+    @property
+    def infeasible(self) -> pd.DataFrame:
+        """The complete points that break the constraints."""
+        return self._measured[self._measured["feasible"].eq(False)]
+
+    @functools.cached_property
+    def _measured(self) -> pd.DataFrame:
+        return averaged(self._complete, (self.quality.column, self.speed.column))
+
+    @property
+    def _complete(self) -> pd.DataFrame:
+        return self.frame[self.frame["status"] == "complete"]
+
+    @property
+    def repeated(self) -> bool:
+        """Whether any point was run with several seeds."""
+        return bool((self.points[NUM_SEEDS] > 1).any())
+
+    @functools.cached_property
+    def on_each_seed(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Speed and quality, both minimised, of the points [N] with each seed [S]: [S, N, 2], and which were run."""
+        axes = (self.speed, self.quality)
+        values, ran = on_each_seed(self._complete, self.points, [axis.column for axis in axes])
+        return values * [-1 if axis.higher_is_better else 1 for axis in axes], ran
+
+    @functools.cached_property
+    def attained(self) -> pd.Series:
+        """Of each point with several seeds, how many of them have it on their front; the index is that of `points`."""
+        counts = pd.Series(times_on_front(*self.on_each_seed), index=self.points.index, dtype=float)
+        return counts.where(self.points[NUM_SEEDS] > 1)
+
+    @functools.cached_property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front from best quality to best speed; its index is that of `points`."""
+        return self.points[self.points["rank"] == 0].sort_values([QUALITY, SPEED], kind="stable")
+
+    @functools.cached_property
+    def picks(self) -> dict[str, int]:
+        """quality, knee, speed -> index in `points`; where they coincide the first name stands."""
+        if self.front.empty:
+            return {}
+        index = self.front.index
+        chosen = {"quality": index[0], "speed": index[-1], "knee": index[knee(self.front[[QUALITY, SPEED]])]}
+        first: dict[int, str] = {}
+        for name, point in chosen.items():
+            first.setdefault(int(point), name)
+        return {name: point for point, name in sorted(first.items(), key=lambda item: index.get_loc(item[0]))}
+
+    @functools.cached_property
+    def varying(self) -> list[str]:
+        """The settings in which the points differ."""
+        return [path for path in self.settings if self.points[CONFIG_PREFIX + path].nunique(dropna=False) > 1]
+
+    @functools.cached_property
+    def patterns(self) -> dict[str, str]:
+        """The protocol's settings -> the column with the quality metric in each; empty if quality is no such metric."""
+        start, end = METRIC_PREFIX, "." + self.quality.column.rpartition(".")[2]
+        columns = [c for c in self.frame if c.startswith(start) and c.endswith(end) and len(c) > len(start + end)]
+        return {c[len(start) : -len(end)]: c for c in sorted(columns, key=_setting_order)}
+
+    @property
+    def rivals(self) -> dict[str, tuple[float, float]]:
+        """name -> (speed, quality) of the baselines of which both were measured, as in the axes' columns."""
+        speed, quality = self.speed.column, self.quality.column
+        return {name: (of[speed], of[quality]) for name, of in self.baselines.items() if speed in of and quality in of}
+
+    @property
+    def at_rates(self) -> bool:
+        """Whether the protocol's settings are missing rates, not patterns."""
+        return any(name[0].isdigit() for name in self.patterns)
+
+
+def load(run: Path) -> Study:
+    """Read a run's folder.
+
+    Raises:
+        UserError: there are no results, or they cannot be read.
+    """
+    frame = read_results(run / RESULTS)
+    return of_frame(frame, folder=run, baselines=_baselines(run / BASELINES))
+
+
+def of_frame(
+    frame: pd.DataFrame, folder: Path = Path(), baselines: Mapping[str, Mapping[str, float]] | None = None
+) -> Study:
+    """A study from the rows that `imer_ray.results.schema.read_results` returns, with the study's own words in attrs.
+
+    Raises:
+        UserError: columns are missing without which there is no front; others that are missing read as not measured.
+    """
+    lacking = [column for column in REQUIRED if column not in frame]
+    if lacking:
+        raise UserError(f"the results have no column {', '.join(lacking)}; run the search again to write them anew")
+    frame = frame.assign(**{column: None for column in COLUMNS if column not in frame})
+    frame, info = _printable(frame), _printable_words(frame.attrs["info"])
+    objectives = {objective["name"]: objective for objective in info["objectives"]}
+    return Study(
+        name=info["study"],
+        frame=frame,
+        quality=quality_axis(objectives["quality"], frame),
+        speed=speed_axis(objectives["speed"], frame, baselines or {}),
+        settings=tuple(path for path in info["space"] if _known(frame, CONFIG_PREFIX + path)),
+        reference=(objectives["quality"]["reference"], objectives["speed"]["reference"]),
+        minimised=(objectives["quality"]["label"], objectives["speed"]["label"]),
+        num_trials=info["num_trials"],
+        searcher=info["searcher"],
+        constraints=tuple(info.get("constraints", ())),
+        folder=folder,
+        baselines=baselines or {},
+        data=data_of(info, frame),
+        protocol=protocol_of(frame),
+    )
+
+
+def _name(text: str) -> str:
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _printable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names and texts that a terminal, a page and an SVG can show, whoever wrote them."""
+    attrs, frame = frame.attrs, frame.rename(columns=_name)
+    for column in frame.columns.difference(AS_WRITTEN):
+        if not pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_datetime64_any_dtype(frame[column]):
+            clean = printable if column == "error" else _name
+            frame[column] = [clean(value) if isinstance(value, str) else value for value in frame[column]]
+    frame.attrs = attrs
+    return frame
+
+
+def _printable_words(words: Any) -> Any:  # noqa: ANN401 (JSON)
+    if isinstance(words, Mapping):
+        return {_printable_words(key): _printable_words(value) for key, value in words.items()}
+    if isinstance(words, (list, tuple)):
+        return [_printable_words(value) for value in words]
+    return _name(words) if isinstance(words, str) else words
+
+
+def _known(frame: pd.DataFrame, column: str) -> bool:
+    return column in frame and frame[column].notna().any()
+
+
+def _setting_order(column: str) -> tuple[int, int, str]:
+    setting = column.removeprefix(METRIC_PREFIX).split(".")[0]
+    return (len(setting), "lav".find(setting[:1]) if setting[0] in "lav" else 0, column)
+
+
+def _baselines(path: Path) -> dict[str, dict[str, float]]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            _name(name): {k: float(v) for k, v in measured.items() if isinstance(v, (int, float)) and np.isfinite(v)}
+            for name, measured in content.items()
+        }
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, or run the search again to write it anew") from error

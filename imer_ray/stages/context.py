@@ -1,0 +1,41 @@
+"""What a stage's function is given: where to write, what it builds on, whom to tell, which share of the work is its."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+def _keep_going(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The world of one running stage. A stage's function is ``run(config, context) -> metrics``.
+
+    Attributes:
+        folder: the stage writes its artefact's files here (rank 0 only); whole or not at all is the store's business.
+        inputs: role -> folder of each input artefact, to be read only.
+        checkpoint: a folder of this stage that outlives a killed worker; empty at the first start.
+        report: called at each epoch's end with (epochs done, epochs wanted, metrics); False asks the stage to stop,
+            which it does by raising StageStopped with its checkpoint written.
+        rank, world_size: this process among those that run the stage together (torch.distributed is set up if > 1).
+        device: where to compute, for example "cpu" or "cuda:0".
+        rungs: epochs after which the stage also reports how it compares (`imer_ray.stages.rungs`). Nothing of what it
+            gives depends on them.
+    """
+
+    folder: Path
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    checkpoint: Path
+    report: Callable[[int, int, Mapping[str, float]], bool] = _keep_going
+    rank: int = 0
+    world_size: int = 1
+    device: str = "cpu"
+    rungs: tuple[int, ...] = ()
+
+
+StageFunction = Callable[[Mapping[str, Any], Context], Mapping[str, float]]

@@ -1,0 +1,99 @@
+"""Stage `joint`: IMDer's training, diffusion and recogniser together, as published but for the defects that change
+results.
+
+Wang et al., Incomplete Multimodality-Diffused Emotion Recognition, NeurIPS 2023: every batch samples its missing
+modalities with the diffusion being trained (no gradient through the sampler), refines them and classifies;
+L = L_task + w (sum of score losses + reconstruction loss), w = ``loss.diffusion`` = 0.1.
+
+Mended (methods as published in brackets):
+- the condition is the clean latents [noised with the target's own noise in training, with fresh noise in sampling];
+- projections come from a recogniser trained on complete data, the stage `encode` [frozen at random without a
+  checkpoint];
+- one availability mask per clip, drawn anew every epoch [one pattern per batch, two-missing batches first];
+- losses are means over elements [sums over 32 x 48, which drown the task loss in the shared refiner];
+- gradients are clipped by norm, weight decay is applied, test is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from imer_ray.config.components import build
+from imer_ray.data.missing import PATTERNS
+from imer_ray.models.recovery import build_recovery, network_names
+from imer_ray.stages.context import Context
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.denoising import denoising_step, random_drop
+from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
+from imer_ray.training.loop import fit, seeded, summary
+from imer_ray.training.losses import check_learnable, has_label, recovery_loss, task_loss, training_patterns
+
+
+def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+    """Train score networks, refiners, fusion and head together; the sampler runs in every step."""
+    data = {split: load_latents(context, split) for split in ("train", "valid")}
+    check_learnable(data["train"].recorded)
+    shape = load_shape(context)
+    label_kind = shape["label_kind"]
+    torch.manual_seed(seeded(config["seed"], "joint").initial_seed())
+    recovery = build_recovery(config, data["train"].num_frames, shape["recoverable"])
+    model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(config, context, True)})
+    model.to(context.device)
+    sampler, num_steps = build(config["diffusion"]["sampler"]), config["diffusion"]["num_steps"]
+    time_sampling = build(config["diffusion"]["time_sampling"])
+
+    def forward(
+        module: Any, split: str, rows: Tensor, available: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        latents = data[split]
+        x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
+        available = available.to(x.device)
+        filled, _ = module["recovery"](x, available, frames, sampler, num_steps, generator)
+        refined = module["recogniser"].refine(filled, available)
+        predictions = module["recogniser"].classify(refined, available, frames)
+        return {
+            "task": task_loss(predictions, latents.labels[rows], label_kind),
+            "recovery": recovery_loss(refined, x, recorded & ~available, frames),
+        }
+
+    def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
+        latents = data["train"]
+        available = training_patterns(latents.recorded[rows].cpu(), generator)[share]
+        rows = rows[share]
+        values = forward(model, "train", rows, available, generator)
+        x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
+        available = available.to(x.device)
+        score = torch.zeros(len(rows), device=x.device)
+        for network, some, target in recovery.calls(recorded & ~available):
+            t = time_sampling.sample(recovery.sde, len(some), generator)
+            eps = torch.randn(x[some, target].shape, generator=generator, device=x.device)
+            dropped = random_drop(len(some), config["diffusion"]["condition_dropout"], generator)
+            given = (x[some], available[some], frames[some], target)
+            score = score.index_add(0, some, denoising_step(network, recovery.sde, config, *given, t, eps, dropped))
+        values["score"] = score
+        values["loss"] = values["task"] + config["loss"]["diffusion"] * (score + values["recovery"])
+        return values
+
+    def validate(average: Any) -> float:
+        recorded, total = data["valid"].recorded.cpu(), []
+        for name, pattern in PATTERNS.items():
+            available = recorded & pattern
+            rows = (available.any(1) & has_label(data["valid"].labels).cpu()).nonzero().squeeze(1)
+            if len(rows):
+                generator = seeded(config["seed"], "valid", name, device=context.device)
+                total.append(forward(average, "valid", rows, available[rows], generator)["task"].mean())
+        return float(torch.stack(total).mean())
+
+    rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
+    settings = config["training"]["joint"]
+    history = fit(model, losses, rows, settings, context, config["seed"], validate, compared=validate)
+    if context.rank == 0:
+        for network, name in zip(recovery.networks, network_names(config), strict=True):
+            save_file(weights(network), context.folder / f"network_{name}.safetensors")
+        save_file(weights(model["recogniser"]), context.folder / "recogniser.safetensors")
+    return summary(history)

@@ -1,0 +1,66 @@
+"""Stage `recognise`: refiners, fusion and head under random missing patterns; recovered latents come from the bank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from imer_ray.data.missing import PATTERNS
+from imer_ray.models.model import Recogniser
+from imer_ray.stages.context import Context
+from imer_ray.training.checkpoint import weights
+from imer_ray.training.latent_bank import Bank
+from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
+from imer_ray.training.loop import fit, summary
+from imer_ray.training.losses import has_label, recovery_loss, task_loss, training_patterns
+
+
+def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+    """Train on every pattern with equal chance; without an input ``bank`` missing modalities stay zero."""
+    data = {split: load_latents(context, split) for split in ("train", "valid")}
+    banks = {split: _load_bank(context, split) for split in data}
+    label_kind = load_shape(context)["label_kind"]
+    recogniser = load_recogniser(config, context, with_refiners="bank" in context.inputs)
+    num_draws = banks["train"].num_draws if banks["train"] else 1
+
+    def forward(model: Recogniser, split: str, rows: Tensor, available: Tensor, draw: int) -> dict[str, Tensor]:
+        latents, bank = data[split], banks[split]
+        x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
+        available = available.to(x.device)
+        filled = bank.fill(x, available, rows, draw) if bank else x * available[..., None, None]
+        refined = model.refine(filled, available)
+        values = {"task": task_loss(model.classify(refined, available, frames), latents.labels[rows], label_kind)}
+        values["loss"] = values["task"]
+        if bank is not None:
+            values["recovery"] = recovery_loss(refined, x, recorded & ~available, frames)
+            values["loss"] = values["task"] + config["loss"]["recovery"] * values["recovery"]
+        return values
+
+    def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
+        available = training_patterns(data["train"].recorded[rows].cpu(), generator)
+        draw = int(torch.randint(num_draws, (1,), generator=generator, device=generator.device))
+        return forward(recogniser, "train", rows[share], available[share], draw)
+
+    def validate(average: Any) -> float:
+        total = []
+        for pattern in PATTERNS.values():
+            available = data["valid"].recorded.cpu() & pattern
+            rows = (available.any(1) & has_label(data["valid"].labels).cpu()).nonzero().squeeze(1)
+            if len(rows):
+                total.append(forward(average, "valid", rows, available[rows], 0)["task"].mean())
+        return float(torch.stack(total).mean())
+
+    rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
+    settings = config["training"]["recognise"]
+    history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=validate)
+    if context.rank == 0:
+        save_file(weights(recogniser), context.folder / "recogniser.safetensors")
+    return summary(history)
+
+
+def _load_bank(context: Context, split: str) -> Bank | None:
+    return Bank.load(context.inputs["bank"], split) if "bank" in context.inputs else None

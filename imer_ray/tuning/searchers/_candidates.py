@@ -1,0 +1,59 @@
+"""Configurations that a searcher may choose from when what it proposes is known already."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna import Study
+
+from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
+from imer_ray.tuning.searchers._window import NUM_BEST, window
+from imer_ray.tuning.searchers._wrapper import rank
+from imer_ray.tuning.space.space import Space, Uniform
+
+NUM_CANDIDATES = 256
+NUM_CHANGED = 2.0  # parameters of a neighbour that are drawn anew, on average: one may be drawn as it was
+
+
+def next_best(
+    study: Study, space: Space, rng: random.Random, is_new: Callable[[Mapping[str, Any]], bool]
+) -> tuple[dict[str, Any] | None, bool]:
+    """Of what is new what the study's sampler would propose first, and whether it has a model to tell.
+
+    If it shares a prefix of which nothing is left, the prefix is given up.
+    """
+    sampler, has_model = study.sampler, False
+    good = [trial.params for trial in window(study, NUM_BEST, 0)]
+    held = sampler.held(study) if isinstance(sampler, SharedPrefix) else {}
+    for prefix in (held, {}) if held else ({},):
+        drawn = candidates(space, rng, good, prefix)
+        scores = rank(sampler, study, drawn)
+        if scores is not None:
+            has_model = True
+            if (
+                first := next(filter(is_new, (drawn[i] for i in np.argsort(-scores, kind="stable"))), None)
+            ) is not None:
+                return first, True
+    return None, has_model
+
+
+def candidates(
+    space: Space, rng: random.Random, good: Sequence[Mapping[str, Any]], held: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Half of them neighbours of good configurations, half uniform draws; all with the held values.
+
+    The mixture is SMAC's (Hutter et al., 2011, section 4.3): what is promising lies near what is good, and what the
+    searcher's model thinks good elsewhere is found as well.
+    """
+    found = []
+    for number in range(NUM_CANDIDATES):
+        kept: dict[str, Any] = {}
+        if good and number % 2:
+            values = rng.choice(good)
+            changed = NUM_CHANGED / max(1, len(values))
+            kept = {path: value for path, value in values.items() if rng.random() >= changed}
+        found.append(space.suggest(Uniform(rng, {**kept, **held})))
+    return found

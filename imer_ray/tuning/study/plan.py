@@ -1,0 +1,68 @@
+"""A search that has been checked: what is searched, from where, for what, and where it is kept."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imer_ray.results.schema import DataInfo, Objective, StudyInfo
+from imer_ray.tuning.objectives.constraints import Constraint
+from imer_ray.tuning.space.check import Configurations
+from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.trial.coordinator import SPLIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A search that has been checked; nothing runs yet.
+
+    Attributes:
+        options: the resolved SearchConfig.
+        base: the configuration that trials change, with the data's fingerprint filled in.
+        systems: package of the systems' modules.
+    """
+
+    options: Mapping[str, Any]
+    base: Mapping[str, Any]
+    space: Space
+    objectives: tuple[Objective, Objective]
+    configurations: Configurations
+    constraints: tuple[Constraint, ...] = ()
+    data: DataInfo | None = None
+    systems: str = "imer_ray.systems"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.options["study"]["root"]) / self.options["study"]["name"]
+
+    @property
+    def stages(self) -> str:
+        """Folder or URI of the artefacts; absolute, because workers may have another working folder."""
+        study = self.options["study"]
+        stages = study["stages"] or str(Path(study["root"]) / "stages")
+        return stages if "://" in stages else os.path.abspath(stages)
+
+    @property
+    def info(self) -> StudyInfo:
+        study = self.options["study"]
+        return StudyInfo(
+            study=study["name"],
+            objectives=self.objectives,
+            num_trials=study["num_trials"],
+            searcher=study["searcher"],
+            space=tuple(p.path for p in self.space.parameters),
+            constraints=tuple(constraint.text for constraint in self.constraints),
+            data=self.data,
+        )
+
+    def final_stage(self, config: Mapping[str, Any]) -> Any:
+        """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
+        return importlib.import_module(f"{self.systems}.{config['system']}").graph(config, SPLIT)
+
+    def identify(self, config: Mapping[str, Any]) -> str:
+        """Equal for configurations that would give the same results."""
+        return str(self.final_stage(config).key)

@@ -1,0 +1,322 @@
+"""A study's memory: what was proposed, what came of it, what to propose next. Optuna ask/tell over the journal; no Ray.
+
+The journal alone is the truth: each trial's rows lie in it, so that `results.parquet` can be written anew at any time
+and a driver killed at any moment loses nothing that was finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import Trial, TrialState
+
+from imer_ray.config.tree import flatten
+from imer_ray.results.schema import Objective
+from imer_ray.tuning.objectives.constraints import Constraint
+from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, TRIAL
+from imer_ray.tuning.searchers._candidates import next_best
+from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.study.failures import failed, may_succeed
+from imer_ray.tuning.study.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
+from imer_ray.tuning.study.points import distinct, name
+from imer_ray.tuning.study.sense import check_values, making_sense_of
+from imer_ray.tuning.study.warm_start import Lessons, sources
+
+SAME_PROPOSALS = 3  # known ones in a row that a sampler is told the results of, before its best new one is taken
+SAME_DRAWS = 20  # the same for one without a model, before one is drawn at random
+RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What to try: our trial number, the searched paths' values and the whole configuration."""
+
+    trial: int
+    values: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+class Record:
+    """What a study knows.
+
+    Args:
+        study: opened from its journal.
+        sync: has the journal on the disk.
+        space: what is searched.
+        objectives: what is minimised.
+        constraints: what a point must keep to be on the front.
+        configure: the resolved configuration of some values.
+        identify: equal for configurations that would give the same results. One that is known is not run again: its
+            results answer whoever proposes it.
+        build_sampler: makes the sampler from a seed. It is made anew for each proposal, so that a proposal depends on
+            the seed, its trial's number and the trials before it, and not on how often the driver was killed meanwhile.
+        seed: of the proposals.
+
+    Raises:
+        SenselessTrial: the journal has something to take up that cannot be.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        *,
+        sync: Callable[[], None],
+        space: Space,
+        objectives: Sequence[Objective],
+        configure: Callable[[Mapping[str, Any]], dict[str, Any]],
+        identify: Callable[[Mapping[str, Any]], str],
+        build_sampler: Callable[[int], BaseSampler],
+        seed: int,
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
+        self._study = study
+        self._sync = sync
+        self._space = space
+        self.objectives = objectives
+        self._outcome = Outcome(objectives=objectives, constraints=constraints)
+        self._configure = configure
+        self._identify = identify
+        self._build_sampler = build_sampler
+        self._seed = seed
+        self._running: dict[int, Trial] = {}
+        self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
+        self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
+        self._identities: dict[tuple[int, int], str] = {}  # of the rows, by trial and point
+        self._identified: dict[tuple[Any, ...], str] = {}  # of values that were asked for: they take milliseconds
+        self._next = 0
+        self._duplicates = 0  # known proposals so far in the next trial's place
+        self.rows: list[dict[str, Any]] = []
+        self.repeats: list[dict[str, Any]] = []
+        self.finished: set[int] = set()
+        study.sampler = RandomSampler()  # whom Optuna asks when a trial is opened again; it has nothing to say
+        self._recover()
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The rows, each configuration once; see `imer_ray.tuning.study.points`."""
+        return distinct(self.rows, self._identities)
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """All rows of results.parquet."""
+        points = self.points
+        names = set(map(name, points))
+        return points + [row for row in self.repeats if name(row) in names]
+
+    @property
+    def running(self) -> list[int]:
+        """The numbers of the trials that have not ended."""
+        return list(self._running)
+
+    @property
+    def num_configurations(self) -> int:
+        """How many configurations of the space have results."""
+        inside = (row for row in self.rows if self._space.locate(flatten(json.loads(row["config"]))) is not None)
+        return len({self._identities[name(row)] for row in inside})
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    def enqueue(self, points: Sequence[Mapping[str, Any]]) -> int:
+        """Propose these first, in this order; each once in a study's life, however often it is resumed. How many are
+        new."""
+        num_new = 0
+        done = [trial.system_attrs.get(FIXED) for trial in self._study.get_trials(deepcopy=False)]
+        for point in points:
+            if dict(point) not in done:
+                self._study.enqueue_trial(dict(point), user_attrs={ORIGIN: GIVEN})
+                done.append(dict(point))
+                num_new += 1
+        return num_new
+
+    def learn(self, lessons: Lessons) -> None:
+        """Have the sampler know another study's results. They are none of this study's, and do not keep it from running
+        the same."""
+        self.enqueue(lessons.points)
+        lessons.teach(self._study, self._space, self._outcome)
+
+    def retry_failed(self) -> int:
+        """Propose the failed trials again that may succeed, under their numbers; their rows are replaced when they
+        end. Returns how many.
+
+        Optuna keeps both: the trial that failed, and the one that runs in its place.
+        """
+        of_number = {trial.user_attrs.get(TRIAL): trial for trial in self._study.get_trials(deepcopy=False)}
+        again = set()
+        for row in filter(may_succeed, failed(self.rows)):
+            identity = self._identities[name(row)]
+            if (known := self._known.pop(identity, None)) is not None and known["status"] != "failed":
+                self._known[identity] = known  # another trial has been there
+                continue
+            again.add(row["trial"])
+            self._study.enqueue_trial(of_number[row["trial"]].params, user_attrs={TRIAL: row["trial"]})
+        self.finished -= again
+        self.rows = [row for row in self.rows if row["trial"] not in again]
+        return len(again)
+
+    @property
+    def learnt_from(self) -> list[str]:
+        """The sources of the lessons so far."""
+        return sources(self._study)
+
+    def ask(self) -> Proposal | None:
+        """The next trial, or None if every configuration of the space is known."""
+        while True:
+            seed = self._proposal_seed()
+            self._study.sampler = self._build_sampler(seed)
+            if self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
+                return None
+            trial = Trial(self._study, self._left.pop(0)) if self._left else self._study.ask()
+            values = self._space.suggest(trial)
+            config = self._configure(values)
+            identity = self._identified[_key(values)] = self._identify(config)
+            if identity not in self._known:
+                return self._accept(trial, identity, config, values)
+            trial.set_user_attr(DUPLICATE, self._next)
+            self._answer(trial, self._known[identity])
+            self._duplicates += 1
+
+    def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The end of a trial: one row per point, the trial's own first, without objectives and status.
+
+        A row with an error, or whose objectives were not measured, has failed; the sampler is told so if it is the
+        trial's own. The other points are told as trials of their own. A trial that was stopped says so in its only
+        row's ``status``, with estimates of its objectives if it has any. Returns the finished rows.
+        """
+        optuna_trial = self._running.pop(trial)
+        finished = [self._outcome.judged(row) for row in rows]
+        optuna_trial.set_user_attr(ROWS, finished)
+        self._sync()
+        self._finish(optuna_trial, finished)
+        return finished
+
+    def tell_repeat(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The end of a point's run with a further seed, which the sampler is not told of. Returns the finished row."""
+        finished = self._outcome.judged(row)
+        self._study.set_user_attr(f"{REPEAT} {row['trial']} {row['point']} {row['repeat']}", finished)
+        self._sync()
+        self.repeats.append(finished)
+        return finished
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What was last noted as spent."""
+        return dict(self._study.user_attrs.get(SPENT, {}))
+
+    def note_spent(self, spent: Mapping[str, float]) -> None:
+        self._study.set_user_attr(SPENT, dict(spent))
+
+    def _accept(self, trial: Trial, identity: str, config: dict[str, Any], values: Mapping[str, Any]) -> Proposal:
+        number = trial.user_attrs.get(TRIAL)
+        if number is None:
+            number = self._next
+            self._next, self._duplicates = number + 1, 0
+            if ORIGIN not in self._study._storage.get_trial(trial._trial_id).user_attrs:  # a sampler may have set it
+                trial.set_user_attr(ORIGIN, SEARCHER)
+            trial.set_user_attr(TRIAL, number)
+        self._known[identity] = None
+        self._running[number] = trial
+        flat = flatten(config)
+        return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
+
+    def _proposal_seed(self) -> int:
+        text = f"{self._seed}-{self._next}-{self._duplicates}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+    def _enqueue_unknown(self, rng: random.Random) -> bool:
+        """Have one proposed that is new, unless the sampler shall be heard again; False if there is none.
+
+        Only where the sampler has no model, and goes on proposing what is known, one is drawn at random.
+        """
+        if self._duplicates < SAME_PROPOSALS or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return True  # those that wait are a killed driver's
+        (values, has_model), origin = next_best(self._study, self._space, rng, self._is_new), NEXT_BEST
+        if values is None and not has_model and self._duplicates < SAME_DRAWS:
+            return True
+        if values is None:
+            drawn = (self._space.sample(rng) for _ in range(RANDOM_DRAWS))
+            values, origin = next(filter(self._is_new, drawn), None), RANDOM
+        if values is not None:
+            self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
+        return values is not None
+
+    def _is_new(self, values: Mapping[str, Any]) -> bool:
+        key = _key(values)
+        if key not in self._identified:
+            self._identified[key] = self._identify(self._configure(values))
+        return self._identified[key] not in self._known
+
+    def _finish(
+        self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[Any, Any]] = frozenset()
+    ) -> None:
+        """Tell Optuna, and remember the rows. ``added``: the derived points, as (number, point), told before.
+
+        The trial's own end comes last, so that one that has ended is told whole.
+        """
+        own, *derived = rows
+        for row in derived:
+            attributes = {DERIVED: trial.number, POINT: row["point"]}
+            if tuple(attributes.values()) not in added and (
+                point := finished_trial(row, self._space, self._outcome, attributes)
+            ):
+                self._study.add_trial(point)
+        end(self._study, trial, own, self._outcome)
+        self._remember(rows)
+
+    def _answer(self, trial: Trial, row: Mapping[str, Any] | None) -> None:
+        """End a proposal that is known: as its row says, if it has one already."""
+        if row is not None:
+            trial.set_user_attr(ANSWERED, [row["trial"], row["point"]])
+        end(self._study, trial, row, self._outcome)
+
+    def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.rows.append(dict(row))
+            identity = self._identities[name(row)] = self._identify(json.loads(row["config"]))
+            known = self._known.get(identity)
+            if known is None or known["status"] != "complete":
+                self._known[identity] = row
+        self.finished.add(rows[0]["trial"])
+
+    def _recover(self) -> None:
+        """Take up what a driver left: finished trials are kept, those it left running go on under their number."""
+        trials = self._study.get_trials(deepcopy=False)
+        added = {(trial.user_attrs.get(DERIVED), trial.user_attrs.get(POINT)) for trial in trials}
+        latest = {trial.user_attrs.get(TRIAL): trial for trial in trials if DUPLICATE not in trial.user_attrs}
+        duplicates = []
+        for trial in trials:
+            with making_sense_of(trial):
+                check_values(trial, self._space)
+                number, rows = trial.user_attrs.get(TRIAL), trial.user_attrs.get(ROWS)
+                if number is not None:
+                    self._next = max(self._next, number + 1)
+                if trial.state != TrialState.RUNNING:
+                    if rows is not None and latest.get(number, trial) is trial:  # else it failed, and runs again
+                        self._remember(rows)
+                elif rows is not None:
+                    self._finish(Trial(self._study, trial._trial_id), rows, added)
+                elif DUPLICATE in trial.user_attrs:
+                    duplicates.append(trial)
+                elif number is not None or FIXED in trial.system_attrs:
+                    self._left.append(trial._trial_id)
+                else:  # killed while it was drawn: it will be drawn again
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+        for trial in duplicates:  # now that all rows are known
+            with making_sense_of(trial):
+                row = self._known.get(self._identify(self._configure(trial.params)))
+                self._answer(Trial(self._study, trial._trial_id), row)
+        self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
+        self.repeats += [row for key, row in self._study.user_attrs.items() if key.startswith(f"{REPEAT} ")]
+
+
+def _key(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple((path, type(value), value) for path, value in values.items())

@@ -1,0 +1,38 @@
+"""A resolved tree and a typed configuration say the same."""
+
+import dataclasses
+
+import pytest
+
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.components import Component, option, options
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig, LoopConfig
+from imer_ray.config.resolve import resolve, tree_of, typed
+from imer_ray.errors import UserError
+
+
+@pytest.mark.parametrize("preset", options("preset"))
+def test_a_typed_configuration_gives_its_tree_back(preset):
+    tree = compose(SearchConfig, "search", [f"preset={preset}", "evaluate.grid.num_steps=[1,2]"])
+    config = typed(tree, SearchConfig)
+    assert tree_of(config) == tree
+    assert typed(tree_of(config), SearchConfig) == config
+    assert config.training.encode == LoopConfig(**tree["training"]["encode"])
+    assert config.evaluate.grid.num_steps == (1, 2)
+
+
+@pytest.mark.parametrize("name", options("diffusion/sampler"))
+def test_a_component_builds_what_its_node_describes(name):
+    node = option("diffusion/sampler", name)
+    built = Component.of(node).build()
+    assert f"{type(built).__module__}.{type(built).__name__}" == node["_target_"]
+    assert {f.name: getattr(built, f.name) for f in dataclasses.fields(built)} == dict(Component.of(node).settings)
+
+
+def test_what_a_section_refuses_is_said_with_its_path():
+    tree = compose(SearchConfig, "search", [])
+    whole = {key: value for key, value in tree.items() if key in {f.name for f in dataclasses.fields(ExperimentConfig)}}
+    whole["diffusion"] = {**whole["diffusion"], "num_steps": 0}
+    with pytest.raises(UserError, match=r"^diffusion: num_steps must be at least 1, not 0$"):
+        resolve(whole)

@@ -1,0 +1,82 @@
+"""Costs that do not depend on the machine, counted against arithmetic by hand."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.compose import compose
+from imer_ray.errors import UserError
+from imer_ray.evaluation.timing.speedup import CPU_ATTENTION, check_reference, reference_config, reference_for
+from imer_ray.evaluation.timing.stopwatch import timed
+from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
+from imer_ray.systems.zero import graph
+from imer_ray.tuning.study.study import plan
+
+KERNEL_3 = "encoder=imder"  # makes two frames fewer
+
+
+def test_attention_is_counted_on_a_cpu() -> None:
+    """Two matrix products of [8, 16] x [16, 24] and [8, 24] x [24, 16] per head: 2 x 2 x 8 x 24 x 16 operations."""
+    q, k, v = (torch.randn(2, 4, n, 16) for n in (8, 24, 24))
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        F.scaled_dot_product_attention(q, k, v)
+    assert counter.get_total_flops() == 2 * 4 * (2 * 2 * 8 * 24 * 16)
+
+
+def test_a_quick_call_is_repeated_until_the_reading_is_long_enough() -> None:
+    calls = []
+    seconds = timed(lambda: calls.append(1))
+    assert len(calls) > 100 and seconds * len(calls) >= 0.01
+
+
+def test_by_the_threads_own_clock_waiting_costs_nothing() -> None:
+    """20 ms asleep, as it is when other processes have the CPU, and 3 ms of computing."""
+
+    def call() -> None:
+        time.sleep(0.02)
+        end = time.thread_time() + 0.003
+        while time.thread_time() < end:
+            pass
+
+    assert 0.003 <= timed(call, time.thread_time) < 0.01 < 0.023 <= timed(call)
+
+
+def _config(*overrides: str) -> dict:
+    return compose(SearchConfig, "search", ["data.num_train=8", "data.num_valid=8", "data.num_test=8", *overrides])
+
+
+@pytest.mark.parametrize("num_frames", [9, 10])
+def test_latents_too_short_for_the_reference_are_refused_exactly_where_it_cannot_be_built(num_frames: int) -> None:
+    config, dims = _config(KERNEL_3), dict.fromkeys("lav", 4)
+    lengths = dict.fromkeys(dims, num_frames)
+    if num_frames == 10:
+        check_reference(config, lengths)
+        assert reference_for(config, dims, lengths, "cpu").recovery is not None
+        return
+    with pytest.raises(UserError, match=r"at least 8 frames; encoder=imder makes 7 of the data's 9.*encoder\.padding"):
+        check_reference(config, lengths)
+    with pytest.raises(UserError, match="diffusion.backbone=imder_unet needs latents of at least 8 frames, not 7"):
+        reference_for(config, dims, lengths, "cpu")
+
+
+def test_too_short_latents_stop_a_search_before_it_starts_and_a_graph_at_its_first_stage(tmp_path: Path) -> None:
+    config = _config(KERNEL_3, "data.num_frames=8", f"study.root={tmp_path}", "space=default")
+    with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
+        plan(config)
+    store = Store(str(tmp_path / "stages"))
+    final = graph(config, "valid")
+    with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
+        run_graph(final, store)
+    assert not any(store.find(stage.key) for stage in final.in_order())
+
+
+def test_the_reference_is_one_network_a_modality_without_guidance_whatever_the_configuration() -> None:
+    config = _config("diffusion.sharing=shared", "diffusion.condition_dropout=0.1", "diffusion.guidance=2")
+    diffusion = reference_config(config)["diffusion"]
+    assert (diffusion["sharing"], diffusion["guidance"], diffusion["parametrization"]) == ("per_modality", 1.0, "score")

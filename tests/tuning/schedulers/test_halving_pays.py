@@ -1,0 +1,83 @@
+"""Halving against running every trial to its end, on made-up learning curves: epochs spent, and the front found."""
+
+import heapq
+
+import numpy as np
+import pytest
+
+from imer_ray.results.hypervolume import hypervolume
+from imer_ray.tuning.schedulers import Milestone
+from imer_ray.tuning.schedulers.asha import ASHA
+from imer_ray.tuning.schedulers.fifo import FIFO
+
+KIND = "recognise"
+NUM_TRIALS, NUM_EPOCHS, NUM_WORKERS, SEEDS = 60, 27, 4, range(20)
+REFERENCE = (1.5, 1.0)
+
+
+def search(scheduler, seed, sees_speed=True):
+    """Epochs spent, and the hypervolume of (last loss, speed) of the trials that ended.
+
+    Faster configurations are worse on average, pace and height of the curves differ, and there is noise. Trials take
+    epochs of different length and run four at a time.
+    """
+    rng = np.random.default_rng(seed)
+    speed, luck = rng.uniform(size=(2, NUM_TRIALS))
+    last = 0.2 + 0.36 * (1 - np.sqrt(speed)) + 0.5 * luck
+    height, pace = rng.uniform(0.1, 0.5, NUM_TRIALS), rng.uniform(2, 8, NUM_TRIALS)
+    epochs = np.arange(NUM_EPOCHS + 1)
+    loss = last[:, None] + height[:, None] * np.exp(-epochs / pace[:, None])
+    loss += rng.normal(0, 0.02, loss.shape)
+    length, waiting = rng.uniform(0.5, 2, NUM_TRIALS), iter(range(NUM_TRIALS))
+    running, ended, spent = [], [], 0
+
+    def start(now):
+        if (trial := next(waiting, None)) is not None:
+            heapq.heappush(running, (now + length[trial], trial, 1))
+
+    for _ in range(NUM_WORKERS):
+        start(0.0)
+    while running:
+        now, trial, epoch = heapq.heappop(running)
+        spent += 1
+        seen = {rung: float(loss[trial, rung]) for rung in scheduler.rungs if rung <= epoch}
+        shown = float(speed[trial]) if sees_speed else 0.0
+        goes_on = scheduler.goes_on(Milestone(trial=trial, compared={KIND: seen}, alone=(KIND,), speed=shown))
+        if epoch == NUM_EPOCHS:
+            ended.append(trial)
+        if goes_on and epoch < NUM_EPOCHS:
+            heapq.heappush(running, (now + length[trial], trial, epoch + 1))
+        else:
+            start(now)
+    return spent, hypervolume(np.stack([loss[ended, NUM_EPOCHS], speed[ended]], axis=1), REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return [search(FIFO(), seed) for seed in SEEDS]
+
+
+def shares(found, whole):
+    """Medians over the seeds: the share of the epochs, and that of the hypervolume."""
+    return np.median(np.array(found) / np.array(whole), axis=0)
+
+
+def test_fifo_spends_every_epoch(whole):
+    assert {spent for spent, _ in whole} == {NUM_TRIALS * NUM_EPOCHS}
+
+
+@pytest.mark.parametrize(("settings", "most", "least"), [((3, 3.0), 0.4, 0.98), ((3, 2.0), 0.45, 0.98)])
+def test_halving_spends_less_than_half_and_finds_nearly_the_same_front(whole, settings, most, least):
+    epochs, area = shares([search(ASHA(*settings), seed) for seed in SEEDS], whole)
+    assert epochs < most and area > least
+
+
+def test_brackets_spend_more_to_lose_less_by_curves_that_cross(whole):
+    one, two = ([search(ASHA(3, 3.0, brackets), seed) for seed in SEEDS] for brackets in (1, 2))
+    assert shares(one, whole)[0] < shares(two, whole)[0] < 0.5
+    assert min(np.array(two)[:, 1] / np.array(whole)[:, 1]) > min(np.array(one)[:, 1] / np.array(whole)[:, 1])
+
+
+def test_halving_that_is_blind_to_speed_loses_the_fast_end_of_the_front(whole):
+    both, blind = ([search(ASHA(3, 3.0), seed, sees) for seed in SEEDS] for sees in (True, False))
+    assert shares(blind, whole)[1] < shares(both, whole)[1] - 0.05

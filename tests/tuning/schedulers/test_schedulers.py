@@ -1,0 +1,207 @@
+"""What every scheduler must do, and what successive halving does beyond."""
+
+import json
+from dataclasses import fields, replace
+from importlib import import_module, resources
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from imer_ray.config.commands import SearchConfig, StudyConfig
+from imer_ray.config.compose import compose
+from imer_ray.errors import UserError
+from imer_ray.tuning.ray_tune.scheduler import StudyScheduler
+from imer_ray.tuning.schedulers import Milestone
+from imer_ray.tuning.schedulers.asha import ASHA
+from imer_ray.tuning.trial.status import STANDING
+
+SCHEDULERS = sorted(
+    entry.name[:-3]
+    for entry in resources.files("imer_ray.tuning.schedulers").iterdir()
+    if entry.name.endswith(".py") and not entry.name.startswith("_")
+)
+KIND = "recognise"
+STUDY = {field.name: getattr(StudyConfig(), field.name) for field in fields(StudyConfig)}
+VALUES = st.integers(0, 9).map(float)
+
+
+def build(name, **settings):
+    return import_module(f"imer_ray.tuning.schedulers.{name}").build({**STUDY, **settings})
+
+
+def at(trial, epoch, loss, speed=1.0, alone=(KIND,)):
+    return Milestone(trial=trial, compared={KIND: {epoch: loss}}, alone=alone, speed=speed, estimated_speed=0.0)
+
+
+def test_a_scheduler_is_a_file_and_the_configuration_offers_them_all():
+    assert {"fifo", "asha"} <= set(SCHEDULERS)
+    for name in SCHEDULERS:
+        assert compose(SearchConfig, "search", [f"study.scheduler={name}"])["study"]["scheduler"] == name
+    with pytest.raises(UserError, match="study.scheduler=ahsa.*did you mean asha"):
+        compose(SearchConfig, "search", ["study.scheduler=ahsa"])
+
+
+@pytest.mark.parametrize("setting", ["reduction_factor=1", "reduction_factor=.inf", "grace_epochs=0", "brackets=0"])
+def test_settings_out_of_range_are_refused(setting):
+    with pytest.raises(UserError, match=f"study.{setting.partition('=')[0]}"):
+        compose(SearchConfig, "search", [f"study.{setting}"])
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@given(reports=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 30), VALUES, VALUES), max_size=40))
+def test_no_trial_is_stopped_while_it_waits_for_others(name, reports):
+    scheduler = build(name)
+    for trial, epoch, loss, speed in reports:
+        assert scheduler.goes_on(at(trial, epoch, loss, speed, alone=()))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@given(loss=VALUES, epochs=st.permutations(list(range(1, 30))))
+def test_a_trial_without_rivals_is_never_stopped(name, loss, epochs):
+    scheduler = build(name)
+    for epoch in epochs:
+        assert scheduler.goes_on(at(0, epoch, loss))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@given(losses=st.lists(VALUES, min_size=1, max_size=12), speeds=st.lists(VALUES, min_size=12, max_size=12))
+def test_whoever_beats_all_before_it_goes_on(name, losses, speeds):
+    scheduler = build(name)
+    for trial, (loss, speed) in enumerate(zip(losses, speeds, strict=False)):
+        scheduler.goes_on(at(trial, 3, loss, speed))
+    assert scheduler.goes_on(at(len(losses), 3, -1.0, -1.0))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@given(reports=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 30), VALUES, VALUES), max_size=40))
+def test_the_same_reports_give_the_same_decisions(name, reports):
+    first, second = build(name, brackets=2), build(name, brackets=2)
+    for trial, epoch, loss, speed in reports:
+        progress = at(trial, epoch, loss, speed)
+        assert first.goes_on(progress) == second.goes_on(progress)
+
+
+def test_fifo_compares_nothing():
+    assert build("fifo").rungs == ()
+    assert build("asha", grace_epochs=2, reduction_factor=4).rungs[:3] == (2, 8, 32)
+
+
+def test_a_third_goes_on_and_the_stopped_count():
+    scheduler = ASHA(3, 3.0)
+    decisions = [scheduler.goes_on(at(trial, 3, loss)) for trial, loss in enumerate([5, 4, 6, 3, 7, 4.5, 2])]
+    # places: 1 1 1 2 2 2 3; better ones before: 0 0 2 0 4 2 0
+    assert decisions == [True, True, False, True, False, False, True]
+
+
+def test_a_trial_is_judged_once_at_a_rung_and_by_its_first_value():
+    scheduler = ASHA(3, 3.0)
+    scheduler.goes_on(at(0, 3, 5.0))
+    assert scheduler.goes_on(at(1, 3, 4.0))
+    scheduler.goes_on(at(2, 3, 1.0))
+    scheduler.goes_on(at(3, 3, 1.0))
+    assert scheduler.goes_on(at(1, 3, 9.0))  # would be the worst of four
+
+
+def test_between_rungs_nobody_is_judged():
+    scheduler = ASHA(3, 3.0)
+    scheduler.goes_on(at(0, 4, 1.0))
+    assert scheduler.goes_on(at(1, 4, 9.0))
+    scheduler.goes_on(at(2, 9, 1.0))
+    assert not scheduler.goes_on(at(3, 9, 9.0))
+
+
+def test_both_values_count():
+    scheduler = ASHA(3, 3.0)
+    scheduler.goes_on(at(0, 3, 1.0, speed=1.0))
+    assert scheduler.goes_on(at(1, 3, 9.0, speed=0.5))  # worse but faster: the other end of the front
+    assert not scheduler.goes_on(at(2, 3, 9.0, speed=1.5))
+
+
+def test_kinds_of_stages_are_not_mixed():
+    scheduler = ASHA(3, 3.0)
+    scheduler.goes_on(at(0, 3, 1.0))
+    other = "joint"
+    assert scheduler.goes_on(Milestone(trial=1, compared={other: {3: 9.0}}, alone=(other,), speed=1.0))
+
+
+def test_speeds_are_measured_ones_for_all_or_estimates_for_all():
+    scheduler = ASHA(3, 3.0)
+    scheduler.goes_on(replace(at(0, 3, 5.0, speed=-2.0), estimated_speed=0.5))
+    # Beside a measured -2.0 an estimate of 0.3 would be slow; beside an estimate of 0.5 it is fast.
+    assert scheduler.goes_on(replace(at(1, 3, 9.0, speed=None), estimated_speed=0.3))
+    scheduler.learn(replace(at(1, 3, 9.0, speed=-1.0), estimated_speed=0.3))
+    assert not scheduler.goes_on(replace(at(2, 3, 9.0, speed=-1.5), estimated_speed=0.1))
+
+
+def test_a_trial_of_a_higher_bracket_skips_rungs_and_meets_its_like():
+    scheduler = ASHA(1, 2.0, num_brackets=2)  # brackets 0 0 1 0 0 1
+    scheduler.goes_on(at(0, 1, 1.0))
+    assert not scheduler.goes_on(at(1, 1, 9.0))
+    assert scheduler.goes_on(at(2, 1, 9.0))  # is not judged there
+    assert scheduler.goes_on(at(2, 2, 9.0))  # the first of its bracket
+    assert not scheduler.goes_on(at(5, 2, 10.0))
+
+
+def test_what_an_earlier_run_reached_counts():
+    scheduler = ASHA(3, 3.0)
+    scheduler.learn(at(0, 3, 1.0))
+    assert not scheduler.goes_on(at(1, 3, 2.0))
+
+
+@pytest.fixture(params=SCHEDULERS)
+def adapter(request):
+    left = []
+    scheduler = StudyScheduler(build(request.param), lambda cost: cost.get("speed"), lambda values: 1.0, left.append)
+    scheduler.left = left
+    return scheduler
+
+
+def trial(number, status=Trial.PENDING):
+    return SimpleNamespace(trial_id=f"study_{number:05}", status=status, config={"trial": number, "values": {}})
+
+
+def report(loss, alone=(KIND,)):
+    standing = {"compared": {KIND: {"3": loss}} if loss is not None else {}, "alone": alone, "cost": {"speed": 1.0}}
+    return {"stage": "recognise", "epoch": 3, STANDING: json.dumps(standing)}
+
+
+def test_tune_runs_trials_in_the_order_in_which_they_were_proposed(adapter):
+    waiting = [trial(n) for n in (7, 3, 100000, 5)] + [trial(1, Trial.RUNNING)]
+    controller = SimpleNamespace(get_live_trials=lambda: set_of(waiting))
+    chosen = []
+    while (found := adapter.choose_trial_to_run(controller)) is not None:
+        assert found is adapter.choose_trial_to_run(controller)  # asking changes nothing
+        chosen.append(found.config["trial"])
+        found.status = Trial.RUNNING
+    assert chosen == [3, 5, 7, 100000]
+
+
+def set_of(trials):
+    return {id(t): t for t in trials}.values()
+
+
+def test_reports_without_news_stop_no_trial(adapter):
+    results = [{}, {"stage": "encode", "epoch": 1}, report(None), {"outcome": "{}"}, {"done": True}]
+    for number, result in enumerate(results):
+        assert adapter.on_trial_result(None, trial(number), result) == TrialScheduler.CONTINUE
+    assert not adapter.stopped and not adapter.left
+
+
+def test_a_stopped_trial_is_known_and_leaves_its_stages(adapter):
+    decisions = [adapter.on_trial_result(None, trial(n), report(float(n))) for n in range(4)]
+    stopped = [n for n, decision in enumerate(decisions) if decision == TrialScheduler.STOP]
+    assert adapter.left == stopped
+    assert adapter.stopped == {f"study_{n:05}" for n in stopped}
+    assert bool(stopped) == (adapter.rungs != ())
+
+
+def test_whatever_happens_to_trials_the_scheduler_takes_it(adapter):
+    for event in (adapter.on_trial_add, adapter.on_trial_error, adapter.on_trial_remove):
+        event(None, trial(9))
+    adapter.on_trial_complete(None, trial(9), {})
+    assert adapter.on_trial_result(None, trial(9), report(1.0)) == TrialScheduler.CONTINUE
+    assert adapter.__getstate__() == {}

@@ -1,0 +1,172 @@
+"""A study is checked before it begins, refused if it would mix what cannot be compared, and never run twice at once."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from imer_ray.errors import UserError
+from imer_ray.results.schema import read_results
+from imer_ray.tuning.study import results_file
+from imer_ray.tuning.study.lock import only_driver
+from imer_ray.tuning.study.results_file import ResultsFile, complete_row, write
+from imer_ray.tuning.study.study import open_record, plan
+
+
+def planned(options, **changes):
+    tree = json.loads(json.dumps(options))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        node = tree
+        for part in parents:
+            node = node[part]
+        node[last] = value
+    return plan(tree, systems="toy_systems")
+
+
+def finish(record, searched, num_trials=1, **metrics):
+    for _ in range(num_trials):
+        proposal = record.ask()
+        row = {
+            "valid.Non0_F1_score": 0.7,
+            "speedup_vs_imder": 10.0,
+            "config": json.dumps(proposal.config),
+            "stages": "{}",
+            "started": "2026-11-21T10:00:00+00:00",
+            "finished": "2026-11-21T10:00:01+00:00",
+            "error": None,
+            **metrics,
+        }
+        record.tell(proposal.trial, [complete_row(searched.info.study, proposal.trial, 0, row)])
+
+
+def test_the_base_configuration_and_the_spaces_points_come_first(options):
+    options = {**options, "loss": {**options["loss"], "recovery": 0.6}}
+    searched = planned(options)
+    record = open_record(searched)
+    first, second = record.ask(), record.ask()
+    assert first.config == dict(searched.base)
+    assert second.values["diffusion.sde.sigma_max"] == 10.0  # 10 in the file, a float in the configuration
+    assert second.config["diffusion"]["sde"]["name"] == "ve"
+
+
+def test_what_a_study_was_begun_with_lies_in_its_folder(options):
+    searched = planned(options)
+    record = open_record(searched)
+    finish(record, searched, 3)
+    frame = read_results(write(searched, record))
+    assert (searched.folder / "space.yaml").read_text() == searched.space.text
+    assert yaml.safe_load((searched.folder / "config.yaml").read_text())["study"]["name"] == "toy"
+    assert frame["config.diffusion.sde"].isin(["vp", "ve"]).all()
+    assert frame["config.diffusion.sde.sigma_max"].isna().sum() == (frame["config.diffusion.sde"] == "vp").sum()
+    assert frame["config.evaluate.max_points"].tolist() == [3] * 3
+    assert frame["started"].dt.hour.tolist() == [10, 10, 10]
+    assert frame.attrs["info"]["space"] == tuple(p.path for p in searched.space.parameters)
+    assert json.loads(frame["versions"].iloc[0])["ray"]
+
+
+def test_a_deleted_results_file_is_written_anew_from_the_journal(options):
+    searched = planned(options)
+    record = open_record(searched)
+    finish(record, searched, 2)
+    path = write(searched, record)
+    before = read_results(path)
+    path.unlink()
+    again = planned(options)
+    assert read_results(write(again, open_record(again))).equals(before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss__diffusion": 0.2}, "configuration loss.diffusion: 0.1 -> 0.2"),
+        ({"data__num_train": 64}, "configuration data.num_train: 1284 -> 64"),
+        ({"study__speed": "nfe"}, "objective speed: speedup_vs_imder -> nfe"),
+        ({"study__quality": "Has0_F1_score"}, "objective quality: valid.Non0_F1_score -> valid.Has0_F1_score"),
+        ({"evaluate__max_points": 2}, "configuration evaluate.max_points: 3 -> 2"),
+    ],
+)
+def test_a_study_resumed_with_something_else_is_refused(options, change, message):
+    open_record(planned(options))
+    with pytest.raises(UserError, match="was begun with other settings") as raised:
+        open_record(planned(options, **change))
+    assert message in str(raised.value)
+
+
+def test_a_study_resumed_with_another_space_is_refused(options, tmp_path):
+    open_record(planned(options))
+    text = (tmp_path / "toy.yaml").read_text()
+    (tmp_path / "toy.yaml").write_text(text.replace("[1, 64]", "[1, 32]").replace("diffusion.num_steps: 4,", ""))
+    with pytest.raises(UserError, match="was begun with other settings") as raised:
+        open_record(planned(options))
+    assert "space diffusion.num_steps: log True, step 1, low 1, high 64 -> " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"study__num_trials": 50}, {"study__searcher": "random"}, {"study__slots": 1}, {"scaling__num_workers": 0}],
+)
+def test_how_a_study_is_run_may_change(options, change):
+    searched = planned(options)
+    finish(open_record(searched), searched)
+    assert open_record(planned(options, **change)).finished == {0}
+
+
+def test_new_points_in_a_space_are_proposed_when_it_is_resumed(options, tmp_path):
+    open_record(planned(options))
+    with open(tmp_path / "toy.yaml", "a") as file:
+        file.write("  - {diffusion.sde: vp, diffusion.num_steps: 33, loss.recovery: 0.5}\n")
+    record = open_record(planned(options))
+    assert [record.ask().values["diffusion.num_steps"] for _ in range(2)] == [4, 33]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study__quality": "F1"}, "study.quality=F1"),
+        ({"study__root": "s3://bucket/runs"}, "study.stages may be remote"),
+        ({"space": "nowhere"}, "space=nowhere: unknown search space"),
+        ({"data_fingerprint": "0" * 64}, "the content is not that of data_fingerprint"),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused(options, change, message):
+    with pytest.raises(UserError, match=message):
+        planned(options, **change)
+
+
+def test_only_one_driver_has_a_study(tmp_path):
+    code = "import sys, time; from pathlib import Path; from imer_ray.tuning.study.lock import only_driver\n"
+    code += "with only_driver(Path(sys.argv[1])):\n    print('mine', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "mine\n"
+        with pytest.raises(UserError, match=f"process {holder.pid} on {os.uname().nodename}"), only_driver(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with only_driver(tmp_path):  # the killed driver left its file, but not its lock
+        assert json.loads((tmp_path / "driver.lock").read_text())["pid"] == os.getpid()
+
+
+def test_results_are_kept_up_to_date_without_spending_the_time_on_it(options, monkeypatch):
+    searched = planned(options)
+    record = open_record(searched)
+    now, written = [0.0], []
+
+    def slow_write(plan, record):
+        written.append(len(record.rows))
+        now[0] += 1.0
+
+    monkeypatch.setattr(results_file, "write", slow_write)
+    monkeypatch.setattr(results_file.time, "monotonic", lambda: now[0])
+    results = ResultsFile(searched, record)
+    for _ in range(40):
+        finish(record, searched)
+        now[0] += 1.0
+        results.update()
+    assert written[0] == 1
+    assert sum(1.0 for _ in written) <= 0.12 * now[0]
