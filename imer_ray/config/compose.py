@@ -11,7 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
-from imer_ray.config.components import CONF_MODULE, PRESETS, hints, option_name, options, read_option, unknown
+from imer_ray.config.components import (
+    CONF_MODULE,
+    PRESETS,
+    Component,
+    hints,
+    option_name,
+    options,
+    read_option,
+    unknown,
+)
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import component_groups, resolve
 from imer_ray.config.tree import merge
@@ -97,7 +106,7 @@ def _section(schema: type, path: str) -> Any:
     """What has further settings below ``path``: a dataclass or a mapping; None for a value and what is unknown."""
     for part in path.replace("/", ".").split("."):
         hint = hints(schema).get(part) if is_dataclass(schema) else None
-        schema = cast(type, hint)
+        schema = cast(type, Mapping[str, Any] if hint is Component else hint)
     return schema if is_dataclass(schema) or schema == Mapping[str, Any] else None
 
 

@@ -74,9 +74,11 @@ def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(path, annotation, field) of every setting that is neither a section nor a component."""
     for field in fields(schema):
         hint = hints(schema)[field.name]
+        if {"group", "overrides"} & field.metadata.keys():
+            continue
         if is_dataclass(hint):
             yield from settings(hint, f"{prefix}{field.name}.")
-        elif not {"group", "overrides"} & field.metadata.keys():
+        else:
             yield prefix + field.name, hint, field
 
 

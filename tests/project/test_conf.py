@@ -8,7 +8,7 @@ from importlib import resources
 import pytest
 import yaml
 
-from imer_ray.config import components, compose
+from imer_ray.config import components, compose, resolve
 from imer_ray.config.commands import (
     ConvertConfig,
     EvaluateCommandConfig,
@@ -23,7 +23,7 @@ from imer_ray.config.tree import get
 from imer_ray.errors import UserError
 
 COMMANDS = (SearchConfig, GenerateConfig)
-GROUPS = sorted({group for schema in COMMANDS for _, group in components.component_groups(schema)} | {"imputer"})
+GROUPS = sorted({group for schema in COMMANDS for _, group in resolve.component_groups(schema)} | {"imputer"})
 OPTIONS = [(group, name) for group in GROUPS for name in components.options(group)]
 
 
