@@ -9,7 +9,6 @@ every other ``key=value`` is a setting of the configuration. Prints a table and,
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import multiprocessing
 import os
@@ -26,6 +25,7 @@ from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.tables import BAYES, GAP, ZERO, summarise
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
+from imer_ray.systems import load_graph
 from imer_ray.training.latents import load_dataset
 
 SYSTEMS = ("mean", "regression", "autoencoder", "masked", "mixture", "decoupled", "rohydr")
@@ -78,7 +78,7 @@ def _score(settings: list[str], root: str, systems: tuple[str, ...], seed: int) 
     config["data_fingerprint"] = load_dataset(config).fingerprint
     results = {BAYES: bayes_optimum(config, SPLIT)}
     for system in systems:
-        graph = importlib.import_module(f"imer_ray.systems.{system}").graph({**config, "system": system}, SPLIT)
+        graph = load_graph({**config, "system": system}, SPLIT)
         results[system] = run_graph(graph, Store(root))[-1].metrics
     return results
 

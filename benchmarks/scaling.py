@@ -11,7 +11,6 @@ Needs two free cores. Other words are settings of the experiment (``training.enc
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.cluster import start
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.store import Store
+from imer_ray.systems import load_graph
 
 SETTINGS = {
     "data.num_train": "2048",
@@ -74,7 +74,7 @@ def _encode(settings: dict[str, str], num_epochs: int) -> Stage:
     words = {**settings, "training.encode.num_epochs": str(num_epochs)}
     config: dict[str, Any] = compose(ExperimentConfig, "experiment", [f"{k}={v}" for k, v in words.items()])
     config["data_fingerprint"] = build(config["data"]).load().fingerprint
-    final = importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, "valid")
+    final = load_graph(config, "valid")
     return next(stage for stage in final.in_order() if stage.name == "encode")
 
 

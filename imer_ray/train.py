@@ -12,7 +12,6 @@ accuracies and F1 in percent), ``metrics.md``, and the losses' curves as ``train
 
 from __future__ import annotations
 
-import importlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +33,7 @@ from imer_ray.received import read_yaml
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
+from imer_ray.systems import load_graph
 from imer_ray.tuning.monitor.display import Display, Jobs
 
 HISTORY = "history.json"
@@ -171,7 +171,7 @@ def _run(
 
     def one(job: Job) -> dict[str, float]:
         config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
-        final = importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, SPLIT)
+        final = load_graph(config, SPLIT)
         metrics: dict[str, float] = {}
         try:
             for stage in final.in_order():

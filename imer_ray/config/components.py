@@ -7,7 +7,6 @@ are, the YAML files in ``conf/<group>/`` say.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import sys
@@ -19,7 +18,7 @@ from typing import Any, get_args, get_type_hints
 
 from imer_ray.config.tree import merge
 from imer_ray.config.typed_text import MAX_SETTING, FilePath, Typed, file_path, read, unquoted
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, hint
 from imer_ray.received import is_plain, plain, shortened, shown
 
 
@@ -228,6 +227,4 @@ def choices(field: Field[Any]) -> list[str]:
 
 
 def unknown(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word[:80], list(known), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(sorted(known))}"
-    return f"unknown key or option; {hint}"
+    return f"unknown key or option; {hint(word, known)}"

@@ -13,7 +13,7 @@ from imer_ray.errors import UserError
 from imer_ray.evaluation.metrics import REGRESSION_METRICS, TWO_CLASS_METRICS, needed
 from imer_ray.evaluation.score import MIN_CLIPS, scored_labels
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.losses import has_label
+from imer_ray.training.losses import learnable
 
 
 def check_training(config: Mapping[str, Any]) -> None:
@@ -90,4 +90,4 @@ def _kind(config: Mapping[str, Any]) -> str:
 
 def _usable(dataset: Dataset, split: str) -> Tensor:
     """[N]: labelled, and something is recorded."""
-    return has_label(dataset.labels(split)) & dataset.recorded(split).any(1)
+    return learnable(dataset.labels(split), dataset.recorded(split))

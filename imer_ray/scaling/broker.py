@@ -57,8 +57,10 @@ class BrokerActor:
         self._no_group_starts = asyncio.Event()
         self._no_group_starts.set()
 
-    async def wait(self, asked: Sequence[Stage | str], waiter: str, timeout: float) -> dict[str, Status]:
-        return await self._broker.wait(asked, waiter, timeout)
+    async def wait(
+        self, asked: Sequence[Stage | str], waiter: str, timeout: float, background: bool = False
+    ) -> dict[str, Status]:
+        return await self._broker.wait(asked, waiter, timeout, background)
 
     async def leave(self, waiter: str) -> None:
         self._broker.leave(waiter)
@@ -115,7 +117,7 @@ class BrokerActor:
     def _in_group(self, stage: Stage) -> bool:
         """A starting group holds all small stages up, which is too much for what no trial needs."""
         chosen = self._scaling["num_workers"] > 0 and stage.kind in self._scaling["train_stages"]
-        return chosen and not self._broker.is_beside(stage.key)
+        return chosen and not self._broker.is_background(stage.key)
 
     def _needs(self, stage: Stage) -> str:
         counts = ((self._scaling[f"{name.lower()}s_per_stage"], name) for name in ("CPU", "GPU"))
@@ -149,19 +151,29 @@ class BrokerHandle:
     def __init__(self, actor: ActorHandle, guard: Guard | None = None) -> None:
         self._actor = actor
         self._guard = guard  # the driver's own handle has it
-        self._open: dict[str, Batch] = {}  # waiter -> what it asks for at this moment
+        self._open: dict[tuple[str, bool], Batch] = {}  # (waiter, background) -> what it asks for at this moment
         self._joining = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BrokerHandle, (self._actor,)
 
-    def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None) -> StageResult:
+    def compute(
+        self,
+        stage: Stage,
+        waiter: str,
+        on_progress: Callable[[Status], None] | None = None,
+        *,
+        background: bool = False,
+    ) -> StageResult:
         """Wait, holding no hardware, until a stage is there; ``on_progress`` is called about once a second meanwhile.
+
+        Args:
+            background: whether it is wanted for what no trial does, and may run where it keeps no trial waiting.
 
         Raises:
             UserError, NonFiniteError, StageFailed: the stage failed, for everybody who asks.
         """
-        batch, seen = self._join(stage, waiter), 0
+        batch, seen = self._join(stage, waiter, background), 0
         try:
             while True:
                 seen, status = batch.next(stage.key, seen, POLL_SECONDS)
@@ -180,16 +192,16 @@ class BrokerHandle:
         finally:
             batch.drop(stage.key)
 
-    def _join(self, stage: Stage, waiter: str) -> Batch:
+    def _join(self, stage: Stage, waiter: str, background: bool) -> Batch:
         def ask(asked: Sequence[Stage | str]) -> dict[str, Status]:
-            answers: ObjectRef[dict[str, Status]] = self._actor.wait.remote(asked, waiter, POLL_SECONDS)
+            answers: ObjectRef[dict[str, Status]] = self._actor.wait.remote(asked, waiter, POLL_SECONDS, background)
             return ray.get(answers)
 
         with self._joining:
-            batch = self._open.get(waiter)
+            batch = self._open.get((waiter, background))
             if batch is None or not batch.is_open:
-                self._open = {name: other for name, other in self._open.items() if other.is_open}
-                batch = self._open[waiter] = Batch(ask)
+                self._open = {who: other for who, other in self._open.items() if other.is_open}
+                batch = self._open[waiter, background] = Batch(ask)
             batch.join(stage)
             return batch
 

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from imer_ray.errors import UserError
+from imer_ray.files import shipped_folder
 from imer_ray.scaling.broker import BrokerHandle, start_broker
 from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity
 from imer_ray.scaling.join import join
@@ -91,7 +92,7 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
         ray.shutdown()
         raise UserError(
             f"no node of the Ray cluster at {address} offers {TRIAL_SLOT}: start its nodes with "
-            f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see clusters/)"
+            f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see {shipped_folder('clusters')})"
         )
 
 

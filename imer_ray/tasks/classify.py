@@ -22,7 +22,7 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_shape
 from imer_ray.training.loop import fit, summary
-from imer_ray.training.losses import has_label, task_loss, training_patterns
+from imer_ray.training.losses import has_label, learnable, task_loss, training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -57,7 +57,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
                 found.append(task(average, "valid", rows, available[rows], 0).mean())
         return float(torch.stack(found).mean())
 
-    rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
+    rows = learnable(data["train"].labels, data["train"].recorded).nonzero().squeeze(1).cpu()
     settings = config["training"]["classify"]
     history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=validate)
     if context.rank == 0:

@@ -18,7 +18,7 @@ from imer_ray.stages.context import Context
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latents import BATCH_SIZE, batches, encode_split, load_dataset
 from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import has_label, task_loss, training_patterns
+from imer_ray.training.losses import has_label, learnable, task_loss, training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -52,7 +52,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         parts = [loss(average, "valid", rows, dataset.recorded("valid")[rows]) for rows in valid_rows.split(BATCH_SIZE)]
         return float(torch.cat(parts).mean())
 
-    rows = (has_label(dataset.labels("train")) & dataset.recorded("train").any(1)).nonzero().squeeze(1)
+    rows = learnable(dataset.labels("train"), dataset.recorded("train")).nonzero().squeeze(1)
     history = fit(model, losses, rows, config["training"]["encode"], context, config["seed"], validate)
     if context.rank == 0:
         with torch.no_grad():

@@ -31,7 +31,7 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.denoising import denoising_step, random_drop
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
 from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import check_learnable, has_label, recovery_loss, task_loss, training_patterns
+from imer_ray.training.losses import check_learnable, has_label, learnable, recovery_loss, task_loss, training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -89,7 +89,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
                 total.append(forward(average, "valid", rows, available[rows], generator)["task"].mean())
         return float(torch.stack(total).mean())
 
-    rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
+    rows = learnable(data["train"].labels, data["train"].recorded).nonzero().squeeze(1).cpu()
     settings = config["training"]["joint"]
     history = fit(model, losses, rows, settings, context, config["seed"], validate, compared=validate)
     if context.rank == 0:

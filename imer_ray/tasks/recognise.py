@@ -16,7 +16,7 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
 from imer_ray.training.loop import fit, summary
-from imer_ray.training.losses import has_label, recovery_loss, task_loss, training_patterns
+from imer_ray.training.losses import has_label, learnable, recovery_loss, task_loss, training_patterns
 
 
 def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
@@ -54,7 +54,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
                 total.append(forward(average, "valid", rows, available[rows], 0)["task"].mean())
         return float(torch.stack(total).mean())
 
-    rows = (has_label(data["train"].labels) & data["train"].recorded.any(1)).nonzero().squeeze(1).cpu()
+    rows = learnable(data["train"].labels, data["train"].recorded).nonzero().squeeze(1).cpu()
     settings = config["training"]["recognise"]
     history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=validate)
     if context.rank == 0:

@@ -35,6 +35,11 @@ def has_label(labels: Tensor) -> Tensor:
     return ~torch.isnan(labels)
 
 
+def learnable(labels: Tensor, recorded: Tensor) -> Tensor:
+    """[N]: clips to learn from, which carry a label and of which, by ``recorded`` [N, M], something was recorded."""
+    return has_label(labels) & recorded.any(1)
+
+
 def check_learnable(recorded: Tensor) -> None:
     """Refuse training clips, of which ``recorded`` [N, M] is known, that say nothing about recovery.
 

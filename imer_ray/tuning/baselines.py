@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
-from typing import Any
 
 from imer_ray.errors import printable
 from imer_ray.files import write_whole
+from imer_ray.stages.client import Client
 from imer_ray.stages.graph import most_needed_first
-from imer_ray.stages.job import BESIDE, Status
+from imer_ray.stages.job import Status
+from imer_ray.systems import load_graph
 from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.trial.coordinator import SPLIT
 
@@ -21,7 +21,7 @@ class _Ended(Exception):
     """The search has ended before its baselines."""
 
 
-def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) -> None:
+def score(plan: Plan, client: Client, is_over: Callable[[], bool] = lambda: False) -> None:
     """Compute the baselines' stages, each once like any other, and write them to ``baselines.json``.
 
     When ``is_over``, they are left to the next command.
@@ -34,13 +34,13 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
     searched = {stage.key for stage in plan.final_stage(plan.base).in_order()}
     found: dict[str, dict[str, float]] = {}
     for system in SYSTEMS:
-        final = importlib.import_module(f"{plan.systems}.{system}").graph({**plan.base, "system": system}, SPLIT)
+        final = load_graph({**plan.base, "system": system}, SPLIT, plan.systems)
         try:
             for stage in (*most_needed_first(final.in_order()), final):
-                waiter = f"baseline-{system}" if stage.key in searched else f"{BESIDE}{system}"
-                found[system] = dict(client.compute(stage, waiter, check).metrics)
+                background = stage.key not in searched
+                found[system] = dict(client.compute(stage, f"baseline-{system}", check, background=background).metrics)
         except _Ended:
-            client.leave(waiter)
+            client.leave(f"baseline-{system}")
             return
         except Exception as error:  # whatever it is, the study is worth more than its company
             if is_over():

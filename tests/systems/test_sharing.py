@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import pkgutil
 from pathlib import Path
@@ -21,6 +20,7 @@ from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
+from imer_ray.systems import load_graph
 from imer_ray.tasks import evaluate
 from imer_ray.training.loaders import load_recovery
 
@@ -38,7 +38,7 @@ def _config(*overrides: str) -> dict[str, Any]:
 
 
 def _graph(config: dict[str, Any]) -> Stage:
-    return importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, "valid")
+    return load_graph(config, "valid")
 
 
 def _keys(config: dict[str, Any]) -> dict[str, str]:

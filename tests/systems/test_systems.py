@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
+from imer_ray.systems import load_graph
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model
 
@@ -41,7 +41,7 @@ def _config(*overrides: str) -> dict[str, Any]:
 
 
 def _graph(config: dict[str, Any], split: str = "valid") -> Stage:
-    return importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, split)
+    return load_graph(config, split)
 
 
 def _keys(config: dict[str, Any]) -> dict[str, str]:

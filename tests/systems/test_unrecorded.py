@@ -29,6 +29,7 @@ from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store
+from imer_ray.systems import load_graph
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_latents, load_model, load_shape
 
@@ -101,7 +102,7 @@ class Run:
     def __init__(self, data: Data, system: str, *overrides: str) -> None:
         config = compose(ExperimentConfig, "experiment", [*SMALL, *data.overrides, f"system={system}", *overrides])
         config["data_fingerprint"] = load_dataset(config).fingerprint
-        self.final: Stage = importlib.import_module(f"imer_ray.systems.{system}").graph(config, "valid")
+        self.final: Stage = load_graph({**config, "system": system}, "valid")
         self.results: dict[str, StageResult] = {r.name: r for r in run_graph(self.final, data.store)}
         self.folders = {s.name: data.store.open(s.key).folder for s in self.final.in_order()}
         inputs = {role: data.store.open(s.key).folder for role, s in self.final.inputs.items()}

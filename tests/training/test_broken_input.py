@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import load_function, run_graph
 from imer_ray.stages.store import Store
+from imer_ray.systems import load_graph
 from imer_ray.training.latents import Latents, load_dataset
 
 SIZES = {"train": 48, "valid": 24, "test": 24}
@@ -50,7 +50,7 @@ def _data(folder: Path, change: Callable[[dict[str, Any]], None] = lambda tree: 
 def _run(folder: Path, data: list[str], *overrides: str, split: str = "valid") -> tuple[Stage, Store, dict[str, float]]:
     config = compose(SearchConfig, "search", [*SMALL, *data, *overrides])
     config["data_fingerprint"] = load_dataset(config).fingerprint
-    final = importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, split)
+    final = load_graph(config, split)
     store = Store(str(folder / "stages"))
     return final, store, dict(run_graph(final, store)[-1].metrics)
 
@@ -128,7 +128,7 @@ def test_clips_without_a_label_teach_recovery_and_not_the_task(tmp_path: Path) -
     def weights(system: str, wanted: str) -> list[dict[str, torch.Tensor]]:
         """Of the stage ``wanted`` on each of the two."""
         config = compose(SearchConfig, "search", [*SMALL, f"system={system}"]) | {"data_fingerprint": "clips"}
-        graph = importlib.import_module(f"imer_ray.systems.{system}").graph(config, "valid")
+        graph = load_graph({**config, "system": system}, "valid")
         stage = next(s for s in graph.in_order() if s.name == wanted)
         found = []
         for number, folder in enumerate(folders):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 HERE = str(Path(__file__).parent)
-sys.path[:0] = [HERE, f"{HERE}/study"]  # toy_systems; test_record, test_killed_record
+sys.path[:0] = [HERE, f"{HERE}/study"]  # toy_systems, records; test_killed_record
 
 SPACE = """\
 diffusion.sde: {choice: [vp, ve]}

@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, hint
 from imer_ray.results.schema import METRIC_PREFIX, Objective
-from imer_ray.tuning.hints import hint
 
 Transform = Callable[[float], float]
 

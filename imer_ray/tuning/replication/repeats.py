@@ -157,14 +157,21 @@ class _Until:
     def __init__(self, client: Client, ended: threading.Event) -> None:
         self._client, self._ended = client, ended
 
-    def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None) -> StageResult:
+    def compute(
+        self,
+        stage: Stage,
+        waiter: str,
+        on_progress: Callable[[Status], None] | None = None,
+        *,
+        background: bool = False,
+    ) -> StageResult:
         def check(status: Status) -> None:
             if self._ended.is_set():
                 raise _Abandoned
             if on_progress is not None:
                 on_progress(status)
 
-        return self._client.compute(stage, waiter, check)
+        return self._client.compute(stage, waiter, check, background=background)
 
     def leave(self, waiter: str) -> None:
         self._client.leave(waiter)

@@ -12,8 +12,7 @@ from typing import Any
 from imer_ray.config.components import option, options
 from imer_ray.config.resolve import component_groups, resolve
 from imer_ray.config.tree import flatten, replace
-from imer_ray.errors import UserError
-from imer_ray.tuning.hints import hint
+from imer_ray.errors import UserError, hint
 from imer_ray.tuning.space.space import Parameter, Space
 
 # Paths that all trials of a study must share

@@ -12,7 +12,6 @@ or not, under which the parameter exists. ``points`` are proposed first.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -22,13 +21,12 @@ from typing import Any
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-import imer_ray
-from imer_ray.errors import UserError
-from imer_ray.tuning.hints import hint
+from imer_ray.errors import UserError, hint, nearest
+from imer_ray.files import shipped_folder
 from imer_ray.tuning.space.check import Configurations, Line, check
 from imer_ray.tuning.space.space import Distribution, Parameter, Space
 
-FOLDER = Path(imer_ray.__file__).parent.parent / "search_spaces"  # beside the package, in a checkout and in a wheel
+FOLDER = shipped_folder("search_spaces")
 POINTS = "points"
 KINDS = ("choice", "float", "int")
 
@@ -194,8 +192,8 @@ def _values(value: Any) -> tuple[Any, ...]:
 
 def _hint(words: Any, known: Any = KINDS) -> str:
     for word in words if isinstance(words, (list, Mapping)) else []:
-        if close := difflib.get_close_matches(str(word), sorted(known), n=1):
-            return f" (did you mean {close[0]}?)"
+        if meant := nearest(str(word), known):
+            return f" (did you mean {meant}?)"
     return ""
 
 

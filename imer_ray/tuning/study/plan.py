@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from imer_ray.results.schema import DataInfo, Objective, StudyInfo
+from imer_ray.stages.graph import Stage
+from imer_ray.systems import load_graph
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.space.check import Configurations
 from imer_ray.tuning.space.space import Space
@@ -59,10 +60,10 @@ class Plan:
             data=self.data,
         )
 
-    def final_stage(self, config: Mapping[str, Any]) -> Any:
+    def final_stage(self, config: Mapping[str, Any]) -> Stage:
         """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
-        return importlib.import_module(f"{self.systems}.{config['system']}").graph(config, SPLIT)
+        return load_graph(config, SPLIT, self.systems)
 
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""
-        return str(self.final_stage(config).key)
+        return self.final_stage(config).key

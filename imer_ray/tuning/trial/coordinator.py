@@ -7,7 +7,6 @@ part of the outcome, so that the driver tells failed trials from a broken study.
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import socket
 import threading
@@ -24,6 +23,7 @@ from imer_ray.stages.client import Client
 from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
+from imer_ray.systems import load_graph
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
 from imer_ray.tuning.trial.local_search import Difference, Grid, Scores, free_lines, improved, local_search
 from imer_ray.tuning.trial.status import TrialStatus, compared
@@ -71,8 +71,7 @@ def run_points(
     results: dict[str, StageOutcome] = {}
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
-        final: Stage = importlib.import_module(f"{systems}.{point['system']}").graph(point, SPLIT)
-        return final.with_rungs(rungs)
+        return load_graph(point, SPLIT, systems).with_rungs(rungs)
 
     def score(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
         graphs = [graph_of(point) for point in points]

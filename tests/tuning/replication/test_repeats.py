@@ -36,7 +36,7 @@ class Here:
         self._store.prepare()
         self.computed, self.left = [], []
 
-    def compute(self, stage, waiter, on_progress=None):
+    def compute(self, stage, waiter, on_progress=None, background=False):
         while not self._lock.acquire(timeout=0.02):
             if on_progress is not None:
                 on_progress(Status(state="waiting"))
@@ -163,7 +163,7 @@ def test_when_the_budget_is_over_what_runs_is_left_and_nothing_of_it_kept(study,
 def test_what_the_user_must_put_right_ends_it_with_its_words(study):
     searched, record, client = study(noise=0.05)
 
-    def compute(stage, waiter, on_progress=None):
+    def compute(stage, waiter, on_progress=None, background=False):
         raise UserError("the toy is broken: repair it")
 
     client.compute = compute

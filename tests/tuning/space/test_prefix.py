@@ -1,10 +1,10 @@
 """Which parameters cost a pretraining, and what sharing them gains and costs."""
 
-import importlib
 import json
 
 import pytest
 
+from imer_ray.systems import load_graph
 from imer_ray.tuning.space import file
 from imer_ray.tuning.space.prefix import DEAR, prefix
 from imer_ray.tuning.study.results_file import complete_row
@@ -28,7 +28,7 @@ WANTED = {
 
 
 def graph(config):
-    return importlib.import_module(f"imer_ray.systems.{config['system']}").graph(config, "valid")
+    return load_graph(config, "valid")
 
 
 @pytest.mark.parametrize("name", SPACES)
