@@ -113,6 +113,7 @@ class TrainConfig:
     # systems that are trained beside it, on the same data and settings
     baselines: tuple[str, ...] = field(default=("zero", "masked"), metadata={"package": "imer_ray.systems"})
     output: FilePath | None = None  # None: models/<name of the configuration file>
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
     stages: FilePath = "runs/stages"  # where artefacts are kept
     data: Mapping[str, Any] = overrides()  # other data than the configuration names: data=store data.path=data/mosi
     settings: Mapping[str, Any] = overrides()  # changes to what the configuration says: settings.seed=7
@@ -129,6 +130,7 @@ class EvaluateCommandConfig:
     protocol: Component = component("protocol")  # which modalities are taken away
     against: str | None = None  # system that the others are tested against; None: masked, if it is there
     published: bool = False  # lay published numbers beside, where the data are MMSA's files of CMU-MOSI or MOSEI
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
     data: Mapping[str, Any] = overrides()  # other data than those of the training
     output: FilePath | None = None  # None: the model's folder; of several models, one beside theirs
 
@@ -173,6 +175,7 @@ class FinetuneConfig:
 class GenerateConfig:
     shape: Component = component("shape")  # whose clips, lengths and widths they have
     output: FilePath | None = None  # the pickle that is written
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
     aligned: bool = True  # one length for all modalities
     seed: int = 0  # of the clips
 

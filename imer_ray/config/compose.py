@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
+from imer_ray.config import plugins
 from imer_ray.config.components import (
     CONF_MODULE,
     PRESETS,
     Component,
+    checked,
     hints,
     option_name,
     options,
@@ -28,6 +30,8 @@ from imer_ray.config.typed_text import Typed, mapping, nest, pair, unquoted
 from imer_ray.errors import UserError
 from imer_ray.uris import refuse_secrets
 
+PLUGINS = "plugins"  # the key that loads them
+
 
 def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Compose a command's configuration from ``key=value`` overrides, fill in every default and check it.
@@ -38,6 +42,7 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     for override in overrides:
         refuse_secrets(override.partition("=")[0], override)
     pairs: list[tuple[str, Any]] = [pair(override) for override in overrides]
+    load_plugins(pairs, schema)
     if issubclass(schema, ExperimentConfig):
         pairs = _with_preset(pairs)
     groups = dict(component_groups(schema))
@@ -49,6 +54,13 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     return resolve(merge(_composed(config_name, tuple(words)), nest(settings)), schema)
 
 
+def load_plugins(pairs: Iterable[tuple[str, Any]], schema: type) -> None:
+    """Load the plugins that a command was told to."""
+    if hint := hints(schema).get(PLUGINS):
+        plugins.load(name for key, value in pairs if key == PLUGINS for name in checked(value, hint, PLUGINS))
+
+
+@plugins.until_next
 @functools.lru_cache(maxsize=32)
 def _composed(config_name: str, words: tuple[str, ...]) -> Mapping[str, Any]:
     """What Hydra makes of the YAML files for these options; never to be changed."""
@@ -56,8 +68,10 @@ def _composed(config_name: str, words: tuple[str, ...]) -> Mapping[str, Any]:
     from hydra import initialize_config_module
     from omegaconf import OmegaConf
 
+    theirs = [str(folder).replace("'", r"\'") for _, folder in plugins.parts(plugins.CONF)]
+    search = ["hydra.searchpath=[" + ",".join(f"'file://{path}'" for path in theirs) + "]"] if theirs else []
     with initialize_config_module(config_module=CONF_MODULE, version_base="1.3"):
-        tree = OmegaConf.to_container(hydra_compose(config_name, overrides=list(words)), resolve=True)
+        tree = OmegaConf.to_container(hydra_compose(config_name, overrides=[*search, *words]), resolve=True)
     return cast(Mapping[str, Any], tree)
 
 

@@ -242,6 +242,7 @@ class ExperimentConfig:
     """One configuration of one system on one data set: everything a stage graph is built from."""
 
     seed: int = 1111  # of weights, batches, masks and noise
+    plugins: tuple[str, ...] = ()  # packages of other laboratories that it needs (`imer_ray.config.plugins`)
     system: str = field(default="decoupled", metadata={"package": "imer_ray.systems"})  # which stages, in which order
     data: Component = component("data")  # the clips
     data_fingerprint: str | None = None  # of the data's content; filled in when a command starts, checked ever after

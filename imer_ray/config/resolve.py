@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
+from imer_ray.config import plugins
 from imer_ray.config.components import (
     Component,
     checked,
@@ -65,7 +66,11 @@ def _typed(tree: Mapping[str, Any], schema: Any, prefix: str) -> Any:
 
 def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:
     """Fill in defaults and check every key and value of a configuration tree against ``schema``."""
+    if isinstance(tree, Mapping):
+        plugins.require(tree.get("plugins"))
     resolved = _resolve(tree, schema, "")
+    if issubclass(schema, ExperimentConfig):
+        resolved["plugins"] = sorted({*resolved["plugins"], *plugins.needed_by(resolved)})
     config: Any = typed(resolved, schema)
     if isinstance(config, ExperimentConfig):
         _check_together(config)

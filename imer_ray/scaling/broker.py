@@ -32,6 +32,7 @@ from imer_ray.stages.timeline import Changes, Where
 POLL_SECONDS = 1.0
 END_SECONDS = 5.0
 HOLD_SECONDS = 300.0  # that a group may hold small stages up: its CPUs get free by then, or nodes are missing
+CARRIED = ("IMER_RAY_PLUGINS",)  # of the driver's environment: all that a broker starts, on whatever node, has it, too
 MAX_CALLS = 10_000  # at a time: every waiter's question is one, and none may keep a worker's report from being heard
 
 
@@ -227,6 +228,10 @@ class BrokerHandle:
         return ray.get(answer)
 
 
+def _carried() -> dict[str, str]:
+    return {name: os.environ[name] for name in CARRIED if name in os.environ}
+
+
 def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
     """Start this driver's broker. It is restarted if its process dies; what it knew is in the store.
 
@@ -243,6 +248,7 @@ def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
             max_task_retries=-1,
             max_concurrency=MAX_CALLS,
             scheduling_strategy=here,
+            **({"runtime_env": {"env_vars": carried}} if (carried := _carried()) else {}),
         )
         .remote(root, dict(scaling), Lease())
     )

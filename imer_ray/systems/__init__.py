@@ -6,14 +6,14 @@ It reads the resolved configuration and imports neither torch nor ray, so that a
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from imer_ray.config import plugins
 from imer_ray.stages.graph import Stage
 
 
 def load_graph(config: Mapping[str, Any], split: str, package: str = "imer_ray.systems") -> Stage:
-    """The graph of the system that a configuration names, a module of ``package``."""
-    stage: Stage = importlib.import_module(f"{package}.{config['system']}").graph(config, split)
+    """The graph of the system that a configuration names, a module of ``package`` or of a plugin."""
+    stage: Stage = plugins.module(package, config["system"]).graph(config, split)
     return stage

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from imer_ray.config import plugins
 from imer_ray.errors import UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT
 from imer_ray.stages.client import Client
@@ -71,6 +72,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
         study=study["name"],
         systems=plan.systems,
         rungs=scheduler.rungs,
+        loaded=plugins.names(),
     )
     searcher = StudySearcher(record, slots, functools.partial(complete_row, study["name"]), scheduler.stopped)
     scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run

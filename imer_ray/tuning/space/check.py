@@ -23,6 +23,7 @@ FIXED: Mapping[str, str] = {
     "seed": "a search over seeds picks the luckiest; `train` repeats a configuration over seeds",
     "speed": "all trials of a study must be timed in the same way",
     "evaluate": "it says which further points a trial gives, not what is trained",
+    "plugins": "it says what may be chosen, not what is",
     "study": "it describes the search itself",
     "space": "it describes the search itself",
     "scaling": "it says where stages run, not what they compute",

@@ -21,6 +21,8 @@ from typing import Any
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from imer_ray.config import plugins
+from imer_ray.config.plugin_options import check_free
 from imer_ray.errors import UserError, hint, nearest
 from imer_ray.files import shipped_folder
 from imer_ray.tuning.space.check import Configurations, Line, check
@@ -43,7 +45,7 @@ _Loader.add_implicit_resolver(
 
 
 def find(name: str) -> Path:
-    """The file of a space: a name in ``search_spaces/``, or a path.
+    """The file of a space: a name in ``search_spaces/``, ours or a plugin's, or a path.
 
     Raises:
         UserError: there is none.
@@ -53,10 +55,16 @@ def find(name: str) -> Path:
         if not path.is_file():
             raise UserError(f"space={name}: there is no such file")
         return path
-    known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
-    if name not in known:
-        raise UserError(f"space={name}: unknown search space; {hint(name, known)} (or give a file: {name}.yaml)")
-    return FOLDER / f"{name}.yaml"
+    found = {path.stem: ("imer_ray", path) for path in FOLDER.glob("*.yaml")}
+    for plugin, folder in plugins.parts(plugins.SPACES):
+        for file in map(Path, map(str, folder.iterdir())):
+            if file.suffix == ".yaml":
+                taken = {stem: owner for stem, (owner, _) in found.items()}
+                check_free(plugin.name, f"{plugins.SPACES}/{file.name}", file.stem, taken)
+                found[file.stem] = plugin.name, file
+    if name not in found:
+        raise UserError(f"space={name}: unknown search space; {hint(name, found)} (or give a file: {name}.yaml)")
+    return found[name][1]
 
 
 def load(name: str, base: Mapping[str, Any]) -> Space:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
 import yaml
 
+from imer_ray.config import plugins
 from imer_ray.config.components import build
 from imer_ray.errors import UserError
 from imer_ray.evaluation.scorable import check_quality, check_training
@@ -113,7 +113,7 @@ def open_record(plan: Plan) -> Record:
 def _sampler(plan: Plan) -> Callable[[int], optuna.samplers.BaseSampler]:
     """Makes the study's sampler from a seed."""
     settings = plan.options["study"]
-    module = importlib.import_module(f"imer_ray.tuning.searchers.{settings['searcher']}")
+    module = plugins.module("imer_ray.tuning.searchers", settings["searcher"])
     build = functools.partial(module.build, population=settings["num_startup_trials"])
     if settings["prefix_trials"] == 1:
         return build

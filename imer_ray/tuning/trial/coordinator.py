@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Any
 
+from imer_ray.config import plugins
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.broker import StageFailed
@@ -201,7 +202,7 @@ def _row(
         **(final.metrics if isinstance(final, StageResult) else {}),
         "seed": tree["seed"],
         "epochs": int(sum(r.metrics.get("epochs", 0) for _, r in done)),
-        "config": json.dumps(tree),
+        "config": json.dumps({**tree, "plugins": plugins.needed_by(tree)}),
         "stages": json.dumps({stage.name: stage.key for stage in stages}),
         "executors": json.dumps({s.name: "ray_train" if s.kind in in_groups else "inline" for s in stages}),
         "rungs": json.dumps(rungs) if rungs else None,
