@@ -18,6 +18,7 @@ from itertools import groupby
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+import imer_ray
 from imer_ray.config import commands
 from imer_ray.config.components import PRESETS, choices, hints, option, options
 from imer_ray.config.compose import compose
@@ -45,6 +46,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
         "options": all_options,
         "columns": lambda: columns(results),
         "runs": lambda: columns(timeline),
+        "python": public_names,
     }
     return MARK.sub(lambda found: "\n".join(made[found["what"]]()), markdown)
 
@@ -155,6 +157,16 @@ def _plain(value: object) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value).replace("'", "")
+
+
+def public_names() -> Iterator[str]:
+    """What ``import imer_ray`` offers, as its docstrings say it."""
+    for name in imer_ray.__all__:
+        found = getattr(imer_ray, name)
+        if callable(found):
+            members = "null" if isinstance(found, type) else "false"  # null: those with a docstring
+            yield f"::: {found.__module__}.{found.__qualname__}"
+            yield f"    options: {{heading_level: 2, members: {members}}}\n"
 
 
 def columns(module: ModuleType) -> Iterator[str]:
