@@ -43,4 +43,4 @@ def convert(path: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, ConvertConfig)

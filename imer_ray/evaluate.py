@@ -37,7 +37,8 @@ SPLIT = "test"
 DEFAULT_AGAINST = "masked"
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str]) -> pd.DataFrame:
+    """The command; returns the table of all metrics."""
     from imer_ray.analysis import systems as figures
     from imer_ray.evaluation import comparison_table as tables
     from imer_ray.evaluation.comparison import check_same_masks, compare
@@ -79,6 +80,7 @@ def main(overrides: list[str]) -> None:
     print(printable("\n".join(plain or [compared[0], notes])))
     print(f"wrote {output / name}.csv, {name}_seeds.csv and {name}.md (all metrics, intervals, significance and cost)")
     print(f"wrote {', '.join(drawn)} as PNG and SVG beside them")
+    return frame
 
 
 def _against(wanted: str | None, systems: Systems) -> str | None:
@@ -152,4 +154,4 @@ def _beside(folders: Sequence[Path], labels: Sequence[str]) -> Path:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, EvaluateCommandConfig)

@@ -75,4 +75,4 @@ def _stage(config: Mapping[str, Any], path: Path, fingerprint: str, fold: int) -
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, FinetuneConfig)

@@ -69,4 +69,4 @@ def _check_space(output: Path, num_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, GenerateConfig)

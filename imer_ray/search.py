@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 LEAVING_SECONDS = 10.0  # that the baselines get to leave; they look up once a second
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str]) -> Path:
+    """The command; returns the study's folder."""
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
     from imer_ray.tuning.replication import repeats
@@ -62,6 +63,7 @@ def main(overrides: list[str]) -> None:
             print(said)
         if over is not None:
             print(f"ended after {len(record.finished)} of {study['num_trials']} trials: {over}")
+    return planned.folder
 
 
 def _search(plan: Plan, record: Record, started: float) -> str | None:
@@ -129,4 +131,4 @@ def _report(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, SearchConfig)

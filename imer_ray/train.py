@@ -45,7 +45,15 @@ class _Left(Exception):
     """The command ends before this job has."""
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str]) -> Path:
+    """The command; returns the models' folder."""
+    chosen = compose(TrainConfig, "train", overrides)
+    path = Path(chosen["config"])
+    return run(chosen, read_config(path, chosen["data"], chosen["settings"]), path.stem)
+
+
+def run(chosen: Mapping[str, Any], config: Mapping[str, Any], stem: str) -> Path:
+    """Train a resolved configuration as a `TrainConfig` says; its models' folder, called ``stem`` by default."""
     from imer_ray.analysis import systems as figures
     from imer_ray.evaluation.bayes_optimum import bayes_optimum
     from imer_ray.evaluation.model_collection import BASELINES, check_same_settings, seeds_in
@@ -53,14 +61,9 @@ def main(overrides: list[str]) -> None:
     from imer_ray.evaluation.tables import BAYES, markdown, spread, summarise
     from imer_ray.scaling.cluster import session
 
-    chosen = compose(TrainConfig, "train", overrides)
-    if not chosen["seeds"]:
-        raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
-    path = Path(chosen["config"])
-    config = read_config(path, chosen["data"], chosen["settings"])
     check_training(config)
     check_scoring(config, SPLIT)
-    output = Path(chosen["output"] or Path("models") / path.stem)
+    output = Path(chosen["output"] or Path("models") / stem)
     check_same_settings(output, config)
     cli.say_unscored(config, SPLIT)
     make_folder(output)
@@ -74,7 +77,7 @@ def main(overrides: list[str]) -> None:
         (system, seed): output / str(seed) if system == own else output / BASELINES / system / str(seed)
         for system, seed in jobs
     }
-    name = _label(path.stem, chosen["baselines"])
+    name = _label(stem, chosen["baselines"])
 
     def keep(job: Job, stage: Stage) -> None:
         _save(folders[job], stage, jobs[job], chosen["stages"])
@@ -98,6 +101,7 @@ def main(overrides: list[str]) -> None:
     print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen['seeds'])} seeds")
     if others := sorted(seeds_in(output) - set(chosen["seeds"])):
         print(f"seeds {', '.join(map(str, others))} were there already: python -m imer_ray.evaluate scores all of them")
+    return output
 
 
 def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,8 +110,6 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
     Raises:
         UserError: the file is missing, no export, or its data are elsewhere or changed.
     """
-    from imer_ray.training.latents import load_dataset
-
     if str(path) in options(PRESETS):
         content = compose(ExperimentConfig, "experiment", [f"{PRESETS}={path}"])
     else:
@@ -115,6 +117,17 @@ def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]
             content = resolve(_read_export(path)["config"])
         except UserError as error:
             raise UserError(f"config={path}: {error}") from error
+    return prepared(content, data, settings)
+
+
+def prepared(content: Mapping[str, Any], data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration with ``data`` and other ``settings`` changed, and the fingerprint of the data there.
+
+    Raises:
+        UserError: a setting cannot be, or the data are elsewhere or changed.
+    """
+    from imer_ray.training.latents import load_dataset
+
     before = content["data"]["name"]
     config, followed = change(content, {**settings, **{f"data.{key}": value for key, value in data.items()}})
     if followed:
@@ -229,4 +242,4 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, TrainConfig)

@@ -1,4 +1,4 @@
-"""``python -m imer_ray.analysis runs/demo [runs/other ...]``: the report of each run again; of several a comparison."""
+"""Draw the reports of studies again, of several also a comparison: ``python -m imer_ray.analysis runs/demo ...``."""
 
 from __future__ import annotations
 

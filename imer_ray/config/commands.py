@@ -120,6 +120,8 @@ class TrainConfig:
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds is empty: name at least one, for example seeds=[1111,1112]")
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
             raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once")
 

@@ -137,4 +137,4 @@ def _span(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, StagesConfig)

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 from small import ROOT, SMALL, command
 
+import imer_ray
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import check_same_settings
 from imer_ray.results.timeline import read_timeline
@@ -85,6 +88,56 @@ def test_the_same_search_again_is_complete(
     monkeypatch.chdir(study)
     run_here("search", "study.num_trials=3", *SMALL)
     assert "complete (3 trials)" in capsys.readouterr().out
+
+
+def test_python_and_the_console_search_alike(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages are shared, so that what was measured is the same too; each asks for them by itself."""
+    monkeypatch.chdir(tmp_path)
+    words = ["study.num_trials=3", *SMALL, f"study.stages={study / 'runs/stages'}"]
+    found = imer_ray.search(*words, "study.name=python")
+    done = command("console", "search", *words, "study.name=console", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frames = [pd.read_parquet(folder / "results.parquet") for folder in (study / "runs/demo", "runs/console")]
+    told = ["study", "started", "finished", "host", "executors", "seconds_reused", "seconds_computed"]
+    first, *others = (frame.drop(columns=told).sort_values(["trial", "point"]) for frame in (*frames, found.results))
+    for other in others:
+        pd.testing.assert_frame_equal(
+            first.reset_index(drop=True), other[first.columns].reset_index(drop=True), check_dtype=False
+        )
+
+
+NOTEBOOK = """
+import imer_ray
+study = imer_ray.search("study.num_trials=3", *SMALL)
+front, picks = study.front, study.picks
+picture = study.plot()
+config = study.config("knee")
+models = imer_ray.train(config, "scaling.train_stages=[]", "baselines=[]", seeds=[1111], output="models/notebook")
+model = imer_ray.load_model("models/notebook")
+table = imer_ray.evaluate(model)
+predictions = models[0].predict(split="valid", available="lv")
+"""
+
+
+def test_a_notebook_goes_from_a_search_to_predictions(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study)
+    cells: dict[str, Any] = {"SMALL": SMALL}
+    exec(NOTEBOOK, cells)
+    exported = yaml.safe_load((study / "runs/demo/export/knee.yaml").read_text())["config"]
+    assert tree_of(cells["config"]) == exported
+    predictions, model = cells["predictions"], cells["model"]
+    assert len(predictions) == 64 and set(predictions["available"]) == {"lv"}
+    assert predictions["value"].notna().all() and predictions["spread"].isna().all()
+    of_test = model.predict(split="test")
+    for pattern in ("a", "lv", "lav"):  # the very predictions that were scored
+        some = of_test[(of_test["available"] == pattern) & of_test["label"].ne(0)]
+        right = 100 * ((some["value"] > 0) == (some["label"] > 0)).mean()
+        (row,) = cells["table"].query(f"Model == 'notebook' and Setting == '{pattern}'").to_dict("records")
+        assert right == pytest.approx(row["Non0_acc_2"])
+    with pytest.raises(UserError, match="split='val': did you mean valid"):
+        model.predict(split="val")
+    with pytest.raises(UserError, match="available='xl'"):
+        model.predict(available="xl")
 
 
 @pytest.mark.slow
