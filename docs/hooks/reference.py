@@ -19,6 +19,7 @@ from types import ModuleType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import imer_ray
+from imer_ray import console
 from imer_ray.config import commands
 from imer_ray.config.components import PRESETS, choices, hints, option, options
 from imer_ray.config.compose import compose
@@ -27,16 +28,7 @@ from imer_ray.results import schema as results
 from imer_ray.results import timeline
 
 MARK = re.compile(r"^<!-- generated: (?P<what>\w+) -->$", re.MULTILINE)
-COMMANDS: Mapping[str, type] = {  # as in ``python -m imer_ray.NAME``
-    "search": commands.SearchConfig,
-    "train": commands.TrainConfig,
-    "evaluate": commands.EvaluateCommandConfig,
-    "export": commands.ExportConfig,
-    "convert": commands.ConvertConfig,
-    "finetune": commands.FinetuneConfig,
-    "generate": commands.GenerateConfig,
-    "stages": commands.StagesConfig,
-}
+COMMANDS = {name: schema for name, (_, schema) in console.COMMANDS.items() if schema is not None}
 ORDER = ("data", "protocol", "encoder", "diffusion", "refiner", "fusion", "imputer", "shape")  # of groups, by stem
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import imer_ray
+from imer_ray import console
 from imer_ray.config import commands
 from imer_ray.config.components import choices, options
 from imer_ray.config.compose import compose
@@ -23,16 +24,7 @@ from imer_ray.config.plugins import GROUP
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DOCUMENTS += [ROOT / "analysis" / "README.md", ROOT / "clusters" / "README.md"]
-SCHEMAS = {
-    "search": commands.SearchConfig,
-    "train": commands.TrainConfig,
-    "evaluate": commands.EvaluateCommandConfig,
-    "export": commands.ExportConfig,
-    "convert": commands.ConvertConfig,
-    "finetune": commands.FinetuneConfig,
-    "generate": commands.GenerateConfig,
-    "stages": commands.StagesConfig,
-}
+SCHEMAS = {name: schema for name, (_, schema) in console.COMMANDS.items() if schema is not None}
 EXAMPLES = ("adams_bashforth",)  # options that a document tells how to add
 SETTINGS = {f.name for f in fields(commands.SearchConfig)}
 each_document = partial(pytest.mark.parametrize, "path", ids=lambda path: str(path.relative_to(ROOT)))
