@@ -11,6 +11,10 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 STUDY := runs/demo
 
+# What is set in many a container image: without bytecode, each process that is started, each of Ray's too, would compile
+# torch and all else that it imports anew (seconds each, half of what the quick tests take).
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help search report test test-all lint format docs clean
 
 help:

@@ -26,7 +26,7 @@ class UserError(Exception):
         return printable(super().__str__())
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def closest_word(word: str, known: Iterable[str]) -> str | None:
     """Of known words the one that was most likely meant; None if nothing is like it."""
     return next(iter(difflib.get_close_matches(word[:80], sorted(known), n=1)), None)
 
@@ -34,7 +34,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def hint(word: str, known: Iterable[str]) -> str:
     """``did you mean x?``, or all that there is if nothing is close."""
     words = sorted(known)
-    meant = nearest(word, words)
+    meant = closest_word(word, words)
     return f"choose one of {', '.join(words)}" if meant is None else f"did you mean {meant}?"
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from imer_ray.errors import UserError, nearest
+from imer_ray.errors import UserError, closest_word
 
 FRESH = "imer_ray."  # followed by what `tempfile.mkdtemp` chooses
 LOCK = "lock"  # in a fresh folder: locked by its process, so that the kernel lets it go when that dies
@@ -90,7 +90,7 @@ def similar(wanted: Path | str, known: Iterable[str] | None = None) -> str:
     """``; did you mean NAME?`` of what lies beside a missing file or is ``known``; empty if nothing is like it."""
     path = Path(wanted)
     names = os.listdir(path.parent) if known is None and path.parent.is_dir() else list(known or ())
-    if (meant := nearest(path.name, names)) is None:
+    if (meant := closest_word(path.name, names)) is None:
         return ""
     return f"; did you mean {path.parent / meant if known is None else meant}?"
 

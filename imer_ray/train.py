@@ -233,8 +233,8 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=folder, inputs=inputs, checkpoint=folder)
-    imputer = {name: node for name, node in stage.config.items() if name == "imputer"}  # the system's choice
-    model, statistics = load_model({**config, **stage.config}, context), load_dataset(config).statistics
+    imputer = {name: node for name, node in stage.settings.items() if name == "imputer"}  # the system's choice
+    model, statistics = load_model({**config, **stage.settings}, context), load_dataset(config).statistics
     save(folder, model, {**config, **imputer}, load_shape(context), statistics)
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
     histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}

@@ -96,6 +96,19 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
         )
 
 
+def check_slots() -> None:
+    """Refuse a Ray on which no trial would ever start, as one that this process had started for something else.
+
+    Raises:
+        UserError: no node offers a trial slot.
+    """
+    if not ray.cluster_resources().get(TRIAL_SLOT):
+        raise UserError(
+            f"Ray runs in this process without any {TRIAL_SLOT}, which trials need: end it first with ray.shutdown(), "
+            f'or start it with ray.init(resources={{"{TRIAL_SLOT}": 4}})'
+        )
+
+
 def stop() -> None:
     """Leave the cluster, or end the Ray that this process started."""
     _local.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -47,6 +48,13 @@ def test_the_makefile_passes_arguments_on() -> None:
     dry = ["make", "--no-print-directory", "--dry-run", "--always-make", "search", "ARGS=study.num_trials=48"]
     commands = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert commands.rstrip().endswith("-m imer_ray.search study.num_trials=48")
+
+
+def test_what_make_runs_keeps_the_bytecode_that_it_compiles() -> None:
+    make = ["make", "--no-print-directory", "--eval=probe: ; @env", "probe"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True, env=environment)
+    assert "PATH=" in done.stdout and "PYTHONDONTWRITEBYTECODE" not in done.stdout
 
 
 def test_nothing_names_a_path_of_one_machine() -> None:

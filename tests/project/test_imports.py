@@ -40,7 +40,8 @@ MAY_IMPORT = {  # beside itself and the leaves
     "tuning": ("config", "data", "stages", "scaling", "training", "evaluation", "systems", "results"),
 }
 COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
-FRONT = ("", "api", "console", *COMMANDS)  # what people call; it may import all, and nothing below imports it
+# What people call: it may import all, and nothing else imports it.
+FRONT = ("", "api", "console", "testing", *COMMANDS)
 LIGHT = (  # neither torch nor ray
     "imer_ray",
     "imer_ray.config.compose",

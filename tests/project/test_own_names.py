@@ -77,12 +77,13 @@ def test_no_command_sees_them(installations: dict[str, Installation], how: str, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a minute and a half of computing
 def test_from_a_search_to_scores(installation: Installation, folder: Path) -> None:
     for words in (
         ["search", "study.num_trials=2", *SMALL],
         ["analysis", "runs/demo"],
         ["export", "run=runs/demo", "pick=knee", "output=knee.yaml"],
-        ["train", "config=knee.yaml", "seeds=[1111]", "output=trained", "baselines=[]"],
+        ["train", "config=knee.yaml", "seeds=[1111]", "output=trained", "baselines=[]", "scaling.train_stages=[]"],
         ["evaluate", "model=trained"],
         ["stages", "ls"],
         ["generate", "shape=mosi", "output=clips.pkl"],

@@ -36,7 +36,7 @@ def test_where_nothing_listens_no_cluster_answers(port):
         join(f"127.0.0.1:{port}", deadline=0.2)
     said = one_sentence(error)
     assert f"no Ray cluster answers at 127.0.0.1:{port} (Connection refused" in said and "RAY_ADDRESS" in said
-    assert time.monotonic() - begun < 30  # 0.2 s and more on an idle machine; Ray alone takes a quarter of an hour
+    assert time.monotonic() - begun < 240  # 0.2 s and more on an idle machine; Ray alone takes a quarter of an hour
 
 
 def test_an_address_of_the_environment_is_tried_as_well(port, monkeypatch):

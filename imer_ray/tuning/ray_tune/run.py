@@ -14,7 +14,7 @@ from ray import tune
 
 from imer_ray.config import plugins
 from imer_ray.errors import UserError
-from imer_ray.scaling.cluster import TRIAL_SLOT
+from imer_ray.scaling.cluster import TRIAL_SLOT, check_slots
 from imer_ray.stages.client import Client
 from imer_ray.tuning.ray_tune.callback import StudyCallback
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
@@ -53,6 +53,7 @@ def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] 
 
 
 def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> bool:
+    check_slots()
     study, slots = plan.options["study"], plan.options["study"]["slots"]
     os.environ.update(ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     for name in ("ray", "ray.tune", "ray.train"):

@@ -23,7 +23,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from imer_ray.config import plugins
 from imer_ray.config.plugin_options import check_free
-from imer_ray.errors import UserError, hint, nearest
+from imer_ray.errors import UserError, closest_word, hint
 from imer_ray.files import shipped_folder
 from imer_ray.tuning.space.check import Configurations, Line, check
 from imer_ray.tuning.space.space import Distribution, Parameter, Space
@@ -200,7 +200,7 @@ def _values(value: Any) -> tuple[Any, ...]:
 
 def _hint(words: Any, known: Any = KINDS) -> str:
     for word in words if isinstance(words, (list, Mapping)) else []:
-        if meant := nearest(str(word), known):
+        if meant := closest_word(str(word), known):
             return f" (did you mean {meant}?)"
     return ""
 

@@ -5,8 +5,8 @@ from importlib import import_module
 
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from searchers_found import PROCESS
 
+from imer_ray.testing.searchers import PROCESS
 from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.space.space import Parameter, Space
 from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
