@@ -37,6 +37,8 @@ from optuna.distributions import CategoricalDistribution
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.config.tree import flatten
 from imer_ray.evaluation.predict import num_evaluations
 from imer_ray.results.hypervolume import hypervolume
@@ -112,7 +114,7 @@ def measured(config: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[floa
     quality += (0.02 if noisy and steps > 1 else 0.002) * (1 - 1 / draws) - (0.01 if noisy else 0.0)
     quality += 0.012 * (width == 64) + (0.01 if (width == 64) == (values["loss.recovery"] == 1.0) else 0.0)
     quality += LUCK * statistics.NormalDist().inv_cdf(_uniform(name(values)))
-    cost = num_evaluations(config) * per_evaluation + 0.5 * width / 64
+    cost = num_evaluations(typed(config, ExperimentConfig)) * per_evaluation + 0.5 * width / 64
     return 1 - quality, 6.0 + math.log10(cost)
 
 

@@ -16,20 +16,17 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import ray
 
 from imer_ray.config.commands import ScalingConfig
-from imer_ray.config.components import build
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import tree_of
 from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.cluster import start
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 
 SETTINGS = {
     "data.num_train": "2048",
@@ -74,10 +71,9 @@ def main() -> None:
 
 def _encode(settings: dict[str, str], num_epochs: int) -> Stage:
     words = {**settings, "training.encode.num_epochs": str(num_epochs)}
-    config: dict[str, Any] = tree_of(compose(ExperimentConfig, "experiment", [f"{k}={v}" for k, v in words.items()]))
-    config["data_fingerprint"] = build(config["data"]).load().fingerprint
-    final = load_graph(config, "valid")
-    return next(stage for stage in final.in_order() if stage.name == "encode")
+    config = compose(ExperimentConfig, "experiment", [f"{k}={v}" for k, v in words.items()])
+    config = replace(config, data_fingerprint=config.data.build().load().fingerprint)
+    return next(stage for stage in graph(config, "valid").in_order() if stage.name == "encode")
 
 
 if __name__ == "__main__":

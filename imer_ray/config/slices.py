@@ -47,7 +47,6 @@ class TrainedDiffusion(LearntDiffusion):
 
     weighting: Component
     time_sampling: Component
-    sharing: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +70,11 @@ class JointDiffusion(RecoveringDiffusion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampledDiffusion(JointDiffusion):
+class SampledDiffusion(RecoveringDiffusion):
     """Where predictions are made of what is recovered."""
 
+    sampler: Component
+    num_steps: int
     num_draws: int
 
 

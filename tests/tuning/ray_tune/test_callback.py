@@ -6,6 +6,8 @@ import pytest
 from changed import changed
 from toy_systems import decoupled
 
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.errors import UserError
 from imer_ray.results.timeline import read_timeline
 from imer_ray.stages.timeline import Timeline, Where
@@ -50,7 +52,7 @@ def started(options):
 def finish(searched, record, client, speedup=10.0):
     """One trial: its stages run, its row told."""
     proposal = record.ask()
-    stages = list(decoupled.graph(proposal.config, "valid").in_order())
+    stages = list(decoupled.graph(typed(proposal.config, ExperimentConfig), "valid").in_order())
     for stage in stages:
         client.run(stage, f"toy-{proposal.trial}")
     row = {

@@ -152,7 +152,7 @@ def test_a_point_whose_cost_fails_fails_alone(base, client, monkeypatch):
 
     def with_cost(config, split):
         whole = final(config, split)
-        cost = stage("cost", "cost", {"num_steps": config["diffusion"]["num_steps"]})
+        cost = stage("cost", "cost", {"num_steps": config.diffusion.num_steps})
         return dataclasses.replace(whole, inputs={**whole.inputs, "cost": cost})
 
     def cost(config, context):

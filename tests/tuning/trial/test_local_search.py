@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import tree_of
+from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective
 from imer_ray.systems import decoupled, imder, zero
@@ -144,8 +144,12 @@ def test_the_least_work_of_the_grid_comes_first(composed, num_steps, num_draws, 
     found = list(lines(tree, {"diffusion.num_steps": (2, 4, 8), "diffusion.num_draws": (1, 2, 4)}))
     assert [changes for points in found for changes in points if len(changes) > 1] == ([first] if first else [])
     assert first is None or found[0] == (first,)
-    free = free_lines(tree, grid_of(composed, **EVERYTHING), lambda point: decoupled.graph(point, "valid"))
+    free = free_lines(tree, grid_of(composed, **EVERYTHING), graph_of(decoupled))
     assert first is None or free[0] == (first,)
+
+
+def graph_of(system):
+    return lambda point: system.graph(typed(point, ExperimentConfig), "valid")
 
 
 EVERYTHING = {
@@ -168,7 +172,7 @@ EVERYTHING = {
 )
 def test_only_what_needs_no_other_training_is_free(composed, system, mode, free):
     tree = tree_of(changed(composed, bank={"mode": mode}), ExperimentConfig)
-    found = free_lines(tree, grid_of(composed, **EVERYTHING), lambda point: system.graph(point, "valid"))
+    found = free_lines(tree, grid_of(composed, **EVERYTHING), graph_of(system))
     assert {path for points in found for changes in points for path in changes} == free
 
 

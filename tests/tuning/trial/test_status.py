@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from imer_ray.config.commands import ScalingConfig
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
@@ -51,7 +53,7 @@ def test_what_stages_are_compared_by_goes_under_their_kind():
 )
 def test_a_system_has_one_stage_of_each_kind_that_is_compared(base, system, kinds):
     """Two of a kind would overwrite each other."""
-    stages = [s.kind for s in system.graph(base, "valid").in_order()]
+    stages = [s.kind for s in system.graph(typed(base, ExperimentConfig), "valid").in_order()]
     assert [stages.count(kind) for kind in kinds] == [1] * len(kinds)
 
 
