@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
-from imer_ray import convert, train
+from imer_ray import convert
 from imer_ray.config.commands import TrainConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
-from imer_ray.train import read_config
+from imer_ray.train import _label, read_config
+from imer_ray.train import main as train
 
 
 def test_a_preset_is_read_by_name_with_changes() -> None:
@@ -158,7 +159,7 @@ def test_what_cannot_be_trained_is_one_true_line(
     if not (folder / "pipe").exists():
         os.mkfifo(folder / "pipe")
     with pytest.raises(UserError) as raised:
-        train.main(words)
+        train(words)
     message = str(raised.value)
     assert says in message and "\n" not in message and len(message) < 400
     assert not (folder / "models").exists() and not (folder / "runs").exists()
@@ -176,11 +177,11 @@ def test_seeds_of_another_configuration_are_never_mixed_in(
     (model / "model.safetensors").write_bytes(b"weights")
     (model / "config.yaml").write_text(yaml.safe_dump({**tree_of(config), "seed": 7, "system": "masked"}))
     with pytest.raises(UserError, match=r"models/quality holds models of another configuration \(.*output=models/qual"):
-        train.main([f"config={folder / 'export/quality.yaml'}", "data=synthetic", "data.num_train=64"])
+        train([f"config={folder / 'export/quality.yaml'}", "data=synthetic", "data.num_train=64"])
     assert (model / "model.safetensors").read_bytes() == b"weights" and not (tmp_path / "runs").exists()
 
 
 def test_a_model_whose_file_is_named_as_a_baseline_has_a_row_of_its_own() -> None:
-    assert [train._label(stem, ["zero", "masked"]) for stem in ("quality", "mean", "masked", "bayes")] == [
+    assert [_label(stem, ["zero", "masked"]) for stem in ("quality", "mean", "masked", "bayes")] == [
         *("quality", "mean", "masked.yaml", "bayes.yaml")
     ]

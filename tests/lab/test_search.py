@@ -26,7 +26,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> imer_ray.Study:
 
 def test_its_choices_are_searched_recorded_and_written_down(study: imer_ray.Study) -> None:
     assert set(study.results["status"]) == {"complete"}
-    assert study.results.loc[study.results["trial"] == 0, "config.diffusion.sampler"].iloc[0] == "adams_bashforth"
+    assert "adams_bashforth" in set(study.results["config.diffusion.sampler"])
     assert set(study.results["config.data"]) == {"whispers"}
     lines = [json.loads(line) for line in (study.folder / "lines.jsonl").read_text().splitlines()]
     assert sorted(line["trial"] for line in lines) == [0, 1]

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from changed import changed
 
-from imer_ray import search
 from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.results.pareto import pareto_front
 from imer_ray.results.schema import read_results
+from imer_ray.search import main as search
 from imer_ray.tuning.study.journal import FILE_NAME
 
 HERE = str(Path(__file__).parents[1])
@@ -104,7 +104,7 @@ def test_a_second_search_of_a_study_is_refused_by_host_and_process_of_the_first(
     try:
         assert holder.stdout.readline() == "mine\n"
         with pytest.raises(UserError, match=f"process {holder.pid} on {os.uname().nodename}"):
-            search.main(["study.name=mine", "data.num_train=64"])
+            search(["study.name=mine", "data.num_train=64"])
         assert [path.name for path in Path("runs/mine").iterdir()] == ["driver.lock"]
     finally:
         holder.kill()
