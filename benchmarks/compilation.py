@@ -27,14 +27,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from inference import random_batch, untrained
 
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import build
 from imer_ray.config.compose import compose
-from imer_ray.evaluation.predict import predictor
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.stopwatch import threads
 from imer_ray.training.loop import seeded
 
@@ -60,16 +60,16 @@ def main() -> None:
 
 def _measure(backbone: str, frames: int, mode: str) -> dict[str, float]:
     settings = [f"diffusion.backbone={backbone}", "diffusion.sampler=ddim", "diffusion.num_steps=2"]
-    config = compose(SearchConfig, "search", settings)
-    dims = build(config["data"]).load().dims
+    config = compose(ExperimentConfig, "experiment", settings)
+    dims = config.data.build().load().dims
     lengths = dict.fromkeys(dims, frames)
-    model = untrained(config, dims, lengths)
+    model, inference = untrained(config, dims, lengths), Inference.of(config, config.diffusion)
     other = copy.deepcopy(model)
     ratios = {}
     for size in SIZES:
         batch, available = random_batch(size, dims, lengths), AVAILABLE.expand(size, -1)
-        written = functools.partial(predictor(model, config, seeded(0, "written")), batch, available)
-        predict = predictor(other, {**config, "compile": mode}, seeded(0, "compiled"))
+        written = functools.partial(predictor(model, inference, seeded(0, "written")), batch, available)
+        predict = predictor(other, replace(inference, compile=mode), seeded(0, "compiled"))
         compiled = functools.partial(predict, batch, available)
         start = time.perf_counter()
         compiled()

@@ -23,21 +23,23 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 import yaml
 
-from imer_ray.config.components import build
-from imer_ray.config.resolve import resolve
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import resolve, typed
 from imer_ray.data.batch import Batch
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import collect
-from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.speedup import reference_config, reference_for
 from imer_ray.evaluation.timing.stopwatch import threads, timed
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
 from imer_ray.training.loop import seeded
 
@@ -69,7 +71,8 @@ def main() -> None:
         if read is None:
             print("no text encoder is timed: pip install transformers (it is in the extra dev)")
         for pick in PICKS:
-            config = resolve(yaml.safe_load((run / "export" / f"{pick}.yaml").read_text(encoding="utf-8"))["config"])
+            tree = yaml.safe_load((run / "export" / f"{pick}.yaml").read_text(encoding="utf-8"))["config"]
+            config = typed(resolve(tree), ExperimentConfig)
             ratios |= _measure(pick, config, int(frames) if frames else None, read)
     print(f"{'':44}{'ratio':>10}{'min':>10}{'max':>10}")
     for name, values in ratios.items():
@@ -99,21 +102,22 @@ def _quality(models: Path) -> dict[str, tuple[int, float, float, float]]:
 
 
 def _measure(
-    pick: str, config: dict, frames: int | None, read: Callable[[int], Callable[[], object]] | None
+    pick: str, config: ExperimentConfig, frames: int | None, read: Callable[[int], Callable[[], object]] | None
 ) -> dict[str, list[float]]:
     """Name -> its value in each turn."""
-    dataset = build(config["data"]).load()
+    dataset = config.data.build().load()
     lengths = dict.fromkeys(dataset.dims, frames) if frames else dict(dataset.lengths)
     model = untrained(config, dataset.dims, lengths)
-    reference = reference_for(config, dataset.dims, lengths, "cpu")
-    as_published = {**reference_config(config), "precision": "fp32", "compile": "none"}
+    reference = reference_for(config.encoder.build(), dataset.dims, lengths, "cpu")
+    as_published = replace(reference_config(config), precision="fp32", compile="none")
+    our_way, their_way = (Inference.of(each, each.diffusion) for each in (config, as_published))
     ratios: dict[str, list[float]] = {}
     for size, suffix in ((32, ""), (1, "_batch1")):
         batch = random_batch(size, dataset.dims, lengths)
         for missing, pattern in AVAILABLE.items():
             available = pattern.expand(size, -1)
-            ours = functools.partial(predictor(model, config, seeded(0, "ours")), batch, available)
-            theirs = functools.partial(predictor(reference, as_published, seeded(0, "theirs")), batch, available)
+            ours = functools.partial(predictor(model, our_way, seeded(0, "ours")), batch, available)
+            theirs = functools.partial(predictor(reference, their_way, seeded(0, "theirs")), batch, available)
             text = None if read is None else read(size)
             ours()
             name, turns = f"{pick}_{missing}_missing{suffix}", []
@@ -145,11 +149,13 @@ def text_encoder() -> Callable[[int], Callable[[], object]] | None:
     return read
 
 
-def untrained(config: dict, dims: dict, lengths: dict) -> EmotionModel:
+def untrained(config: ExperimentConfig, dims: dict, lengths: dict) -> EmotionModel:
     torch.manual_seed(0)
-    num_frames = build(config["encoder"]).length(min(lengths.values()))
-    recovery = build_recovery(config, num_frames)
-    model = EmotionModel(build_encoder(config, dims, lengths), recovery, build_recogniser(config, with_refiners=True))
+    encoder, fusion, refiner = config.encoder.build(), config.fusion.build(), config.refiner.build()
+    latent_dim, num_frames = encoder.latent_dim, encoder.length(min(lengths.values()))
+    recovery = build_recovery(Diffusion.of(config.diffusion), latent_dim, num_frames)
+    recogniser = build_recogniser(latent_dim, fusion, refiner)
+    model = EmotionModel(build_encoder(encoder, dims, lengths), recovery, recogniser)
     return model.eval().requires_grad_(False)
 
 

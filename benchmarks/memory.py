@@ -11,16 +11,17 @@ Needs Linux and three times the pickle's size on the disk of ``folder``; everyth
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.systems import graph
 
 TRAINED = ("encode", "pretrain", "recognise", "joint")
 LIMIT_GIB = 1.5
@@ -71,11 +72,9 @@ def _watch(name: str, *arguments: str) -> float:
 
 def _stages(settings: dict[str, str]) -> list:
     """The stages of the system, inputs before users."""
-    from imer_ray.config.components import build
-
-    config = compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in settings.items()])
-    config["data_fingerprint"] = build(config["data"]).load().fingerprint
-    graph = importlib.import_module(f"imer_ray.systems.{config['system']}").graph
+    words = [f"{key}={value}" for key, value in settings.items()]
+    config = compose(ExperimentConfig, "experiment", words)
+    config = replace(config, data_fingerprint=config.data.build().load().fingerprint)
     return list(graph(config, "valid").in_order())
 
 

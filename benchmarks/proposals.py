@@ -37,6 +37,8 @@ from optuna.distributions import CategoricalDistribution
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.config.tree import flatten
 from imer_ray.evaluation.predict import num_evaluations
 from imer_ray.results.hypervolume import hypervolume
@@ -50,7 +52,7 @@ from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.study.study import plan
 
 SEARCHERS = ("tpe", "gp", "nsga2", "nsga3", "random")
-OBJECTIVES = objectives({"quality": "Non0_F1_score", "speed": "flops"})
+OBJECTIVES = objectives(quality="Non0_F1_score", speed="flops")
 PROCESS = {("vp", "cosine"): 0.03, ("vp", "linear"): 0.02, ("ve", None): 0.025, ("imder_ve", None): 0.0}
 BACKBONE = {"transformer": (0.012, 1.0), "mixer": (0.0, 0.45)}  # what it adds to quality, what an evaluation costs
 ERROR = {"ddim": (0.08, 1), "dpmpp_2m": (0.10, 2), "heun": (0.12, 2)}  # of one step; the order by which it falls
@@ -112,7 +114,7 @@ def measured(config: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[floa
     quality += (0.02 if noisy and steps > 1 else 0.002) * (1 - 1 / draws) - (0.01 if noisy else 0.0)
     quality += 0.012 * (width == 64) + (0.01 if (width == 64) == (values["loss.recovery"] == 1.0) else 0.0)
     quality += LUCK * statistics.NormalDist().inv_cdf(_uniform(name(values)))
-    cost = num_evaluations(config) * per_evaluation + 0.5 * width / 64
+    cost = num_evaluations(typed(config, ExperimentConfig)) * per_evaluation + 0.5 * width / 64
     return 1 - quality, 6.0 + math.log10(cost)
 
 
@@ -132,7 +134,7 @@ def problem(planned: Plan) -> Problem:
         first=tuple(point for point in (own, *planned.space.points) if point is not None),
         prefix=prefix(planned.space, planned.configurations.build, planned.final_stage),
         table=table,
-        num_startup=planned.options["study"]["num_startup_trials"],
+        num_startup=planned.options.study.num_startup_trials,
     )
 
 

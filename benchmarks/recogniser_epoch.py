@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.slices import Joint, Recognise
 from imer_ray.errors import StageStopped
 from imer_ray.evaluation.timing.speedup import reference_config
 from imer_ray.evaluation.timing.stopwatch import threads
@@ -52,8 +53,9 @@ OUR_EPOCHS, IMDER_BATCHES = 3, 2  # timed, after one for warming up
 def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     frames = int(options.pop("frames", FRAMES))
-    config = compose(ExperimentConfig, "experiment", [f"{key}={value}" for key, value in options.items()])
-    own_batch = config["training"]["recognise"]["batch_size"]
+    words = [f"{key}={value}" for key, value in options.items()]
+    config = compose(ExperimentConfig, "experiment", words)
+    own_batch = config.training.recognise.batch_size
     ours: dict[int, list[Seconds]] = {}
     with threads(1), tempfile.TemporaryDirectory() as folder:
         for size in dict.fromkeys((own_batch, IMDER_BATCH)):
@@ -64,7 +66,7 @@ def main() -> None:
     epoch = statistics.median(seconds.cpu for seconds in scaled)
     print(f"{'one epoch, missing rate 0.7':30}{'batch':>6}{'CPU s':>9}{'min':>9}{'max':>9}{'ratio':>8}{'wall s':>9}")
     _row("imder, joint (scaled)", IMDER_BATCH, scaled, epoch)
-    ratios = {size: _row(f"{config['system']}, recognise", size, found, epoch) for size, found in ours.items()}
+    ratios = {size: _row(f"{config.system}, recognise", size, found, epoch) for size, found in ours.items()}
     print(json.dumps({"epoch_ratio": round(ratios[own_batch], 1)}))
 
 
@@ -82,29 +84,32 @@ def _row(name: str, batch_size: int, seconds: list[Seconds], epoch: float) -> fl
     return ratio
 
 
-def _our_epochs(config: dict[str, Any], batch_size: int, frames: int, folder: Path) -> list[Seconds]:
+def _our_epochs(config: ExperimentConfig, batch_size: int, frames: int, folder: Path) -> list[Seconds]:
     config = _with_loop(config, "recognise", batch_size, OUR_EPOCHS)
     context = _inputs(config, NUM_CLIPS, frames, folder)
     with mock.patch.object(recognise, "training_patterns", _two_missing):
-        return _timed_epochs(recognise.run, config, context)
+        read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery)
+        return _timed_epochs(recognise.run, read.tree, context)
 
 
-def _imder_batches(config: dict[str, Any], frames: int, folder: Path) -> list[Seconds]:
+def _imder_batches(config: ExperimentConfig, frames: int, folder: Path) -> list[Seconds]:
     """Times of batches of IMDer's training: epochs of a data set of one batch."""
     config = _with_loop(reference_config(config), "joint", IMDER_BATCH, IMDER_BATCHES)
     context = _inputs(config, IMDER_BATCH, frames, folder)
     pattern = functools.partial(_two_missing, shared=True)
     with mock.patch.object(joint, "training_patterns", pattern), mock.patch.object(checkpoint, "save"):
-        return _timed_epochs(joint.run, config, context)
+        return _timed_epochs(joint.run, Joint.of(config).tree, context)
 
 
-def _with_loop(config: dict[str, Any], stage: str, batch_size: int, epochs: int) -> dict[str, Any]:
+def _with_loop(config: ExperimentConfig, stage: str, batch_size: int, epochs: int) -> ExperimentConfig:
     """One epoch more for warming up, and a last one that is never begun, because it would be validated."""
-    loop = {**config["training"][stage], "batch_size": batch_size, "num_epochs": epochs + 2, "patience": 0}
-    return {**config, "training": {**config["training"], stage: loop}}
+    loop = dataclasses.replace(
+        getattr(config.training, stage), batch_size=batch_size, num_epochs=epochs + 2, patience=0
+    )
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **{stage: loop}))
 
 
-def _timed_epochs(run: Any, config: dict[str, Any], context: Context) -> list[Seconds]:
+def _timed_epochs(run: Any, settings: dict[str, Any], context: Context) -> list[Seconds]:
     """Times between the ends of a stage's epochs."""
     ends: list[Seconds] = []
 
@@ -113,7 +118,7 @@ def _timed_epochs(run: Any, config: dict[str, Any], context: Context) -> list[Se
         return epoch + 1 < num_epochs
 
     with contextlib.suppress(StageStopped):
-        run(config, dataclasses.replace(context, report=report))
+        run(settings, dataclasses.replace(context, report=report))
     return [Seconds(b.cpu - a.cpu, b.wall - a.wall) for a, b in itertools.pairwise(ends)]
 
 
@@ -123,9 +128,9 @@ def _two_missing(recorded: torch.Tensor, generator: torch.Generator, shared: boo
     return (torch.arange(recorded.shape[1]) == kept[:, None]) & recorded
 
 
-def _inputs(config: dict[str, Any], num_clips: int, frames: int, folder: Path) -> Context:
+def _inputs(config: ExperimentConfig, num_clips: int, frames: int, folder: Path) -> Context:
     """What the stage reads: the artefacts of `encode` and `bank`, made of random numbers."""
-    generator, dim = seeded(0, "latents"), config["encoder"]["latent_dim"]
+    generator, dim = seeded(0, "latents"), config.encoder.build().latent_dim
     encode, bank = folder / "encode", folder / "bank"
     for part in (encode, bank, folder / "out", folder / "checkpoint"):
         part.mkdir(parents=True)
@@ -139,7 +144,7 @@ def _inputs(config: dict[str, Any], num_clips: int, frames: int, folder: Path) -
         recovered = torch.randn(1, len(ENTRIES), count, frames, dim, generator=generator).half()
         save_file({"recovered": recovered}, bank / f"bank_{split}.safetensors")
     torch.manual_seed(0)
-    save_file(weights(build_recogniser(config, with_refiners=False)), encode / "recogniser.safetensors")
+    save_file(weights(build_recogniser(dim, config.fusion.build())), encode / "recogniser.safetensors")
     lengths = dict.fromkeys("lav", frames)
     shape = {"dims": dict.fromkeys("lav", dim), "lengths": lengths, "label_kind": "regression"}
     shape["recoverable"] = list("lav")

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import torch
 
@@ -25,7 +26,7 @@ from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.tables import BAYES, GAP, ZERO, summarise
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.training.latents import load_dataset
 
 SYSTEMS = ("mean", "regression", "autoencoder", "masked", "mixture", "decoupled", "rohydr")
@@ -75,11 +76,10 @@ def _score(settings: list[str], root: str, systems: tuple[str, ...], seed: int) 
     """Metrics of every system, and of the optimum, with one seed."""
     torch.set_num_threads(1)
     config = compose(ExperimentConfig, "experiment", [*settings, f"seed={seed}"])
-    config["data_fingerprint"] = load_dataset(config).fingerprint
+    config = replace(config, data_fingerprint=load_dataset(config).fingerprint)
     results = {BAYES: bayes_optimum(config, SPLIT)}
     for system in systems:
-        graph = load_graph({**config, "system": system}, SPLIT)
-        results[system] = run_graph(graph, Store(root))[-1].metrics
+        results[system] = run_graph(graph(replace(config, system=system), SPLIT), Store(root))[-1].metrics
     return results
 
 

@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from imer_ray.config import components, compose, resolve
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 from imer_ray.files import provide_home
@@ -98,14 +99,14 @@ _PLAIN_ERRORS = "imer_ray.plain"
 codecs.register_error(_PLAIN_ERRORS, _plainly)
 
 
-def say_unscored(tree: Mapping[str, Any], split: str) -> None:
+def say_unscored(config: ExperimentConfig, split: str) -> None:
     """Print which settings of the protocol will have no numbers because of the data, and which metrics no meaning."""
     from imer_ray.evaluation.scorable import meaningless
     from imer_ray.evaluation.score import MIN_CLIPS, unscored
 
-    if settings := unscored(tree, split):
+    if settings := unscored(config, split):
         print(f"not scored: {', '.join(settings)} (fewer than {MIN_CLIPS} labelled {split} clips recorded any of it)")
-    if metrics := meaningless(tree, split):
+    if metrics := meaningless(config, split):
         print(f"without meaning: {', '.join(metrics)} (the labels of the {split} clips are too much alike)")
 
 
@@ -121,7 +122,7 @@ def help_text(main: Callable[[list[str]], object], schema: type) -> str:
 def keys(schema: type, name: str) -> Iterator[tuple[str, str, list[str]]]:
     """Every key of the command ``name`` with its default, as one would type it, and the options that it has, if any."""
     groups, choices = dict(resolve.component_groups(schema)), _choices(schema)
-    for path, value in flatten(compose.compose(schema, name, [])).items():
+    for path, value in flatten(resolve.tree_of(compose.compose(schema, name, []))).items():
         allowed = components.options(groups[path]) if path in groups else choices.get(path, [])
         text = "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
         yield path, text, allowed

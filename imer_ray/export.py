@@ -34,9 +34,9 @@ NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?")  # a trial
 
 def main(overrides: list[str]) -> None:
     options = compose(ExportConfig, "export", overrides)
-    if (options["pick"] is None) == (options["max_latency_ms"] is None):
+    if (options.pick is None) == (options.max_latency_ms is None):
         raise UserError("say what to export: pick=quality, speed, knee or a trial's number, or max_latency_ms=5")
-    path = export(Path(options["run"]), options["pick"], options["max_latency_ms"], options["output"])
+    path = export(Path(options.run), options.pick, options.max_latency_ms, options.output)
     print(f"wrote {path}")
 
 

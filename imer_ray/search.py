@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from imer_ray import cli
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -41,15 +43,15 @@ def main(overrides: list[str]) -> Path:
     from imer_ray.tuning.study.study import open_record, plan
 
     planned = plan(options)
-    study = options["study"]
+    study = options.study
     with only_driver(planned.folder):
         record = open_record(planned)
         done, over = len(record.finished), None
-        if done >= study["num_trials"] and not repeats.wanted(planned, record):
-            print(f"study {study['name']} is complete ({done} trials); study.num_trials={done + 24} would extend it")
+        if done >= study.num_trials and not repeats.wanted(planned, record):
+            print(f"study {study.name} is complete ({done} trials); study.num_trials={done + 24} would extend it")
             write(planned, record)
         else:
-            print(f"study {study['name']}: {done} of {study['num_trials']} trials done, searching {planned.space.name}")
+            print(f"study {study.name}: {done} of {study.num_trials} trials done, searching {planned.space.name}")
             over = _search(planned, record, started)
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):
@@ -62,7 +64,7 @@ def main(overrides: list[str]) -> Path:
         if said := failures.statement(record.rows, len(record.finished)):
             print(said)
         if over is not None:
-            print(f"ended after {len(record.finished)} of {study['num_trials']} trials: {over}")
+            print(f"ended after {len(record.finished)} of {study.num_trials} trials: {over}")
     return planned.folder
 
 
@@ -75,9 +77,9 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning.replication.repeats import repeat_front, wanted
     from imer_ray.tuning.trial.coordinator import SPLIT
 
-    study, scaling = plan.options["study"], plan.options["scaling"]
-    cli.say_unscored(plan.base, SPLIT)
-    with session(plan.stages, scaling, slots=study["slots"]) as broker:
+    study, scaling = plan.options.study, plan.options.scaling
+    cli.say_unscored(typed(plan.base, ExperimentConfig), SPLIT)
+    with session(plan.stages, scaling, slots=study.slots) as broker:
         limit = budget.begin(study, scaling, record, broker, started)
         leaving = Event()
 
@@ -104,8 +106,8 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         timeline = Timeline(plan.folder, plan.info.study)
         timeline.follow(broker)
         timeline.write(last=True)
-    is_complete = len(record.finished) >= study["num_trials"] and not wanted(plan, record)
-    if exhausted and len(record.finished) < study["num_trials"]:
+    is_complete = len(record.finished) >= study.num_trials and not wanted(plan, record)
+    if exhausted and len(record.finished) < study.num_trials:
         num_known = record.num_configurations
         return f"the space {plan.space.name} has no further configuration than the {num_known} that are known"
     return None if is_complete else limit.over

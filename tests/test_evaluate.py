@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,18 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from experiments import experiment, of_model
 
 from imer_ray import convert
 from imer_ray.config.commands import EvaluateCommandConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
 from imer_ray.evaluate import _published
 from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.model_collection import collect
 from imer_ray.evaluation.model_folder import save
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.training.latents import load_dataset
 
 SMALL = [
@@ -48,13 +50,13 @@ def make_store(folder: Path, name: str, seed: int) -> Path:
 
 
 def make_model(folder: Path, *words: str) -> None:
-    config = compose(ExperimentConfig, "experiment", [*SMALL, *words]) | {"system": "masked"}
-    dataset = load_dataset(config)
+    config = experiment(*SMALL, *words, "system=masked")
+    dataset, parts = load_dataset(config), Parts.of(of_model(config))
     torch.manual_seed(sum(str(folder).encode()))
-    encoder = build_encoder(config, dataset.dims, dataset.lengths)
-    model = EmotionModel(encoder, None, build_recogniser(config, with_refiners=False))
-    config["data_fingerprint"] = dataset.fingerprint
-    save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
+    encoder = build_encoder(parts.encoder, dataset.dims, dataset.lengths)
+    model = EmotionModel(encoder, None, build_recogniser(parts.encoder.latent_dim, parts.fusion))
+    kept = of_model(replace(config, data_fingerprint=dataset.fingerprint))
+    save(folder / "1111", model, kept, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,7 @@ def test_published_numbers_are_laid_beside_the_very_files_only(folder: Path, tmp
     rows = published(tmp_path / "CMU-MOSI", f"data.path={tmp_path / 'clips'}")
     assert rows is not None and rows["Model"].str.contains("IMDer").any()
     config = yaml.safe_load((tmp_path / "CMU-MOSI/1111/config.yaml").read_text())
-    config["data"] = compose(ExperimentConfig, "experiment", ["data=mosi_utterance"])["data"]
+    config["data"] = experiment("data=mosi_utterance").data.node
     (tmp_path / "CMU-MOSI/1111/config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match=r"these data \(mosi_utterance\) were not converted from one of them"):
         published(tmp_path / "CMU-MOSI")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from imer_ray.config.compose import compose as composed
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
 
 
 def compose(*overrides: str) -> ExperimentConfig:
@@ -18,7 +17,7 @@ def compose(*overrides: str) -> ExperimentConfig:
     Raises:
         UserError: an unknown key or option, or a value that cannot be.
     """
-    return typed(composed(ExperimentConfig, "experiment", list(overrides)), ExperimentConfig)
+    return composed(ExperimentConfig, "experiment", list(overrides))
 
 
 def word(key: str, value: str | Path | int | Sequence[str | Path | int]) -> str:

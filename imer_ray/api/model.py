@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imer_ray import cli
 from imer_ray.api.configuration import ExperimentConfig, word
 from imer_ray.config import plugins as _plugins
 from imer_ray.config.commands import TrainConfig
-from imer_ray.config.components import option
+from imer_ray.config.components import Component, build, option
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError, hint
 
 if TYPE_CHECKING:
@@ -51,12 +50,12 @@ def train(
     words += [] if output is None else [word("output", output)]
     if isinstance(config, ExperimentConfig):
         chosen = compose(TrainConfig, "train", words)
-        folder = run(chosen, prepared(tree_of(config), chosen["data"], chosen["settings"]), config.system)
+        folder = run(chosen, prepared(config, chosen.data, chosen.settings), config.system)
     else:
         words.append(word("config", config))
         chosen = compose(TrainConfig, "train", words)
         folder = main(words)
-    return [load_model(folder / str(seed)) for seed in chosen["seeds"]]
+    return [load_model(folder / str(seed)) for seed in chosen.seeds]
 
 
 def evaluate(model: Model | str | Path | Sequence[Model | str | Path], *overrides: str) -> pd.DataFrame:
@@ -97,7 +96,7 @@ def load_model(folder: str | Path, plugins: Iterable[str] = ()) -> Model:
     _plugins.load(plugins)
     cli.prepare()
     found = models_in(Path(folder))
-    return Model(Path(folder), [open_model(one, option("protocol", "fixed"), {}) for one in found])
+    return Model(Path(folder), [open_model(one, Component.of(option("protocol", "fixed")), {}) for one in found])
 
 
 class Model:
@@ -113,8 +112,7 @@ class Model:
         self.folder = folder
         self._trained = list(trained)
         self.seeds = tuple(one.seed for one in trained)
-        known: Any = {key: value for key, value in trained[0].config.items() if key != "imputer"}
-        self.config = typed(known, ExperimentConfig)
+        self.config: ExperimentConfig = trained[0].config
 
     def predict(self, *, split: str = "valid", available: str | None = None) -> pd.DataFrame:
         """Predictions on clips of the data set that the model was trained with.
@@ -144,9 +142,9 @@ class Model:
         patterns = list(PATTERNS) if available is None else ["".join(m for m in MODALITIES if m in available)]
         if available is not None and (patterns[0] not in PATTERNS or len(patterns[0]) != len(available)):
             raise UserError(f"available={available!r}: give the letters of what is read, one of {', '.join(PATTERNS)}")
-        protocol = {**option("protocol", "fixed"), "patterns": patterns}
+        protocol = build({**option("protocol", "fixed"), "patterns": patterns})
         by_seed = [
-            predict_protocol(one.model, one.dataset, split, {**one.config, "protocol": protocol}, DEVICE)
+            predict_protocol(one.model, one.dataset, split, protocol, one.inference, one.seed, DEVICE)
             for one in self._trained
         ]
         labels = self._trained[0].dataset.labels(split).numpy()

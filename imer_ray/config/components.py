@@ -108,7 +108,8 @@ def read_option(group: str, name: str) -> dict[str, Any]:
     import yaml
 
     files = (folder.joinpath(f"{name}.yaml") for folder in _group_folders(group))
-    return yaml.safe_load(next(file for file in files if file.is_file()).read_text(encoding="utf-8"))
+    node: dict[str, Any] = yaml.safe_load(next(file for file in files if file.is_file()).read_text(encoding="utf-8"))
+    return node
 
 
 def option(group: str, name: str) -> dict[str, Any]:
@@ -147,8 +148,9 @@ def _class_of(node: Mapping[str, Any], registered: Collection[tuple[str, str]], 
         names = ", ".join(sorted({option for option, known in registered if known == target}))
         belongs = f"is {names}, not {shown(name)}" if names else "is not (or no longer) a component that can stand here"
         raise UserError(f"{path}: {shown(target)} {belongs}{plugins.advice(target)}")
-    module, _, cls = str(target).rpartition(".")
-    return plugins.attribute(module, cls)
+    module, _, found = str(target).rpartition(".")
+    cls: type = plugins.attribute(module, found)
+    return cls
 
 
 @functools.cache

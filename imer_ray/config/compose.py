@@ -1,7 +1,7 @@
 """Configurations from the schema: frozen dataclasses hold the defaults, Hydra composes, YAML only picks.
 
-A composed configuration is a plain nested dict, so that a Tune trial can carry, hash and change it without importing
-torch.
+A composed configuration is an instance of its schema. As a plain nested dict (`imer_ray.config.resolve.tree_of`) a
+Tune trial carries, hashes and changes it; neither needs torch.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from imer_ray.config import plugins
 from imer_ray.config.components import (
-    CONF_MODULE,
-    PRESETS,
     Component,
     checked,
     hints,
@@ -24,16 +22,19 @@ from imer_ray.config.components import (
     unknown,
 )
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import component_groups, resolve
+from imer_ray.config.plugin_options import PRESETS
+from imer_ray.config.plugins import CONF_MODULE
+from imer_ray.config.resolve import component_groups, config_of
 from imer_ray.config.tree import merge
 from imer_ray.config.typed_text import Typed, mapping, nest, pair, unquoted
 from imer_ray.errors import UserError
 from imer_ray.uris import refuse_secrets
 
 PLUGINS = "plugins"  # the key that loads them
+Schema = TypeVar("Schema")
 
 
-def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def compose(schema: type[Schema], config_name: str, overrides: Sequence[str]) -> Schema:
     """Compose a command's configuration from ``key=value`` overrides, fill in every default and check it.
 
     Raises:
@@ -51,7 +52,7 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     for path, name in chosen.items():
         group = groups[path]
         words.append(f"{group}={name}" if group.replace("/", ".") == path else f"{group}@{path}={name}")
-    return resolve(merge(_composed(config_name, tuple(words)), nest(settings)), schema)
+    return config_of(merge(_composed(config_name, tuple(words)), nest(settings)), schema)
 
 
 def load_plugins(pairs: Iterable[tuple[str, Any]], schema: type) -> None:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from imer_ray.config.components import build
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.evaluation.score import score
-from imer_ray.training.latents import batches, load_dataset
+from imer_ray.training.latents import batches, load_dataset, opened
 
 
-def bayes_optimum(config: Mapping[str, Any], split: str) -> dict[str, float]:
+def bayes_optimum(config: ExperimentConfig, split: str) -> dict[str, float]:
     """Metrics of the optimal predictions from what each setting leaves; empty where the data's law is not known."""
-    return dict(
-        _optimum(json.dumps([config["data"], config["data_fingerprint"], config["protocol"]]), split, config["seed"])
-    )
+    data = config.data.build()
+    if not hasattr(data, "oracle"):
+        return {}
+    load_dataset(config)  # refuses other data than the configuration's
+    return dict(_optimum(data, config.protocol.build(), split, config.seed))
 
 
 @functools.lru_cache(maxsize=8)
-def _optimum(identity: str, split: str, seed: int) -> dict[str, float]:
-    data, fingerprint, node = json.loads(identity)
-    known = build(data)
-    if not hasattr(known, "oracle"):
-        return {}
-    oracle, protocol = known.oracle(), build(node)
-    dataset = load_dataset({"data": data, "data_fingerprint": fingerprint})
+def _optimum(data: Any, protocol: Any, split: str, seed: int) -> dict[str, float]:
+    dataset, oracle = opened(data), data.oracle()
     predictions = {}
     for setting in protocol.settings():
         available = protocol.mask(setting, dataset.recorded(split), split, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imer_ray.config.components import build, with_changes
+from imer_ray.config.components import Component, with_changes
+from imer_ray.config.experiment import ModelConfig
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.cost import measure
 from imer_ray.evaluation.model_folder import ADVICE, load, read_shape, read_statistics
-from imer_ray.evaluation.predict import num_evaluations, predict_protocol
+from imer_ray.evaluation.predict import Inference, predict_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
 from imer_ray.models.model import EmotionModel
@@ -27,6 +28,7 @@ from imer_ray.results import text_encoder
 from imer_ray.results.schema import COSTS
 from imer_ray.results.text_encoder import SHAPES
 from imer_ray.training.latents import load_dataset
+from imer_ray.training.loop import seeded
 
 DEVICE = "cpu"
 
@@ -40,13 +42,17 @@ class Trained:
 
     folder: Path
     model: EmotionModel
-    config: Mapping[str, Any]
+    config: ModelConfig
     dataset: Dataset
     is_other_data: bool
 
     @property
     def seed(self) -> int:
-        return self.config["seed"]
+        return self.config.seed
+
+    @property
+    def inference(self) -> Inference:
+        return Inference.of_model(self.config)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Scored:
     optimum: Mapping[str, float]
 
 
-def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any]) -> Trained:
+def open_model(folder: Path, protocol: Component, data: Mapping[str, Any]) -> Trained:
     """A model's folder with its clips; ``data`` changes where they lie (``path``), or which they are.
 
     Other clips than those of its training are standardised by the training clips' statistics, as those were.
@@ -75,15 +81,15 @@ def open_model(folder: Path, protocol: Mapping[str, Any], data: Mapping[str, Any
         UserError: the folder is no model's, the data are not those of its training, or of other widths or lengths.
     """
     model, trained = load(folder, DEVICE)
-    same = None if set(data) - {"path"} else trained["data_fingerprint"]
-    node = with_changes(trained["data"], data, "data") if data else trained["data"]
-    config = {**trained, "protocol": protocol, "data": node, "data_fingerprint": same}
+    same = None if set(data) - {"path"} else trained.data_fingerprint
+    chosen = Component.of(with_changes(trained.data.node, data, "data")) if data else trained.data
+    config = replace(trained, protocol=protocol, data=chosen, data_fingerprint=same)
     dataset = load_dataset(config)
-    is_other = dataset.fingerprint != trained["data_fingerprint"]
+    is_other = dataset.fingerprint != trained.data_fingerprint
     return Trained(folder, model, config, _read_alike(folder, trained, dataset) if is_other else dataset, is_other)
 
 
-def _read_alike(folder: Path, config: Mapping[str, Any], dataset: Dataset) -> Dataset:
+def _read_alike(folder: Path, config: ModelConfig, dataset: Dataset) -> Dataset:
     """Other data as the model in ``folder`` reads them."""
     shape = read_shape(folder)
     for what in ("dims", "lengths"):
@@ -114,8 +120,8 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
         UserError: the model predicts what is no number.
     """
     config, dataset = trained.config, trained.dataset
-    protocol = build(config["protocol"])
-    predictions = predict_protocol(trained.model, dataset, split, config, DEVICE)
+    protocol = config.protocol.build()
+    predictions = predict_protocol(trained.model, dataset, split, protocol, trained.inference, trained.seed, DEVICE)
     masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
     for setting, values in predictions.items():
         if not bool(torch.isfinite(values[masks[setting].any(1)]).all()):
@@ -143,9 +149,11 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
 def cost_of(trained: Trained, split: str) -> dict[str, float]:
     """The cost columns of a system, measured beside the IMDer reference; its speedups also with a text encoder on both
     sides (`imer_ray.results.text_encoder`)."""
-    found = measure(trained.model, trained.dataset, split, trained.config, DEVICE)
-    found["nfe"] = float(num_evaluations(trained.config)) if trained.model.recovery is not None else 0.0
-    frames = build(trained.config["encoder"]).length(min(trained.dataset.lengths.values()))
+    encoder, inference = trained.config.encoder.build(), trained.inference
+    generator = seeded(trained.seed, "cost", device=DEVICE)
+    found = measure(trained.model, trained.dataset, split, encoder, inference, trained.config.speed, generator)
+    found["nfe"] = float(inference.num_evaluations) if trained.model.recovery is not None else 0.0
+    frames = encoder.length(min(trained.dataset.lengths.values()))
     left = {name + text_encoder.SUFFIX: text_encoder.with_encoder(name, found[name], frames) for name in SHAPES}
     return {name: found[name] for name in COSTS} | left
 

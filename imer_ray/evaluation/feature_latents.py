@@ -61,7 +61,7 @@ def _filled(trained: Trained, batch: Batch, available: Tensor, purpose: str) -> 
     hook = trained.model.recogniser.register_forward_pre_hook(catch)
     try:
         generator = seeded(trained.seed, "latents", purpose, device=DEVICE)
-        predictor(trained.model, trained.config, generator)(batch, available)
+        predictor(trained.model, trained.inference, generator)(batch, available)
     finally:
         hook.remove()
     latents, available, frames = (x[: len(batch)] for x in caught[0])  # the first of several draws

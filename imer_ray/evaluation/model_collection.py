@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
-from imer_ray.evaluation.model_folder import WEIGHTS, read_config, weights_file
+from imer_ray.evaluation.model_folder import WEIGHTS, read_config, weights_file, written
 from imer_ray.evaluation.tables import BAYES
 from imer_ray.files import sha256, similar
 from imer_ray.received import shortened
@@ -54,7 +54,7 @@ def collect(folders: Sequence[Path]) -> Systems:
     return systems
 
 
-def check_same_settings(folder: Path, config: Mapping[str, Any]) -> None:
+def check_same_settings(folder: Path, config: ExperimentConfig) -> None:
     """Refuse a folder whose models, or baselines beside them, were trained with other settings than these.
 
     Raises:
@@ -99,7 +99,7 @@ def _by_seed(folder: Path) -> dict[int, Path]:
     """The models of a folder, which differ in nothing but their seeds."""
     found: dict[int, Path] = {}
     for model in _models(folder):
-        seed = read_config(model)["seed"]
+        seed = read_config(model).seed
         if seed in found:
             raise UserError(f"{found[seed]} and {model} both are of seed {seed}: remove one of them")
         found[seed] = model
@@ -124,10 +124,10 @@ def _check_same(models: Sequence[Path], besides: Sequence[str] = ()) -> None:
             )
 
 
-def _changes(one: Mapping[str, Any], other: Mapping[str, Any], besides: Sequence[str]) -> str:
+def _changes(one: ExperimentConfig, other: ExperimentConfig, besides: Sequence[str]) -> str:
     """``diffusion.num_steps 4 and 8, ...``: the settings of a model that differ; empty if they are the same."""
     ignored = {*ELSEWHERE, *besides}
-    before, after = flatten(one), flatten(other)
+    before, after = flatten(written(one)), flatten(written(other))
     shared = [path for path in before if path in after and not _prefixes(path) & ignored]
     differ = [path for path in shared if before[path] != after[path]]
     told = [path for path in differ if path != "data_fingerprint"] or differ  # it goes without saying, unless alone
@@ -176,7 +176,7 @@ def _instead(folder: Path) -> str:
 def _check_same_data(models: Sequence[Path]) -> None:
     def data(model: Path) -> tuple[str, str]:
         config = read_config(model)
-        return str(config["data_fingerprint"]), config["data"]["name"]
+        return str(config.data_fingerprint), config.data.name
 
     first, *others = models
     fingerprint, name = data(first)

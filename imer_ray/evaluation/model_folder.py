@@ -18,14 +18,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from imer_ray.config import plugins
-from imer_ray.config.components import resolve_component
-from imer_ray.config.resolve import resolve
+from imer_ray.config.components import Component, resolve_component
+from imer_ray.config.experiment import ExperimentConfig, ModelConfig
+from imer_ray.config.resolve import resolve, tree_of, typed
 from imer_ray.data.dataset import Statistics
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.evaluation.outline import build_model, check_fit
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.model import EmotionModel
+from imer_ray.models.parts import Parts
 from imer_ray.received import check_file, read_json, read_yaml, shown
 from imer_ray.training.checkpoint import weights
 
@@ -37,19 +39,18 @@ MAX_BYTES, MAX_SHAPE_BYTES, MAX_SIZE = 2**32, 2**24, 100_000
 
 
 def save(
-    folder: Path, model: EmotionModel, config: Mapping[str, Any], shape: Mapping[str, Any], statistics: Statistics
+    folder: Path, model: EmotionModel, config: ModelConfig, shape: Mapping[str, Any], statistics: Statistics
 ) -> None:
     """Write a model so that `load` builds it again; an older folder of the same name is replaced.
 
-    ``config`` has a node ``imputer`` if the model has one, beside what every configuration has; ``statistics`` are
-    those of its training clips.
+    ``statistics`` are those of its training clips.
     """
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     aside.mkdir(parents=True)  # with the permissions that the user gives new folders
     shape = {**shape, STATISTICS: {m: [x.tolist() for x in both] for m, both in statistics.items()}}
     try:
         save_file(weights(model), aside / WEIGHTS)
-        (aside / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        (aside / CONFIG).write_text(yaml.safe_dump(written(config), sort_keys=False), encoding="utf-8")
         (aside / SHAPE).write_text(json.dumps(shape), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
@@ -58,7 +59,7 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, dict[str, Any]]:
+def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, ModelConfig]:
     """The model of a folder and its configuration.
 
     Nothing is built before the weights' own shapes have said how large it may be.
@@ -67,10 +68,11 @@ def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, dict[str, Any
         UserError: the folder is no model's, or a file in it is damaged or does not fit the others.
     """
     config, shape, path = read_config(folder), read_shape(folder), weights_file(folder)
+    parts = Parts.of(config)
     try:
         with safe_open(path, "pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        kinds = check_fit(config, shape, shapes)
+        kinds = check_fit(parts, shape, shapes)
         tensors = load_file(path)
     except UserError as error:
         raise UserError(f"{path} does not fit {CONFIG} and {SHAPE}: {error}; {ADVICE}") from error
@@ -81,14 +83,14 @@ def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, dict[str, Any
             raise UserError(f"{path}: {shown(name)} holds {tensor.dtype} instead of {kinds[name]}; {ADVICE}")
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{path}: {shown(name)} holds numbers that are not finite; {ADVICE}")
-    model = build_model(config, shape, tensors)
+    model = build_model(parts, shape, tensors)
     model.load_state_dict(tensors)
     if isinstance(model.recogniser, MixtureRecogniser) and not model.recogniser.is_mixture():
         raise UserError(f"{path}: the mixture's weights and covariances are no mixture's; {ADVICE}")
     return model.eval().requires_grad_(False).to(device), config
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> ModelConfig:
     """The configuration that a model was trained with, resolved: what older versions did not know has its default.
 
     Raises:
@@ -101,12 +103,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     plugins.require(tree.get("plugins"), f"the model in {folder}")
     imputer = tree.pop("imputer", None)  # the system's choice, which no command takes
     try:
-        config = resolve(tree)
-        if imputer is not None:
-            config["imputer"] = resolve_component(imputer, "imputer", "imputer")
+        config = typed(resolve(tree), ExperimentConfig)
+        node = None if imputer is None else resolve_component(imputer, "imputer", "imputer")
     except UserError as error:
         raise UserError(f"{folder / CONFIG}: {error}; {ADVICE}") from error
-    return config
+    return ModelConfig(**vars(config), imputer=None if node is None else Component.of(node))
+
+
+def written(config: ExperimentConfig) -> dict[str, Any]:
+    """The tree of a model's configuration, with an imputer only where there is one."""
+    return {name: node for name, node in tree_of(config).items() if name != "imputer" or node is not None}
 
 
 def weights_file(folder: Path) -> Path:

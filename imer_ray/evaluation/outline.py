@@ -10,24 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from imer_ray.config.components import build
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser_of
+from imer_ray.models.parts import Parts
 from imer_ray.received import shown
 from imer_ray.training.loaders import build_filling
 
 MAX_TENSORS = 20_000  # more than any model of ours has; each of them is looked at
 
 
-def build_model(config: Mapping[str, Any], shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:
+def build_model(parts: Parts, shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:
     """An untrained model with the parts that trained weights are for."""
-    encoder = build_encoder(config, shape["dims"], shape["lengths"])
-    num_frames = build(config["encoder"]).length(min(shape["lengths"].values()))
+    encoder = build_encoder(parts.encoder, shape["dims"], shape["lengths"])
+    num_frames = parts.encoder.length(min(shape["lengths"].values()))
     recovers = any(name.startswith("recovery.") for name in trained)
-    recovery = build_filling(config, num_frames, shape["recoverable"]) if recovers else None
-    recogniser = build_recogniser_of(config, trained, shape["recoverable"], "recogniser.")
+    recovery = build_filling(parts, num_frames, shape["recoverable"]) if recovers else None
+    recogniser = build_recogniser_of(parts, trained, shape["recoverable"], "recogniser.")
     if isinstance(recogniser, MixtureRecogniser):
         read, given = tuple(recogniser.components.centre.shape), (len(MODALITIES), num_frames * encoder.mean.shape[-1])
         if read != given:
@@ -35,11 +35,9 @@ def build_model(config: Mapping[str, Any], shape: Mapping[str, Any], trained: Ma
     return EmotionModel(encoder, recovery, recogniser)
 
 
-def check_fit(
-    config: Mapping[str, Any], shape: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, torch.dtype]:
-    """The data type of each tensor, where the tensors of these ``shapes`` are those of the model that the configuration
-    describes.
+def check_fit(parts: Parts, shape: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.dtype]:
+    """The data type of each tensor, where the tensors of these ``shapes`` are those of the model that is made of these
+    parts.
 
     The model is outlined without memory for its numbers, and only as far as there are tensors for it: a setting cannot
     ask for more layers or wider ones.
@@ -53,7 +51,7 @@ def check_fit(
         with torch.device("meta"):
             given = {name: torch.empty(size) for name, size in shapes.items()}
             with _at_most(len(shapes), sum(tensor.numel() for tensor in given.values())):
-                outline = build_model(config, shape, given)
+                outline = build_model(parts, shape, given)
         wanted = outline.state_dict()
     except _TooLarge as error:
         raise UserError("they ask for a larger model than the weights are of") from error

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from imer_ray.config.components import build
+from imer_ray.config.experiment import DiffusionConfig, ExperimentConfig, ModelConfig
+from imer_ray.config.slices import Cost, Evaluate, SampledDiffusion, TimedDiffusion
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
-from imer_ray.diffusion.guidance import evaluations_per_call
 from imer_ray.models.compiled import compile_parts
 from imer_ray.models.model import EmotionModel
 from imer_ray.training.loop import seeded
@@ -20,54 +20,96 @@ from imer_ray.training.loop import seeded
 BATCH_SIZE = 1024
 
 
-def num_evaluations(config: Mapping[str, Any]) -> int:
-    """Network evaluations (NFE) that recovering one modality of a clip takes, all draws; 0 without recovery.
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How predictions are made: what is drawn where something is recovered by sampling, in which precision, compiled.
 
-    Guidance doubles them: with and without the condition are two evaluations, though they run as one batch.
+    Attributes:
+        compile: a mode of torch.compile, or "none".
+        sampler: None where nothing is sampled.
+        is_guided: whether each network call asks for two estimates, with and without the condition.
     """
-    diffusion = sampling(config)
-    if not diffusion:
-        return 0
-    num_calls = build(diffusion["sampler"]).num_evaluations(diffusion["num_steps"])
-    return diffusion["num_draws"] * num_calls * evaluations_per_call(diffusion["guidance"])
+
+    precision: str
+    compile: str
+    sampler: Any = None
+    num_steps: int = 1
+    num_draws: int = 1
+    is_guided: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        config: ExperimentConfig | Evaluate | Cost,
+        diffusion: DiffusionConfig | SampledDiffusion | TimedDiffusion | None,
+    ) -> Inference:
+        """Of a configuration, and of its ``diffusion`` if that is what recovers missing modalities."""
+        if diffusion is None:
+            return cls(precision=config.precision, compile=config.compile)
+        return cls(
+            precision=config.precision,
+            compile=config.compile,
+            sampler=diffusion.sampler.build(),
+            num_steps=diffusion.num_steps,
+            num_draws=diffusion.num_draws,
+            is_guided=diffusion.guided if isinstance(diffusion, TimedDiffusion) else diffusion.guidance != 1,
+        )
+
+    @classmethod
+    def of_model(cls, config: ModelConfig) -> Inference:
+        """Of a trained model; its imputer, where it has one, samples nothing."""
+        return cls.of(config, config.diffusion if config.imputer is None else None)
+
+    @property
+    def num_evaluations(self) -> int:
+        """Network evaluations (NFE) that recovering one modality of a clip takes, all draws; 0 without a sampler.
+
+        Guidance doubles them: with and without the condition are two evaluations, though they run as one batch.
+        """
+        if self.sampler is None:
+            return 0
+        return self.num_draws * self.sampler.num_evaluations(self.num_steps) * (2 if self.is_guided else 1)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether predictions are made by compiled parts."""
+        return self.compile != "none"
 
 
-def sampling(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The diffusion's settings; none where nothing is sampled, be it that an imputer recovers."""
-    return {} if "imputer" in config else config.get("diffusion", {})
+def num_evaluations(config: ExperimentConfig) -> int:
+    """Network evaluations that a configuration's diffusion takes, as `Inference.num_evaluations`."""
+    return Inference.of(config, config.diffusion).num_evaluations
 
 
-def is_compiled(config: Mapping[str, Any]) -> bool:
-    """Whether predictions are made by compiled parts."""
-    return config["compile"] != "none"
-
-
-def predictor(model: EmotionModel, config: Mapping[str, Any], generator: torch.Generator) -> Any:
-    """``predict(batch, available) -> [B]`` of a configuration, in its precision; compiles ``model`` if it says so."""
-    if is_compiled(config):
-        compile_parts(model, config["compile"])
-    diffusion = sampling(config)
-    sampler = build(diffusion["sampler"]) if diffusion else None
-    num_steps, num_draws = (diffusion.get(name, 1) for name in ("num_steps", "num_draws"))
-    half = config["precision"] == "bf16"
+def predictor(model: EmotionModel, inference: Inference, generator: torch.Generator) -> Any:
+    """``predict(batch, available) -> [B]``; compiles ``model`` if predictions are to be compiled."""
+    if inference.is_compiled:
+        compile_parts(model, inference.compile)
+    half, sampler = inference.precision == "bf16", inference.sampler
+    num_steps, num_draws = inference.num_steps, inference.num_draws
 
     def predict(batch: Batch, available: Tensor) -> Tensor:
         with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=half):
-            values = model.predict(batch, available, sampler, num_steps, generator, num_draws)  # type: ignore[arg-type]
+            values = model.predict(batch, available, sampler, num_steps, generator, num_draws)
             return values.float()
 
     return predict
 
 
 def predict_protocol(
-    model: EmotionModel, dataset: Dataset, split: str, config: Mapping[str, Any], device: str
+    model: EmotionModel,
+    dataset: Dataset,
+    split: str,
+    protocol: Any,
+    inference: Inference,
+    seed: int,
+    device: str,
 ) -> dict[str, Tensor]:
-    """{setting: predictions [N]}, NaN where a setting leaves a clip nothing to read."""
-    protocol = build(config["protocol"])
+    """{setting: predictions [N]} under every setting of a protocol, NaN where it leaves a clip nothing to read."""
     out = {}
     for setting in protocol.settings():
-        available = protocol.mask(setting, dataset.recorded(split), split, config["seed"])
-        predict = predictor(model, config, seeded(config["seed"], "evaluate", split, setting, device=device))
+        available = protocol.mask(setting, dataset.recorded(split), split, seed)
+        predict = predictor(model, inference, seeded(seed, "evaluate", split, setting, device=device))
         out[setting] = torch.full((len(available),), math.nan)
         for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
             if not len(rows):  # an empty tensor is split into one empty part

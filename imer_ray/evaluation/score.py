@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imer_ray.config.components import build
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.metrics import metrics
@@ -39,14 +39,14 @@ def score(predictions: Mapping[str, Tensor], dataset: Dataset, split: str, proto
     return {**means, **results}
 
 
-def unscored(config: Mapping[str, Any], split: str) -> list[str]:
+def unscored(config: ExperimentConfig, split: str) -> list[str]:
     """The protocol's settings that `score` leaves out: too few labelled clips recorded anything that they leave."""
     return [setting for setting, labels in scored_labels(config, split).items() if len(labels) < MIN_CLIPS]
 
 
-def scored_labels(config: Mapping[str, Any], split: str) -> dict[str, Tensor]:
+def scored_labels(config: ExperimentConfig, split: str) -> dict[str, Tensor]:
     """{setting: labels [n] of the clips that can be scored under it}: labelled, and something of them is left."""
-    dataset, protocol = load_dataset(config), build(config["protocol"])
+    dataset, protocol = load_dataset(config), config.protocol.build()
     labels = dataset.labels(split)
-    masks = {s: protocol.mask(s, dataset.recorded(split), split, config["seed"]) for s in protocol.settings()}
+    masks = {s: protocol.mask(s, dataset.recorded(split), split, config.seed) for s in protocol.settings()}
     return {setting: labels[mask.any(1) & has_label(labels)] for setting, mask in masks.items()}

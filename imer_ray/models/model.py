@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imer_ray.config.components import build
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES, modality_mask
 from imer_ray.errors import UserError
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
+from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import Recovery, Sampler
 from imer_ray.models.refiner import refine
 
@@ -154,41 +154,37 @@ class EmotionModel(nn.Module):
         return self.recogniser(filled, available, frames).view(-1, len(batch)).mean(0)
 
 
-def build_encoder(
-    config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int]
-) -> StandardisedEncoder:
-    """The encoder of a configuration for features of the given widths and lengths."""
-    settings = build(config["encoder"])
-    return StandardisedEncoder(settings.build(dims, lengths), settings.latent_dim)
+def build_encoder(encoder: Any, dims: Mapping[str, int], lengths: Mapping[str, int]) -> StandardisedEncoder:
+    """The network of an encoder component, for features of the given widths and lengths."""
+    return StandardisedEncoder(encoder.build(dims, lengths), encoder.latent_dim)
 
 
 def build_recogniser(
-    config: Mapping[str, Any],
-    with_refiners: bool,
+    latent_dim: int,
+    fusion: Any,
+    refiner: Any = None,
     with_reconstructor: bool = False,
     recoverable: Iterable[str] = MODALITIES,
 ) -> Recogniser:
-    """Fusion, head and, where missing modalities are recovered, one refiner per modality; a reconstructor of the fused
-    features where asked for."""
-    latent_dim = config["encoder"]["latent_dim"]
-    fusion = build(config["fusion"])
-    refiners = build_refiners(config) if with_refiners else None
+    """The networks of a fusion component, fusion and head, and, where missing modalities are recovered, one of a
+    ``refiner`` component per modality; a reconstructor of the fused features where asked for."""
+    refiners = None if refiner is None else build_refiners(refiner, latent_dim)
     encoders, head = fusion.build(latent_dim), fusion.build_head(latent_dim)
     reconstructor = Reconstructor(head.num_features) if with_reconstructor else None
     return Recogniser(encoders, head, refiners, latent_dim, reconstructor, recoverable)
 
 
 def build_recogniser_of(
-    config: Mapping[str, Any], trained: Mapping[str, Tensor], recoverable: Iterable[str], prefix: str = ""
+    parts: Parts, trained: Mapping[str, Tensor], recoverable: Iterable[str], prefix: str = ""
 ) -> Recogniser | MixtureRecogniser:
     """A recogniser with the parts that trained weights (their names after ``prefix``) are for."""
-    parts = {name.removeprefix(prefix).partition(".")[0] for name in trained if name.startswith(prefix)}
-    if "covariances" in parts:
+    found = {name.removeprefix(prefix).partition(".")[0] for name in trained if name.startswith(prefix)}
+    if "covariances" in found:
         return MixtureRecogniser.like(trained, prefix)
-    return build_recogniser(config, "refiners" in parts, "reconstructor" in parts, recoverable)
+    refiner = parts.refiner if "refiners" in found else None
+    return build_recogniser(parts.encoder.latent_dim, parts.fusion, refiner, "reconstructor" in found, recoverable)
 
 
-def build_refiners(config: Mapping[str, Any]) -> nn.ModuleList:
-    """One refiner per modality."""
-    refiner = build(config["refiner"])
-    return nn.ModuleList(refiner.build(config["encoder"]["latent_dim"]) for _ in MODALITIES)
+def build_refiners(refiner: Any, latent_dim: int) -> nn.ModuleList:
+    """One network of a refiner component per modality."""
+    return nn.ModuleList(refiner.build(latent_dim) for _ in MODALITIES)

@@ -5,18 +5,18 @@ Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from imer_ray.config.components import build
 from imer_ray.data.missing import MODALITIES, fillable, modality_mask
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided
 from imer_ray.diffusion.noise import initial_noise
 from imer_ray.models.backbones import Network
+from imer_ray.models.parts import Diffusion
 
 
 class Sampler(Protocol):
@@ -123,25 +123,22 @@ def condition(
     return network.condition(latents, available, frames, targets, dropped)
 
 
-def network_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The networks that a configuration trains: one per modality, or the one they share."""
-    return ("shared",) if config["diffusion"]["sharing"] == "shared" else MODALITIES
+def network_names(sharing: str) -> tuple[str, ...]:
+    """The networks that are trained: one per modality, or the one they share."""
+    return ("shared",) if sharing == "shared" else MODALITIES
 
 
-def build_network(config: Mapping[str, Any], num_frames: int, target: int | None) -> nn.Module:
-    """The conditional score network of modality number ``target``, or with None the one that all targets share."""
-    return build(config["diffusion"]["backbone"]).build(config["encoder"]["latent_dim"], num_frames, target)
-
-
-def build_recovery(config: Mapping[str, Any], num_frames: int, recoverable: Iterable[str] = MODALITIES) -> Recovery:
-    """The diffusions of all three modalities of a configuration, of which those ``recoverable`` are used."""
-    diffusion = config["diffusion"]
-    targets = [MODALITIES.index(name) if name in MODALITIES else None for name in network_names(config)]
+def build_recovery(
+    diffusion: Diffusion, latent_dim: int, num_frames: int, recoverable: Iterable[str] = MODALITIES
+) -> Recovery:
+    """The diffusions of all three modalities, of which those ``recoverable`` are used."""
+    targets = [MODALITIES.index(m) if m in MODALITIES else None for m in network_names(diffusion.sharing)]
+    networks: list[Any] = [diffusion.backbone.build(latent_dim, num_frames, target) for target in targets]
     return Recovery(
-        nn.ModuleList(build_network(config, num_frames, target) for target in targets),
-        build(diffusion["sde"]),
-        diffusion["parametrization"],
-        diffusion["sigma_data"],
-        diffusion["guidance"],
+        nn.ModuleList(networks),
+        diffusion.sde,
+        diffusion.parametrization,
+        diffusion.sigma_data,
+        diffusion.guidance,
         recoverable,
     )

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from imer_ray.scaling import inline, ray_train
 from imer_ray.scaling.batch import Batch
 from imer_ray.scaling.guard import Guard
+from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.heart import Run
 from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import Claims
@@ -39,17 +40,17 @@ MAX_CALLS = 10_000  # at a time: every waiter's question is one, and none may ke
 class BrokerActor:
     """A `Broker` that launches stages as Ray tasks or Ray Train worker groups, and keeps up its driver's lease."""
 
-    def __init__(self, store_root: str, scaling: Mapping[str, Any], lease: Lease) -> None:
+    def __init__(self, store_root: str, scaling: Hardware, lease: Lease) -> None:
         self._store_root = store_root
-        self._scaling = dict(scaling)
+        self._scaling = scaling
         self._lease, store = lease, Store(store_root)
         self._folders = store.folders
         lease.keep(self._folders)
         self._broker = Broker(
             store,
             self._launch,
-            max_failures=scaling["max_failures"],
-            silence_seconds=scaling["silence_seconds"],
+            max_failures=scaling.max_failures,
+            silence_seconds=scaling.silence_seconds,
             end=end,
             needs=self._needs,
             claims=Claims(self._folders, lease),
@@ -103,7 +104,7 @@ class BrokerActor:
             broker=broker,
             key=stage.key,
             name=self._broker.run_of(stage.key),
-            silence_seconds=self._scaling["silence_seconds"],
+            silence_seconds=self._scaling.silence_seconds,
         )
         try:
             result: StageResult = await submit(stage, self._store_root, self._scaling, run)
@@ -117,13 +118,13 @@ class BrokerActor:
 
     def _in_group(self, stage: Stage) -> bool:
         """A starting group holds all small stages up, which is too much for what no trial needs."""
-        chosen = self._scaling["num_workers"] > 0 and stage.kind in self._scaling["train_stages"]
+        chosen = self._scaling.num_workers > 0 and stage.kind in self._scaling.train_stages
         return chosen and not self._broker.is_background(stage.key)
 
     def _needs(self, stage: Stage) -> str:
-        counts = ((self._scaling[f"{name.lower()}s_per_stage"], name) for name in ("CPU", "GPU"))
+        counts = ((self._scaling.cpus_per_stage, "CPU"), (self._scaling.gpus_per_stage, "GPU"))
         each = " and ".join(f"{count:g} {name}{'s' * (count > 1)}" for count, name in counts if count)
-        return f"{self._scaling['num_workers']} workers with {each} each" if self._in_group(stage) else each
+        return f"{self._scaling.num_workers} workers with {each} each" if self._in_group(stage) else each
 
     def _group_started(self, key: str) -> None:
         self._starting.discard(key)
@@ -232,7 +233,7 @@ def _carried() -> dict[str, str]:
     return {name: os.environ[name] for name in CARRIED if name in os.environ}
 
 
-def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
+def start_broker(store_root: str, scaling: Hardware) -> BrokerHandle:
     """Start this driver's broker. It is restarted if its process dies; what it knew is in the store.
 
     It lives on the driver's node: trials everywhere depend on it, and other nodes may be taken away. There is no other
@@ -250,6 +251,6 @@ def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
             scheduling_strategy=here,
             **({"runtime_env": {"env_vars": carried}} if (carried := _carried()) else {}),
         )
-        .remote(root, dict(scaling), Lease())
+        .remote(root, scaling, Lease())
     )
-    return BrokerHandle(actor, Guard(actor, scaling["silence_seconds"]))
+    return BrokerHandle(actor, Guard(actor, scaling.silence_seconds))

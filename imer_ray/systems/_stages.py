@@ -1,37 +1,55 @@
-"""The stages that systems share: which slice of the configuration each reads."""
+"""The stages that systems share, each with its slice of the configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from imer_ray.config.components import targets
-from imer_ray.config.experiment import STAGE_KINDS
+from imer_ray.config.components import Component, targets
+from imer_ray.config.experiment import STAGE_KINDS, ExperimentConfig
+from imer_ray.config.slices import (
+    Bank,
+    Classify,
+    Cost,
+    Distill,
+    Distillation,
+    Draws,
+    Encode,
+    Evaluate,
+    Fuse,
+    Impute,
+    Pretrain,
+    Recognise,
+    Recover,
+    RecoveringDiffusion,
+    SampledDiffusion,
+    StageSlice,
+    TimedDiffusion,
+)
 from imer_ray.stages.graph import Stage
 
 MODALITIES = ("l", "a", "v")
-NETWORK = ("backbone", "sharing")  # of the diffusion: what says which networks there are
 
 
-def stage(name: str, function: str, config: Mapping[str, Any], slices: Mapping[str, Any], **inputs: Stage) -> Stage:
-    """A stage of ``imer_ray.tasks``; every one depends on the seed and the data, none on where data or code lie."""
-    data = {k: v for k, v in config["data"].items() if k != "path"}
-    own = {"seed": config["seed"], "data": data, "data_fingerprint": config["data_fingerprint"], **slices}
-    named, modules = _named(own)
-    made = Stage(
+def stage(name: str, read: StageSlice, **inputs: Stage) -> Stage:
+    """A stage of the module of ``imer_ray.tasks`` that is called as its kind; its key depends on all that it reads, but
+    not on where data or code lie."""
+    tree = read.tree
+    named, location = _named(tree)
+    if path := named["data"].pop("path", None):
+        location.setdefault("data", {})["path"] = path
+    kind = name.partition("[")[0]
+    if kind not in STAGE_KINDS:
+        raise ValueError(f"imer_ray.config.experiment.STAGE_KINDS lacks {kind}: scaling.train_stages could not name it")
+    return Stage(
         name=name,
-        function=f"imer_ray.tasks.{function}:run",
+        function=f"imer_ray.tasks.{kind}:run",
         config=named,
-        data=str(config["data_fingerprint"]),
+        data=str(read.data_fingerprint),
         inputs=inputs,
-        location={**modules, "data_path": config["data"].get("path")},
+        version=read.version,
+        location=location,
     )
-    if made.kind not in STAGE_KINDS:
-        raise ValueError(
-            f"imer_ray.config.experiment.STAGE_KINDS lacks {made.kind}: it could not be named in scaling.train_stages"
-        )
-    return made
 
 
 def _named(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -53,181 +71,111 @@ def _named(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return named, classes
 
 
-def encode(config: Mapping[str, Any]) -> Stage:
-    slices = {
-        **_parts(config, "encoder", "fusion"),
-        "training": _parts(config["training"], "encode", "modality_dropout"),
-    }
-    return replace(stage("encode", "encode", config, slices), version=3)
+def encode(config: ExperimentConfig, **given: float) -> Stage:
+    return stage("encode", Encode.of(config, **given))
 
 
-def pretrain(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:
+def pretrain(config: ExperimentConfig, encoded: Stage) -> dict[str, Stage]:
     """One stage per modality, by the role under which others read its network; one for all where it is shared."""
-    return _diffusions(config, encoded, "pretrain", {})
+    return _by_role(config, lambda m, _: stage(f"pretrain[{m}]", Pretrain.of(config, modality=m), encode=encoded))
 
 
-def recover(config: Mapping[str, Any], encoded: Stage) -> dict[str, Stage]:
+def recover(config: ExperimentConfig, encoded: Stage) -> dict[str, Stage]:
     """As `pretrain`, but each stage trains the refiners of its modalities, too."""
-    slices = {**_parts(config, "refiner"), "loss": _parts(config["loss"], "lambda_g")}
-    return _diffusions(config, encoded, "recover", slices)
+    return _by_role(config, lambda m, _: stage(f"recover[{m}]", Recover.of(config, modality=m), encode=encoded))
 
 
-def _diffusions(config: Mapping[str, Any], encoded: Stage, function: str, more: Mapping[str, Any]) -> dict[str, Stage]:
-    slices = {
-        **more,
-        **_parts(config, "encoder"),
-        "diffusion": _parts(
-            config["diffusion"],
-            "sde",
-            "parametrization",
-            "sigma_data",
-            "weighting",
-            "time_sampling",
-            *NETWORK,
-            "condition_dropout",
-        ),
-        "training": {"pretrain": config["training"]["pretrain"]},
-    }
-    if config["diffusion"]["sharing"] == "shared":
-        shared = stage(f"{function}[shared]", function, config, {**slices, "modality": "shared"}, encode=encoded)
-        return {f"network_{m}": shared for m in MODALITIES}
-    return {
-        f"network_{m}": stage(f"{function}[{m}]", function, config, {**slices, "modality": m}, encode=encoded)
-        for m in MODALITIES
-    }
+def _by_role(config: ExperimentConfig, of_network: Callable[[str, str], Stage]) -> dict[str, Stage]:
+    """``{role: stage}``, the stage made from the network's modality (or ``shared``) and its role."""
+    roles = {f"network_{m}": m for m in MODALITIES}
+    if config.diffusion.sharing == "shared":
+        return dict.fromkeys(roles, of_network("shared", next(iter(roles))))
+    return {role: of_network(m, role) for role, m in roles.items()}
 
 
-def distill(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage]) -> Mapping[str, Stage]:
+def distill(config: ExperimentConfig, encoded: Stage, networks: Mapping[str, Stage]) -> Mapping[str, Stage]:
     """A student of each network, under the network's role; the networks themselves with ``distill.method=none``."""
-    settings = config["distill"]
-    if settings["method"] == "none":
+    if config.distill.method == "none":
         return networks
-    unread = {"reflow": "target_decay", "consistency": "num_draws"}[settings["method"]]
-    read = ("sde", "parametrization", "sigma_data", "backbone", "condition_dropout")
-    slices = {
-        **_parts(config, "encoder"),
-        "diffusion": _parts(config["diffusion"], *read),
-        "distill": {k: v for k, v in settings.items() if k != unread},
-        "training": _parts(config["training"], "distill"),
-    }
-    students = {}
-    for role, teacher in networks.items():
-        name = teacher.config["modality"]
-        own = {**slices, "modality": name}
-        students[role] = stage(f"distill[{name}]", "distill", config, own, encode=encoded, teacher=teacher)
-    return students
+    own = {"reflow": "num_draws", "consistency": "target_decay"}[config.distill.method]
+    settings = Distillation.of(config.distill, **{own: getattr(config.distill, own)})
+
+    def student(m: str, role: str) -> Stage:
+        read = Distill.of(config, modality=m, distill=settings)
+        return stage(f"distill[{m}]", read, encode=encoded, teacher=networks[role])
+
+    return _by_role(config, student)
 
 
-def bank(config: Mapping[str, Any], encoded: Stage, networks: Mapping[str, Stage]) -> Stage:
+def bank(config: ExperimentConfig, encoded: Stage, networks: Mapping[str, Stage]) -> Stage:
     """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own."""
-    settings, guidance = dict(config["bank"]), 1.0
-    if settings.pop("mode") == "same":
-        settings |= {name: config["diffusion"][name] for name in ("sampler", "num_steps")}
-        guidance = config["diffusion"]["guidance"]
-    slices = {
-        **_parts(config, "encoder"),
-        "diffusion": {
-            **_parts(config["diffusion"], "sde", "parametrization", "sigma_data", *NETWORK),
-            "guidance": guidance,
-        },
-        "bank": settings,
-    }
-    return stage("bank", "bank", config, slices, encode=encoded, **networks)
+    is_own = config.bank.mode == "same"
+    how = config.diffusion if is_own else config.bank
+    draws = Draws(num_draws=config.bank.num_draws, sampler=how.sampler, num_steps=how.num_steps)
+    guidance = config.diffusion.guidance if is_own else 1.0
+    diffusion = RecoveringDiffusion.of(config.diffusion, guidance=guidance)
+    return stage("bank", Bank.of(config, bank=draws, diffusion=diffusion), encode=encoded, **networks)
 
 
-def impute(config: Mapping[str, Any], encoded: Stage, imputer: str, function: str = "impute", **slices: Any) -> Stage:
-    """What fills missing modalities without diffusion: ``imputer`` is an option of the group of this name."""
-    # The class alone: its settings are not chosen.
-    node = {"name": imputer, "_target_": targets("imputer")[imputer]}
-    slices = {**_parts(config, "encoder"), "imputer": node, **slices}
-    return stage("impute", function, config, slices, encode=encoded)
+def imputer(name: str) -> Component:
+    """An option of the group ``imputer``; its class alone, as its settings are not chosen."""
+    return Component(name=name, target=targets("imputer")[name], settings={})
 
 
-def imputed_bank(config: Mapping[str, Any], encoded: Stage, imputed: Stage) -> Stage:
+def impute(config: ExperimentConfig, encoded: Stage, chosen: Component, **given: Any) -> Stage:
+    """What fills missing modalities without diffusion."""
+    return stage("impute", Impute.of(config, imputer=chosen, **given), encode=encoded)
+
+
+def imputed_bank(config: ExperimentConfig, encoded: Stage, chosen: Component, imputed: Stage) -> Stage:
     """Imputers give one answer: there is no sampler, and nothing to draw twice."""
-    slices = {**_parts(config, "encoder"), "imputer": imputed.settings["imputer"], "bank": {"num_draws": 1}}
-    return stage("bank", "bank", config, slices, encode=encoded, imputer=imputed)
+    return stage("bank", Bank.of(config, imputer=chosen, bank=Draws(num_draws=1)), encode=encoded, imputer=imputed)
 
 
-def recognise(config: Mapping[str, Any], encoded: Stage, banked: Stage | None) -> Stage:
-    slices = {
-        **_parts(config, "encoder", "fusion"),
-        "training": {"recognise": config["training"]["recognise"]},
-    }
-    inputs = {"encode": encoded}
-    if banked is not None:
-        slices |= {**_parts(config, "refiner"), "loss": {"recovery": config["loss"]["recovery"]}}
-        inputs["bank"] = banked
-    return stage("recognise", "recognise", config, slices, **inputs)
+def recognise(config: ExperimentConfig, encoded: Stage, banked: Stage | None) -> Stage:
+    if banked is None:
+        return stage("recognise", Recognise.of(config), encode=encoded)
+    read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery)
+    return stage("recognise", read, encode=encoded, bank=banked)
 
 
-def fuse(config: Mapping[str, Any], encoded: Stage, recovered: Mapping[str, Stage], banked: Stage) -> Stage:
-    slices = {
-        **_parts(config, "encoder", "fusion", "refiner"),
-        "loss": _parts(config["loss"], "lambda_al"),
-        "training": _parts(config["training"], "fuse"),
-    }
+def fuse(config: ExperimentConfig, encoded: Stage, recovered: Mapping[str, Stage], banked: Stage) -> Stage:
     refiners = {f"refiner_{m}": recovered[f"network_{m}"] for m in MODALITIES}
-    return replace(stage("fuse", "fuse", config, slices, encode=encoded, bank=banked, **refiners), version=2)
+    return stage("fuse", Fuse.of(config), encode=encoded, bank=banked, **refiners)
 
 
-def classify(config: Mapping[str, Any], encoded: Stage, banked: Stage, fused: Stage) -> Stage:
-    slices = {
-        **_parts(config, "encoder", "fusion", "refiner"),
-        "loss": _parts(config["loss"], "lambda_c"),
-        "training": _parts(config["training"], "classify"),
-    }
-    return replace(stage("classify", "classify", config, slices, encode=encoded, bank=banked, fuse=fused), version=2)
-
-
-def mixture(config: Mapping[str, Any], encoded: Stage, settings: Mapping[str, Any]) -> Stage:
-    return stage("mixture", "mixture", config, {"mixture": dict(settings)}, encode=encoded)
+def classify(config: ExperimentConfig, encoded: Stage, banked: Stage, fused: Stage) -> Stage:
+    return stage("classify", Classify.of(config), encode=encoded, bank=banked, fuse=fused)
 
 
 def evaluate(
-    config: Mapping[str, Any],
+    config: ExperimentConfig,
     split: str,
     encoded: Stage,
     recogniser: Stage,
     networks: Mapping[str, Stage],
     imputed: Stage | None = None,
+    chosen: Component | None = None,
 ) -> Stage:
-    slices = {**_parts(config, "encoder", "fusion", "protocol", "precision", "compile"), "split": split}
-    if networks:
-        slices |= _parts(config, "refiner", "diffusion")
-    inputs = {"encode": encoded, "recogniser": recogniser, **networks}
+    """``imputed`` is the stage of the imputer that is ``chosen``, where there is one."""
+    # What was trained on what an imputer fills in has refiners, too.
+    refiner = config.refiner if networks or "bank" in recogniser.inputs else None
+    optional: dict[str, Any] = {"refiner": refiner, "imputer": chosen}
+    read = Evaluate.of(
+        config, split=split, diffusion=SampledDiffusion.of(config.diffusion) if networks else None, **optional
+    )
+    # Time depends on nothing that is trained, and so cost has no trained input; but the split is a part of it, so that
+    # a final training measures for itself and takes over nothing from a busy search.
+    guided = config.diffusion.guidance != 1
+    timed = Cost.of(
+        config,
+        split=split,
+        reconstructor="fuse" in recogniser.inputs,
+        diffusion=TimedDiffusion.of(config.diffusion, guided=guided) if networks else None,
+        **optional,
+    )
+    learnt = {"recogniser": recogniser} if recogniser.kind == "mixture" else {}  # whose shape is no setting
+    inputs = {"encode": encoded, "recogniser": recogniser, **networks, "cost": stage("cost", timed, **learnt)}
     if imputed is not None:
-        slices["imputer"], inputs["imputer"] = imputed.settings["imputer"], imputed
-        if "bank" in recogniser.inputs:  # trained on what the imputer fills in, and so with refiners
-            slices |= _parts(config, "refiner")
-    inputs["cost"] = cost(config, split, recogniser, networks, imputed)
-    return replace(stage("evaluate", "evaluate", config, slices, **inputs), version=3)
-
-
-def cost(
-    config: Mapping[str, Any],
-    split: str,
-    recogniser: Stage,
-    networks: Mapping[str, Stage],
-    imputed: Stage | None,
-) -> Stage:
-    """What time depends on: shapes and the sampler's work, nothing that is trained, and so no trained input.
-
-    The split is a part of it, so that a final training measures for itself and takes over nothing from a busy search.
-    """
-    slices = {**_parts(config, "encoder", "fusion", "precision", "compile", "speed"), "split": split}
-    slices["reconstructor"] = "fuse" in recogniser.inputs
-    if networks:
-        settings = config["diffusion"]
-        work = _parts(settings, *NETWORK, "sampler", "num_steps", "num_draws")
-        slices["diffusion"] = {**work, "guided": settings["guidance"] != 1}
-    if imputed is not None:
-        slices["imputer"] = imputed.settings["imputer"]
-    if networks or "bank" in recogniser.inputs:
-        slices |= _parts(config, "refiner")
-    learnt = {} if "fusion" in recogniser.config else {"recogniser": recogniser}  # whose shape is no setting
-    return replace(stage("cost", "cost", config, slices, **learnt), version=3)
-
-
-def _parts(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: config[name] for name in names}
+        inputs["imputer"] = imputed
+    return stage("evaluate", read, **inputs)

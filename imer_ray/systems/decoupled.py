@@ -1,13 +1,11 @@
 """The NTUA thesis's decoupling: encode -> pretrain[l, a, v] (-> distill[l, a, v]) -> bank -> recognise -> evaluate."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.systems import _stages
 
 
-def graph(config: Mapping[str, Any], split: str) -> Stage:
+def graph(config: ExperimentConfig, split: str) -> Stage:
     """Sampler, steps and precision cost an evaluation; loss weights a recogniser; SDE and backbone a pretraining.
 
     Distillation costs its own stages and an evaluation.
@@ -17,5 +15,5 @@ def graph(config: Mapping[str, Any], split: str) -> Stage:
     networks = _stages.distill(config, encoded, teachers)
     # The teachers' accurate samples are what students aim at, so one bank and recogniser serve both; only a bank of
     # the trial's own sampler is of the trial's own networks, too.
-    banked = _stages.bank(config, encoded, networks if config["bank"]["mode"] == "same" else teachers)
+    banked = _stages.bank(config, encoded, networks if config.bank.mode == "same" else teachers)
     return _stages.evaluate(config, split, encoded, _stages.recognise(config, encoded, banked), networks)

@@ -6,19 +6,17 @@ their discriminator, `classify` all of the recogniser. What was mended is said i
 `imer_ray.tasks.fuse` and `imer_ray.models.adversary`.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.stages.graph import Stage
 from imer_ray.systems import _stages
 
 
-def graph(config: Mapping[str, Any], split: str) -> Stage:
+def graph(config: ExperimentConfig, split: str) -> Stage:
     """Each loss weight costs its stage and what follows: lambda_c `classify`, lambda_al `fuse` too, lambda_g all."""
     encoded = _stages.encode(config)
     recovered = _stages.recover(config, encoded)
     networks = _stages.distill(config, encoded, recovered)
-    drawn_from = networks if config["bank"]["mode"] == "same" else recovered  # as in `decoupled`
+    drawn_from = networks if config.bank.mode == "same" else recovered  # as in `decoupled`
     banked = _stages.bank(config, encoded, drawn_from)
     fused = _stages.fuse(config, encoded, recovered, banked)
     return _stages.evaluate(config, split, encoded, _stages.classify(config, encoded, banked, fused), networks)

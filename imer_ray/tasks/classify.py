@@ -8,30 +8,32 @@ them. The discriminator has no part in it, so a new lambda_c costs this stage al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from imer_ray.data.missing import PATTERNS
+from imer_ray.config.slices import Classify
 from imer_ray.models.model import Recogniser, build_recogniser
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_shape
-from imer_ray.training.loop import fit, summary
-from imer_ray.training.losses import has_label, learnable, task_loss, training_patterns
+from imer_ray.training.loop import Training, fit, summary
+from imer_ray.training.losses import has_label, labelled, mean_over_patterns, task_loss, training_patterns
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Classify)
+def run(config: Classify, context: Context) -> dict[str, float]:
     """Train on what the input ``fuse`` left; every clip is read complete and under a missing pattern of its own."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     banks = {split: Bank.load(context.inputs["bank"], split) for split in data}
     shape = load_shape(context)
     label_kind = shape["label_kind"]
-    recogniser = build_recogniser(config, True, with_reconstructor=True, recoverable=shape["recoverable"])
+    latent_dim, fusion, refiner = config.encoder.build().latent_dim, config.fusion.build(), config.refiner.build()
+    recogniser = build_recogniser(latent_dim, fusion, refiner, True, shape["recoverable"])
     recogniser.load_state_dict(load_file(context.inputs["fuse"] / "recogniser.safetensors"))
     recogniser.to(context.device)
 
@@ -46,20 +48,25 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         available = training_patterns(recorded, generator, complete=False)
         draw = int(torch.randint(banks["train"].num_draws, (1,), generator=generator, device=generator.device))
         complete, incomplete = (task(recogniser, "train", rows[share], a[share], draw) for a in (recorded, available))
-        return branches(complete, incomplete, config["loss"]["lambda_c"])
+        return branches(complete, incomplete, config.lambda_c)
 
     def validate(average: Any) -> float:
-        found = []
-        for pattern in PATTERNS.values():
-            available = data["valid"].recorded.cpu() & pattern
-            rows = (available.any(1) & has_label(data["valid"].labels).cpu()).nonzero().squeeze(1)
-            if len(rows):
-                found.append(task(average, "valid", rows, available[rows], 0).mean())
-        return float(torch.stack(found).mean())
+        def loss(_: str, rows: Tensor, available: Tensor) -> Tensor:
+            return task(average, "valid", rows, available, 0)
 
-    rows = learnable(data["train"].labels, data["train"].recorded).nonzero().squeeze(1).cpu()
-    settings = config["training"]["classify"]
-    history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=validate)
+        valid = has_label(data["valid"].labels).cpu()
+        return mean_over_patterns(loss, data["valid"].recorded, lambda available: valid)
+
+    training = Training(
+        module=recogniser,
+        losses=losses,
+        rows=labelled(data["train"].labels, data["train"].recorded),
+        loop=config.loop,
+        seed=config.seed,
+        validate=validate,
+        compared=validate,
+    )
+    history = fit(training, context)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)

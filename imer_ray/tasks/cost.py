@@ -7,22 +7,27 @@ loss weights, process or parametrization have one cost, measured once, and no no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
-from imer_ray.evaluation.cost import COST_FILE, measure, untrained, with_process
+from imer_ray.config.slices import Cost
+from imer_ray.evaluation.cost import COST_FILE, measure, parts_of, untrained
+from imer_ray.evaluation.predict import Inference
 from imer_ray.evaluation.timing.speedup import check_reference
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.latents import load_dataset
+from imer_ray.training.loop import seeded
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Cost)
+def run(config: Cost, context: Context) -> dict[str, float]:
     """Measure the untrained networks of a configuration, in ``cost.json``; only a mixture's shape is learnt from data,
     and it is the input ``recogniser``."""
     dataset = load_dataset(config)
-    check_reference(config, dataset.lengths)
-    config = with_process(config)
-    model = untrained(config, dataset, context)
-    found = measure(model, dataset, config["split"], config, context.device)
+    parts = parts_of(config)
+    check_reference(parts.encoder, config.encoder.name, dataset.lengths)
+    model = untrained(parts, config.reconstructor, dataset, context, config.seed)
+    generator = seeded(config.seed, "cost", device=context.device)
+    inference = Inference.of(config, config.diffusion)
+    found = measure(model, dataset, config.split, parts.encoder, inference, config.speed, generator)
     (context.folder / COST_FILE).write_text(json.dumps(found), encoding="utf-8")
     return found

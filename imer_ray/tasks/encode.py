@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from imer_ray.config.slices import Encode
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.speedup import check_reference
 from imer_ray.models.model import build_encoder, build_recogniser
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latents import BATCH_SIZE, batches, encode_split, load_dataset
-from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import has_label, learnable, task_loss, training_patterns
+from imer_ray.training.loop import Training, fit, seeded, summary
+from imer_ray.training.losses import has_label, labelled, task_loss, training_patterns
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Encode)
+def run(config: Encode, context: Context) -> dict[str, float]:
     """Train encoder, fusion and head on what was recorded; write weights and standardised train and valid latents."""
     dataset = load_dataset(config)
-    check_reference(config, dataset.lengths)
+    projection, fusion = config.encoder.build(), config.fusion.build()
+    check_reference(projection, config.encoder.name, dataset.lengths)
     for split in ("train", "valid"):
         if not bool(has_label(dataset.labels(split)).any()):
-            raise UserError(f"the {split} split of {config['data']['name']} has no clip with a label")
-    torch.manual_seed(seeded(config["seed"], "encode").initial_seed())
-    encoder = build_encoder(config, dataset.dims, dataset.lengths)
-    recogniser = build_recogniser(config, with_refiners=False)
+            raise UserError(f"the {split} split of {config.data.name} has no clip with a label")
+    torch.manual_seed(seeded(config.seed, "encode").initial_seed())
+    encoder = build_encoder(projection, dataset.dims, dataset.lengths)
+    recogniser = build_recogniser(projection.latent_dim, fusion)
     model = nn.ModuleDict({"encoder": encoder, "recogniser": recogniser}).to(context.device)
 
     def loss(module: Any, split: str, rows: Tensor, available: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         recorded = dataset.recorded("train")[rows]
         patterns = training_patterns(recorded, generator)
         dropped = torch.rand(len(rows), 1, generator=generator, device=generator.device).cpu()
-        available = torch.where(dropped < config["training"]["modality_dropout"], patterns, recorded)
+        available = torch.where(dropped < config.modality_dropout, patterns, recorded)
         return {"loss": loss(model, "train", rows[share], available[share])}
 
     valid_rows = has_label(dataset.labels("valid")).nonzero().squeeze(1)
@@ -52,8 +55,9 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         parts = [loss(average, "valid", rows, dataset.recorded("valid")[rows]) for rows in valid_rows.split(BATCH_SIZE)]
         return float(torch.cat(parts).mean())
 
-    rows = learnable(dataset.labels("train"), dataset.recorded("train")).nonzero().squeeze(1)
-    history = fit(model, losses, rows, config["training"]["encode"], context, config["seed"], validate)
+    rows = labelled(dataset.labels("train"), dataset.recorded("train"))
+    training = Training(module=model, losses=losses, rows=rows, loop=config.loop, seed=config.seed, validate=validate)
+    history = fit(training, context)
     if context.rank == 0:
         with torch.no_grad():
             # From here on latents are standardised, and the recogniser undoes it.

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from safetensors.torch import save_file
 
-from imer_ray.config.components import build
+from imer_ray.config.slices import Evaluate
 from imer_ray.evaluation.cost import load_cost
-from imer_ray.evaluation.predict import num_evaluations, predict_protocol
+from imer_ray.evaluation.predict import Inference, predict_protocol
 from imer_ray.evaluation.score import score
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Score ``config["split"]`` under every setting of the protocol; the input ``cost`` says what predictions cost."""
+@reads(Evaluate)
+def run(config: Evaluate, context: Context) -> dict[str, float]:
+    """Score ``config.split`` under every setting of the protocol; the input ``cost`` says what predictions cost."""
     dataset = load_dataset(config)
-    model = load_model(config, context)
-    split = config["split"]
-    predictions = predict_protocol(model, dataset, split, config, context.device)
-    results = score(predictions, dataset, split, build(config["protocol"]))
+    split, protocol, inference = config.split, config.protocol.build(), Inference.of(config, config.diffusion)
+    model = load_model(Parts.of(config), context)
+    predictions = predict_protocol(model, dataset, split, protocol, inference, config.seed, context.device)
+    results = score(predictions, dataset, split, protocol)
     save_file({k: v.contiguous() for k, v in predictions.items()}, context.folder / "predictions.safetensors")
-    return {**results, "nfe": float(num_evaluations(config)), **load_cost(context)}
+    return {**results, "nfe": float(inference.num_evaluations), **load_cost(context)}

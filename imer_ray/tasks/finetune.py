@@ -18,25 +18,28 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from imer_ray.config.slices import Finetune
 from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, hashed_order, read_table
 from imer_ray.errors import UserError
 from imer_ray.models.sentence_encoder import SentenceEncoder, SentenceReader, padded
 from imer_ray.stages.context import Context
-from imer_ray.training.loop import fit, seeded, summary
+from imer_ray.tasks import reads
+from imer_ray.training.loop import Training, fit, seeded, summary
 from imer_ray.training.losses import task_loss
 
 READ = "read.safetensors"
 LIKE_LENGTHS = 4  # clips that are padded together
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Finetune)
+def run(config: Finetune, context: Context) -> dict[str, float]:
     """Fine-tune on the training clips outside ``fold``; write every clip's mean token states and score."""
-    table = read_table(Path(config["data_path"]), config["split"], (TRANSCRIPT,))
-    folds = training_folds(table, config["split"], config["num_folds"])
-    rows = torch.from_numpy(np.flatnonzero((folds >= 0) & (folds != config["fold"])))
+    table = read_table(Path(config.data_path), config.split, (TRANSCRIPT,))
+    folds = training_folds(table, config.split, config.num_folds)
+    rows = torch.from_numpy(np.flatnonzero((folds >= 0) & (folds != config.fold)))
     labels = torch.from_numpy(table["label"]).float() * 2 - 1
-    torch.manual_seed(seeded(config["seed"], "finetune").initial_seed())
-    encoder = SentenceEncoder(config["num_layers"])
+    torch.manual_seed(seeded(config.seed, "finetune").initial_seed())
+    encoder = SentenceEncoder(config.num_layers)
     tokens = encoder.embedded(table[TRANSCRIPT].tolist())
     reader = SentenceReader(encoder).to(context.device)
 
@@ -54,7 +57,7 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         scores = reader.score(pooled(chosen.tolist()))
         return {"loss": task_loss(scores, labels[chosen].to(context.device), "binary")}
 
-    history = fit(reader, losses, rows, config["training"]["finetune"], context, config["seed"])
+    history = fit(Training(module=reader, losses=losses, rows=rows, loop=config.loop, seed=config.seed), context)
     if context.rank == 0:
         with torch.no_grad():
             states = pooled(list(range(len(tokens))))

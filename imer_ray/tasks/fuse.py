@@ -11,39 +11,42 @@ draws of a missing modality spread where its best estimate does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from imer_ray.data.missing import PATTERNS
+from imer_ray.config.slices import Fuse
 from imer_ray.models.adversary import Discriminator, Reconstructor, discriminator_loss, generator_loss
 from imer_ray.models.model import Recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.latents import BATCH_SIZE, Latents
 from imer_ray.training.loaders import load_latents, load_recogniser, load_refiners
-from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import training_patterns
+from imer_ray.training.loop import Training, fit, seeded, summary
+from imer_ray.training.losses import mean_over_patterns, training_patterns
 
 SPLITS = ("train", "valid")
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Fuse)
+def run(config: Fuse, context: Context) -> dict[str, float]:
     """Train the generator against D; write the whole recogniser, without D."""
     data = {split: load_latents(context, split) for split in SPLITS}
     banks = {split: Bank.load(context.inputs["bank"], split) for split in SPLITS}
-    model = build_players(config, context)
+    parts = Parts(encoder=config.encoder.build(), fusion=config.fusion.build(), refiner=config.refiner.build())
+    model = build_players(parts, context, config.seed)
     complete = {split: complete_features(model["recogniser"].eval(), data[split], banks[split]) for split in SPLITS}
 
     def forward(module: Any, split: str, rows: Tensor, available: Tensor, draw: int) -> dict[str, Tensor]:
         latents, available = data[split], available.to(context.device)
         filled = banks[split].fill(latents.x[rows], available, rows, draw)
         F_gt = complete[split][draw, rows]
-        return fusion_step(module, filled, available, latents.frames[rows], F_gt, config["loss"]["lambda_al"])
+        return fusion_step(module, filled, available, latents.frames[rows], F_gt, config.lambda_al)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         available = training_patterns(data["train"].recorded[rows].cpu(), generator, complete=False)[share]
@@ -51,17 +54,21 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         return forward(model, "train", rows[share], available, draw)
 
     def validate(average: Any) -> float:
-        found = []
-        for pattern in PATTERNS.values():
-            available = data["valid"].recorded.cpu() & pattern
-            rows = (available.any(1) & ~available.all(1)).nonzero().squeeze(1)
-            if len(rows):
-                found.append(forward(average, "valid", rows, available[rows], 0)["reconstruction"].mean())
-        return float(torch.stack(found).mean())
+        def loss(_: str, rows: Tensor, available: Tensor) -> Tensor:
+            return forward(average, "valid", rows, available, 0)["reconstruction"]
 
-    rows = data["train"].recorded.any(1).nonzero().squeeze(1).cpu()
-    settings = config["training"]["fuse"]
-    history = fit(model, losses, rows, settings, context, config["seed"], validate, groups_of(model))
+        return mean_over_patterns(loss, data["valid"].recorded, lambda available: ~available.all(1))
+
+    training = Training(
+        module=model,
+        losses=losses,
+        rows=data["train"].recorded.any(1).nonzero().squeeze(1).cpu(),
+        loop=config.loop,
+        seed=config.seed,
+        validate=validate,
+        groups=groups_of(model),
+    )
+    history = fit(training, context)
     if context.rank == 0:
         save_file(weights(model["recogniser"]), context.folder / "recogniser.safetensors")
     return summary(history)
@@ -83,11 +90,11 @@ def fusion_step(
     return values | {"discriminator_loss": discriminator_loss(discriminator, reconstructed, F_gt)}
 
 
-def build_players(config: Mapping[str, Any], context: Context) -> Any:
+def build_players(parts: Parts, context: Context, seed: int) -> Any:
     """``recogniser`` and ``discriminator``; of the recogniser, all but the head trains."""
-    recogniser: Any = load_recogniser(config, context, with_refiners=True)
-    recogniser.refiners = load_refiners(config, context)
-    torch.manual_seed(seeded(config["seed"], "fuse").initial_seed())
+    recogniser: Any = load_recogniser(parts, context, seed)
+    recogniser.refiners = load_refiners(parts, context)
+    torch.manual_seed(seeded(seed, "fuse").initial_seed())
     num_features = recogniser.head.num_features
     recogniser.reconstructor = Reconstructor(num_features)
     recogniser.head.requires_grad_(False)

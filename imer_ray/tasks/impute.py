@@ -1,25 +1,36 @@
-"""Stage `impute`: what fills missing modalities without diffusion and has a closed-form fit (mean, ridge regression).
+"""Stage `impute`: what fills missing modalities without diffusion, by a closed form or trained by gradient.
 
 It needs no labels: every training clip that recorded what is asked for counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
+from imer_ray.config.slices import Impute
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
-from imer_ray.training.loaders import IMPUTER_FILE, build_imputer, load_latents, load_shape
+from imer_ray.training.imputing import train_imputer
+from imer_ray.training.loaders import IMPUTER_FILE, load_latents, load_shape
+from imer_ray.training.loop import seeded, summary
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Fit ``config["imputer"]`` to the training clips."""
-    latents = load_latents(context, "train")
-    imputer: Any = build_imputer(config, latents.num_frames, load_shape(context)["recoverable"]).to(context.device)
-    metrics = imputer.fit(latents.x, latents.recorded, latents.frames)
+@reads(Impute)
+def run(config: Impute, context: Context) -> dict[str, float]:
+    """Fit ``config.imputer`` to the training clips; with ``config.loop`` it is trained."""
+    data = {split: load_latents(context, split) for split in ("train", "valid")}
+    train, recoverable = data["train"], load_shape(context)["recoverable"]
+    torch.manual_seed(seeded(config.seed, "autoencode").initial_seed())
+    latent_dim = config.encoder.build().latent_dim
+    imputer: Any = config.imputer.build().build(latent_dim, train.num_frames, recoverable).to(context.device)
+    if config.loop is None:
+        metrics = imputer.fit(train.x, train.recorded, train.frames)
+    else:
+        metrics = summary(train_imputer(imputer, data, config.loop, context, config.seed))
     if context.rank == 0:
         save_file(weights(imputer), context.folder / IMPUTER_FILE)
     return metrics

@@ -16,36 +16,46 @@ Mended (methods as published in brackets):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from imer_ray.config.components import build
-from imer_ray.data.missing import PATTERNS
+from imer_ray.config.slices import Joint
+from imer_ray.models.parts import Diffusion, Parts
 from imer_ray.models.recovery import build_recovery, network_names
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
-from imer_ray.training.denoising import denoising_step, random_drop
+from imer_ray.training.denoising import Denoising, denoising_step, random_drop
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
-from imer_ray.training.loop import fit, seeded, summary
-from imer_ray.training.losses import check_learnable, has_label, learnable, recovery_loss, task_loss, training_patterns
+from imer_ray.training.loop import Training, fit, seeded, summary
+from imer_ray.training.losses import (
+    check_learnable,
+    has_label,
+    labelled,
+    mean_over_patterns,
+    recovery_loss,
+    task_loss,
+    training_patterns,
+)
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Joint)
+def run(config: Joint, context: Context) -> dict[str, float]:
     """Train score networks, refiners, fusion and head together; the sampler runs in every step."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     check_learnable(data["train"].recorded)
     shape = load_shape(context)
     label_kind = shape["label_kind"]
-    torch.manual_seed(seeded(config["seed"], "joint").initial_seed())
-    recovery = build_recovery(config, data["train"].num_frames, shape["recoverable"])
-    model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(config, context, True)})
+    parts = Parts(encoder=config.encoder.build(), fusion=config.fusion.build(), refiner=config.refiner.build())
+    diffusion, denoising = Diffusion.of(config.diffusion), Denoising.of_training(config.diffusion)
+    sampler, num_steps = config.diffusion.sampler.build(), config.diffusion.num_steps
+    torch.manual_seed(seeded(config.seed, "joint").initial_seed())
+    recovery = build_recovery(diffusion, parts.encoder.latent_dim, data["train"].num_frames, shape["recoverable"])
+    model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(parts, context, config.seed)})
     model.to(context.device)
-    sampler, num_steps = build(config["diffusion"]["sampler"]), config["diffusion"]["num_steps"]
-    time_sampling = build(config["diffusion"]["time_sampling"])
 
     def forward(
         module: Any, split: str, rows: Tensor, available: Tensor, generator: torch.Generator
@@ -70,30 +80,35 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         available = available.to(x.device)
         score = torch.zeros(len(rows), device=x.device)
         for network, some, target in recovery.calls(recorded & ~available):
-            t = time_sampling.sample(recovery.sde, len(some), generator)
+            t = denoising.time_sampling.sample(denoising.sde, len(some), generator)
             eps = torch.randn(x[some, target].shape, generator=generator, device=x.device)
-            dropped = random_drop(len(some), config["diffusion"]["condition_dropout"], generator)
+            dropped = random_drop(len(some), denoising.condition_dropout, generator)
             given = (x[some], available[some], frames[some], target)
-            score = score.index_add(0, some, denoising_step(network, recovery.sde, config, *given, t, eps, dropped))
+            score = score.index_add(0, some, denoising_step(network, denoising, *given, t, eps, dropped))
         values["score"] = score
-        values["loss"] = values["task"] + config["loss"]["diffusion"] * (score + values["recovery"])
+        values["loss"] = values["task"] + config.weight * (score + values["recovery"])
         return values
 
     def validate(average: Any) -> float:
-        recorded, total = data["valid"].recorded.cpu(), []
-        for name, pattern in PATTERNS.items():
-            available = recorded & pattern
-            rows = (available.any(1) & has_label(data["valid"].labels).cpu()).nonzero().squeeze(1)
-            if len(rows):
-                generator = seeded(config["seed"], "valid", name, device=context.device)
-                total.append(forward(average, "valid", rows, available[rows], generator)["task"].mean())
-        return float(torch.stack(total).mean())
+        def loss(name: str, rows: Tensor, available: Tensor) -> Tensor:
+            generator = seeded(config.seed, "valid", name, device=context.device)
+            return forward(average, "valid", rows, available, generator)["task"]
 
-    rows = learnable(data["train"].labels, data["train"].recorded).nonzero().squeeze(1).cpu()
-    settings = config["training"]["joint"]
-    history = fit(model, losses, rows, settings, context, config["seed"], validate, compared=validate)
+        valid = has_label(data["valid"].labels).cpu()
+        return mean_over_patterns(loss, data["valid"].recorded, lambda available: valid)
+
+    training = Training(
+        module=model,
+        losses=losses,
+        rows=labelled(data["train"].labels, data["train"].recorded),
+        loop=config.loop,
+        seed=config.seed,
+        validate=validate,
+        compared=validate,
+    )
+    history = fit(training, context)
     if context.rank == 0:
-        for network, name in zip(recovery.networks, network_names(config), strict=True):
+        for network, name in zip(recovery.networks, network_names(diffusion.sharing), strict=True):
             save_file(weights(network), context.folder / f"network_{name}.safetensors")
         save_file(weights(model["recogniser"]), context.folder / "recogniser.safetensors")
     return summary(history)

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from imer_ray.data.missing import PATTERNS
+from imer_ray.config.slices import Mixture as Settings
 from imer_ray.models.mixture import Components, Mixture, MixtureRecogniser, patterns
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latents import Latents
 from imer_ray.training.loaders import load_latents, load_shape
 from imer_ray.training.loop import seeded
-from imer_ray.training.losses import has_label
+from imer_ray.training.losses import has_label, under_patterns
 
 NUM_STARTS = 4  # EM finds a local optimum; the best of so many is kept
 NUM_ITERATIONS = 80
 TOLERANCE = 1e-4  # of the mean log-likelihood of a clip, below which EM has converged
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Settings)
+def run(config: Settings, context: Context) -> dict[str, float]:
     """Fit one mixture per number of principal components and of Gaussians; keep the one that reads the validation
     clips' labels best, over all missing patterns."""
-    settings = config["mixture"]
     data = {split: load_latents(context, split).to("cpu") for split in ("train", "valid")}
     label_kind = load_shape(context)["label_kind"]
     best: tuple[float, MixtureRecogniser] | None = None
-    tried = [(rank, count) for rank in settings["ranks"] for count in settings["num_components"]]
+    tried = [(rank, count) for rank in config.mixture.ranks for count in config.mixture.num_components]
     for done, (rank, count) in enumerate(tried, start=1):
-        recogniser = fit_recogniser(data["train"], rank, count, seeded(config["seed"], "mixture", rank, count))
+        recogniser = fit_recogniser(data["train"], rank, count, seeded(config.seed, "mixture", rank, count))
         loss = label_loss(recogniser, data["valid"], label_kind)
         if best is None or loss < best[0]:
             best = loss, recogniser
@@ -77,13 +76,9 @@ def fit(z: Tensor, present: Tensor, num_components: int, generator: torch.Genera
 
 def label_loss(recogniser: MixtureRecogniser, latents: Latents, label_kind: str) -> float:
     """Mean over patterns and clips of -ln p(label | available); of its sign's probability where labels are binary."""
-    total = []
-    for pattern in PATTERNS.values():
-        available = latents.recorded & pattern
-        rows = (available.any(1) & has_label(latents.labels)).nonzero().squeeze(1)
-        if not len(rows):
-            continue
-        z, present = recogniser.observed(latents.x[rows], available[rows], latents.frames[rows])
+    total, known = [], has_label(latents.labels)
+    for _, rows, available in under_patterns(latents.recorded, lambda available: known):
+        z, present = recogniser.observed(latents.x[rows], available, latents.frames[rows])
         labels = (latents.labels[rows] - recogniser.label_centre) / recogniser.label_scale
         zero = -recogniser.label_centre / recogniser.label_scale
         for some, clips in patterns(present):

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from imer_ray.data.missing import PATTERNS
+from imer_ray.config.slices import Recognise
 from imer_ray.models.model import Recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
-from imer_ray.training.loop import fit, summary
-from imer_ray.training.losses import has_label, learnable, recovery_loss, task_loss, training_patterns
+from imer_ray.training.loop import Training, fit, summary
+from imer_ray.training.losses import (
+    has_label,
+    labelled,
+    mean_over_patterns,
+    recovery_loss,
+    task_loss,
+    training_patterns,
+)
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
+@reads(Recognise)
+def run(config: Recognise, context: Context) -> dict[str, float]:
     """Train on every pattern with equal chance; without an input ``bank`` missing modalities stay zero."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     banks = {split: _load_bank(context, split) for split in data}
     label_kind = load_shape(context)["label_kind"]
-    recogniser = load_recogniser(config, context, with_refiners="bank" in context.inputs)
+    refiner = None if config.refiner is None else config.refiner.build()
+    parts = Parts(encoder=config.encoder.build(), fusion=config.fusion.build(), refiner=refiner)
+    recogniser = load_recogniser(parts, context, config.seed)
     num_draws = banks["train"].num_draws if banks["train"] else 1
 
     def forward(model: Recogniser, split: str, rows: Tensor, available: Tensor, draw: int) -> dict[str, Tensor]:
@@ -35,9 +46,9 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         refined = model.refine(filled, available)
         values = {"task": task_loss(model.classify(refined, available, frames), latents.labels[rows], label_kind)}
         values["loss"] = values["task"]
-        if bank is not None:
+        if bank is not None and config.recovery is not None:
             values["recovery"] = recovery_loss(refined, x, recorded & ~available, frames)
-            values["loss"] = values["task"] + config["loss"]["recovery"] * values["recovery"]
+            values["loss"] = values["task"] + config.recovery * values["recovery"]
         return values
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
@@ -46,17 +57,22 @@ def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
         return forward(recogniser, "train", rows[share], available[share], draw)
 
     def validate(average: Any) -> float:
-        total = []
-        for pattern in PATTERNS.values():
-            available = data["valid"].recorded.cpu() & pattern
-            rows = (available.any(1) & has_label(data["valid"].labels).cpu()).nonzero().squeeze(1)
-            if len(rows):
-                total.append(forward(average, "valid", rows, available[rows], 0)["task"].mean())
-        return float(torch.stack(total).mean())
+        def loss(_: str, rows: Tensor, available: Tensor) -> Tensor:
+            return forward(average, "valid", rows, available, 0)["task"]
 
-    rows = learnable(data["train"].labels, data["train"].recorded).nonzero().squeeze(1).cpu()
-    settings = config["training"]["recognise"]
-    history = fit(recogniser, losses, rows, settings, context, config["seed"], validate, compared=validate)
+        valid = has_label(data["valid"].labels).cpu()
+        return mean_over_patterns(loss, data["valid"].recorded, lambda available: valid)
+
+    training = Training(
+        module=recogniser,
+        losses=losses,
+        rows=labelled(data["train"].labels, data["train"].recorded),
+        loop=config.loop,
+        seed=config.seed,
+        validate=validate,
+        compared=validate,
+    )
+    history = fit(training, context)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)

@@ -14,44 +14,51 @@ the cleanest twentieth of the noise levels that were trained; here training and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from imer_ray.config.slices import Recover
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.denoiser import Denoiser, expand_time
 from imer_ray.models.model import build_refiners
 from imer_ray.stages.context import Context
+from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
-from imer_ray.training.denoising import denoising_step, of_target, targets_of, train
-from imer_ray.training.loaders import _refiner_file
+from imer_ray.training.denoising import Denoising, denoising_step, of_target, targets_of, train
+from imer_ray.training.loaders import refiner_file
 from imer_ray.training.loop import summary
 from imer_ray.training.losses import recovery_loss
 
 
-def run(config: Mapping[str, Any], context: Context) -> dict[str, float]:
-    """Train the network and the refiners of ``config["modality"]`` given any subset of the other modalities."""
-    names = [MODALITIES[m] for m in targets_of(config)]
+@reads(Recover)
+def run(config: Recover, context: Context) -> dict[str, float]:
+    """Train the network and the refiners of ``config.modality`` given any subset of the other modalities."""
+    names = [MODALITIES[m] for m in targets_of(config.modality)]
+
+    latent_dim, refiner = config.encoder.build().latent_dim, config.refiner.build()
 
     def with_refiners(network: nn.Module) -> nn.Module:
-        built = dict(zip(MODALITIES, build_refiners(config), strict=True))
+        built = dict(zip(MODALITIES, build_refiners(refiner, latent_dim), strict=True))
         return nn.ModuleDict({"network": network, "refiners": nn.ModuleDict({name: built[name] for name in names})})
 
-    model, history = train(config, context, with_refiners, recovery_step)
+    model, history = train(
+        config, latent_dim, context, with_refiners, functools.partial(recovery_step, config.lambda_g)
+    )
     if context.rank == 0:
-        save_file(weights(model["network"]), context.folder / f"network_{config['modality']}.safetensors")
+        save_file(weights(model["network"]), context.folder / f"network_{config.modality}.safetensors")
         for name in names:
-            save_file(weights(model["refiners"][name]), context.folder / _refiner_file(name))
+            save_file(weights(model["refiners"][name]), context.folder / refiner_file(name))
     return summary(history)
 
 
 def recovery_step(
+    lambda_g: float,
     model: Any,
-    sde: Any,
-    config: Mapping[str, Any],
+    denoising: Denoising,
     latents: Tensor,
     available: Tensor,
     frames: Tensor,
@@ -64,11 +71,11 @@ def recovery_step(
 
     ``model`` has a ``network`` and ``refiners`` {modality: refiner}.
     """
-    network, lambda_g, settings = Overheard(model["network"]), config["loss"]["lambda_g"], config["diffusion"]
-    diffusion = denoising_step(network, sde, config, latents, available, frames, target, t, eps, dropped)
+    network, sde = Overheard(model["network"]), denoising.sde
+    diffusion = denoising_step(network, denoising, latents, available, frames, target, t, eps, dropped)
     x_0, present = of_target(latents, target), of_target(frames, target)
     alpha_t, sigma_t, _ = expand_time(sde, x_0, t)
-    denoiser = Denoiser(network.again, sde, settings["parametrization"], network.scale_input, settings["sigma_data"])
+    denoiser = Denoiser(network.again, sde, denoising.parametrization, network.scale_input, denoising.sigma_data)
     refined = _refined(model["refiners"], denoiser(alpha_t * x_0 + sigma_t * eps, t), target)
     wanted = torch.ones(len(x_0), 1, dtype=torch.bool, device=x_0.device)
     recovery = recovery_loss(refined[:, None], x_0[:, None], wanted, present[:, None])

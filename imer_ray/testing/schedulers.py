@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -44,8 +43,7 @@ class SchedulerContract:
 
     def built(self, **settings: Any) -> Scheduler:
         """The scheduler that a study with these settings has."""
-        study = {field.name: getattr(StudyConfig(), field.name) for field in dataclasses.fields(StudyConfig)}
-        built: Scheduler = self.scheduler.build({**study, **settings})
+        built: Scheduler = self.scheduler.build(StudyConfig(**settings))
         return built
 
     def test_no_trial_is_stopped_while_it_waits_for_others(self) -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from imer_ray.config import plugins
-from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
-from imer_ray.evaluation.cost import untrained, with_process
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.slices import Cost, Evaluate
+from imer_ray.evaluation.cost import parts_of, untrained
 from imer_ray.models.model import EmotionModel
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model
 
@@ -46,10 +48,10 @@ class SystemContract:
     overrides: ClassVar[Sequence[str]] = ()
     stages: ClassVar[Path | None] = None
 
-    def config(self, *words: str) -> dict[str, Any]:
+    def config(self, *words: str) -> ExperimentConfig:
         """A small configuration of the system."""
         plugins.load([] if self.plugin is None else [self.plugin])
-        return compose(SearchConfig, "search", [f"system={self.system}", *self.overrides, *words])
+        return compose(ExperimentConfig, "experiment", [f"system={self.system}", *self.overrides, *words])
 
     def store(self) -> Store:
         """Where the artefacts are."""
@@ -57,7 +59,7 @@ class SystemContract:
 
     def final(self) -> Stage:
         """The `evaluate` stage of a small run."""
-        return load_graph(self.config(*SMALL), "valid")
+        return graph(self.config(*SMALL), "valid")
 
     def test_a_small_run_gives_every_pattern_and_cost(self) -> None:
         final, store = self.final(), self.store()
@@ -74,7 +76,7 @@ class SystemContract:
         final, store = self.final(), self.store()
         run_graph(final, store)
         models: list[EmotionModel] = []
-        for stage, load in ((final, load_model), (final.inputs["cost"], _untrained)):
+        for stage, load in ((final, _trained), (final.inputs["cost"], _untrained)):
             inputs = {role: store.open(source.key).folder for role, source in stage.inputs.items()}
             models.append(load(stage.settings, Context(folder=Path(), checkpoint=Path(), inputs=inputs)))
         trained, timed = ({name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models)
@@ -86,19 +88,19 @@ class SystemContract:
             assert torch.equal(recoveries[0].recoverable, recoveries[1].recoverable)
 
     def test_where_data_lie_is_not_part_of_any_key(self) -> None:
-        config = {**self.config("data=mosi_utterance"), "data_fingerprint": "x"}
-        here, there = (
-            {
-                stage.key
-                for stage in load_graph({**config, "data": {**config["data"], "path": path}}, "valid").in_order()
-            }
-            for path in ("a.parquet", "b/c.parquet")
-        )
+        places = ("a.parquet", "b/c.parquet")
+        configs = (self.config("data=mosi_utterance", f"data.path={path}", "data_fingerprint=x") for path in places)
+        here, there = ({stage.key for stage in graph(config, "valid").in_order()} for config in configs)
         assert here == there
 
 
-def _untrained(config: Any, context: Context) -> EmotionModel:
-    return untrained(with_process(config), load_dataset(config), context)
+def _trained(settings: Mapping[str, Any], context: Context) -> EmotionModel:
+    return load_model(Parts.of(Evaluate.read(settings)), context)
+
+
+def _untrained(settings: Mapping[str, Any], context: Context) -> EmotionModel:
+    read = Cost.read(settings)
+    return untrained(parts_of(read), read.reconstructor, load_dataset(read), context, read.seed)
 
 
 @functools.cache

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from imer_ray.config.components import build
+from imer_ray.config.slices import JointDiffusion, LearntDiffusion, Pretrain, TrainedDiffusion
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.loss import denoising_loss
-from imer_ray.models.recovery import build_network, condition
+from imer_ray.models.recovery import condition
 from imer_ray.stages.context import Context
 from imer_ray.training.loaders import load_latents
-from imer_ray.training.loop import fit, seeded
+from imer_ray.training.loop import Training, fit, seeded
 from imer_ray.training.losses import check_learnable
 
 OTHERS = torch.tensor([[1, 2], [0, 2], [0, 1]])  # of each modality
@@ -23,14 +24,52 @@ OTHERS = torch.tensor([[1, 2], [0, 2], [0, 1]])  # of each modality
 VALID_ROWS = 1024  # validated at once: MOSEI's thousands would take more memory than all else
 
 
-def targets_of(config: Mapping[str, Any]) -> list[int]:
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A diffusion process, what a network of it gives, and the share of the clips that it learns without condition."""
+
+    sde: Any
+    parametrization: str
+    sigma_data: float
+    condition_dropout: float
+
+    @classmethod
+    def of(cls, settings: LearntDiffusion) -> Process:
+        return cls(
+            sde=settings.sde.build(),
+            parametrization=settings.parametrization,
+            sigma_data=settings.sigma_data,
+            condition_dropout=settings.condition_dropout,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoising(Process):
+    """What is asked of a network of the process: at which times, and how much each counts."""
+
+    weighting: Any
+    time_sampling: Any
+
+    @classmethod
+    def of_training(cls, settings: TrainedDiffusion | JointDiffusion) -> Denoising:
+        return cls(
+            sde=settings.sde.build(),
+            parametrization=settings.parametrization,
+            sigma_data=settings.sigma_data,
+            condition_dropout=settings.condition_dropout,
+            weighting=settings.weighting.build(),
+            time_sampling=settings.time_sampling.build(),
+        )
+
+
+def targets_of(modality: str) -> list[int]:
     """The modalities that a stage's network recovers: one, or all with ``shared``."""
-    name = config["modality"]
-    return [MODALITIES.index(name)] if name in MODALITIES else list(range(len(MODALITIES)))
+    return [MODALITIES.index(modality)] if modality in MODALITIES else list(range(len(MODALITIES)))
 
 
 def train(
-    config: Mapping[str, Any],
+    config: Pretrain,
+    latent_dim: int,
     context: Context,
     model_with: Callable[[nn.Module], nn.Module],
     step: Callable[..., dict[str, Tensor]],
@@ -40,12 +79,14 @@ def train(
 
     A modality that no training clip recorded together with another one has nothing to train on: no epoch is done.
     """
-    name, targets = config["modality"], targets_of(config)
+    name, targets = config.modality, targets_of(config.modality)
     shared = len(targets) > 1
     data = {split: load_latents(context, split) for split in ("train", "valid")}
-    sde, time_sampling = build(config["diffusion"]["sde"]), build(config["diffusion"]["time_sampling"])
-    torch.manual_seed(seeded(config["seed"], "pretrain", name if shared else targets[0]).initial_seed())
-    network = build_network(config, data["train"].num_frames, None if shared else targets[0])
+    denoising = Denoising.of_training(config.diffusion)
+    torch.manual_seed(seeded(config.seed, "pretrain", name if shared else targets[0]).initial_seed())
+    network = config.diffusion.backbone.build().build(
+        latent_dim, data["train"].num_frames, None if shared else targets[0]
+    )
     model = model_with(network).to(context.device)
 
     def forward(
@@ -54,14 +95,14 @@ def train(
         latents = data[split]
         rows, of_rows = pairs // len(MODALITIES), pairs % len(MODALITIES)
         shape = (len(rows), *latents.x.shape[2:])
-        t = time_sampling.sample(sde, len(rows), generator)[share]
+        t = denoising.time_sampling.sample(denoising.sde, len(rows), generator)[share]
         eps = torch.randn(shape, generator=generator, device=context.device)[share]
         target = of_rows if shared else targets[0]
         available = random_condition(latents.recorded[rows], target, generator)[share]
-        dropped = random_drop(len(rows), config["diffusion"]["condition_dropout"], generator)
+        dropped = random_drop(len(rows), denoising.condition_dropout, generator)
         rows, dropped = rows[share].to(context.device), None if dropped is None else dropped[share]
         target = of_rows[share].to(context.device) if shared else targets[0]
-        return step(module, sde, config, latents.x[rows], available, latents.frames[rows], target, t, eps, dropped)
+        return step(module, denoising, latents.x[rows], available, latents.frames[rows], target, t, eps, dropped)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         return forward(model, "train", rows, share, generator)
@@ -72,30 +113,28 @@ def train(
         # The same times, noise and conditions at every epoch, so that epochs differ by the network alone.
         rows, found = valid_rows.repeat(max(1, 512 // len(valid_rows))), []
         for start in range(0, len(rows), VALID_ROWS):
-            generator = seeded(config["seed"], "valid", device=context.device)
+            generator = seeded(config.seed, "valid", device=context.device)
             found.append(forward(average, "valid", rows, slice(start, start + VALID_ROWS), generator)["loss"])
         return float(torch.cat(found).mean())
 
-    rows = usable_pairs(data["train"].recorded, targets)
+    rows = usable_pairs(data["train"].recorded, targets).cpu()
     check_learnable(data["train"].recorded)
     if not len(rows):
         return model.eval(), []
-    history = fit(
-        model,
-        losses,
-        rows.cpu(),
-        config["training"]["pretrain"],
-        context,
-        config["seed"],
-        validate if len(valid_rows) else None,
+    training = Training(
+        module=model,
+        losses=losses,
+        rows=rows,
+        loop=config.loop,
+        seed=config.seed,
+        validate=validate if len(valid_rows) else None,
     )
-    return model, history
+    return model, fit(training, context)
 
 
 def denoising_step(
     network: Any,
-    sde: Any,
-    config: Mapping[str, Any],
+    denoising: Denoising,
     latents: Tensor,
     available: Tensor,
     frames: Tensor,
@@ -112,15 +151,15 @@ def denoising_step(
     cache = condition(network, latents, available, frames, target, dropped)
     return denoising_loss(
         lambda x, time: network(x, time, cache),
-        sde,
-        config["diffusion"]["parametrization"],
+        denoising.sde,
+        denoising.parametrization,
         of_target(latents, target),
         t,
         eps,
         of_target(frames, target),
         scale_input=network.scale_input,
-        weighting=build(config["diffusion"]["weighting"]),
-        sigma_data=config["diffusion"]["sigma_data"],
+        weighting=denoising.weighting,
+        sigma_data=denoising.sigma_data,
     )
 
 

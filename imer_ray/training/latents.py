@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from imer_ray.config.components import build
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.slices import StageSlice
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
@@ -45,26 +46,27 @@ class Latents:
         return Latents(**load_file(path))
 
 
-def load_dataset(config: Mapping[str, Any]) -> Dataset:
-    """The data set of a stage's configuration, kept open in this process.
+def load_dataset(config: ExperimentConfig | StageSlice) -> Dataset:
+    """The data set of a configuration, kept open in this process.
 
     Raises:
         UserError: the data are not those that the configuration was made for.
     """
-    node = {**config["data"], **({"path": config["data_path"]} if config.get("data_path") else {})}
-    dataset = _open(tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in node.items())))
-    if config["data_fingerprint"] not in (None, dataset.fingerprint):
+    name, expected = config.data.name, config.data_fingerprint
+    dataset = opened(config.data.build())
+    if expected not in (None, dataset.fingerprint):
         raise UserError(
-            f"data {node['name']}: the content differs from what this configuration was made for "
-            f"(fingerprint {dataset.fingerprint[:12]}, expected {config['data_fingerprint'][:12]}); "
-            f"train and evaluate take other data where they are named, as data={node['name']}"
+            f"data {name}: the content differs from what this configuration was made for "
+            f"(fingerprint {dataset.fingerprint[:12]}, expected {str(expected)[:12]}); "
+            f"train and evaluate take other data where they are named, as data={name}"
         )
     return dataset
 
 
 @functools.lru_cache(maxsize=2)
-def _open(node: tuple[tuple[str, Any], ...]) -> Dataset:
-    return build(dict(node)).load()
+def opened(data: Any) -> Dataset:
+    """The data set of a component, kept open in this process."""
+    return data.load()
 
 
 def batches(dataset: Dataset, split: str, device: str, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:

@@ -6,12 +6,12 @@ import copy
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from imer_ray.config.experiment import LoopConfig
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.stages import rungs
 from imer_ray.stages.context import Context
@@ -24,6 +24,7 @@ from imer_ray.training.optimisers import (
     take,
     take_gradients,
 )
+from imer_ray.training.workers import agreed, share_of, sum_over_workers
 
 Losses = Callable[[Tensor, slice, torch.Generator], Mapping[str, Tensor]]
 """``losses(rows, share, generator)``: per-clip losses [share] of the clips ``rows[share]``; "loss" is minimised.
@@ -42,119 +43,169 @@ def seeded(seed: int, *words: int | str, device: str | torch.device = "cpu") -> 
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def fit(
-    module: nn.Module,
-    losses: Losses,
-    rows: Tensor,
-    settings: Mapping[str, Any],
-    context: Context,
-    seed: int,
-    validate: Callable[[nn.Module], float] | None = None,
-    groups: Groups | None = None,
-    compared: Callable[[nn.Module], float] | None = None,
-) -> list[dict[str, float]]:
-    """Train ``module`` in place on the clips ``rows``; it ends with averaged (EMA) weights.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is trained, on what, and how.
 
-    All trainable parameters minimise "loss", unless ``groups`` gives each loss its own (`.optimisers`).
+    Attributes:
+        module: trained in place.
+        losses: what it minimises.
+        rows: the clips [N] that it learns from.
+        loop: epochs, batches, steps, average and patience.
+        seed: of order, noise and dropout.
+        validate: the loss on other clips, from the averaged weights.
+        groups: which parameters minimise which loss; None: all that are trainable minimise "loss".
+        compared: what trainings are compared by (`imer_ray.stages.rungs`), from the averaged weights after the epochs
+            ``context.rungs`` but the last. It changes nothing.
+    """
+
+    module: nn.Module
+    losses: Losses
+    rows: Tensor
+    loop: LoopConfig
+    seed: int
+    validate: Callable[[nn.Module], float] | None = None
+    groups: Groups | None = None
+    compared: Callable[[nn.Module], float] | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether the best epoch is kept, and not the last."""
+        return self.validate is not None and self.loop.patience > 0
+
+
+def fit(training: Training, context: Context) -> list[dict[str, float]]:
+    """Train; the module ends with averaged (EMA) weights.
 
     With ``patience`` > 0 it ends with those of the epoch that ``validate`` (lower is better) liked best, and so many
     epochs without a better one end the training. With 0 it keeps the last: on small validation splits the decayed
     learning rate and the average choose better than the luck of an epoch. Returns the history, one entry per epoch,
     which is also written to ``history.json``; without ``patience`` only the last has a ``valid_loss``.
 
-    ``compared`` gives what trainings are compared by (`imer_ray.stages.rungs`), from the averaged weights after the
-    epochs ``context.rungs`` but the last. It changes nothing.
-
     Raises:
         NonFiniteError: a loss became NaN or infinite.
         StageStopped: nobody waits for the stage any more; the last epoch's checkpoint is kept.
     """
-    num_epochs, batch_size = int(settings["num_epochs"]), int(settings["batch_size"])
-    players = make_players(module, groups, settings)
-    num_batches = math.ceil(len(rows) / batch_size)
-    selects = validate is not None and settings["patience"] > 0
-    average = copy.deepcopy(module).eval()
-    best = {name: t.clone() for name, t in average.state_dict().items()}
-    history: list[dict[str, float]] = []
-    best_loss, best_epoch = math.inf, -1
+    run = _Run(training, context)
+    run.restore()
+    num_epochs = training.loop.num_epochs
+    while not run.is_finished:
+        entry = run.epoch()
+        run.validate(entry)
+        run.keep(entry)
+        if context.rank == 0:
+            run.save()
+        if not agreed(context.report(len(run.history), num_epochs, {**entry, **rungs.reported(run.history)}), context):
+            raise StageStopped(f"stopped after epoch {len(run.history)} of {num_epochs}: nobody waits for it")
+    training.module.load_state_dict(run.best)
+    training.module.eval()
+    if context.rank == 0:
+        (context.folder / "history.json").write_text(json.dumps(run.history), encoding="utf-8")
+    return run.history
 
-    restored = checkpoint.load(context.checkpoint)
-    if restored is not None:
+
+class _Run:
+    """A training in progress: what a checkpoint holds of it, and its steps."""
+
+    def __init__(self, training: Training, context: Context) -> None:
+        self.training, self.context = training, context
+        self.players = make_players(training.module, training.groups, training.loop)
+        self.average = copy.deepcopy(training.module).eval()
+        self.history: list[dict[str, float]] = []
+        self.best, self.best_loss, self.best_epoch = _copied(self.average), math.inf, -1
+
+    @property
+    def is_finished(self) -> bool:
+        loop, waited = self.training.loop, len(self.history) - 1 - self.best_epoch
+        return len(self.history) >= loop.num_epochs or (self.training.selects and waited >= loop.patience)
+
+    def restore(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        restored = checkpoint.load(self.context.checkpoint)
+        if restored is None:
+            return
         tensors, state = restored
-        history, best_loss, best_epoch = state["history"], state["best_loss"] or math.inf, state["best_epoch"]
-        module.load_state_dict(take(tensors, "module."))
-        average.load_state_dict(take(tensors, "average."))
-        best = take(tensors, "best.")
-        restore_optimisers(players, tensors)
+        self.history, self.best_epoch = state["history"], state["best_epoch"]
+        self.best_loss = state["best_loss"] or math.inf
+        self.training.module.load_state_dict(take(tensors, "module."))
+        self.average.load_state_dict(take(tensors, "average."))
+        self.best = take(tensors, "best.")
+        restore_optimisers(self.players, tensors)
 
-    def save(epoch: int) -> None:
-        tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in best.items()}
-        tensors |= optimiser_tensors(players)
-        finite_best = best_loss if math.isfinite(best_loss) else None
-        state = {"epoch": epoch, "history": history, "best_loss": finite_best, "best_epoch": best_epoch}
-        checkpoint.save(context.checkpoint, tensors, state)
+    def save(self) -> None:
+        tensors = {f"module.{k}": v for k, v in self.training.module.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= optimiser_tensors(self.players)
+        finite_best = self.best_loss if math.isfinite(self.best_loss) else None
+        state = {"epoch": len(self.history) - 1, "history": self.history, "best_epoch": self.best_epoch}
+        checkpoint.save(self.context.checkpoint, tensors, {**state, "best_loss": finite_best})
 
-    def finished() -> bool:
-        waited = len(history) - 1 - best_epoch
-        return len(history) >= num_epochs or (selects and waited >= int(settings["patience"]))
-
-    while not finished():
-        epoch = len(history)
+    def epoch(self) -> dict[str, float]:
+        """Every clip once; the means of the losses."""
+        training, context, epoch = self.training, self.context, len(self.history)
+        rows, size, seed = training.rows, training.loop.batch_size, training.seed
         order = rows[torch.randperm(len(rows), generator=seeded(seed, "order", epoch))]
-        module.train()
+        training.module.train()
         totals: dict[str, float] = {}
         # Dropout has no generator of its own: give the epoch a seeded global one and put the old one back.
         with torch.random.fork_rng(devices=[context.device] if context.device.startswith("cuda") else []):
             torch.manual_seed(seeded(seed, "dropout", epoch, context.rank).initial_seed() % 2**63)
-            for number in range(num_batches):
-                step = epoch * num_batches + number
-                rate = settings["learning_rate"] * _schedule(step, num_epochs * num_batches)
-                batch = order[number * batch_size : (number + 1) * batch_size]
-                share = _share(len(batch), context)
-                generator = seeded(seed, "noise", epoch, number, device=context.device)
-                values = {k: v.sum() / len(batch) for k, v in losses(batch, share, generator).items()}
-                take_gradients(players, values)
-                reported = torch.stack([v.detach() for v in values.values()])
-                if context.world_size > 1:
-                    _sum_over_workers([p for player in players for p in player.parameters], reported)
-                for player in players:
-                    player.step(rate, settings["clip_norm"])
-                _update_average(average, module, settings["ema_decay"], step)
-                for name, value in zip(values, reported.tolist(), strict=True):
+            for number in range(math.ceil(len(rows) / size)):
+                batch = order[number * size : (number + 1) * size]
+                for name, value in self._step(batch, number).items():
                     totals[name] = totals.get(name, 0.0) + value * len(batch) / len(rows)
         if broken := [name for name, v in totals.items() if not math.isfinite(v)]:
             name = "loss" if "loss" in broken else broken[0]
             raise NonFiniteError(
-                f"the {name} became {totals[name]} in epoch {epoch + 1} of {num_epochs}; "
-                f"a lower learning rate (now {settings['learning_rate']:g}) or clip_norm may cure it"
+                f"the {name} became {totals[name]} in epoch {epoch + 1} of {training.loop.num_epochs}; "
+                f"a lower learning rate (now {training.loop.learning_rate:g}) or clip_norm may cure it"
             )
-        if validate is not None and (selects or epoch + 1 == num_epochs):
-            with torch.no_grad():
-                totals["valid_loss"] = validate(average)
-            if not math.isfinite(totals["valid_loss"]):
-                raise NonFiniteError(f"the validation loss became {totals['valid_loss']} in epoch {epoch + 1}")
-        if compared is not None and epoch + 1 in context.rungs and epoch + 1 < num_epochs:
-            with torch.no_grad():
-                totals[rungs.ENTRY] = compared(average)
-            if not math.isfinite(totals[rungs.ENTRY]):
-                raise NonFiniteError(f"the validation loss became {totals[rungs.ENTRY]} in epoch {epoch + 1}")
-        if not selects or totals["valid_loss"] < best_loss:
-            best_loss, best_epoch = totals.get("valid_loss", math.inf), epoch
-            best = {name: t.clone() for name, t in average.state_dict().items()}
-        history.append(totals)
-        if context.rank == 0:
-            save(epoch)
-        # Every worker must come to the same decision, or the next all-reduce would wait for ever.
-        if not _agreed(context.report(len(history), num_epochs, {**totals, **rungs.reported(history)}), context):
-            raise StageStopped(f"stopped after epoch {len(history)} of {num_epochs}: nobody waits for it")
+        return totals
 
-    module.load_state_dict(best)
-    module.eval()
-    if context.rank == 0:
-        (context.folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
-    return history
+    def _step(self, batch: Tensor, number: int) -> dict[str, float]:
+        """One step of every player on an epoch's batch of this number; the batch's mean losses."""
+        training, loop, context, epoch = self.training, self.training.loop, self.context, len(self.history)
+        num_batches = math.ceil(len(training.rows) / loop.batch_size)
+        step = epoch * num_batches + number
+        rate = loop.learning_rate * _schedule(step, loop.num_epochs * num_batches)
+        generator = seeded(training.seed, "noise", epoch, number, device=context.device)
+        found = training.losses(batch, share_of(len(batch), context), generator)
+        values = {name: loss.sum() / len(batch) for name, loss in found.items()}
+        take_gradients(self.players, values)
+        reported = torch.stack([value.detach() for value in values.values()])
+        if context.world_size > 1:
+            sum_over_workers([p for player in self.players for p in player.parameters], reported)
+        for player in self.players:
+            player.step(rate, loop.clip_norm)
+        _update_average(self.average, training.module, loop.ema_decay, step)
+        return dict(zip(values, reported.tolist(), strict=True))
+
+    def validate(self, entry: dict[str, float]) -> None:
+        """Add to an epoch's entry what the averaged weights reach on other clips, where it is asked for."""
+        training, epoch = self.training, len(self.history) + 1
+        is_last = epoch == training.loop.num_epochs
+        asked = {
+            "valid_loss": training.validate if training.selects or is_last else None,
+            rungs.ENTRY: training.compared if epoch in self.context.rungs and not is_last else None,
+        }
+        for name, measure in asked.items():
+            if measure is not None:
+                with torch.no_grad():
+                    entry[name] = measure(self.average)
+                if not math.isfinite(entry[name]):
+                    raise NonFiniteError(f"the validation loss became {entry[name]} in epoch {epoch}")
+
+    def keep(self, entry: dict[str, float]) -> None:
+        """Count an epoch as done, and remember its weights if they are the ones to keep."""
+        if not self.training.selects or entry["valid_loss"] < self.best_loss:
+            self.best_loss, self.best_epoch = entry.get("valid_loss", math.inf), len(self.history)
+            self.best = _copied(self.average)
+        self.history.append(entry)
+
+
+def _copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: t.clone() for name, t in module.state_dict().items()}
 
 
 def summary(history: list[dict[str, float]]) -> dict[str, float]:
@@ -165,12 +216,6 @@ def summary(history: list[dict[str, float]]) -> dict[str, float]:
     metrics = {"epochs": float(len(history)), "train_loss": history[-1]["loss"], **rungs.reported(history)}
     found = [entry["valid_loss"] for entry in history if "valid_loss" in entry]
     return {**metrics, "valid_loss": min(found)} if found else metrics
-
-
-def _share(num_rows: int, context: Context) -> slice:
-    """The rows of a global batch that this worker computes; shares differ by at most one row."""
-    start = num_rows * context.rank // context.world_size
-    return slice(start, num_rows * (context.rank + 1) // context.world_size)
 
 
 def _schedule(step: int, num_steps: int) -> float:
@@ -189,27 +234,3 @@ def _update_average(average: nn.Module, module: nn.Module, decay: float, step: i
     torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), weight)
     for held, new in zip(average.buffers(), module.buffers(), strict=True):
         held.copy_(new)
-
-
-def _sum_over_workers(parameters: list[nn.Parameter], reported: Tensor) -> None:
-    """Sum gradients and losses over the workers in one call.
-
-    Each worker's loss is its share of the global mean, so the sum is exact for uneven shares too, which
-    DistributedDataParallel's average of means is not.
-    """
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([p.reshape(-1) for p in parts] + [reported])
-    dist.all_reduce(flat)
-    offset = 0
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.grad = flat[offset : offset + part.numel()].view_as(part)
-        offset += part.numel()
-    reported.copy_(flat[offset:])
-
-
-def _agreed(answer: bool, context: Context) -> bool:
-    if context.world_size == 1:
-        return answer
-    votes = torch.tensor([float(answer)], device=context.device)
-    dist.all_reduce(votes, op=dist.ReduceOp.MIN)
-    return bool(votes.item())

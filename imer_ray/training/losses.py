@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,9 +37,35 @@ def has_label(labels: Tensor) -> Tensor:
     return ~torch.isnan(labels)
 
 
-def learnable(labels: Tensor, recorded: Tensor) -> Tensor:
-    """[N]: clips to learn from, which carry a label and of which, by ``recorded`` [N, M], something was recorded."""
-    return has_label(labels) & recorded.any(1)
+def labelled(labels: Tensor, recorded: Tensor) -> Tensor:
+    """The clips [n] of labels [N] and recorded [N, M] that a recogniser can learn from: something of them to read, and
+    a label."""
+    return (has_label(labels) & recorded.any(1)).nonzero().squeeze(1).cpu()
+
+
+def under_patterns(recorded: Tensor, counted: Callable[[Tensor], Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """What each missing pattern leaves of clips, of which ``recorded`` [N, M] is known, where it leaves something.
+
+    Args:
+        counted: of what a pattern leaves [N, M], the clips [N] to be looked at.
+
+    Yields:
+        the pattern's name, the clips [n], n >= 1, and what is available of them [n, M].
+    """
+    recorded = recorded.cpu()
+    for name, pattern in PATTERNS.items():
+        available = recorded & pattern
+        rows = (available.any(1) & counted(available)).nonzero().squeeze(1)
+        if len(rows):
+            yield name, rows, available[rows]
+
+
+def mean_over_patterns(
+    loss: Callable[[str, Tensor, Tensor], Tensor], recorded: Tensor, counted: Callable[[Tensor], Tensor]
+) -> float:
+    """The mean of a loss's means over the clips of each missing pattern; arguments as of `under_patterns`, which gives
+    ``loss`` its own, for the losses [n] of these clips."""
+    return float(torch.stack([loss(*left).mean() for left in under_patterns(recorded, counted)]).mean())
 
 
 def check_learnable(recorded: Tensor) -> None:

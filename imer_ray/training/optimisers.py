@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from imer_ray.config.experiment import LoopConfig
 
 Groups = Mapping[str, Sequence[nn.Parameter]]
 """Loss name -> the parameters that minimise it."""
@@ -33,7 +34,7 @@ class Player:
         self.optimiser.step()
 
 
-def make_players(module: nn.Module, groups: Groups | None, settings: Mapping[str, Any]) -> list[Player]:
+def make_players(module: nn.Module, groups: Groups | None, loop: LoopConfig) -> list[Player]:
     """The players of ``groups``; None: one, whose "loss" all trainable parameters minimise.
 
     Raises:
@@ -43,9 +44,7 @@ def make_players(module: nn.Module, groups: Groups | None, settings: Mapping[str
     players = []
     for loss, parameters in ({"loss": trainable} if groups is None else groups).items():
         own = list(parameters)
-        optimiser = torch.optim.AdamW(
-            own, lr=settings["learning_rate"], weight_decay=settings["weight_decay"], fused=True
-        )
+        optimiser = torch.optim.AdamW(own, lr=loop.learning_rate, weight_decay=loop.weight_decay, fused=True)
         players.append(Player(loss, own, optimiser))
     if sorted(id(p) for p, _ in _owned(players)) != sorted(map(id, trainable)):
         raise ValueError("every trainable parameter must be in exactly one group")

@@ -10,9 +10,7 @@ from imer_ray.files import write_whole
 from imer_ray.stages.client import Client
 from imer_ray.stages.graph import most_needed_first
 from imer_ray.stages.job import Status
-from imer_ray.systems import load_graph
 from imer_ray.tuning.study.plan import Plan
-from imer_ray.tuning.trial.coordinator import SPLIT
 
 SYSTEMS = ("masked", "zero")
 
@@ -34,7 +32,7 @@ def score(plan: Plan, client: Client, is_over: Callable[[], bool] = lambda: Fals
     searched = {stage.key for stage in plan.final_stage(plan.base).in_order()}
     found: dict[str, dict[str, float]] = {}
     for system in SYSTEMS:
-        final = load_graph({**plan.base, "system": system}, SPLIT, plan.systems)
+        final = plan.final_stage({**plan.base, "system": system})
         try:
             for stage in (*most_needed_first(final.in_order()), final):
                 background = stage.key not in searched

@@ -9,18 +9,19 @@ import resource
 import signal
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+from experiments import experiment, of_model
 
-from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import save
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
 from imer_ray.training.latents import load_dataset
 
@@ -38,14 +39,15 @@ LOADER = {"name": "projection", "_target_": "imer_ray.stages.run.load_function"}
 
 def save_model(folder: Path, overrides: Sequence[str]) -> Path:
     """An untrained model, in the folder of its seed."""
-    config = compose(ExperimentConfig, "experiment", overrides)
+    config = experiment(*overrides)
     dataset = load_dataset(config)
-    config["data_fingerprint"] = dataset.fingerprint
+    kept = of_model(replace(config, data_fingerprint=dataset.fingerprint))
+    parts = Parts.of(kept)
     torch.manual_seed(0)
-    encoder = build_encoder(config, dataset.dims, dataset.lengths)
-    recovery = build_recovery(config, encoder.encoder.num_frames)
-    model = EmotionModel(encoder, recovery, build_recogniser(config, with_refiners=True))
-    save(folder / "1111", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
+    encoder = build_encoder(parts.encoder, dataset.dims, dataset.lengths)
+    recovery = build_recovery(parts.diffusion, parts.encoder.latent_dim, encoder.encoder.num_frames)
+    model = EmotionModel(encoder, recovery, build_recogniser(parts.encoder.latent_dim, parts.fusion, parts.refiner))
+    save(folder / "1111", model, kept, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     return folder / "1111"
 
 

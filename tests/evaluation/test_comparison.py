@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from experiments import experiment, of_model
 
-from imer_ray.config.components import option
-from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
 from imer_ray.evaluation import comparison_table
 from imer_ray.evaluation.comparison import Scored, check_same_masks, compare, cost_of, open_model, score_model
@@ -25,23 +24,27 @@ from imer_ray.evaluation.model_folder import save
 from imer_ray.evaluation.predict import predict_protocol, predictor
 from imer_ray.evaluation.tables import summarise
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
 from imer_ray.results.text_encoder import SHAPES, SUFFIX, with_encoder
 from imer_ray.training.latents import load_dataset
 
 SMALL = ["data.num_train=8", "data.num_valid=8", "data.num_test=60", "diffusion.num_steps=1", "data.num_frames=4"]
 SEEDS = (1, 2)
+FIXED = Component.of(option("protocol", "fixed"))
 
 
 def make_model(folder: Path, seed: int, *overrides: str, recovers: bool = True, weights: int = 0) -> None:
     """Write an untrained model whose weights follow from ``weights`` and the seed."""
-    config = compose(ExperimentConfig, "experiment", [*SMALL, *overrides]) | {"seed": seed}
+    config = experiment(*SMALL, *overrides, f"seed={seed}")
     dataset = load_dataset(config)
-    config["data_fingerprint"] = dataset.fingerprint
+    config = of_model(replace(config, data_fingerprint=dataset.fingerprint))
+    parts = Parts.of(config)
     torch.manual_seed(100 * weights + seed)
-    encoder = build_encoder(config, dataset.dims, dataset.lengths)
-    recovery = build_recovery(config, 4) if recovers else None
-    model = EmotionModel(encoder, recovery, build_recogniser(config, with_refiners=recovers))
+    encoder, latent_dim = build_encoder(parts.encoder, dataset.dims, dataset.lengths), parts.encoder.latent_dim
+    recovery = build_recovery(parts.diffusion, latent_dim, 4) if recovers else None
+    recogniser = build_recogniser(latent_dim, parts.fusion, parts.refiner if recovers else None)
+    model = EmotionModel(encoder, recovery, recogniser)
     shape = {"dims": dataset.dims, "lengths": dataset.lengths}
     save(folder / str(seed), model, config, shape, dataset.statistics)
 
@@ -77,7 +80,7 @@ def test_models_of_other_data_are_refused_and_those_of_one_name_told_apart(model
 
 def scored(models: Path, name: str, seed: int, protocol: str) -> Scored:
     node = {**option("protocol", protocol), **({"rates": [0.0, 0.3, 0.7]} if protocol == "random" else {})}
-    trained = open_model(models / name / str(seed), node, {})
+    trained = open_model(models / name / str(seed), Component.of(node), {})
     return score_model(trained, "test", with_replicates=True)
 
 
@@ -122,20 +125,20 @@ def test_comparison_is_antisymmetric_and_corrects_settings_but_not_their_mean(
 
 
 def test_recovered_latents_are_what_the_fusion_reads(models: Path) -> None:
-    trained = open_model(models / "ours/1", option("protocol", "fixed"), {})
+    trained = open_model(models / "ours/1", FIXED, {})
     rows = pd.DataFrame(latents_of(trained, "test"))
     assert set(rows["Modality"]) == {"l", "a", "v"} and len(rows) == 180
     batch = trained.dataset.batch("test", rows[rows["Modality"] == "a"]["Clip"].tolist())
     latents, frames = trained.model.encoder(batch.features, batch.frames)
     assert np.allclose(np.stack(rows[rows["Modality"] == "a"]["True"]), latents[:, 1].mean(1), atol=1e-5)
     assert not np.allclose(np.stack(rows["True"]), np.stack(rows["Recovered"]), atol=0.1)
-    baseline = open_model(models / "ours/baselines/masked/1", option("protocol", "fixed"), {})
+    baseline = open_model(models / "ours/baselines/masked/1", FIXED, {})
     assert latents_of(baseline, "test") == [], "nothing is recovered there"
 
 
 def test_other_clips_are_standardised_as_the_training_clips_were(models: Path) -> None:
     """The same test clips beside other training clips, whose own statistics differ: the model must not notice."""
-    protocol = option("protocol", "fixed")
+    protocol = FIXED
     own, other = (open_model(models / "ours/1", protocol, data) for data in ({}, {"num_train": 300}))
     assert not own.is_other_data and other.is_other_data
     assert not torch.allclose(load_dataset(other.config).statistics["l"][0], own.dataset.statistics["l"][0], rtol=1e-2)
@@ -147,7 +150,7 @@ def test_other_clips_are_standardised_as_the_training_clips_were(models: Path) -
 
 
 def test_a_model_of_before_reads_its_statistics_from_its_data_or_says_what_is_missing(tmp_path: Path) -> None:
-    protocol = option("protocol", "fixed")
+    protocol = FIXED
     make_model(tmp_path / "old", 1)
     with_them = open_model(tmp_path / "old/1", protocol, {"num_train": 300})
     shape = json.loads((tmp_path / "old/1/shape.json").read_text())
@@ -164,16 +167,16 @@ def test_a_model_of_before_reads_its_statistics_from_its_data_or_says_what_is_mi
 
 def test_other_data_that_do_not_fit_are_refused(models: Path) -> None:
     with pytest.raises(UserError, match="reads l 24, a 6, v 12 features, and these data have l 24, a 6, v 20"):
-        open_model(models / "ours/1", option("protocol", "fixed"), {"dim_v": 20})
+        open_model(models / "ours/1", FIXED, {"dim_v": 20})
     with pytest.raises(UserError, match="reads l 4, a 4, v 4 frames, and these data have l 5, a 5, v 5"):
-        open_model(models / "ours/1", option("protocol", "fixed"), {"num_frames": 5})
+        open_model(models / "ours/1", FIXED, {"num_frames": 5})
 
 
 def test_a_clip_of_which_nothing_is_available_has_no_prediction(models: Path) -> None:
-    trained = open_model(models / "ours/1", option("protocol", "fixed"), {})
+    trained = open_model(models / "ours/1", FIXED, {})
     batch, available = trained.dataset.batch("test", range(4)), torch.ones(4, 3, dtype=torch.bool)
     available[2] = False
-    predict = predictor(trained.model, trained.config, torch.Generator().manual_seed(0))
+    predict = predictor(trained.model, trained.inference, torch.Generator().manual_seed(0))
     with pytest.raises(UserError, match=r"no modality is available of 1 of 4 clips \(the first: number 2\)"):
         predict(batch, available)
 
@@ -181,7 +184,8 @@ def test_a_clip_of_which_nothing_is_available_has_no_prediction(models: Path) ->
     recorded = part.recorded.clone()
     recorded[2], recorded[5] = False, torch.tensor([True, False, False])
     splits = {**trained.dataset.splits, "test": replace(part, recorded=recorded)}
-    found = predict_protocol(trained.model, replace(trained.dataset, splits=splits), "test", trained.config, "cpu")
+    given = (replace(trained.dataset, splits=splits), "test", FIXED.build(), trained.inference, trained.seed, "cpu")
+    found = predict_protocol(trained.model, *given)
     without = {setting: torch.isnan(values).nonzero().flatten().tolist() for setting, values in found.items()}
     assert without == {"l": [2], "a": [2, 5], "v": [2, 5], "la": [2], "lv": [2], "av": [2, 5], "lav": [2]}
 
@@ -222,7 +226,7 @@ def test_published_rows_are_marked_and_without_interval(frame: pd.DataFrame) -> 
 def test_speedups_say_what_a_text_encoder_leaves_of_them(frame: pd.DataFrame, tmp_path: Path) -> None:
     quick = ("speed.batch_size=2", "speed.max_repeats=1", "speed.max_seconds=0", "speed.reference_steps=1")
     make_model(tmp_path / "one", 1, "data.num_frames=8", *quick, recovers=False)
-    found = cost_of(open_model(tmp_path / "one/1", option("protocol", "fixed"), {}), "test")
+    found = cost_of(open_model(tmp_path / "one/1", FIXED, {}), "test")
     for column in SHAPES:
         assert found[column + SUFFIX] == pytest.approx(with_encoder(column, found[column], 8))
         assert 0 < found[column + SUFFIX] < min(found[column], 20)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from spoiling import SMALL, bounded, check_sentence, mutate_bytes, mutate_header, mutate_tree, save_model
 
-from imer_ray.config.components import option
+from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
 from imer_ray.evaluation.comparison import open_model, score_model
 from imer_ray.evaluation.model_folder import CONFIG, SHAPE, WEIGHTS
@@ -52,7 +52,11 @@ def test_three_hundred_spoilt_models_are_read_or_refused_in_one_sentence(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config, protocol, refused = yaml.safe_load((original / CONFIG).read_bytes()), option("protocol", "fixed"), 0
+    config, protocol, refused = (
+        yaml.safe_load((original / CONFIG).read_bytes()),
+        Component.of(option("protocol", "fixed")),
+        0,
+    )
     for number in range(300):
         model = tmp_path / "sent"
         shutil.copytree(original, model)

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from spoiling import LOADER, SMALL, bounded, check_sentence, save_model
 
-from imer_ray.config.components import option
+from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
 from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.comparison import Trained, cost_of, open_model, score_model
@@ -41,7 +41,7 @@ def spoil(model: Path, change: Callable[[dict[str, Any]], Any], name: str = CONF
 
 
 def opened(model: Path) -> Trained:
-    return open_model(model, option("protocol", "fixed"), {})
+    return open_model(model, Component.of(option("protocol", "fixed")), {})
 
 
 def test_a_component_that_imports_a_module_beside_the_model_is_not_built(
@@ -197,7 +197,7 @@ def test_an_older_model_without_newer_settings_predicts_the_same(model: Path) ->
     spoil(model, forget)
     again = opened(model)
     assert score_model(again, "test", with_replicates=False).metrics == now
-    assert again.config["compile"] == "none" and again.config["diffusion"]["num_draws"] == 1
+    assert again.config.compile == "none" and again.config.diffusion.num_draws == 1
 
 
 @pytest.mark.parametrize("name", [CONFIG, SHAPE, WEIGHTS])

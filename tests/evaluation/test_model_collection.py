@@ -11,12 +11,13 @@ import yaml
 from imer_ray.config.components import option
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import check_same_settings, collect, seeds_in
 
 
 def config_of(*words: str) -> dict[str, Any]:
-    return compose(ExperimentConfig, "experiment", list(words)) | {"data_fingerprint": "f" * 64}
+    return tree_of(compose(ExperimentConfig, "experiment", list(words))) | {"data_fingerprint": "f" * 64}
 
 
 PLAIN, OTHER = config_of(), config_of("diffusion.num_steps=9", "fusion=mult")
@@ -72,17 +73,17 @@ def test_what_a_model_does_not_depend_on_may_differ(models: Path) -> None:
 
 
 def test_a_folder_takes_more_seeds_of_its_configuration_and_no_others(models: Path) -> None:
-    check_same_settings(models / "quality", PLAIN | {"seed": 3})
-    check_same_settings(models / "new", OTHER)
+    check_same_settings(models / "quality", typed(PLAIN | {"seed": 3}, ExperimentConfig))
+    check_same_settings(models / "new", typed(OTHER, ExperimentConfig))
     with pytest.raises(
         UserError, match=r"quality holds models of another configuration \(diffusion.num_steps 4 and 9, "
     ):
-        check_same_settings(models / "quality", OTHER)
+        check_same_settings(models / "quality", typed(OTHER, ExperimentConfig))
     for seed in (1, 2):
         (models / f"quality/{seed}/model.safetensors").unlink()
     with pytest.raises(UserError, match="holds models of another configuration"):  # of the baselines that are left
-        check_same_settings(models / "quality", OTHER)
-    check_same_settings(models / "quality", PLAIN)
+        check_same_settings(models / "quality", typed(OTHER, ExperimentConfig))
+    check_same_settings(models / "quality", typed(PLAIN, ExperimentConfig))
 
 
 def test_models_of_one_folder_name_are_told_apart_by_what_is_above(

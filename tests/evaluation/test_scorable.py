@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from experiments import experiment, of_model
 
 from imer_ray import cli, convert
 from imer_ray.config.commands import SearchConfig
@@ -20,6 +22,7 @@ from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.model_folder import save
 from imer_ray.evaluation.scorable import check_quality, check_scoring, check_training
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.train import main as train
 from imer_ray.training.latents import load_dataset
 from imer_ray.tuning.study.study import plan
@@ -47,7 +50,7 @@ def data(tmp_path: Path) -> Callable[[Change], list[str]]:
         change(tree)
         (tmp_path / "clips.pkl").write_bytes(pickle.dumps(tree))
         convert.convert(tmp_path / "clips.pkl", tmp_path / "clips")
-        return ["data=store", f"data.path={tmp_path / 'clips'}", f"study.root={tmp_path}"]
+        return ["data=store", f"data.path={tmp_path / 'clips'}"]
 
     return make
 
@@ -100,13 +103,13 @@ NAN, REFUSED = np.nan, "those of the valid split of data store"
     ],
 )
 def test_a_search_whose_quality_the_data_cannot_tell_is_refused_while_it_is_planned(
-    data: Callable[[Change], list[str]], change: Change, quality: str, message: str
+    data: Callable[[Change], list[str]], tmp_path: Path, change: Change, quality: str, message: str
 ) -> None:
-    options = compose(SearchConfig, "search", [*data(change), f"study.quality={quality}"])
+    options = compose(SearchConfig, "search", [*data(change), f"study.quality={quality}", f"study.root={tmp_path}"])
     with pytest.raises(UserError, match=message) as caught:
         plan(options)
     assert "\n" not in str(caught.value)
-    assert not Path(options["study"]["root"], "demo").exists()
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_a_search_whose_quality_the_data_cannot_tell_is_refused_while_it_is_plan
     ],
 )
 def test_what_can_be_scored_is_not_refused(data: Callable[[Change], list[str]], change: Change, quality: str) -> None:
-    options = compose(SearchConfig, "search", data(change))
+    options = experiment(*data(change))
     check_training(options)
     check_quality(options, "valid", quality)
     check_scoring(options, "valid")
@@ -139,8 +142,7 @@ def test_what_can_be_scored_is_not_refused(data: Callable[[Change], list[str]], 
 def test_train_looks_at_the_data_before_anything_starts(
     data: Callable[[Change], list[str]], tmp_path: Path, change: Change, message: str
 ) -> None:
-    words = [word for word in data(change) if word.startswith("data")]
-    config = compose(ExperimentConfig, "experiment", words)
+    config = compose(ExperimentConfig, "experiment", data(change))
     (tmp_path / "pick.yaml").write_text(yaml.safe_dump({"config": config}))
     with pytest.raises(UserError, match=message):
         train([f"config={tmp_path / 'pick.yaml'}", f"output={tmp_path / 'models'}"])
@@ -150,12 +152,12 @@ def test_train_looks_at_the_data_before_anything_starts(
 def test_evaluate_looks_at_the_data_before_anything_is_scored(
     data: Callable[[Change], list[str]], tmp_path: Path
 ) -> None:
-    words = [word for word in data(_labels("test", 0)) if word.startswith("data")]
-    config = compose(ExperimentConfig, "experiment", words)
-    dataset = load_dataset(config)
-    config["data_fingerprint"] = dataset.fingerprint
-    model = EmotionModel(build_encoder(config, dataset.dims, dataset.lengths), None, build_recogniser(config, False))
-    save(tmp_path / "model/1", model, config, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
+    config = experiment(*data(_labels("test", 0)))
+    dataset, parts = load_dataset(config), Parts.of(of_model(config))
+    encoder = build_encoder(parts.encoder, dataset.dims, dataset.lengths)
+    model = EmotionModel(encoder, None, build_recogniser(parts.encoder.latent_dim, parts.fusion))
+    kept = of_model(replace(config, data_fingerprint=dataset.fingerprint))
+    save(tmp_path / "model/1", model, kept, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     with pytest.raises(UserError, match="the test split cannot be scored: Corr needs labels that differ"):
         evaluate([f"model={tmp_path / 'model'}"])
 
@@ -164,7 +166,7 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
 def test_a_protocol_that_leaves_nothing_missing_is_refused(
     data: Callable[[Change], list[str]], protocol: list[str]
 ) -> None:
-    options = compose(SearchConfig, "search", [*data(lambda tree: None), *protocol])
+    options = experiment(*data(lambda tree: None), *protocol)
     for quality in ("MAE", "lav.MAE" if len(protocol) == 1 else "0.0.MAE"):
         with pytest.raises(UserError, match="protocol=.* leaves nothing missing; give it settings that do"):
             check_quality(options, "valid", quality)
@@ -175,7 +177,7 @@ def test_a_protocol_that_leaves_nothing_missing_is_refused(
 def test_metrics_without_a_meaning_are_told(
     data: Callable[[Change], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = compose(SearchConfig, "search", data(_labels("test", [0.6, 1.2, 0])))
+    config = experiment(*data(_labels("test", [0.6, 1.2, 0])))
     load_dataset(config)
     capsys.readouterr()
     cli.say_unscored(config, "test")

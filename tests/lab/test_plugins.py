@@ -16,9 +16,10 @@ from imer_ray.config import plugins
 from imer_ray.config.commands import SearchConfig, TrainConfig
 from imer_ray.config.components import build, options
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import resolve
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import resolve, tree_of, typed
 from imer_ray.errors import UserError
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.tuning.space import file
 
 HERE = Path(__file__).parent
@@ -27,7 +28,7 @@ CODE = "from dataclasses import dataclass\n\n\n@dataclass(frozen=True)\nclass Mi
 
 
 def composed(*words: str) -> dict:
-    return compose(SearchConfig, "search", ["plugins=[my_lab]", *words])
+    return tree_of(compose(SearchConfig, "search", ["plugins=[my_lab]", *words]))
 
 
 def experiment(tree: dict) -> dict:
@@ -65,8 +66,8 @@ def test_every_kind_of_choice_can_be_named() -> None:
     tree = composed(*words, "study.searcher=restless", "study.loggers=[lines]", "space=lab")
     assert type(build(tree["diffusion"]["sampler"])).__module__ == "my_lab.samplers"
     assert tree["training"]["encode"]["num_epochs"] == 20, "what the data set's option sets beside itself"
-    assert compose(TrainConfig, "train", ["baselines=[half_masked]"])["baselines"] == ["half_masked"]
-    assert load_graph({**tree, "data_fingerprint": "x"}, "valid").kind == "evaluate"
+    assert compose(TrainConfig, "train", ["baselines=[half_masked]"]).baselines == ("half_masked",)
+    assert graph(typed(tree, ExperimentConfig), "valid").kind == "evaluate"
     assert {p.path for p in file.load("lab", experiment(tree)).parameters} == {
         "diffusion.sampler",
         "diffusion.num_steps",
@@ -124,7 +125,7 @@ def test_an_installed_entry_point_is_consent(lab, tmp_path: Path) -> None:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other-lab\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[imer_ray.plugins]\nother_lab = other_lab\n")
     plugins.forget()
-    assert compose(SearchConfig, "search", ["diffusion.sampler=mine"])["plugins"] == ["other_lab"]
+    assert compose(SearchConfig, "search", ["diffusion.sampler=mine"]).plugins == ("other_lab",)
     (tmp_path / "other_lab/conf/diffusion/sampler/heun.yaml").write_text(SAMPLER.replace("mine", "heun"))
     plugins.forget()
     with pytest.raises(UserError, match=r"plugin other_lab.*heun is taken by imer_ray"):

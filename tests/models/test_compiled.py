@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import copy
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+from experiments import experiment, of_model
 from torch._dynamo.utils import counters
 
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import build
-from imer_ray.config.compose import compose
+from imer_ray.config.experiment import SpeedConfig
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
-from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.speedup import cost
 from imer_ray.models.compiled import compile_parts, parts
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
 from imer_ray.training.loop import seeded
 
@@ -29,10 +30,7 @@ DIMS = {"l": 5, "a": 3, "v": 4}
 NUM_FRAMES = 6
 SIZES = (7, 1, 4, 3)
 SMALL = ("diffusion.backbone.num_layers=1", "refiner.num_blocks=1", "diffusion.sampler=ddim", "diffusion.num_steps=2")
-SPEED = {
-    **{"batch_size": 2, "num_threads": 1, "reference_steps": 1},
-    **{"tolerance": 0.1, "max_repeats": 1, "max_seconds": 0.0},
-}
+SPEED = SpeedConfig(batch_size=2, reference_steps=1, max_repeats=1, max_seconds=0.0)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler to compile with")
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="there is no GPU, or CUDA_VISIBLE_DEVICES is empty"
@@ -40,17 +38,18 @@ needs_gpu = pytest.mark.skipif(
 
 
 def config_of(*overrides):
-    return compose(SearchConfig, "search", [*SMALL, *overrides])
+    return experiment(*SMALL, *overrides)
 
 
 def model_of(config, randomise):
     lengths = dict.fromkeys(DIMS, NUM_FRAMES)
     torch.manual_seed(3)
-    num_frames = build(config["encoder"]).length(NUM_FRAMES)
+    parts = Parts.of(of_model(config))
+    latent_dim, num_frames = parts.encoder.latent_dim, parts.encoder.length(NUM_FRAMES)
     model = EmotionModel(
-        build_encoder(config, DIMS, lengths),
-        build_recovery(config, num_frames),
-        build_recogniser(config, with_refiners=True),
+        build_encoder(parts.encoder, DIMS, lengths),
+        build_recovery(parts.diffusion, latent_dim, num_frames),
+        build_recogniser(latent_dim, parts.fusion, parts.refiner),
     )
     return randomise(model, 0.05).eval().requires_grad_(False)
 
@@ -68,10 +67,14 @@ def clips_of(size, device="cpu"):
     ).to(device)
 
 
+def inference_of(config):
+    return Inference.of(config, config.diffusion)
+
+
 def predict(model, config, size, pattern, device="cpu"):
     generator = seeded(0, "test", device=device)
     available = PATTERNS[pattern].to(device).expand(size, -1)
-    return predictor(model, config, generator)(clips_of(size, device), available)
+    return predictor(model, inference_of(config), generator)(clips_of(size, device), available)
 
 
 @needs_compiler
@@ -81,7 +84,7 @@ def test_compiled_predictions_are_the_same_and_no_number_of_clips_compiles_again
     """1e-5: sums in another order, of numbers around 1."""
     torch._dynamo.reset()
     config = config_of(f"diffusion.backbone={backbone}")
-    model, compiled = model_of(config, randomise), {**config, "compile": "default"}
+    model, compiled = model_of(config, randomise), replace(config, compile="default")
     faster = copy.deepcopy(model)
     expected = {(n, p): predict(model, config, n, p) for n in SIZES for p in ("av", "l")}
     graphs = []
@@ -92,7 +95,7 @@ def test_compiled_predictions_are_the_same_and_no_number_of_clips_compiles_again
     assert graphs[3] == graphs[-1], "a number of clips was compiled for"
     batch, one = clips_of(2), clips_of(1)
     flops = {
-        cost(m, model, batch, one, SPEED, predictor(m, c, seeded(0, "cost")), warm_ups)["flops_per_clip"]
+        cost(m, model, batch, one, SPEED, predictor(m, inference_of(c), seeded(0, "cost")), warm_ups)["flops_per_clip"]
         for m, c, warm_ups in ((model, config, 1), (faster, compiled, 3))
     }
     assert len(flops) == 1 and flops.pop() > 0  # operations are counted as written
@@ -142,7 +145,7 @@ def test_compiled_predictions_are_the_same_on_a_gpu(backbone, mode, randomise):
         for size in SIZES:
             expected = predict(model, config, size, pattern, "cuda")
             for _ in range(3):
-                found = predict(faster, {**config, "compile": mode}, size, pattern, "cuda")
+                found = predict(faster, replace(config, compile=mode), size, pattern, "cuda")
                 torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
@@ -155,7 +158,7 @@ def test_half_precision_on_a_gpu_stays_near_single(system, randomise):
     model = model_of(config, randomise).to("cuda")
     available = torch.stack([PATTERNS[pattern] for pattern in ("av", "l", "lav", "lv")] * 8).to("cuda")
     half, full = (
-        predictor(model, {**config, "precision": precision}, seeded(0, "test", device="cuda"))(
+        predictor(model, inference_of(replace(config, precision=precision)), seeded(0, "test", device="cuda"))(
             clips_of(32, "cuda"), available
         )
         for precision in ("bf16", "fp32")
@@ -169,8 +172,8 @@ def test_a_gpu_predicts_what_a_cpu_does(randomise):
     """With the same noise; single precision, whose products of matrices a GPU sums in another order."""
     config = config_of()
     model = model_of(config, randomise)
-    here = predictor(model, config, seeded(0, "test"))(clips_of(5), PATTERNS["av"].expand(5, -1))
-    there = predictor(copy.deepcopy(model).to("cuda"), config, seeded(0, "test"))(
+    here = predictor(model, inference_of(config), seeded(0, "test"))(clips_of(5), PATTERNS["av"].expand(5, -1))
+    there = predictor(copy.deepcopy(model).to("cuda"), inference_of(config), seeded(0, "test"))(
         clips_of(5, "cuda"), PATTERNS["av"].to("cuda").expand(5, -1)
     )
     torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-4)

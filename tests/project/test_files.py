@@ -15,8 +15,8 @@ from packaging.utils import canonicalize_name
 import imer_ray
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("analysis", "benchmarks", "clusters", "imer_ray", "search_spaces", "tests")
-TEXT = (".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".json", "")
+FOLDERS = (".github", "analysis", "benchmarks", "clusters", "docs", "imer_ray", "search_spaces", "tests")
+TEXT = (".py", ".md", ".cff", ".css", ".ipynb", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".json", "")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -31,7 +31,7 @@ def documents() -> list[Path]:
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(path: Path) -> None:
-    targets = re.findall(r"\]\(([^)\s#]+)|src=\"([^\"]+)\"", path.read_text())
+    targets = re.findall(r"\](?:\(|: )([^)\s#]+)|src=\"([^\"]+)\"", path.read_text())
     local = [link or source for link, source in targets if "://" not in (link or source)]
     assert [target for target in local if not (path.parent / target).exists()] == []
 

@@ -15,9 +15,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-ENGINE = ("stages", "scaling")  # knows nothing of emotion, diffusion or even configurations
-DOMAIN = ("diffusion", "models", "training", "evaluation", "tasks", "systems")
-SEARCH = ("results", "analysis", "tuning")
 LEAVES = ("errors", "files", "received", "uris")
 MAY_IMPORT = {  # beside itself and the leaves
     "errors": (),

@@ -1,6 +1,7 @@
 """What the broker's actor knows without Ray."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from toy_stages import toy
@@ -14,7 +15,7 @@ from imer_ray.tuning.trial.coordinator import waiter_name
 
 def test_what_a_stage_needs_is_said_in_words(tmp_path):
     def needs(stage, **changes):
-        actor = BrokerActor(str(tmp_path), {**vars(ScalingConfig()), "train_stages": ("group",), **changes}, Lease())
+        actor = BrokerActor(str(tmp_path), replace(ScalingConfig(train_stages=("group",)), **changes), Lease())
         actor._broker._job(stage)
         return actor._needs(stage)
 

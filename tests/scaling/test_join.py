@@ -10,6 +10,7 @@ import time
 import pytest
 import ray
 
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import UserError
 from imer_ray.scaling import cluster
 from imer_ray.scaling import join as module
@@ -44,7 +45,7 @@ def test_an_address_of_the_environment_is_tried_as_well(port, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     monkeypatch.setattr(cluster, "JOIN_SECONDS", 0.2)
     with pytest.raises(UserError, match="no Ray cluster answers"):
-        cluster.start({"address": None})
+        cluster.start(ScalingConfig())
 
 
 def test_who_waits_is_told_what_for(port, monkeypatch, capsys):

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from imer_ray.config.experiment import LoopConfig
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.stages import rungs
 from imer_ray.stages.context import Context
-from imer_ray.training.loop import fit, summary
+from imer_ray.training.loop import Training, fit, summary
 
-SETTINGS = {"num_epochs": 6, "batch_size": 16, "learning_rate": 1e-2, "weight_decay": 0.0, "clip_norm": 1.0}
-SETTINGS |= {"ema_decay": 0.9, "patience": 0}
+LOOP = LoopConfig(num_epochs=6, batch_size=16, learning_rate=1e-2, weight_decay=0.0, ema_decay=0.9)
 
 
 def train(folder: Path, report: Any = lambda *given: True, value: float | None = None, **context: Any) -> Any:
@@ -32,8 +32,16 @@ def train(folder: Path, report: Any = lambda *given: True, value: float | None =
         return float((average(x)[:, 0] - x[:, 1]).square().mean()) if value is None else value
 
     made = Context(folder=folder / "artefact", checkpoint=folder / "checkpoint", report=report, **context)
-    history = fit(module, losses, torch.arange(50), SETTINGS, made, 7, measure, compared=measure)
-    return module, history
+    training = Training(
+        module=module,
+        losses=losses,
+        rows=torch.arange(50),
+        loop=LOOP,
+        seed=7,
+        validate=measure,
+        compared=measure,
+    )
+    return module, fit(training, made)
 
 
 def test_comparing_changes_neither_weights_nor_losses(tmp_path: Path) -> None:

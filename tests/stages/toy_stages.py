@@ -75,7 +75,8 @@ def regress(config, context):
     """Linear regression by gradient descent with the project's own loop, shared by all workers."""
     import torch
 
-    from imer_ray.training.loop import fit, summary
+    from imer_ray.config.experiment import LoopConfig
+    from imer_ray.training.loop import Training, fit, summary
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, 5, generator=generator)
@@ -95,10 +96,10 @@ def regress(config, context):
             _meet_accident(config, epoch)
         return context.report(epoch, num_epochs, metrics)
 
-    settings = {"num_epochs": 6, "batch_size": 15, "learning_rate": 0.05, "weight_decay": 0.0, "clip_norm": 1.0}
-    settings |= {"ema_decay": 0.9, "patience": 0}
+    loop = LoopConfig(num_epochs=6, batch_size=15, learning_rate=0.05, weight_decay=0.0, ema_decay=0.9)
     watched = type(context)(**{**vars(context), "report": report})
-    return summary(fit(module, losses, torch.arange(64), settings, watched, seed=3))
+    training = Training(module=module, losses=losses, rows=torch.arange(64), loop=loop, seed=3)
+    return summary(fit(training, watched))
 
 
 def _meet_accident(config, epoch):

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from experiments import changed, experiment, of_model
 
-from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import component_options
-from imer_ray.config.tree import replace
+from imer_ray.config.resolve import tree_of
+from imer_ray.config.slices import Evaluate
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import load, save
-from imer_ray.evaluation.predict import predict_protocol
+from imer_ray.evaluation.predict import Inference, predict_protocol
 from imer_ray.models.model import Recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
@@ -25,7 +26,6 @@ from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model, load_shape
 from imer_ray.tuning.space.file import load as load_space
 
-RUN_KEYS = ("study", "space", "scaling")
 SMALL = [
     *("system=rohydr", "data.num_train=300", "data.num_valid=400", "data.num_test=24"),
     *("bank.num_steps=2", "diffusion.num_steps=2", "diffusion.backbone=mixer"),
@@ -34,12 +34,11 @@ SMALL = [
 ]
 
 
-def _config(*overrides: str) -> dict[str, Any]:
-    composed = compose(ExperimentConfig, "experiment", [*SMALL, *overrides])
-    return {key: value for key, value in composed.items() if key not in RUN_KEYS} | {"data_fingerprint": None}
+def _config(*overrides: str) -> ExperimentConfig:
+    return experiment(*SMALL, *overrides)
 
 
-def _keys(config: dict[str, Any]) -> dict[str, str]:
+def _keys(config: ExperimentConfig) -> dict[str, str]:
     return {stage.name: stage.key for stage in rohydr.graph(config, "valid").in_order()}
 
 
@@ -66,7 +65,7 @@ RECOVER = {"recover[l]", "recover[a]", "recover[v]"}
 )
 def test_a_loss_weight_costs_its_stage_and_what_follows(changes: dict[str, Any], recomputed: set[str]) -> None:
     base = _config()
-    before, after = _keys(base), _keys(replace(base, changes, component_options()))
+    before, after = _keys(base), _keys(changed(base, changes))
     assert {name for name in before if before[name] != after[name]} == recomputed
 
 
@@ -104,7 +103,7 @@ def test_the_weights_are_searched_where_the_system_has_them(tmp_path: Path) -> N
         "loss.lambda_c: {float: [0, 1], when: {system: rohydr}}\n"
         "loss.recovery: {float: [0, 1], when: {system: decoupled}}\n"
     )
-    space = load_space(str(path), _config())
+    space = load_space(str(path), tree_of(_config()))
     lambdas = {"loss.lambda_g", "loss.lambda_al", "loss.lambda_c"}
     import random
 
@@ -116,11 +115,11 @@ def test_the_weights_are_searched_where_the_system_has_them(tmp_path: Path) -> N
     assert seen == {"decoupled", "rohydr"}
     path.write_text("loss.lambda_c: {float: [0, 1.5]}\n")
     with pytest.raises(UserError, match=r"lambdas\.yaml:1: .*lambda_c must be in \[0, 1\], not 1\.5"):
-        load_space(str(path), _config())
+        load_space(str(path), tree_of(_config()))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Store, dict[str, float]]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentConfig, Store, dict[str, float]]:
     config, store = _config(), Store(str(tmp_path_factory.mktemp("stages")))
     return config, store, dict(run_graph(rohydr.graph(config, "valid"), store)[-1].metrics)
 
@@ -140,17 +139,18 @@ def test_the_whole_model_is_evaluated_saved_and_read_back(run: tuple, tmp_path: 
     stage = rohydr.graph(config, "valid")
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=tmp_path, checkpoint=tmp_path, inputs=inputs)
-    model = load_model({**config, **stage.settings}, context)
+    model = load_model(Parts.of(Evaluate.read(stage.settings)), context)
     assert isinstance(model.recogniser, Recogniser)
     assert model.recogniser.reconstructor is not None and model.recogniser.refiners is not None
     assert metrics["num_parameters"] == sum(p.numel() for p in model.parameters())
-    save(tmp_path / "model", model, config, load_shape(context), load_dataset(config).statistics)
+    save(tmp_path / "model", model, of_model(config), load_shape(context), load_dataset(config).statistics)
     again, _ = load(tmp_path / "model")
     dataset = load_dataset(config)
-    first, second = (predict_protocol(m, dataset, "valid", config, "cpu") for m in (model, again))
+    how = (config.protocol.build(), Inference.of(config, config.diffusion), config.seed, "cpu")
+    first, second = (predict_protocol(m, dataset, "valid", *how) for m in (model, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
     with torch.no_grad():
         again.recogniser.reconstructor.out.bias.add_(1.0)
-    third = predict_protocol(again, dataset, "valid", config, "cpu")
+    third = predict_protocol(again, dataset, "valid", *how)
     assert torch.equal(first["lav"], third["lav"])  # complete clips are read without R
     assert all(not torch.equal(first[name], third[name]) for name in first if name != "lav")

@@ -6,23 +6,22 @@ import dataclasses
 import json
 import pkgutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from experiments import changed, experiment
 
 import imer_ray.systems
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
-from imer_ray.config.tree import replace
+from imer_ray.config.components import Component
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.slices import Evaluate
 from imer_ray.errors import UserError
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
-from imer_ray.tasks import evaluate
-from imer_ray.training.loaders import load_recovery
+from imer_ray.systems import graph
+from imer_ray.training.loaders import load_model, load_recovery
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")
@@ -33,15 +32,15 @@ SMALL = (
 )
 
 
-def _config(*overrides: str) -> dict[str, Any]:
-    return compose(SearchConfig, "search", [*SMALL, *overrides])
+def _config(*overrides: str) -> ExperimentConfig:
+    return experiment(*SMALL, *overrides)
 
 
-def _graph(config: dict[str, Any]) -> Stage:
-    return load_graph(config, "valid")
+def _graph(config: ExperimentConfig) -> Stage:
+    return graph(config, "valid")
 
 
-def _keys(config: dict[str, Any]) -> dict[str, str]:
+def _keys(config: ExperimentConfig) -> dict[str, str]:
     return {stage.name: stage.key for stage in _graph(config).in_order()}
 
 
@@ -62,7 +61,7 @@ def test_guidance_is_paid_at_inference_and_dropout_in_training(
     mode: str, path: str, value: float, recomputed: set[str]
 ) -> None:
     base = _config("diffusion.sharing=shared", f"bank.mode={mode}", *GUIDED)
-    before, after = _keys(base), _keys(replace(base, {f"diffusion.{path}": value}, component_options()))
+    before, after = _keys(base), _keys(changed(base, {f"diffusion.{path}": value}))
     assert {name for name in before if before[name] != after[name]} == recomputed
 
 
@@ -74,9 +73,10 @@ def test_a_shared_guided_system_runs_from_clips_to_metrics(tmp_path: Path) -> No
     assert all(0 <= metrics[f"valid.{p}.Non0_acc_2"] <= 1 for p in ("l", "a", "v", "la", "lv", "av"))
     inputs = {role: store.open(stage.key).folder for role, stage in final.inputs.items()}
     context = Context(folder=tmp_path, checkpoint=tmp_path, inputs=inputs)
-    recovery = load_recovery(final.settings, context, 8)
+    parts = Parts.of(Evaluate.read(final.settings))
+    recovery = load_recovery(parts, context, 8)
     assert len(recovery.networks) == 1 and recovery.guidance == 2.0
-    assert evaluate.load_model(final.settings, context).recovery is not None
+    assert load_model(parts, context).recovery is not None
 
 
 @pytest.mark.parametrize("overrides", [("diffusion.sharing=shared", *GUIDED), GUIDED], ids=["shared", "per_modality"])
@@ -110,5 +110,6 @@ def test_no_key_depends_on_where_our_code_lies() -> None:
 
 def test_a_component_of_another_package_is_told_from_ours_of_the_same_name() -> None:
     ours = _config()
-    theirs = {**ours, "fusion": {**ours["fusion"], "_target_": "my_lab.fusion.Fusion"}}
+    fusion = Component(name=ours.fusion.name, target="my_lab.fusion.Fusion", settings=ours.fusion.settings)
+    theirs = dataclasses.replace(ours, fusion=fusion)
     assert set(_keys(ours).values()).isdisjoint(_keys(theirs)[name] for name in ("encode", "recognise", "evaluate"))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from experiments import experiment
 
 from imer_ray import convert, generate
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import build
-from imer_ray.config.compose import compose
 from imer_ray.data.mmsa_synthetic import MmsaShape, recorded_lengths
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store
+from imer_ray.systems.decoupled import graph
 from imer_ray.training.latents import Latents
 
 SIZES = {"train": 48, "valid": 20, "test": 4}
@@ -42,10 +40,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, StageResult]]:
     store = Store(str(tmp_path_factory.mktemp("stages")))
-    config: dict[str, Any] = compose(SearchConfig, "search", [*SMALL, f"data.path={clips}"])
-    config["data_fingerprint"] = build(config["data"]).fingerprint()
-    graph = importlib.import_module("imer_ray.systems.decoupled").graph(config, "valid")
-    return store, {result.name: result for result in run_graph(graph, store)}
+    config = experiment(*SMALL, f"data.path={clips}")
+    config = replace(config, data_fingerprint=config.data.build().fingerprint())
+    return store, {result.name: result for result in run_graph(graph(config, "valid"), store)}
 
 
 def test_one_epoch_of_every_stage_ends_in_metrics_of_every_pattern(run: tuple[Store, dict[str, StageResult]]) -> None:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import pickle
 import pkgutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from experiments import experiment, of_model
 from safetensors.torch import load_file
 
 import imer_ray.systems
 from imer_ray import convert
-from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.experiment import ModelConfig
+from imer_ray.config.slices import Evaluate
 from imer_ray.data.missing import PATTERNS
+from imer_ray.diffusion.samplers.ddim import DDIM
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import load, save
-from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.speedup import timed_pattern
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult, run_graph
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_latents, load_model, load_shape
 
@@ -100,15 +102,16 @@ class Run:
     """A system that was run, from clips to metrics, and its model."""
 
     def __init__(self, data: Data, system: str, *overrides: str) -> None:
-        config = compose(ExperimentConfig, "experiment", [*SMALL, *data.overrides, f"system={system}", *overrides])
-        config["data_fingerprint"] = load_dataset(config).fingerprint
-        self.final: Stage = load_graph({**config, "system": system}, "valid")
+        config = experiment(*SMALL, *data.overrides, f"system={system}", *overrides)
+        config = replace(config, data_fingerprint=load_dataset(config).fingerprint)
+        self.final: Stage = graph(config, "valid")
         self.results: dict[str, StageResult] = {r.name: r for r in run_graph(self.final, data.store)}
         self.folders = {s.name: data.store.open(s.key).folder for s in self.final.in_order()}
         inputs = {role: data.store.open(s.key).folder for role, s in self.final.inputs.items()}
         self.context = Context(folder=data.folder, inputs=inputs, checkpoint=data.folder)
-        self.config = {**config, **self.final.settings}
-        self.model: Any = load_model(self.config, self.context)
+        read = Evaluate.read(self.final.settings)
+        self.config = of_model(config, read.imputer)  # as train saves it
+        self.model: Any = load_model(Parts.of(read), self.context)
         self.metrics = self.results["evaluate"].metrics
 
     def entering_fusion(self, pattern: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,7 +120,7 @@ class Run:
         available = latents.recorded & PATTERNS[pattern]
         filled = latents.x * available[..., None, None]
         if self.model.recovery is not None:
-            sampler = importlib.import_module("imer_ray.diffusion.samplers.ddim").DDIM()
+            sampler = DDIM()
             given = (latents.x, available, latents.frames, sampler, 2, torch.Generator().manual_seed(0))
             filled, _ = self.model.recovery(*given)
         return (self.model.recogniser.refine(filled, available) if self.refines else filled), available
@@ -126,9 +129,9 @@ class Run:
     def refines(self) -> bool:
         return hasattr(self.model.recogniser, "refine")
 
-    def predict(self, model: Any, config: dict[str, Any], pattern: str) -> torch.Tensor:
+    def predict(self, model: Any, config: ModelConfig, pattern: str) -> torch.Tensor:
         batch = load_dataset(self.config).batch("test", torch.arange(SIZES["test"]))
-        predict = predictor(model, config, torch.Generator().manual_seed(0))
+        predict = predictor(model, Inference.of_model(config), torch.Generator().manual_seed(0))
         return predict(batch, batch.recorded & PATTERNS[pattern])
 
 
@@ -170,9 +173,7 @@ def test_every_system_scores_what_was_recorded_and_leaves_the_rest_missing(
 
     for with_vision, without in (("lv", "l"), ("av", "a"), ("lav", "la")):
         assert torch.equal(*(run.predict(run.model, run.config, p) for p in (with_vision, without)))
-    known = {*(f.name for f in fields(ExperimentConfig)), "imputer"}
-    whole = {key: value for key, value in run.config.items() if key in known}  # as train saves it
-    save(tmp_path / "model", run.model, whole, load_shape(run.context), load_dataset(run.config).statistics)
+    save(tmp_path / "model", run.model, run.config, load_shape(run.context), load_dataset(run.config).statistics)
     again, config = load(tmp_path / "model")
     for pattern in ("l", "a", "la"):
         assert torch.equal(run.predict(again, config, pattern), run.predict(run.model, run.config, pattern))

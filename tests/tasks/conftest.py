@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from experiments import changed, experiment, of_model
 from safetensors.torch import load_file
 
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
-from imer_ray.config.tree import replace
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.run import load_function
 from imer_ray.systems import rohydr
 from imer_ray.training.latents import Latents
 
@@ -28,13 +27,13 @@ SMALL += [f"training.{name}.batch_size=16" for name in ("encode", "pretrain", "f
 class RohydrRun:
     """All stages of RoHyDR but the last and its cost, each in a folder of its own."""
 
-    def __init__(self, root: Path, config: dict[str, Any]) -> None:
+    def __init__(self, root: Path, config: ExperimentConfig) -> None:
         self.config, self.folders, self.stages = config, {}, self.stages_of(config)
         for name, stage in self.stages.items():
             self.folders[name] = self.run_stage(stage, root / name)
 
     @staticmethod
-    def stages_of(config: dict[str, Any]) -> dict[str, Stage]:
+    def stages_of(config: ExperimentConfig) -> dict[str, Stage]:
         stages = rohydr.graph(config, "valid").in_order()
         return {stage.name: stage for stage in stages if stage.name not in ("cost", "evaluate")}
 
@@ -45,20 +44,27 @@ class RohydrRun:
         """Where a stage's artefact is, made of this run's unless other inputs are given."""
         for name in ("artefact", "checkpoint"):
             (folder / name).mkdir(parents=True)
-        module, _, function = stage.function.partition(":")
         given = self.inputs(stage) if inputs is None else inputs
         context = Context(folder=folder / "artefact", checkpoint=folder / "checkpoint", inputs=given)
-        getattr(importlib.import_module(module), function)(stage.settings, context)
+        load_function(stage.function)(stage.settings, context)
         return folder / "artefact"
 
     def context(self, name: str) -> Context:
         folder = self.folders[name]
         return Context(folder=folder, checkpoint=folder, inputs=self.inputs(self.stages[name]))
 
-    def changed(self, **changes: Any) -> dict[str, Any]:
+    def changed(self, **changes: Any) -> ExperimentConfig:
         """The configuration with some settings changed, their dots written as two underscores."""
         given = {key.replace("__", "."): value for key, value in changes.items()}
-        return replace(self.config, given, component_options())
+        return changed(self.config, given)
+
+    @property
+    def parts(self) -> Parts:
+        return self.parts_of(self.config)
+
+    @staticmethod
+    def parts_of(config: ExperimentConfig) -> Parts:
+        return Parts.of(of_model(config))
 
     def weights(self, name: str, file: str = "recogniser.safetensors") -> dict[str, torch.Tensor]:
         return load_file(self.folders[name] / file)
@@ -69,5 +75,4 @@ class RohydrRun:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RohydrRun:
-    config = compose(SearchConfig, "search", SMALL) | {"data_fingerprint": None}
-    return RohydrRun(tmp_path_factory.mktemp("rohydr"), config)
+    return RohydrRun(tmp_path_factory.mktemp("rohydr"), experiment(*SMALL))

@@ -11,9 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from imer_ray.models.model import build_recogniser
+from imer_ray.models.model import Recogniser, build_recogniser
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.latents import Latents
+
+
+def whole_recogniser(trained: Any) -> Recogniser:
+    parts = trained.parts
+    return build_recogniser(parts.encoder.latent_dim, parts.fusion, parts.refiner, with_reconstructor=True)
 
 
 def test_all_of_the_recogniser_trains(trained: Any) -> None:
@@ -29,7 +34,7 @@ def test_drawn_latents_are_refined_where_they_are_read(trained: Any) -> None:
     bank, latents = Bank.load(trained.folders["bank"], "train"), trained.latents()
     available = torch.tensor([False, True, True]).expand(5, -1)
     filled = bank.fill(latents.x[:5], available, torch.arange(5), 0)
-    recogniser = build_recogniser(trained.config, with_refiners=True, with_reconstructor=True)
+    recogniser = whole_recogniser(trained)
     recogniser.load_state_dict(trained.weights("classify"))
     refined = recogniser.refine(filled, available)
     assert float((refined - filled)[:, 0].detach().abs().max()) > 1e-3
@@ -38,7 +43,7 @@ def test_drawn_latents_are_refined_where_they_are_read(trained: Any) -> None:
 
 def test_a_complete_batch_skips_the_reconstructor_and_an_incomplete_one_does_not(trained: Any) -> None:
     """Published, a first batch without anything missing is an error."""
-    recogniser = build_recogniser(trained.config, with_refiners=True, with_reconstructor=True)
+    recogniser = whole_recogniser(trained)
     recogniser.load_state_dict(trained.weights("classify"))
     recogniser.eval()
     latents = trained.latents()

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 import torch
+from experiments import changed, experiment, of_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from imer_ray.config.commands import SearchConfig
 from imer_ray.config.components import build, option, options
-from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
-from imer_ray.config.tree import replace
+from imer_ray.config.experiment import ExperimentConfig, SpeedConfig
+from imer_ray.config.slices import Cost
 from imer_ray.data.batch import Batch
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.parametrization import PARAMETRIZATIONS
-from imer_ray.evaluation.cost import with_process
-from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.cost import parts_of
+from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS
 from imer_ray.evaluation.timing.speedup import cost, reference_for
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
 from imer_ray.systems import decoupled, imder, masked, rohydr, zero
 from imer_ray.training.loop import seeded
@@ -82,16 +82,16 @@ SMALL = ["data.num_train=8", "data.num_valid=8", "data.num_test=8", "diffusion.c
 
 
 @pytest.fixture(scope="module")
-def config() -> dict[str, Any]:
-    return compose(SearchConfig, "search", SMALL) | {"data_fingerprint": "clips"}
+def config() -> ExperimentConfig:
+    return experiment(*SMALL)
 
 
-def keys(config: dict[str, Any], *systems: Any, split: str = "valid", **changes: Any) -> set[str]:
-    changed = replace(config, {k.replace("__", "."): v for k, v in changes.items()}, component_options())
-    return {system.graph(changed, split).inputs["cost"].key for system in systems}
+def keys(config: ExperimentConfig, *systems: Any, split: str = "valid", **changes: Any) -> set[str]:
+    other = changed(config, {k.replace("__", "."): v for k, v in changes.items()})
+    return {system.graph(other, split).inputs["cost"].key for system in systems}
 
 
-def test_what_is_the_same_work_is_measured_once(config: dict[str, Any]) -> None:
+def test_what_is_the_same_work_is_measured_once(config: ExperimentConfig) -> None:
     """Schedules, loss weights, training and distillation; and a system that trains the same networks otherwise."""
     own = keys(config, decoupled)
     for changes in (
@@ -129,16 +129,17 @@ def test_what_is_the_same_work_is_measured_once(config: dict[str, Any]) -> None:
         {"split": "test"},  # a final training measures for itself
     ],
 )
-def test_what_is_other_work_is_measured_again(config: dict[str, Any], changes: dict[str, Any]) -> None:
+def test_what_is_other_work_is_measured_again(config: ExperimentConfig, changes: dict[str, Any]) -> None:
     assert keys(config, decoupled, **changes) != keys(config, decoupled)
 
 
-def test_the_process_that_stands_for_all_keeps_what_makes_work(config: dict[str, Any]) -> None:
-    changed = replace(config, {"diffusion.guidance": 3.0, "diffusion.num_steps": 3}, component_options())
-    for given, guides in ((config, False), (changed, True)):
-        diffusion = with_process(decoupled.graph(given, "valid").inputs["cost"].config)["diffusion"]
-        assert (diffusion["guidance"] != 1) == guides
-        assert diffusion["num_steps"] == given["diffusion"]["num_steps"]
+def test_the_process_that_stands_for_all_keeps_what_makes_work(config: ExperimentConfig) -> None:
+    other = changed(config, {"diffusion.guidance": 3.0, "diffusion.num_steps": 3})
+    for given, guides in ((config, False), (other, True)):
+        read = Cost.read(decoupled.graph(given, "valid").inputs["cost"].settings)
+        assert (parts_of(read).diffusion.guidance != 1) == guides
+        own, timed = Inference.of(given, given.diffusion), Inference.of(read, read.diffusion)
+        assert own == timed and own.num_evaluations == timed.num_evaluations > 0
 
 
 DIMS, NUM_FRAMES = {"l": 5, "a": 3, "v": 4}, 8
@@ -157,20 +158,20 @@ def clips(size: int) -> Batch:
 
 def measured(disturb: Callable[[Batch], None] = lambda batch: None, **speed: float) -> dict[str, float]:
     """Cost of a small model at batch sizes 2 and 1, each of whose predictions ``disturb`` may slow down."""
-    config = compose(SearchConfig, "search", [*SMALL, "diffusion.num_steps=1"])
-    lengths = dict.fromkeys(DIMS, NUM_FRAMES)
-    recovery = build_recovery(config, NUM_FRAMES)
-    model = EmotionModel(
-        build_encoder(config, DIMS, lengths), recovery, build_recogniser(config, with_refiners=True)
-    ).eval()
-    own = predictor(model, config, seeded(0, "cost"))
+    config = experiment(*SMALL, "diffusion.num_steps=1")
+    parts, lengths = Parts.of(of_model(config)), dict.fromkeys(DIMS, NUM_FRAMES)
+    latent_dim = parts.encoder.latent_dim
+    recovery = build_recovery(parts.diffusion, latent_dim, NUM_FRAMES)
+    recogniser = build_recogniser(latent_dim, parts.fusion, parts.refiner)
+    model = EmotionModel(build_encoder(parts.encoder, DIMS, lengths), recovery, recogniser).eval()
+    own = predictor(model, Inference.of(config, config.diffusion), seeded(0, "cost"))
 
     def predict(batch: Batch, available: torch.Tensor) -> torch.Tensor:
         disturb(batch)
         return own(batch, available)
 
-    settings = {"batch_size": 2, "num_threads": 1, "reference_steps": 1, **speed}
-    return cost(model, reference_for(config, DIMS, lengths, "cpu"), clips(2), clips(1), settings, predict)
+    settings = SpeedConfig(**{"batch_size": 2, "num_threads": 1, "reference_steps": 1, **speed})
+    return cost(model, reference_for(parts.encoder, DIMS, lengths, "cpu"), clips(2), clips(1), settings, predict)
 
 
 def test_one_disturbed_reading_does_not_make_a_speed() -> None:

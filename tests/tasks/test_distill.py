@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from experiments import changed, experiment
 from safetensors.torch import load_file
 from torch import nn
 
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_options
-from imer_ray.config.tree import replace
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.slices import Distill
 from imer_ray.errors import StageStopped, UserError
-from imer_ray.models.recovery import build_network
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems.decoupled import graph
 from imer_ray.tasks.distill import Clips, consistency_losses, reflow_losses, run
+from imer_ray.training.denoising import Process
 from imer_ray.training.latents import Latents
 
 METHODS = ("reflow", "consistency")
@@ -41,12 +39,12 @@ SMALL = [
 ]
 
 
-def _config(*overrides: str) -> dict[str, Any]:
-    return compose(SearchConfig, "search", [*SMALL, *overrides])
+def _config(*overrides: str) -> ExperimentConfig:
+    return experiment(*SMALL, *overrides)
 
 
-def _stages(config: dict[str, Any]) -> dict[str, Stage]:
-    return {stage.name: stage for stage in graph({"data_fingerprint": "clips", **config}, "valid").in_order()}
+def _stages(config: ExperimentConfig) -> dict[str, Stage]:
+    return {stage.name: stage for stage in graph(config, "valid").in_order()}
 
 
 def _changed(before: dict[str, Stage], after: dict[str, Stage]) -> set[str]:
@@ -82,7 +80,7 @@ def test_distillation_costs_its_stages_and_an_evaluation(method: str) -> None:
 )
 def test_a_setting_recomputes_what_reads_it(method: str, changes: dict, recomputed: set[str]) -> None:
     base = _config(f"distill.method={method}")
-    assert _changed(_stages(base), _stages(replace(base, changes, component_options()))) == recomputed
+    assert _changed(_stages(base), _stages(changed(base, changes))) == recomputed
 
 
 def test_a_bank_of_the_trials_own_sampler_is_of_its_own_networks() -> None:
@@ -108,7 +106,7 @@ def test_a_students_one_step_comes_nearer_to_where_its_teachers_ode_leads(
     method: str, sharing: str, names: set[str], store: Store
 ) -> None:
     overrides = (f"distill.method={method}", f"diffusion.sharing={sharing}", "diffusion.condition_dropout=0.1")
-    config = {**_config(*overrides), "data_fingerprint": None}
+    config = _config(*overrides)
     results = {result.name: result for result in run_graph(graph(config, "valid"), store)}
     assert {name for name in results if name.startswith("distill")} == names
     for name in names:
@@ -125,12 +123,13 @@ def test_two_workers_see_the_losses_that_one_would(method: str) -> None:
     x, recorded = torch.randn(6, 3, 4, 32, generator=generator), torch.ones(6, 3, dtype=torch.bool)
     latents = Latents(x, recorded[..., None].expand(6, 3, 4), recorded, torch.zeros(6))
     torch.manual_seed(0)
-    teacher = build_network(config, 4, None)
+    read = Distill.read(_stages(config)["distill[shared]"].settings)
+    teacher = read.diffusion.backbone.build().build(read.encoder.build().latent_dim, 4, None)
     for parameter in teacher.parameters():
         torch.nn.init.normal_(parameter, std=0.1)  # its last layers start at zero
     module = nn.ModuleDict({"student": copy.deepcopy(teacher)})
     losses = {"reflow": reflow_losses, "consistency": consistency_losses}[method](
-        config, module, teacher.requires_grad_(False), Clips.of(latents, range(3))
+        read, Process.of(read.diffusion), module, teacher.requires_grad_(False), Clips.of(latents, range(3))
     )
     whole, first, rest = (
         losses(torch.arange(18), share, torch.Generator().manual_seed(1))["loss"]
@@ -144,7 +143,7 @@ def test_two_workers_see_the_losses_that_one_would(method: str) -> None:
 def test_a_killed_distillation_ends_as_if_it_had_not_been(method: str, store: Store, tmp_path: Path) -> None:
     """The targets of a consistency student are weights of their own; they must survive too."""
     overrides = ("training.distill.num_epochs=3", "distill.num_steps=3")
-    stages = _stages({**_config(f"distill.method={method}", *overrides), "data_fingerprint": None})
+    stages = _stages(_config(f"distill.method={method}", *overrides))
     stage = stages["distill[v]"]
     run_graph(stage.inputs["teacher"], store)
     inputs = {role: store.open(source.key).folder for role, source in stage.inputs.items()}

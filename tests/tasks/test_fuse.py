@@ -29,7 +29,7 @@ def test_the_generator_trains_all_but_the_head(trained: Any) -> None:
     encoded, fused = trained.weights("encode"), trained.weights("fuse")
     assert parts(changed_by(encoded, fused)) == {"fusion", "missing"}
     assert parts(fused.keys() - encoded.keys()) == {"refiners", "reconstructor"}
-    start = build_players(trained.stages["fuse"].config, trained.context("fuse"))["recogniser"].state_dict()
+    start = build_players(trained.parts, trained.context("fuse"), trained.config.seed)["recogniser"].state_dict()
     assert parts(changed_by(start, fused)) == {"fusion", "missing", "refiners", "reconstructor"}
     for m, name in enumerate(MODALITIES):
         refiner = trained.weights(f"recover[{name}]", f"refiner_{name}.safetensors")
@@ -37,7 +37,7 @@ def test_the_generator_trains_all_but_the_head(trained: Any) -> None:
 
 
 def test_the_players_groups_are_the_generators_and_the_discriminators(trained: Any) -> None:
-    model = build_players(trained.stages["fuse"].config, trained.context("fuse"))
+    model = build_players(trained.parts, trained.context("fuse"), trained.config.seed)
     names = {id(p): name for name, p in model.named_parameters()}
     generator, discriminator = ({names[id(p)] for p in group} for group in groups_of(model).values())
     assert {name.partition(".")[0] for name in discriminator} == {"discriminator"}
@@ -47,7 +47,7 @@ def test_the_players_groups_are_the_generators_and_the_discriminators(trained: A
 
 
 def fusion_inputs(trained: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    model = build_players(trained.stages["fuse"].config, trained.context("fuse")).eval()
+    model = build_players(trained.parts, trained.context("fuse"), trained.config.seed).eval()
     nn.init.normal_(model["recogniser"].reconstructor.out.weight)
     latents, rows = trained.latents(), torch.arange(12)
     available = training_patterns(latents.recorded[rows], torch.Generator().manual_seed(0), complete=False)

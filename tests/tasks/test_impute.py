@@ -4,23 +4,22 @@ to the disk and back."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from experiments import changed, experiment, of_model
 
-from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import component_options
-from imer_ray.config.tree import replace
+from imer_ray.config.experiment import ExperimentConfig, ModelConfig
+from imer_ray.config.slices import Evaluate
 from imer_ray.data.missing import PATTERNS
 from imer_ray.evaluation.model_folder import load, save
-from imer_ray.evaluation.predict import predictor
+from imer_ray.evaluation.predict import Inference, predictor
+from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_latents, load_model, load_shape
 from imer_ray.training.losses import recovery_loss
@@ -33,16 +32,16 @@ SMALL = [
 ]
 
 
-def _config(system: str, *overrides: str) -> dict[str, Any]:
-    return compose(ExperimentConfig, "experiment", [*SMALL, f"system={system}", *overrides])
+def _config(system: str, *overrides: str) -> ExperimentConfig:
+    return experiment(*SMALL, f"system={system}", *overrides)
 
 
-def _graph(config: dict[str, Any]) -> Stage:
-    return load_graph(config, "valid")
+def _graph(config: ExperimentConfig) -> Stage:
+    return graph(config, "valid")
 
 
-def _keys(config: dict[str, Any]) -> dict[str, str]:
-    return {stage.name: stage.key for stage in _graph(config | {"data_fingerprint": "clips"}).in_order()}
+def _keys(config: ExperimentConfig) -> dict[str, str]:
+    return {stage.name: stage.key for stage in _graph(config).in_order()}
 
 
 def _inputs(final: Stage, store: Store, folder: Path) -> Context:
@@ -51,8 +50,8 @@ def _inputs(final: Stage, store: Store, folder: Path) -> Context:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], Context]]:
-    """{system: (full configuration with its evaluation's slice, the artefacts of its stages)}."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ModelConfig, Context]]:
+    """{system: (configuration with its imputer, the artefacts of its stages)}."""
     folder = tmp_path_factory.mktemp("impute")
     store = Store(str(folder / "stages"))
     found = {}
@@ -60,14 +59,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         config = _config(system)
         final = _graph(config)
         run_graph(final, store)
-        found[system] = ({**config, **final.settings}, _inputs(final, store, folder))
+        found[system] = (of_model(config, Evaluate.read(final.settings).imputer), _inputs(final, store, folder))
     return found
 
 
 def test_regression_and_autoencoder_recover_better_than_the_mean_under_every_pattern(trained) -> None:
     errors: dict[str, dict[str, float]] = {}
     for system, (config, context) in trained.items():
-        model, latents = load_model(config, context), load_latents(context, "valid")
+        model, latents = load_model(Parts.of(config), context), load_latents(context, "valid")
         for name in ("l", "a", "v", "la", "lv", "av"):
             available = PATTERNS[name].expand(len(latents.x), -1)
             filled, _ = model.recovery(latents.x, available, latents.frames, None, 0, None)
@@ -82,16 +81,15 @@ def test_regression_and_autoencoder_recover_better_than_the_mean_under_every_pat
 @pytest.mark.parametrize("system", RIVALS)
 def test_a_saved_model_predicts_the_same(trained, system: str, tmp_path: Path) -> None:
     config, context = trained[system]
-    model, dataset = load_model(config, context), load_dataset(config)
-    whole = {key: value for key, value in config.items() if key in (*_config(system), "imputer")}  # as train saves it
-    save(tmp_path / "model", model, whole, load_shape(context), dataset.statistics)
+    model, dataset = load_model(Parts.of(config), context), load_dataset(config)
+    save(tmp_path / "model", model, config, load_shape(context), dataset.statistics)
     again, kept = load(tmp_path / "model")
     batch = dataset.batch("test", torch.arange(20))
     refines = system != "mean"  # which has the recogniser of complete data
     assert (again.recogniser.refiners is not None) == refines
     for pattern in PATTERNS.values():
         predictions = [
-            predictor(m, c, torch.Generator())(batch, pattern.expand(20, -1))
+            predictor(m, Inference.of_model(c), torch.Generator())(batch, pattern.expand(20, -1))
             for m, c in ((model, config), (again, kept))
         ]
         assert torch.equal(*predictions)
@@ -102,14 +100,14 @@ def test_nothing_is_computed_again_when_the_diffusion_changes(system: str) -> No
     base = _config(system)
     changes = {"diffusion.sampler": "heun", "diffusion.num_steps": 3, "diffusion.num_draws": 2, "diffusion.sde": "ve"}
     changes |= {"diffusion.backbone": "mixer", "bank.mode": "same", "bank.num_draws": 2, "bank.num_steps": 3}
-    assert _keys(replace(base, changes, component_options())) == _keys(base)
+    assert _keys(changed(base, changes)) == _keys(base)
 
 
 @pytest.mark.parametrize("system", RIVALS)
 def test_the_autoencoder_alone_depends_on_how_it_is_trained(system: str) -> None:
     before, after = _keys(_config(system)), _keys(_config(system, "training.impute.num_epochs=41"))
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == ({"impute", "bank", "recognise", "evaluate"} if system == "autoencoder" else set())
+    others = {name for name in before if before[name] != after[name]}
+    assert others == ({"impute", "bank", "recognise", "evaluate"} if system == "autoencoder" else set())
 
 
 @pytest.mark.parametrize("system", ["regression", "autoencoder"])

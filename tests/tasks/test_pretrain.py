@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from experiments import experiment
 
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.compose import compose
 from imer_ray.data.missing import MODALITIES
-from imer_ray.diffusion.sdes.vp import VP
-from imer_ray.models.recovery import build_network
-from imer_ray.training.denoising import denoising_step, random_condition, random_drop, usable_pairs, usable_rows
+from imer_ray.training.denoising import (
+    Denoising,
+    denoising_step,
+    random_condition,
+    random_drop,
+    usable_pairs,
+    usable_rows,
+)
 
 
 def generator():
@@ -67,21 +71,21 @@ def test_clips_are_dropped_with_their_chance_and_nothing_is_drawn_for_none():
 
 def test_the_loss_of_a_shared_network_is_that_of_each_rows_own_modality():
     torch.manual_seed(0)
-    config = compose(SearchConfig, "search", ["diffusion.sharing=shared", "encoder.latent_dim=8"])
-    network = build_network(config, 4, None)
+    diffusion = experiment("diffusion.sharing=shared").diffusion
+    network, denoising = diffusion.backbone.build().build(8, 4, None), Denoising.of_training(diffusion)
     with torch.no_grad():
         for p in network.parameters():
             p.add_(0.2 * torch.randn_like(p))
     latents, frames = torch.randn(9, 3, 4, 8), torch.rand(9, 3, 4) < 0.9
     available, t, eps = torch.rand(9, 3) < 0.7, torch.rand(9), torch.randn(9, 4, 8)
     targets, dropped = torch.arange(9) % 3, torch.arange(9) < 2
-    losses = denoising_step(network, VP(), config, latents, available, frames, targets, t, eps, dropped)
+    losses = denoising_step(network, denoising, latents, available, frames, targets, t, eps, dropped)
     assert losses.shape == (9,)
     for m in range(len(MODALITIES)):
         rows = targets == m
         moved = latents.clone()
         moved[rows, m] += 1.0  # its own latents enter as what is to be learned
-        changed = denoising_step(network, VP(), config, moved, available, frames, targets, t, eps, dropped)
+        changed = denoising_step(network, denoising, moved, available, frames, targets, t, eps, dropped)
         assert ((changed - losses).abs() > 1e-6)[rows & frames[torch.arange(9), targets].any(1)].all()
         part = (latents[rows], available[rows], frames[rows], targets[rows], t[rows], eps[rows], dropped[rows])
-        torch.testing.assert_close(denoising_step(network, VP(), config, *part), losses[rows], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(denoising_step(network, denoising, *part), losses[rows], rtol=1e-4, atol=1e-5)

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from experiments import experiment
 
-from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.slices import Pretrain
 from imer_ray.stages.context import Context
 from imer_ray.tasks import pretrain
+from imer_ray.training import denoising
 from imer_ray.training.latents import Latents
 
 
@@ -23,9 +24,9 @@ def valid_loss(folder, modality):
         latents = torch.randn(count, 3, 4, 32, generator=generator) * frames[..., None]
         Latents(latents, frames, recorded, torch.zeros(count)).save(folder / f"encode/latents_{split}.safetensors")
     (folder / "encode/shape.json").write_text(json.dumps({"label_kind": "regression"}))
-    config = compose(ExperimentConfig, "experiment", ["training.pretrain.num_epochs=1"]) | {"modality": modality}
+    read = Pretrain.of(experiment("training.pretrain.num_epochs=1"), modality=modality)
     context = Context(folder=folder, inputs={"encode": folder / "encode"}, checkpoint=folder / "checkpoint")
-    return pretrain.run(config, context)["valid_loss"]
+    return pretrain.run(read.tree, context)["valid_loss"]
 
 
 @pytest.mark.parametrize("modality", ["a", "shared"])
@@ -38,7 +39,7 @@ def test_the_loss_does_not_depend_on_how_many_clips_are_validated_at_once(tmp_pa
         sizes.append(len(given[3]))
         return forward(*given)
 
-    monkeypatch.setattr(pretrain, "VALID_ROWS", 100)
+    monkeypatch.setattr(denoising, "VALID_ROWS", 100)
     monkeypatch.setattr(pretrain, "denoising_step", counted)
     assert valid_loss(tmp_path / "parts", modality) == pytest.approx(whole, rel=1e-5)
     assert max(sizes) == 100 and sum(sizes) > 400

@@ -13,11 +13,12 @@ from torch import nn
 
 from imer_ray.config.components import build, option, options
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.recovery import build_network
+from imer_ray.models.model import build_refiners
 from imer_ray.stages.context import Context
 from imer_ray.tasks import recover
+from imer_ray.training.denoising import Denoising
 from imer_ray.training.latents import Latents
-from imer_ray.training.loaders import load_recovery
+from imer_ray.training.loaders import load_recovery, load_refiners
 
 
 def denoising_inputs(latents: Latents) -> dict[str, Any]:
@@ -34,9 +35,10 @@ def denoising_inputs(latents: Latents) -> dict[str, Any]:
 
 def recovery_model(trained: Any) -> nn.ModuleDict:
     """The trained network and refiner of the acoustic modality, as the stage has them."""
-    network = build_network(trained.config, trained.latents().num_frames, 1)
+    latent_dim = trained.parts.encoder.latent_dim
+    network = trained.parts.diffusion.backbone.build(latent_dim, trained.latents().num_frames, 1)
     network.load_state_dict(trained.weights("recover[a]", "network_a.safetensors"))
-    refiner = build(trained.config["refiner"]).build(trained.config["encoder"]["latent_dim"])
+    refiner = trained.parts.refiner.build(latent_dim)
     refiner.load_state_dict(trained.weights("recover[a]", "refiner_a.safetensors"))
     return nn.ModuleDict({"network": network, "refiners": nn.ModuleDict({"a": refiner})})
 
@@ -45,12 +47,11 @@ def recovery_model(trained: Any) -> nn.ModuleDict:
 def test_recovery_loss_in_closed_form(trained: Any, lambda_g: float) -> None:
     """L_rec is the refiner's error on D(x_t, t), which the sampling side computes by itself here."""
     model, given = recovery_model(trained), denoising_inputs(trained.latents())
-    config = trained.changed(loss__lambda_g=lambda_g)
-    sde = build(config["diffusion"]["sde"])
-    found = recover.recovery_step(model, sde, config, target=1, **given)
-    recovery = load_recovery(config, trained.context("bank"), trained.latents().num_frames)
+    denoising = Denoising.of_training(trained.config.diffusion)
+    found = recover.recovery_step(lambda_g, model, denoising, target=1, **given)
+    recovery = load_recovery(trained.parts, trained.context("bank"), trained.latents().num_frames)
     x_0 = given["latents"][:, 1]
-    alpha_t, sigma_t = (s[:, None, None] for s in sde.marginal_prob(given["t"]))
+    alpha_t, sigma_t = (s[:, None, None] for s in denoising.sde.marginal_prob(given["t"]))
     denoiser = recovery.denoiser(1, given["latents"], given["available"], given["frames"])
     with torch.no_grad():
         refined = model["refiners"]["a"](denoiser(alpha_t * x_0 + sigma_t * given["eps"], given["t"]))
@@ -65,8 +66,8 @@ def test_training_the_refiner_costs_one_evaluation_and_reaches_the_network_throu
     model, given = recovery_model(trained), denoising_inputs(trained.latents())
     calls: list[int] = []
     model["network"].register_forward_hook(lambda *_: calls.append(1))
-    sde = build(trained.config["diffusion"]["sde"])
-    found = recover.recovery_step(model, sde, trained.config, target=1, **given)
+    denoising = Denoising.of_training(trained.config.diffusion)
+    found = recover.recovery_step(1.0, model, denoising, target=1, **given)
     assert len(calls) == 1
     gradients = torch.autograd.grad(found["recovery"].sum(), list(model.parameters()), allow_unused=True)
     named = {
@@ -90,7 +91,7 @@ def test_samplers_ask_the_network_at_trained_times_only(trained: Any, name: str)
     """Published, sampling visits t = 0..49 of 1000, from pure noise: nothing that the network ever learned."""
     config = trained.changed(diffusion__sampler=name)
     latents = trained.latents()
-    recovery = load_recovery(config, trained.context("bank"), latents.num_frames)
+    recovery = load_recovery(trained.parts_of(config), trained.context("bank"), latents.num_frames)
     recovery.requires_grad_(True)  # even then nothing is recorded for autograd
     times: list[torch.Tensor] = []
     recovery.networks[1].register_forward_hook(lambda _, args, out: times.append(args[1]))
@@ -106,7 +107,7 @@ def test_samplers_ask_the_network_at_trained_times_only(trained: Any, name: str)
 
 def test_the_network_reads_its_condition_frame_by_frame(trained: Any) -> None:
     """Published, the condition is its mean over time, which does not change when the frames change places."""
-    recovery = load_recovery(trained.config, trained.context("bank"), trained.latents().num_frames)
+    recovery = load_recovery(trained.parts, trained.context("bank"), trained.latents().num_frames)
     given = denoising_inputs(trained.latents())
     outputs = []
     for latents in (given["latents"], given["latents"].flip(2)):
@@ -119,6 +120,7 @@ def test_one_network_for_all_modalities_has_a_refiner_for_each(trained: Any, tmp
     config = trained.changed(diffusion__sharing="shared")
     folder = trained.run_stage(trained.stages_of(config)["recover[shared]"], tmp_path / "recover")
     context = Context(folder=folder, checkpoint=folder, inputs={f"refiner_{name}": folder for name in MODALITIES})
-    start = recover.build_refiners(config)
-    for before, after in zip(start, recover.load_refiners(config, context), strict=True):
+    parts = trained.parts_of(config)
+    start = build_refiners(parts.refiner, parts.encoder.latent_dim)
+    for before, after in zip(start, load_refiners(parts, context), strict=True):
         assert before.narrow.weight.eq(0).all() and after.narrow.weight.ne(0).any()  # each has learned

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from experiments import experiment
 from safetensors.torch import load_file
 
 from imer_ray import cli, convert
-from imer_ray.config.commands import SearchConfig
-from imer_ray.config.components import build
-from imer_ray.config.compose import compose
+from imer_ray.config.slices import Evaluate
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.evaluation.score import score, unscored
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import load_function, run_graph
 from imer_ray.stages.store import Store
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph
 from imer_ray.training.latents import Latents, load_dataset
 
 SIZES = {"train": 48, "valid": 24, "test": 24}
@@ -48,9 +48,8 @@ def _data(folder: Path, change: Callable[[dict[str, Any]], None] = lambda tree: 
 
 
 def _run(folder: Path, data: list[str], *overrides: str, split: str = "valid") -> tuple[Stage, Store, dict[str, float]]:
-    config = compose(SearchConfig, "search", [*SMALL, *data, *overrides])
-    config["data_fingerprint"] = load_dataset(config).fingerprint
-    final = load_graph(config, split)
+    config = experiment(*SMALL, *data, *overrides)
+    final = graph(replace(config, data_fingerprint=load_dataset(config).fingerprint), split)
     store = Store(str(folder / "stages"))
     return final, store, dict(run_graph(final, store)[-1].metrics)
 
@@ -73,9 +72,9 @@ def test_a_pattern_that_no_clip_recorded_is_not_scored_and_the_user_is_told(
         assert torch.equal(predictions[with_vision], predictions[without])
     incomplete = [metrics[f"valid.{name}.MAE"] for name in ("l", "a", "la", "lv", "av")]
     assert metrics["valid.MAE"] == pytest.approx(np.mean(incomplete))
-    assert unscored(final.settings, "valid") == ["v"]
+    assert unscored(Evaluate.read(final.settings), "valid") == ["v"]
     capsys.readouterr()
-    cli.say_unscored(final.settings, "valid")
+    cli.say_unscored(Evaluate.read(final.settings), "valid")
     assert capsys.readouterr().out == "not scored: v (fewer than 2 labelled valid clips recorded any of it)\n"
 
 
@@ -127,9 +126,8 @@ def test_clips_without_a_label_teach_recovery_and_not_the_task(tmp_path: Path) -
 
     def weights(system: str, wanted: str) -> list[dict[str, torch.Tensor]]:
         """Of the stage ``wanted`` on each of the two."""
-        config = compose(SearchConfig, "search", [*SMALL, f"system={system}"]) | {"data_fingerprint": "clips"}
-        graph = load_graph({**config, "system": system}, "valid")
-        stage = next(s for s in graph.in_order() if s.name == wanted)
+        final = graph(experiment(*SMALL, f"system={system}", fingerprint="clips"), "valid")
+        stage = next(s for s in final.in_order() if s.name == wanted)
         found = []
         for number, folder in enumerate(folders):
             out = tmp_path / f"{wanted}-{system}-{number}"
@@ -155,10 +153,11 @@ def test_clips_without_a_label_are_not_scored(tmp_path: Path) -> None:
         tree["valid"]["regression_labels"][::2] = np.nan
 
     final, store, metrics = _run(tmp_path, _data(tmp_path, every_second), "system=zero")
-    dataset = load_dataset(final.settings)
+    read = Evaluate.read(final.settings)
+    dataset = load_dataset(read)
     predictions = load_file(store.open(final.key).folder / "predictions.safetensors")
     labels = dataset.labels("valid")
     expected = (predictions["l"] - labels)[1::2].abs().mean()
     assert metrics["valid.l.MAE"] == pytest.approx(float(expected), rel=1e-6)
-    again = score(predictions, dataset, "valid", build(final.settings["protocol"]))
+    again = score(predictions, dataset, "valid", read.protocol.build())
     assert again["valid.l.MAE"] == metrics["valid.l.MAE"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from imer_ray.config.experiment import LoopConfig
 from imer_ray.training.optimisers import make_players, take_gradients
 
 
@@ -13,7 +14,7 @@ def test_gradients_lie_in_memory_as_their_parameters_do_and_share_none_of_it() -
     and clipping works in place."""
     torch.manual_seed(0)
     module = nn.ParameterDict({"w": torch.randn(4, 6), "a": torch.randn(3, 4), "b": torch.randn(3, 4)})
-    players = make_players(module, None, {"learning_rate": 0.1, "weight_decay": 0.0})
+    players = make_players(module, None, LoopConfig(learning_rate=0.1, weight_decay=0.0))
     x = torch.randn(3, 6)
     take_gradients(players, {"loss": ((x @ module["w"].mT) + module["a"] + module["b"]).square().mean()})
     assert all(p.grad is not None and p.grad.stride() == p.stride() for p in module.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from imer_ray.config.components import option
+from imer_ray.config.components import build, option
 from imer_ray.data.dataset import Dataset, Split
 from imer_ray.data.synthetic import Synthetic
 from imer_ray.errors import UserError
@@ -29,7 +29,7 @@ def encode(encoder, dataset):
 @pytest.fixture(scope="module")
 def encoder(dataset):
     torch.manual_seed(0)
-    encoder = build_encoder({"encoder": option("encoder", "imder")}, dataset.dims, dataset.lengths)
+    encoder = build_encoder(build(option("encoder", "imder")), dataset.dims, dataset.lengths)
     return encoder.eval().requires_grad_(False)
 
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 import multiprocessing as mp
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from imer_ray.config.experiment import LoopConfig
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.stages.context import Context
-from imer_ray.training.loop import fit, seeded
+from imer_ray.training.loop import Training, fit, seeded
 from imer_ray.training.losses import training_patterns
 
-SETTINGS = {
-    "num_epochs": 5,
-    "batch_size": 16,
-    "learning_rate": 1e-2,
-    "weight_decay": 0.0,
-    "clip_norm": 1.0,
-    "ema_decay": 0.9,
-    "patience": 0,
-}
+LOOP = LoopConfig(num_epochs=5, batch_size=16, learning_rate=1e-2, weight_decay=0.0, ema_decay=0.9)
 X = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
 GOLDEN = [5.176564, 4.843585, 4.461928, 4.184887, 4.101257]
 Y = X @ torch.tensor([1.0, -2.0, 0.5, 0.0])
@@ -36,7 +31,7 @@ def _context(folder: Path, **changes: object) -> Context:
     return Context(folder=folder / "artefact", checkpoint=folder / "checkpoint", **changes)  # type: ignore[arg-type]
 
 
-def _train(context: Context, settings: dict = SETTINGS, dropout: float = 0.0, validate: object = None) -> tuple:
+def _train(context: Context, loop: LoopConfig = LOOP, dropout: float = 0.0, validate: Any = None) -> tuple:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
 
@@ -44,7 +39,8 @@ def _train(context: Context, settings: dict = SETTINGS, dropout: float = 0.0, va
         noise = 0.1 * torch.randn(len(rows), generator=generator)[share]
         return {"loss": (module(X[rows[share]])[:, 0] - Y[rows[share]] - noise).square()}
 
-    return module, fit(module, losses, torch.arange(50), settings, context, 7, validate)  # type: ignore[arg-type]
+    training = Training(module=module, losses=losses, rows=torch.arange(50), loop=loop, seed=7, validate=validate)
+    return module, fit(training, context)
 
 
 def test_the_same_seed_gives_the_same_weights_and_history(tmp_path: Path) -> None:
@@ -77,7 +73,7 @@ def test_nan_ends_the_training_with_a_clear_error(tmp_path: Path) -> None:
         return {"loss": module(X[rows[share]])[:, 0] * float("nan")}
 
     with pytest.raises(NonFiniteError, match="epoch 1 of 5.*learning rate"):
-        fit(module, losses, torch.arange(50), SETTINGS, _context(tmp_path), 7)
+        fit(Training(module=module, losses=losses, rows=torch.arange(50), loop=LOOP, seed=7), _context(tmp_path))
 
 
 def test_validation_keeps_the_best_epoch_and_patience_ends_the_training(tmp_path: Path) -> None:
@@ -88,7 +84,7 @@ def test_validation_keeps_the_best_epoch_and_patience_ends_the_training(tmp_path
         seen.append(next(average.parameters()).detach().clone())
         return next(scores)
 
-    module, history = _train(_context(tmp_path), {**SETTINGS, "patience": 2}, validate=validate)
+    module, history = _train(_context(tmp_path), replace(LOOP, patience=2), validate=validate)
     assert [entry["valid_loss"] for entry in history] == [3.0, 1.0, 2.0, 2.0]
     assert torch.equal(next(module.parameters()), seen[1])
 

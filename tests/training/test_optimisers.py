@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from imer_ray.config.experiment import LoopConfig
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.stages.context import Context
-from imer_ray.training.loop import fit
+from imer_ray.training.loop import Losses, Training, fit
 
-SETTINGS = {
-    "num_epochs": 4,
-    "batch_size": 16,
-    "learning_rate": 1e-2,
-    "weight_decay": 0.0,
-    "clip_norm": 1.0,
-    "ema_decay": 0.9,
-    "patience": 0,
-}
+LOOP = LoopConfig(num_epochs=4, batch_size=16, learning_rate=1e-2, weight_decay=0.0, ema_decay=0.9)
 X = torch.randn(48, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -35,7 +30,11 @@ def _adversaries() -> nn.ModuleDict:
     return nn.ModuleDict({"generator": nn.Linear(4, 4), "discriminator": nn.Linear(4, 1)})
 
 
-def _train(context: Context, weights: tuple[float, float] = (1.0, 1.0), settings: dict = SETTINGS) -> tuple:
+def _training(model: nn.Module, losses: Losses, loop: LoopConfig, groups: Any) -> Training:
+    return Training(module=model, losses=losses, rows=torch.arange(48), loop=loop, seed=7, groups=groups)
+
+
+def _train(context: Context, weights: tuple[float, float] = (1.0, 1.0), loop: LoopConfig = LOOP) -> tuple:
     """Both losses hang on both players' parameters; ``weights`` scale them."""
     model = _adversaries()
 
@@ -45,7 +44,7 @@ def _train(context: Context, weights: tuple[float, float] = (1.0, 1.0), settings
         return {"loss": weights[0] * -score, "discriminator_loss": weights[1] * (score - real).tanh()}
 
     own = {"loss": model["generator"].parameters(), "discriminator_loss": model["discriminator"].parameters()}
-    history = fit(model, losses, torch.arange(48), settings, context, 7, groups=own)
+    history = fit(_training(model, losses, loop, own), context)
     return model, history
 
 
@@ -65,7 +64,7 @@ def test_a_loss_moves_its_own_parameters_and_no_others(weights: tuple, moved: se
 
 def test_players_see_each_others_weights_of_the_step_before(tmp_path: Path) -> None:
     """Simultaneous: with a linear D, the first step of the generator does not depend on what D's loss is."""
-    one_batch = {**SETTINGS, "num_epochs": 1, "batch_size": 48, "ema_decay": 0.0}
+    one_batch = replace(LOOP, num_epochs=1, batch_size=48, ema_decay=0.0)
     ends = []
     for scale in (0.0, 1.0):
         model = _adversaries()
@@ -75,7 +74,7 @@ def test_players_see_each_others_weights_of_the_step_before(tmp_path: Path) -> N
             return {"discriminator_loss": scale * score, "loss": -score}
 
         own = {"discriminator_loss": model["discriminator"].parameters(), "loss": model["generator"].parameters()}
-        fit(model, losses, torch.arange(48), one_batch, _context(tmp_path / str(scale)), 7, groups=own)
+        fit(_training(model, losses, one_batch, own), _context(tmp_path / str(scale)))
         ends.append(model["generator"].weight.detach())
     assert torch.equal(*ends)
 
@@ -89,9 +88,7 @@ def test_one_group_of_all_is_the_ordinary_training(tmp_path: Path) -> None:
             return {"loss": model["discriminator"](model["generator"](X[rows[share]]))[:, 0].square()}
 
         groups = {"loss": model.parameters()} if name == "groups" else None
-        ends.append(
-            (fit(model, losses, torch.arange(48), SETTINGS, _context(tmp_path / name), 7, groups=groups), model)
-        )
+        ends.append((fit(_training(model, losses, LOOP, groups), _context(tmp_path / name)), model))
     assert ends[0][0] == ends[1][0]
     assert all(torch.equal(p, q) for p, q in zip(ends[0][1].parameters(), ends[1][1].parameters(), strict=True))
 
@@ -111,9 +108,9 @@ def test_groups_must_be_disjoint_and_hold_all_that_trains(change: str, tmp_path:
     first = list(model.parameters()) if change == "shared" else list(model["generator"].parameters())[:1]
     groups = {"loss": first, "discriminator_loss": model["discriminator"].parameters()}
     with pytest.raises(ValueError, match="exactly one group"):
-        fit(model, lambda *_: {}, torch.arange(48), SETTINGS, _context(tmp_path), 7, groups=groups)
+        fit(_training(model, lambda *_: {}, LOOP, groups), _context(tmp_path))
 
 
 def test_a_player_that_diverges_is_named(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match="the discriminator_loss became nan in epoch 1 of 4"):
-        _train(_context(tmp_path), (1.0, float("nan")), {**SETTINGS, "batch_size": 48})
+        _train(_context(tmp_path), (1.0, float("nan")), replace(LOOP, batch_size=48))

@@ -36,7 +36,7 @@ def record(folder, sampler="random", space=SPACE, seed=1, population=4, constrai
         open_study(journal, 2),
         sync=journal.sync,
         space=space,
-        objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
+        objectives=objectives(quality="Non0_F1_score", speed="latency"),
         configure=dict,
         identify=lambda config: json.dumps(config, sort_keys=True),
         build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population),

@@ -11,7 +11,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from imer_ray.config.components import Component, build, option
-from imer_ray.config.experiment import DiffusionConfig
-from imer_ray.config.resolve import tree_of
+from imer_ray.config.experiment import DiffusionConfig, ExperimentConfig, SpeedConfig
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS, median_interval, without_outliers
 from imer_ray.evaluation.timing.stopwatch import Clock, threads, timed
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
 from imer_ray.stages.node_load import num_neighbours
 from imer_ray.training.loop import seeded
@@ -39,65 +39,70 @@ CPU_ATTENTION = {
 }
 
 
-def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """IMDer's networks and what they compute, as published, on this configuration's latents."""
-    diffusion = DiffusionConfig(
-        sde=Component.of(option("diffusion/sde", "imder_ve")),
-        weighting=Component.of(option("diffusion/weighting", "uniform")),
-        time_sampling=Component.of(option("diffusion/time_sampling", "uniform")),
-        backbone=Component.of({**option("diffusion/backbone", "imder_unet"), "cached": False}),
-        sampler=Component.of(option("diffusion/sampler", "euler_maruyama")),
+def reference_diffusion() -> DiffusionConfig:
+    """IMDer's diffusion as published."""
+
+    def chosen(name: str, of: str, **changes: Any) -> Component:
+        return Component.of({**option(f"diffusion/{name}", of), **changes})
+
+    return DiffusionConfig(
+        sde=chosen("sde", "imder_ve"),
+        weighting=chosen("weighting", "uniform"),
+        time_sampling=chosen("time_sampling", "uniform"),
+        backbone=chosen("backbone", "imder_unet", cached=False),
+        sampler=chosen("sampler", "euler_maruyama"),
         parametrization="score",
         num_steps=REFERENCE_STEPS,
     )
-    return {
-        **config,
-        "system": "imder",
-        "diffusion": tree_of(diffusion),
-        "refiner": option("refiner", "imder"),
-        "fusion": option("fusion", "imder"),
-    }
 
 
-def check_reference(config: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
+def reference_config(config: ExperimentConfig) -> ExperimentConfig:
+    """IMDer's networks and what they compute, as published, on this configuration's latents."""
+    refiner, fusion = (Component.of(option(group, "imder")) for group in ("refiner", "fusion"))
+    return replace(config, system="imder", diffusion=reference_diffusion(), refiner=refiner, fusion=fusion)
+
+
+def check_reference(encoder: Any, name: str, lengths: Mapping[str, int]) -> None:
     """Refuse data that every system would be trained on before the reference could not be built for them.
+
+    Args:
+        encoder: the component of this ``name``.
 
     Raises:
         UserError: the latents have fewer frames than IMDer's network can halve.
     """
-    num_frames = build(config["encoder"]).length(min(lengths.values()))
+    num_frames = encoder.length(min(lengths.values()))
     needed = build(option("diffusion/backbone", "imder_unet")).min_frames
     if num_frames < needed:
         raise UserError(
             f"speed is measured beside IMDer's network, which needs latents of at least {needed} frames; encoder="
-            f"{config['encoder']['name']} makes {num_frames} of the data's {min(lengths.values())}: use longer "
+            f"{name} makes {num_frames} of the data's {min(lengths.values())}: use longer "
             f"sequences (such as data.num_frames), encoder.kernel_size=1 or encoder.padding"
         )
 
 
 @functools.lru_cache(maxsize=2)
-def _reference(encoder: tuple, dims: tuple, lengths: tuple, device: str) -> EmotionModel:
+def _reference(encoder: Any, dims: tuple, lengths: tuple, device: str) -> EmotionModel:
     """Untrained: time does not depend on the weights' values."""
-    config = reference_config({"encoder": dict(encoder)})
+    diffusion = Diffusion.of(reference_diffusion())
+    refiner, fusion = (build(option(group, "imder")) for group in ("refiner", "fusion"))
+    latent_dim = encoder.latent_dim
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encode = build_encoder(config, dict(dims), dict(lengths))
-        num_frames = build(config["encoder"]).length(min(dict(lengths).values()))
-        model = EmotionModel(encode, build_recovery(config, num_frames), build_recogniser(config, with_refiners=True))
+        encode = build_encoder(encoder, dict(dims), dict(lengths))
+        recovery = build_recovery(diffusion, latent_dim, encoder.length(min(dict(lengths).values())))
+        model = EmotionModel(encode, recovery, build_recogniser(latent_dim, fusion, refiner))
     return model.eval().requires_grad_(False).to(device)
 
 
-def reference_for(
-    config: Mapping[str, Any], dims: Mapping[str, int], lengths: Mapping[str, int], device: str
-) -> EmotionModel:
-    """The IMDer reference for features of these shapes, built once per process.
+def reference_for(encoder: Any, dims: Mapping[str, int], lengths: Mapping[str, int], device: str) -> EmotionModel:
+    """The IMDer reference for features of these shapes behind this encoder component, built once per process.
 
     Raises:
         UserError: IMDer's network cannot work on these latents.
     """
-    node = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in config["encoder"].items()))
     try:
-        return _reference(node, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
+        return _reference(encoder, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
     except ValueError as error:
         raise UserError(
             f"speed is measured beside IMDer's network, which these latents do not suit: {error}"
@@ -149,7 +154,7 @@ def cost(
     reference: EmotionModel,
     batch: Batch,
     one: Batch,
-    speed: Mapping[str, Any],
+    speed: SpeedConfig,
     predict: Callable[[Batch, Tensor], Tensor],
     num_warm_ups: int = 1,
 ) -> dict[str, float]:
@@ -171,24 +176,24 @@ def cost(
     clips = [(some, pattern.to(some.labels.device).expand(len(some), -1)) for some in (batch, one)]
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     # Compiled code is not counted, so nothing runs compiled here.
-    with threads(speed["num_threads"]), torch.compiler.set_stance("force_eager"), counter:
+    with threads(speed.num_threads), torch.compiler.set_stance("force_eager"), counter:
         predict(*clips[1])
-    alone = speed["num_threads"] == 1 and batch.labels.device.type == "cpu"
+    alone = speed.num_threads == 1 and batch.labels.device.type == "cpu"
     neighbours, clock = list[int](), time.thread_time if alone else time.perf_counter
-    with threads(speed["num_threads"]):
+    with threads(speed.num_threads):
         sizes = []
         for some, available in clips:
             for _ in range(num_warm_ups):
                 predict(some, available)
-            theirs = reference_clock(reference, some, available, speed["reference_steps"], clock)
+            theirs = reference_clock(reference, some, available, speed.reference_steps, clock)
             sizes.append(_Size(functools.partial(predict, some, available), theirs, clock))
-        end = clock() + speed["max_seconds"]
-        while len(neighbours) < speed["max_repeats"]:
+        end = clock() + speed.max_seconds
+        while len(neighbours) < speed.max_repeats:
             neighbours.append(num_neighbours())
             for size in sizes:
                 size.read()
             spent = clock() >= end and not any(size.is_disturbed for size in sizes)
-            if spent or all(size.is_known_within(speed["tolerance"]) for size in sizes):
+            if spent or all(size.is_known_within(speed.tolerance) for size in sizes):
                 break
     (speedup, low, high), (speedup_b1, low_b1, high_b1) = (size.speedup for size in sizes)
     return {

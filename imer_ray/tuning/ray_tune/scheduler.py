@@ -11,6 +11,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from imer_ray.config import plugins
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
 from imer_ray.tuning.schedulers import Milestone, Scheduler
 from imer_ray.tuning.study.plan import Plan
@@ -97,8 +99,8 @@ class StudyScheduler(TrialScheduler):
 
 def study_scheduler(plan: Plan, record: Record, leave: Callable[[int], None]) -> StudyScheduler:
     """The scheduler that a study's settings choose. It knows what the study's trials reached in earlier runs."""
-    study = plan.options["study"]
-    scheduler: Scheduler = plugins.module("imer_ray.tuning.schedulers", study["scheduler"]).build(study)
+    study = plan.options.study
+    scheduler: Scheduler = plugins.module("imer_ray.tuning.schedulers", study.scheduler).build(study)
     _, speed_objective = plan.objectives
     for row in record.rows:
         if row["point"] == 0 and row.get("rungs"):
@@ -121,7 +123,7 @@ def _estimated_speed(config: Mapping[str, Any]) -> float:
     """log10(1 + NFE): what is known of a trial's speed before its cost is measured."""
     from imer_ray.evaluation.predict import num_evaluations
 
-    return math.log10(1 + num_evaluations(config))
+    return math.log10(1 + num_evaluations(typed(config, ExperimentConfig)))
 
 
 def _progress(

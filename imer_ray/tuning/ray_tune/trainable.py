@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imer_ray.config import plugins
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.tree import replace
 from imer_ray.stages.client import Client
 from imer_ray.tuning.trial.coordinator import OUTCOME, run_points, waiter_name
@@ -20,7 +21,7 @@ def coordinate(
     config: Mapping[str, Any],
     base: Mapping[str, Any],
     grid: Grid,
-    scaling: Mapping[str, Any],
+    scaling: ScalingConfig,
     client: Client,
     study: str,
     systems: str,

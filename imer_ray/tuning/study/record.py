@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
@@ -22,8 +22,9 @@ from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
 from imer_ray.tuning.searchers._candidates import next_new
 from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.study._optuna import FIXED, noted, taken_up
 from imer_ray.tuning.study.failures import failed, may_succeed
-from imer_ray.tuning.study.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
+from imer_ray.tuning.study.journal_entry import DUPLICATE, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.study.points import distinct, name
 from imer_ray.tuning.study.proposal import Proposal, key, proposal_seed
 from imer_ray.tuning.study.sense import check_values, making_sense_of
@@ -73,7 +74,7 @@ class Record:
         self._build_sampler = build_sampler
         self._seed = seed
         self._running: dict[int, Trial] = {}
-        self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
+        self._left: list[FrozenTrial] = []  # that a killed driver left running
         self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
         self._identities: dict[tuple[int, int], str] = {}  # of the rows, by trial and point
         self._identified: dict[tuple[Any, ...], str] = {}  # of values that were asked for: they take milliseconds
@@ -161,7 +162,7 @@ class Record:
             self._study.sampler = self._build_sampler(seed)
             if self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
                 return None
-            trial = Trial(self._study, self._left.pop(0)) if self._left else self._study.ask()
+            trial = taken_up(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
             identity = self._identified[key(values)] = self._identify(config)
@@ -206,7 +207,7 @@ class Record:
         if number is None:
             number = self._next
             self._next, self._duplicates = number + 1, 0
-            if ORIGIN not in self._study._storage.get_trial(trial._trial_id).user_attrs:  # a sampler may have set it
+            if ORIGIN not in noted(self._study, trial):  # a sampler may have set it
                 trial.set_user_attr(ORIGIN, SEARCHER)
             trial.set_user_attr(TRIAL, number)
         self._known[identity] = None
@@ -276,16 +277,16 @@ class Record:
                     if rows is not None and latest.get(number, trial) is trial:  # else it failed, and runs again
                         self._remember(rows)
                 elif rows is not None:
-                    self._finish(Trial(self._study, trial._trial_id), rows, added)
+                    self._finish(taken_up(self._study, trial), rows, added)
                 elif DUPLICATE in trial.user_attrs:
                     duplicates.append(trial)
                 elif number is not None or FIXED in trial.system_attrs:
-                    self._left.append(trial._trial_id)
+                    self._left.append(trial)
                 else:  # killed while it was drawn: it will be drawn again
                     self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in duplicates:  # now that all rows are known
             with making_sense_of(trial):
                 row = self._known.get(self._identify(self._configure(trial.params)))
-                self._answer(Trial(self._study, trial._trial_id), row)
+                self._answer(taken_up(self._study, trial), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
         self.repeats += [row for key, row in self._study.user_attrs.items() if key.startswith(f"{REPEAT} ")]

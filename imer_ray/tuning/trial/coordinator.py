@@ -17,6 +17,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imer_ray.config import plugins
+from imer_ray.config.commands import ScalingConfig
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.broker import StageFailed
@@ -24,7 +27,7 @@ from imer_ray.stages.client import Client
 from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
-from imer_ray.systems import load_graph
+from imer_ray.systems import graph as system_graph
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
 from imer_ray.tuning.trial.local_search import Difference, Grid, Scores, free_lines, improved, local_search
 from imer_ray.tuning.trial.status import TrialStatus, compared
@@ -54,7 +57,7 @@ def run_points(
     client: Client,
     waiter: str,
     report: Report,
-    scaling: Mapping[str, Any],
+    scaling: ScalingConfig,
     systems: str = "imer_ray.systems",
     rungs: tuple[int, ...] = (),
 ) -> dict[str, Any]:
@@ -70,9 +73,10 @@ def run_points(
     """
     started, paid, rows = datetime.now(UTC).isoformat(), set[str](), list[dict[str, Any]]()
     results: dict[str, StageOutcome] = {}
+    config = typed(tree, ExperimentConfig)
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
-        return load_graph(point, SPLIT, systems).with_rungs(rungs)
+        return system_graph(typed(point, ExperimentConfig), SPLIT, systems).with_rungs(rungs)
 
     def score(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
         graphs = [graph_of(point) for point in points]
@@ -91,9 +95,10 @@ def run_points(
 
     try:
         (own,) = score([tree])
-        if own is not None and tree["evaluate"]["max_points"] > 1:
-            goes_on = functools.partial(improved, settings=tree)
-            local_search(free_lines(tree, grid, graph_of), own, ask, tree["evaluate"]["max_points"], goes_on)
+        if own is not None and config.evaluate.max_points > 1:
+            least, least_speed = config.evaluate.tolerance, config.speed.tolerance
+            goes_on = functools.partial(improved, tolerance=least, speed_tolerance=least_speed)
+            local_search(free_lines(tree, grid, graph_of), own, ask, config.evaluate.max_points, goes_on)
     except UserError as error:
         return {BROKEN: str(error)}
     return {ROWS: rows}
@@ -186,7 +191,7 @@ def _row(
     graph: Stage,
     results: Mapping[str, StageOutcome],
     shared: set[str],
-    scaling: Mapping[str, Any],
+    scaling: ScalingConfig,
 ) -> dict[str, Any]:
     stages = list(graph.in_order())
     found = [(stage, results[stage.key]) for stage in stages]
@@ -194,7 +199,7 @@ def _row(
     # Inputs come before what stands on them, so that the first is the cause where one fails because of another.
     errors = [result for _, result in found if isinstance(result, str)]
     errors += [f"stage {stage.name} was not computed" for stage, result in found if result is None]
-    in_groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
+    in_groups = scaling.train_stages if scaling.num_workers > 0 else ()
     computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
     final = results[graph.key]
     rungs = compared((stage, result.metrics if isinstance(result, StageResult) else {}) for stage, result in found)

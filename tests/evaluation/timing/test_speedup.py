@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from experiments import experiment
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -47,36 +48,35 @@ def test_by_the_threads_own_clock_waiting_costs_nothing() -> None:
     assert 0.003 <= timed(call, time.thread_time) < 0.01 < 0.023 <= timed(call)
 
 
-def _config(*overrides: str) -> dict:
-    return compose(SearchConfig, "search", ["data.num_train=8", "data.num_valid=8", "data.num_test=8", *overrides])
+SMALL = ("data.num_train=8", "data.num_valid=8", "data.num_test=8")
 
 
 @pytest.mark.parametrize("num_frames", [9, 10])
 def test_latents_too_short_for_the_reference_are_refused_exactly_where_it_cannot_be_built(num_frames: int) -> None:
-    config, dims = _config(KERNEL_3), dict.fromkeys("lav", 4)
+    encoder, dims = experiment(KERNEL_3).encoder.build(), dict.fromkeys("lav", 4)
     lengths = dict.fromkeys(dims, num_frames)
     if num_frames == 10:
-        check_reference(config, lengths)
-        assert reference_for(config, dims, lengths, "cpu").recovery is not None
+        check_reference(encoder, "imder", lengths)
+        assert reference_for(encoder, dims, lengths, "cpu").recovery is not None
         return
     with pytest.raises(UserError, match=r"at least 8 frames; encoder=imder makes 7 of the data's 9.*encoder\.padding"):
-        check_reference(config, lengths)
+        check_reference(encoder, "imder", lengths)
     with pytest.raises(UserError, match="diffusion.backbone=imder_unet needs latents of at least 8 frames, not 7"):
-        reference_for(config, dims, lengths, "cpu")
+        reference_for(encoder, dims, lengths, "cpu")
 
 
 def test_too_short_latents_stop_a_search_before_it_starts_and_a_graph_at_its_first_stage(tmp_path: Path) -> None:
-    config = _config(KERNEL_3, "data.num_frames=8", f"study.root={tmp_path}", "space=default")
+    short = (*SMALL, KERNEL_3, "data.num_frames=8")
     with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
-        plan(config)
+        plan(compose(SearchConfig, "search", [*short, f"study.root={tmp_path}", "space=default"]))
     store = Store(str(tmp_path / "stages"))
-    final = graph(config, "valid")
+    final = graph(experiment(*short), "valid")
     with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
         run_graph(final, store)
     assert not any(store.find(stage.key) for stage in final.in_order())
 
 
 def test_the_reference_is_one_network_a_modality_without_guidance_whatever_the_configuration() -> None:
-    config = _config("diffusion.sharing=shared", "diffusion.condition_dropout=0.1", "diffusion.guidance=2")
-    diffusion = reference_config(config)["diffusion"]
-    assert (diffusion["sharing"], diffusion["guidance"], diffusion["parametrization"]) == ("per_modality", 1.0, "score")
+    config = experiment("diffusion.sharing=shared", "diffusion.condition_dropout=0.1", "diffusion.guidance=2")
+    diffusion = reference_config(config).diffusion
+    assert (diffusion.sharing, diffusion.guidance, diffusion.parametrization) == ("per_modality", 1.0, "score")

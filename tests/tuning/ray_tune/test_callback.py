@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from changed import changed
 from toy_systems import decoupled
 
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.errors import UserError
 from imer_ray.results.timeline import read_timeline
 from imer_ray.stages.timeline import Timeline, Where
@@ -39,7 +42,7 @@ def started(options):
     """started(**study settings): a watch over the toy study, its record and its client."""
 
     def start(**study):
-        searched = plan({**options, "study": {**options["study"], **study}}, systems="toy_systems")
+        searched = plan(changed(options, study=study), systems="toy_systems")
         record, client = open_record(searched), Client()
         return searched, record, client, StudyCallback(searched, record, client)
 
@@ -49,7 +52,7 @@ def started(options):
 def finish(searched, record, client, speedup=10.0):
     """One trial: its stages run, its row told."""
     proposal = record.ask()
-    stages = list(decoupled.graph(proposal.config, "valid").in_order())
+    stages = list(decoupled.graph(typed(proposal.config, ExperimentConfig), "valid").in_order())
     for stage in stages:
         client.run(stage, f"toy-{proposal.trial}")
     row = {

@@ -1,7 +1,7 @@
 """What every scheduler must do, and what successive halving does beyond."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib import import_module, resources
 from types import SimpleNamespace
 
@@ -25,18 +25,17 @@ SCHEDULERS = sorted(
     for entry in resources.files("imer_ray.tuning.schedulers").iterdir()
     if entry.name.endswith(".py") and not entry.name.startswith("_")
 )
-STUDY = {field.name: getattr(StudyConfig(), field.name) for field in fields(StudyConfig)}
 VALUES = st.integers(0, 9).map(float)
 
 
 def build(name, **settings):
-    return import_module(f"imer_ray.tuning.schedulers.{name}").build({**STUDY, **settings})
+    return import_module(f"imer_ray.tuning.schedulers.{name}").build(StudyConfig(**settings))
 
 
 def test_a_scheduler_is_a_file_and_the_configuration_offers_them_all():
     assert {"fifo", "asha"} <= set(SCHEDULERS)
     for name in SCHEDULERS:
-        assert compose(SearchConfig, "search", [f"study.scheduler={name}"])["study"]["scheduler"] == name
+        assert compose(SearchConfig, "search", [f"study.scheduler={name}"]).study.scheduler == name
     with pytest.raises(UserError, match="study.scheduler=ahsa.*did you mean asha"):
         compose(SearchConfig, "search", ["study.scheduler=ahsa"])
 

@@ -65,7 +65,7 @@ def record(sampler, seed=1, prefix_trials=1, space=GRID, prefix=PREFIX):
         optuna.create_study(directions=["minimize", "minimize"]),
         sync=lambda: None,
         space=space,
-        objectives=objectives({"quality": "MAE", "speed": "nfe"}),
+        objectives=objectives(quality="MAE", speed="nfe"),
         configure=dict,
         identify=lambda config: json.dumps(config, sort_keys=True),
         build_sampler=build,

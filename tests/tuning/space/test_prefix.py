@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from changed import changed
 
-from imer_ray.systems import load_graph
+from imer_ray import systems
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.tuning.space import file
 from imer_ray.tuning.space.prefix import DEAR, prefix
 from imer_ray.tuning.study.results_file import complete_row
@@ -28,7 +31,7 @@ WANTED = {
 
 
 def graph(config):
-    return load_graph(config, "valid")
+    return systems.graph(typed(config, ExperimentConfig), "valid")
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -54,8 +57,8 @@ def test_every_system_trains_its_diffusion_in_a_dear_stage(load_space, system):
 
 def search(options, name, num_trials=24, **study):
     """Keys of the toy pretraining of each trial, in order, and all values."""
-    study = {**options["study"], "name": name, "searcher": "random", **study}
-    record = open_record(plan({**options, "study": study}, systems="toy_systems"))
+    study = {"name": name, "searcher": "random", **study}
+    record = open_record(plan(changed(options, study=study), systems="toy_systems"))
     trained, values = [], []
     for _ in range(num_trials):
         proposal = record.ask()

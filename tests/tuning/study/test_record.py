@@ -20,7 +20,7 @@ ENDINGS = ("complete", "complete", "error", "nan", "inf", "missing")
 
 def test_a_sampler_is_a_file_and_the_configuration_offers_them_all():
     for name in SAMPLERS:
-        assert compose(SearchConfig, "search", [f"study.searcher={name}"])["study"]["searcher"] == name
+        assert compose(SearchConfig, "search", [f"study.searcher={name}"]).study.searcher == name
     with pytest.raises(UserError, match="study.searcher=tep: unknown key or option; did you mean tpe?"):
         compose(SearchConfig, "search", ["study.searcher=tep"])
 

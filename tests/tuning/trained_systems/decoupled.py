@@ -8,8 +8,8 @@ def _stage(name, function, config, **inputs):
 
 
 def graph(config, split):
-    encoded = _stage("encode", "encode", {"seed": config["seed"]})
-    recognised = _stage("recognise", "recognise", {"recovery": config["loss"]["recovery"]}, encode=encoded)
-    steps = {"num_steps": config["diffusion"]["num_steps"]}
+    encoded = _stage("encode", "encode", {"seed": config.seed})
+    recognised = _stage("recognise", "recognise", {"recovery": config.loss.recovery}, encode=encoded)
+    steps = {"num_steps": config.diffusion.num_steps}
     cost = _stage("cost", "cost", steps, encode=encoded)
     return _stage("evaluate", "evaluate", steps, recogniser=recognised, cost=cost)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
@@ -21,7 +22,7 @@ from imer_ray.tuning.trial import coordinator
 from imer_ray.tuning.trial.coordinator import run_points
 from imer_ray.tuning.trial.local_search import Grid
 
-SCALING = {"num_workers": 2, "train_stages": ("encode",)}
+SCALING = ScalingConfig(num_workers=2, train_stages=("encode",))
 
 
 class LocalClient:
@@ -65,7 +66,7 @@ def client(tmp_path):
     return LocalClient(tmp_path / "stages")
 
 
-WANTED = objectives({"quality": "Non0_F1_score", "speed": "latency"})
+WANTED = objectives(quality="Non0_F1_score", speed="latency")
 
 
 def point(base, recovery=0.75, steps=4, **evaluate):
@@ -151,7 +152,7 @@ def test_a_point_whose_cost_fails_fails_alone(base, client, monkeypatch):
 
     def with_cost(config, split):
         whole = final(config, split)
-        cost = stage("cost", "cost", {"num_steps": config["diffusion"]["num_steps"]})
+        cost = stage("cost", "cost", {"num_steps": config.diffusion.num_steps})
         return dataclasses.replace(whole, inputs={**whole.inputs, "cost": cost})
 
     def cost(config, context):

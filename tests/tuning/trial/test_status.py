@@ -7,6 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from imer_ray.config.commands import ScalingConfig
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import typed
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
@@ -50,7 +53,7 @@ def test_what_stages_are_compared_by_goes_under_their_kind():
 )
 def test_a_system_has_one_stage_of_each_kind_that_is_compared(base, system, kinds):
     """Two of a kind would overwrite each other."""
-    stages = [s.kind for s in system.graph(base, "valid").in_order()]
+    stages = [s.kind for s in system.graph(typed(base, ExperimentConfig), "valid").in_order()]
     assert [stages.count(kind) for kind in kinds] == [1] * len(kinds)
 
 
@@ -153,9 +156,9 @@ def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base, monkey
 
     monkeypatch.setattr(status, "threading", SimpleNamespace(Lock=threading.Lock, Event=Event))
 
-    wanted = objectives({"quality": "Non0_F1_score", "speed": "latency"})
+    wanted = objectives(quality="Non0_F1_score", speed="latency")
     grid = Grid(axes={}, components={}, objectives=wanted)
-    scaling = {"num_workers": 0, "train_stages": ()}
+    scaling = ScalingConfig(num_workers=0, train_stages=())
     with pytest.raises(SystemExit):
         run_points(base, grid, client, "toy-0", report, scaling, systems="trained_systems", rungs=(3,))
     assert json.loads(reports[0][STANDING])["compared"]["recognise"] == {"3": 0.5}

@@ -1,0 +1,40 @@
+"""What the processes that train one stage together do alike: their shares of a batch, their sums, their decisions."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from imer_ray.stages.context import Context
+
+
+def share_of(num_rows: int, context: Context) -> slice:
+    """The rows of a global batch that this worker computes; shares differ by at most one row."""
+    start = num_rows * context.rank // context.world_size
+    return slice(start, num_rows * (context.rank + 1) // context.world_size)
+
+
+def sum_over_workers(parameters: list[nn.Parameter], reported: Tensor) -> None:
+    """Sum gradients and losses over the workers in one call.
+
+    Each worker's loss is its share of the global mean, so the sum is exact for uneven shares too, which
+    DistributedDataParallel's average of means is not.
+    """
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([p.reshape(-1) for p in parts] + [reported])
+    dist.all_reduce(flat)
+    offset = 0
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad = flat[offset : offset + part.numel()].view_as(part)
+        offset += part.numel()
+    reported.copy_(flat[offset:])
+
+
+def agreed(answer: bool, context: Context) -> bool:
+    """Whether every worker says yes: all must come to the same decision, or the next sum would wait for ever."""
+    if context.world_size == 1:
+        return answer
+    votes = torch.tensor([float(answer)], device=context.device)
+    dist.all_reduce(votes, op=dist.ReduceOp.MIN)
+    return bool(votes.item())
