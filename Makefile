@@ -6,18 +6,23 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
-USED := hydra, matplotlib.pyplot, optuna, pandas, plotly, ray.train.torch, ray.tune, sklearn.ensemble, tensorboardX, torch
+USED := hydra, matplotlib.pyplot, optuna, pandas, plotly, ray.train.torch, ray.tune, tensorboardX, torch
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 STUDY := runs/demo
 
-.PHONY: help search report test test-all lint format clean
+# What is set in many a container image: without bytecode, each process that is started, each of Ray's too, would compile
+# torch and all else that it imports anew (seconds each, half of what the quick tests take).
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help search report test test-all lint format docs clean
 
 help:
 	@echo "make search    find the quality/speed Pareto front (study in $(STUDY))"
 	@echo "make report    draw the report of that study again"
 	@echo "make test      the quick tests; make test-all adds the slow ones"
 	@echo "make lint      ruff and mypy; make format mends what ruff can"
+	@echo "make docs      the documentation, into build/docs (open build/docs/index.html)"
 	@echo "make clean     remove caches and .venv (studies and models stay)"
 
 search: $(INSTALLED)
@@ -40,6 +45,9 @@ lint: $(INSTALLED_DEV)
 format: $(INSTALLED_DEV)
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
+
+docs: $(INSTALLED_DEV)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -34,7 +34,6 @@ from inference import random_batch, untrained
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
 from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.stopwatch import threads
 from imer_ray.training.loop import seeded
@@ -61,7 +60,7 @@ def main() -> None:
 
 def _measure(backbone: str, frames: int, mode: str) -> dict[str, float]:
     settings = [f"diffusion.backbone={backbone}", "diffusion.sampler=ddim", "diffusion.num_steps=2"]
-    config = typed(compose(ExperimentConfig, "experiment", settings), ExperimentConfig)
+    config = compose(ExperimentConfig, "experiment", settings)
     dims = config.data.build().load().dims
     lengths = dict.fromkeys(dims, frames)
     model, inference = untrained(config, dims, lengths), Inference.of(config, config.diffusion)

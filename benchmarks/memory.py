@@ -21,7 +21,6 @@ from pathlib import Path
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
 from imer_ray.systems import graph
 
 TRAINED = ("encode", "pretrain", "recognise", "joint")
@@ -74,7 +73,7 @@ def _watch(name: str, *arguments: str) -> float:
 def _stages(settings: dict[str, str]) -> list:
     """The stages of the system, inputs before users."""
     words = [f"{key}={value}" for key, value in settings.items()]
-    config = typed(compose(ExperimentConfig, "experiment", words), ExperimentConfig)
+    config = compose(ExperimentConfig, "experiment", words)
     config = replace(config, data_fingerprint=config.data.build().load().fingerprint)
     return list(graph(config, "valid").in_order())
 

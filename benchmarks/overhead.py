@@ -124,7 +124,7 @@ def main() -> None:
         space.write_text(SPACE, encoding="utf-8")
         planned = functools.partial(_plan, {"space": str(space), "study.root": name, **SETTINGS, **words})
         growth = _growth(planned, finished)
-        start(planned("ray", 1).options["scaling"], planned("ray", 1).options["study"]["slots"])
+        start(planned("ray", 1).options.scaling, planned("ray", 1).options.study.slots)
         ratio = _overhead(planned, trials, rounds)
         lost, left = _failures(planned, failing)
     figures = {"overhead_ratio": round(ratio, 3), "searcher_growth": round(growth, 2)}
@@ -137,7 +137,7 @@ def _plan(settings: dict[str, str], name: str, num_trials: int) -> Plan:
 
 
 def _overhead(planned: Any, num_trials: int, rounds: int) -> float:
-    slots = planned("overhead", 1).options["study"]["slots"]
+    slots = planned("overhead", 1).options.study.slots
     _plain(slots, slots)  # worker processes and imports
     _ours(planned("warm-up", slots))
     print(f"{f'{num_trials} stub trials, {slots} slots':40}{'plain s':>10}{'ours s':>10}{'ratio':>8}")
@@ -227,7 +227,7 @@ def _with_finished(searched: Plan, count: int) -> tuple[StudySearcher, Plan]:
         )
     record = open_record(searched)
     assert len(record.finished) == count
-    slots = searched.options["study"]["slots"]
+    slots = searched.options.study.slots
     return StudySearcher(record, slots, functools.partial(complete_row, searched.info.study)), searched
 
 

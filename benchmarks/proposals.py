@@ -52,7 +52,7 @@ from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.study.study import plan
 
 SEARCHERS = ("tpe", "gp", "nsga2", "nsga3", "random")
-OBJECTIVES = objectives({"quality": "Non0_F1_score", "speed": "flops"})
+OBJECTIVES = objectives(quality="Non0_F1_score", speed="flops")
 PROCESS = {("vp", "cosine"): 0.03, ("vp", "linear"): 0.02, ("ve", None): 0.025, ("imder_ve", None): 0.0}
 BACKBONE = {"transformer": (0.012, 1.0), "mixer": (0.0, 0.45)}  # what it adds to quality, what an evaluation costs
 ERROR = {"ddim": (0.08, 1), "dpmpp_2m": (0.10, 2), "heun": (0.12, 2)}  # of one step; the order by which it falls
@@ -134,7 +134,7 @@ def problem(planned: Plan) -> Problem:
         first=tuple(point for point in (own, *planned.space.points) if point is not None),
         prefix=prefix(planned.space, planned.configurations.build, planned.final_stage),
         table=table,
-        num_startup=planned.options["study"]["num_startup_trials"],
+        num_startup=planned.options.study.num_startup_trials,
     )
 
 

@@ -31,7 +31,6 @@ from safetensors.torch import save_file
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
 from imer_ray.config.slices import Joint, Recognise
 from imer_ray.errors import StageStopped
 from imer_ray.evaluation.timing.speedup import reference_config
@@ -55,7 +54,7 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     frames = int(options.pop("frames", FRAMES))
     words = [f"{key}={value}" for key, value in options.items()]
-    config = typed(compose(ExperimentConfig, "experiment", words), ExperimentConfig)
+    config = compose(ExperimentConfig, "experiment", words)
     own_batch = config.training.recognise.batch_size
     ours: dict[int, list[Seconds]] = {}
     with threads(1), tempfile.TemporaryDirectory() as folder:

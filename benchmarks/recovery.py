@@ -21,7 +21,6 @@ import torch
 from imer_ray.config.commands import SEEDS
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
 from imer_ray.data.missing import PATTERNS
 from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.tables import BAYES, GAP, ZERO, summarise
@@ -76,7 +75,7 @@ def main() -> None:
 def _score(settings: list[str], root: str, systems: tuple[str, ...], seed: int) -> dict[str, dict[str, float]]:
     """Metrics of every system, and of the optimum, with one seed."""
     torch.set_num_threads(1)
-    config = typed(compose(ExperimentConfig, "experiment", [*settings, f"seed={seed}"]), ExperimentConfig)
+    config = compose(ExperimentConfig, "experiment", [*settings, f"seed={seed}"])
     config = replace(config, data_fingerprint=load_dataset(config).fingerprint)
     results = {BAYES: bayes_optimum(config, SPLIT)}
     for system in systems:

@@ -22,7 +22,6 @@ import ray
 from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
 from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.cluster import start
 from imer_ray.stages.graph import Stage
@@ -45,7 +44,7 @@ def main() -> None:
     words = dict(word.split("=", 1) for word in sys.argv[1:])
     rounds = int(words.pop("rounds", "2"))
     settings = {**SETTINGS, **words}
-    scaling = {**vars(ScalingConfig()), "train_stages": ("encode",), "num_workers": max(WORKERS)}
+    scaling = ScalingConfig(train_stages=("encode",), num_workers=max(WORKERS))
     epochs: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     losses: dict[int, list[float]] = {}
     start(scaling)
@@ -53,7 +52,7 @@ def main() -> None:
         for number in range(rounds):
             for workers in WORKERS:
                 store = Path(name) / f"{workers}-{number}"
-                broker = start_broker(str(store), {**scaling, "num_workers": workers})
+                broker = start_broker(str(store), replace(scaling, num_workers=workers))
                 found = {count: broker.compute(_encode(settings, count), "benchmark") for count in (SHORT, LONG)}
                 broker.stop()
                 epochs[workers].append((found[LONG].seconds - found[SHORT].seconds) / (LONG - SHORT))
@@ -72,8 +71,7 @@ def main() -> None:
 
 def _encode(settings: dict[str, str], num_epochs: int) -> Stage:
     words = {**settings, "training.encode.num_epochs": str(num_epochs)}
-    composed = compose(ExperimentConfig, "experiment", [f"{k}={v}" for k, v in words.items()])
-    config = typed(composed, ExperimentConfig)
+    config = compose(ExperimentConfig, "experiment", [f"{k}={v}" for k, v in words.items()])
     config = replace(config, data_fingerprint=config.data.build().load().fingerprint)
     return next(stage for stage in graph(config, "valid").in_order() if stage.name == "encode")
 

@@ -88,7 +88,7 @@ def main() -> None:
     logging.disable(logging.INFO)  # Optuna's, of each trial
     settings = {**SETTINGS, "study.root": str(folder / "studies"), "study.num_trials": str(num_trials), **words}
     planned = functools.partial(_plan, settings)
-    scheduler = importlib.import_module("imer_ray.tuning.schedulers.asha").build(planned("rungs", 0).options["study"])
+    scheduler = importlib.import_module("imer_ray.tuning.schedulers.asha").build(planned("rungs", 0).options.study)
     stages = Stages(folder, scheduler.rungs)
     print(f"{'seed':>4}{'target':>8}{'plain s':>10}   ours: trials, s, ratio; the same without {', '.join(VARIANTS)}")
     ratios: dict[str, list[float]] = {name: [] for name in ("all", *VARIANTS)}
@@ -177,7 +177,7 @@ def _run(trial: Trial, searched: Plan, replay: Replay, scheduler: Any, grid: Gri
     waiter = waiter_name(searched.info.study, trial.config["trial"])
     try:
         outcome = run_points(
-            tree, grid, replay, waiter, report, searched.options["scaling"], searched.systems, scheduler.rungs
+            tree, grid, replay, waiter, report, searched.options.scaling, searched.systems, scheduler.rungs
         )
     except Stopped:
         return last

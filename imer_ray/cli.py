@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from imer_ray.config import commands, components, compose, resolve
+from imer_ray.config import components, compose, resolve
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
@@ -26,13 +26,18 @@ _LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP)  # a batch system's time is up; t
 _PLAIN = str.maketrans({"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "→": "->", "’": "'"})
 
 
-def run(main: Callable[[list[str]], None]) -> NoReturn:
-    """Run a command with the process's arguments, or explain it, and end the process as `guard` does."""
+def run(main: Callable[[list[str]], object], schema: type, words: Sequence[str] | None = None) -> NoReturn:
+    """Run a command, or explain it, and end the process as `guard` does.
+
+    Args:
+        schema: of `imer_ray.config.commands`: what the command can be told.
+        words: its arguments; None: the process's.
+    """
 
     def act() -> None:
-        arguments = sys.argv[1:]
+        arguments = list(sys.argv[1:] if words is None else words)
         if {"--help", "-h"} & set(arguments):
-            print(help_text(main))
+            print(help_text(main, schema))
         else:
             main(arguments)
 
@@ -45,7 +50,6 @@ def guard(act: Callable[[], None]) -> NoReturn:
     Exit status: 0, 2 after a UserError or a full disk (one message, no traceback), 130 after ctrl-C and after the
     signals SIGTERM and SIGHUP, which end a command in the same way.
     """
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread's question after the end starts Ray anew
     for number in _LIKE_CTRL_C:
         if signal.getsignal(number) is not signal.SIG_IGN:  # else nohup wants it so
             signal.signal(number, _interrupt)
@@ -55,7 +59,7 @@ def guard(act: Callable[[], None]) -> NoReturn:
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
     try:
-        provide_home()
+        prepare()
         act()
         sys.stdout.flush()
     except UserError as error:
@@ -71,6 +75,12 @@ def guard(act: Callable[[], None]) -> NoReturn:
         where = f" for {error.filename}" if error.filename else ""
         _end(FAILED, f"error: no space left{where}; free some space, then run the same command again")
     sys.exit(0)
+
+
+def prepare() -> None:
+    """Give this process what libraries expect of it before they are imported."""
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a thread's question after the end starts Ray anew
+    provide_home()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -100,29 +110,22 @@ def say_unscored(config: ExperimentConfig, split: str) -> None:
         print(f"without meaning: {', '.join(metrics)} (the labels of the {split} clips are too much alike)")
 
 
-def help_text(main: Callable[[list[str]], None]) -> str:
-    """The docstring of the command's module, then every key with its default.
-
-    The module names its schema: the one dataclass of `imer_ray.config.commands` that it imports.
-    """
+def help_text(main: Callable[[list[str]], object], schema: type) -> str:
+    """The docstring of the command's module, then every key with its default."""
     module = sys.modules[main.__module__]
     path = module.__spec__.name if module.__spec__ else module.__name__
-    name = path.removesuffix(".__main__").rpartition(".")[2]
-    found = [v for v in vars(module).values() if dataclasses.is_dataclass(v) and v.__module__ == commands.__name__]
-    lines = [(module.__doc__ or "").strip()]
-    for cls in found:
-        assert isinstance(cls, type)
-        groups = dict(resolve.component_groups(cls))
-        lines += ["", "Keys and their defaults:"]
-        lines += [f"  {line}" for line in _keys(compose.compose(cls, name, []), groups, _choices(cls))]
-    return "\n".join(lines)
+    found = keys(schema, path.removesuffix(".__main__").rpartition(".")[2])
+    lines = [f"  {key}={text}" + (f"  ({', '.join(allowed)})" if allowed else "") for key, text, allowed in found]
+    return "\n".join([(module.__doc__ or "").strip(), "", "Keys and their defaults:", *lines])
 
 
-def _keys(tree: dict[str, Any], groups: dict[str, str], choices: dict[str, list[str]]) -> Iterator[str]:
-    for path, value in flatten(tree).items():
+def keys(schema: type, name: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Every key of the command ``name`` with its default, as one would type it, and the options that it has, if any."""
+    groups, choices = dict(resolve.component_groups(schema)), _choices(schema)
+    for path, value in flatten(resolve.tree_of(compose.compose(schema, name, []))).items():
         allowed = components.options(groups[path]) if path in groups else choices.get(path, [])
         text = "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-        yield f"{path}={text}" + (f"  ({', '.join(allowed)})" if allowed else "")
+        yield path, text, allowed
 
 
 def _choices(cls: type, prefix: str = "") -> dict[str, list[str]]:

@@ -16,9 +16,9 @@ from imer_ray.errors import UserError
 
 def main(overrides: list[str]) -> None:
     config = compose(ConvertConfig, "convert", overrides)
-    if config["input"] is None or config["output"] is None:
+    if config.input is None or config.output is None:
         raise UserError("say what to convert and where to: input=aligned_50.pkl output=data/mosi")
-    convert(Path(config["input"]), Path(config["output"]))
+    convert(Path(config.input), Path(config.output))
 
 
 def convert(path: Path, output: Path) -> None:
@@ -43,4 +43,4 @@ def convert(path: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, ConvertConfig)

@@ -1,6 +1,8 @@
-"""The errors that imer_ray raises on purpose, and text that is safe to print."""
+"""The errors that imer_ray raises on purpose, help with misspelt words, and text that is safe to print."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # What moves a terminal's cursor, changes its colours, reverses text or cannot be encoded; \t and \n are left alone.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -22,6 +24,18 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+def closest_word(word: str, known: Iterable[str]) -> str | None:
+    """Of known words the one that was most likely meant; None if nothing is like it."""
+    return next(iter(difflib.get_close_matches(word[:80], sorted(known), n=1)), None)
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """``did you mean x?``, or all that there is if nothing is close."""
+    words = sorted(known)
+    meant = closest_word(word, words)
+    return f"choose one of {', '.join(words)}" if meant is None else f"did you mean {meant}?"
 
 
 class StageStopped(Exception):

@@ -16,13 +16,13 @@ default). Leaves in the model's folder (of several: ``models/decoupled-vs-rohydr
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imer_ray import cli
 from imer_ray.config.commands import EvaluateCommandConfig
-from imer_ray.config.components import Component, build, with_changes
+from imer_ray.config.components import build, with_changes
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError, printable
 from imer_ray.files import make_folder, write_whole
@@ -37,7 +37,8 @@ SPLIT = "test"
 DEFAULT_AGAINST = "masked"
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str]) -> pd.DataFrame:
+    """The command; returns the table of all metrics."""
     from imer_ray.analysis import systems as figures
     from imer_ray.evaluation import comparison_table as tables
     from imer_ray.evaluation.comparison import check_same_masks, compare
@@ -45,12 +46,12 @@ def main(overrides: list[str]) -> None:
     from imer_ray.evaluation.tables import BAYES, markdown, spread, summarise
 
     options = compose(EvaluateCommandConfig, "evaluate", overrides)
-    folders = [Path(model) for model in options["model"]]
+    folders = [Path(model) for model in options.model]
     systems = collect(folders)
     first = next(iter(systems))
-    against = _against(options["against"], systems)
+    against = _against(options.against, systems)
     published, footnotes = _published(options, systems)
-    output = Path(options["output"] or (folders[0] if len(folders) == 1 else _beside(folders, list(systems))))
+    output = Path(options.output or (folders[0] if len(folders) == 1 else _beside(folders, list(systems))))
     make_folder(output)
     runs, costs, latents = _measure(systems, options)
     check_same_masks(runs)
@@ -66,7 +67,7 @@ def main(overrides: list[str]) -> None:
     frame = tables.with_rows(frame, published)
     compared = list(tables.tables(frame, against))
     notes = "\n".join(f"- {line}" for line in [*tables.notes(frame, against), *footnotes])
-    name = f"evaluate_{options['protocol']['name']}"
+    name = f"evaluate_{options.protocol.name}"
     write_whole(output / f"{name}.csv", frame.to_csv(index=False, float_format="%.4f").encode())
     write_whole(output / f"{name}_seeds.csv", tables.by_seed(runs, SPLIT).to_csv(index=False).encode())
     write_whole(output / f"{name}.md", ("\n\n".join([*plain, *compared, notes]) + "\n").encode())
@@ -79,6 +80,7 @@ def main(overrides: list[str]) -> None:
     print(printable("\n".join(plain or [compared[0], notes])))
     print(f"wrote {output / name}.csv, {name}_seeds.csv and {name}.md (all metrics, intervals, significance and cost)")
     print(f"wrote {', '.join(drawn)} as PNG and SVG beside them")
+    return frame
 
 
 def _against(wanted: str | None, systems: Systems) -> str | None:
@@ -89,7 +91,7 @@ def _against(wanted: str | None, systems: Systems) -> str | None:
     return against if against in systems and len(systems) > 1 else None
 
 
-def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFrame | None, list[str]]:
+def _published(options: EvaluateCommandConfig, systems: Systems) -> tuple[pd.DataFrame | None, list[str]]:
     """Published rows for the data and protocol, and their footnotes.
 
     Raises:
@@ -98,14 +100,14 @@ def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFra
     from imer_ray.analysis.published import data_of, published
     from imer_ray.evaluation.model_folder import read_config
 
-    if not options["published"]:
+    if not options.published:
         return None, []
     config = read_config(next(iter(next(iter(systems.values())).values())))
-    if set(options["data"]) - {"path"}:
+    if set(options.data) - {"path"}:
         raise UserError(
             "published=true is for models scored on the data they were trained on: only data.path goes with it"
         )
-    node = with_changes(config.data.node, options["data"], "data")
+    node = with_changes(config.data.node, options.data, "data")
     data = build(node)
     known = data_of(data.source().get("sha256")) if hasattr(data, "source") else None
     if known is None:
@@ -114,12 +116,12 @@ def _published(options: Mapping[str, Any], systems: Systems) -> tuple[pd.DataFra
             f"these data ({node['name']}) were not converted from one of them: other features or other clips, so that "
             "the rows would not be of the same inputs"
         )
-    found = published(known, options["protocol"]["name"])
+    found = published(known, options.protocol.name)
     return found.rows, found.footnotes
 
 
 def _measure(
-    systems: Systems, options: Mapping[str, Any]
+    systems: Systems, options: EvaluateCommandConfig
 ) -> tuple[dict[str, dict[int, Scored]], dict[str, dict[str, float]], pd.DataFrame | None]:
     """Scores of every model; cost and recovered latents of every system, with its first seed."""
     import pandas as pd
@@ -133,7 +135,7 @@ def _measure(
     latents = []
     for system, folders in systems.items():
         for seed, folder in folders.items():
-            trained = open_model(folder, Component.of(options["protocol"]), options["data"])
+            trained = open_model(folder, options.protocol, options.data)
             check_scoring(trained.config, SPLIT)
             runs.setdefault(system, {})[seed] = score_model(trained, SPLIT, with_replicates=len(systems) > 1)
             if system not in costs:
@@ -152,4 +154,4 @@ def _beside(folders: Sequence[Path], labels: Sequence[str]) -> Path:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, EvaluateCommandConfig)

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -23,15 +23,20 @@ from imer_ray.files import similar, write_whole
 from imer_ray.received import shortened
 from imer_ray.results.schema import RESULTS
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from imer_ray.results.study import Study
+
 PICKS = ("quality", "speed", "knee")
 NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?")  # a trial's, and maybe a point's
 
 
 def main(overrides: list[str]) -> None:
     options = compose(ExportConfig, "export", overrides)
-    if (options["pick"] is None) == (options["max_latency_ms"] is None):
+    if (options.pick is None) == (options.max_latency_ms is None):
         raise UserError("say what to export: pick=quality, speed, knee or a trial's number, or max_latency_ms=5")
-    path = export(Path(options["run"]), options["pick"], options["max_latency_ms"], options["output"])
+    path = export(Path(options.run), options.pick, options.max_latency_ms, options.output)
     print(f"wrote {path}")
 
 
@@ -41,23 +46,13 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     Raises:
         UserError: no such run or trial, no complete point, or none within the budget.
     """
-    from imer_ray.analysis.labels import broken
     from imer_ray.results.schema import COSTS, read_results
     from imer_ray.results.study import of_frame
-    from imer_ray.results.words import json_object
 
     _check_run(run)
-    study = of_frame(read_results(run / RESULTS))
-    named = pick is not None and pick not in PICKS  # one result may have several names
-    complete = study.choosable if named else study.points  # of each point the mean over its seeds
-    if complete.empty and len(study.infeasible):
-        advice = f"looser study.constraints take another study.name; study.warm_start={run} has it learn from this one"
-        raise UserError(f"{run} has no point to export: {broken(study)}; {advice}")
-    if complete.empty:
-        raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/{RESULTS}")
-    row, name = _pick(complete, pick, max_latency_ms)
+    row, name = choose(of_frame(read_results(run / RESULTS), folder=run), pick, max_latency_ms)
     try:
-        config = json_object(row["config"], "config")
+        config = config_of(row)
     except ValueError as error:
         raise UserError(f"{run}: the configuration of trial {row['trial']} cannot be exported: {error}") from error
     path = Path(output) if output else run / "export" / f"{name}.yaml"
@@ -82,6 +77,36 @@ def export(run: Path, pick: str | None, max_latency_ms: float | None = None, out
     except UserError as error:
         raise UserError(f"{error}; output=FILE.yaml writes it elsewhere") from error
     return path
+
+
+def choose(study: Study, pick: str | None, max_latency_ms: float | None = None) -> tuple[pd.Series, str]:
+    """The row of a picked point, and the pick's name.
+
+    Raises:
+        UserError: no such trial, no complete point, or none within the budget.
+    """
+    from imer_ray.analysis.labels import broken
+
+    run = study.folder
+    named = pick is not None and pick not in PICKS  # one result may have several names
+    complete = study.choosable if named else study.points  # of each point the mean over its seeds
+    if complete.empty and len(study.infeasible):
+        advice = f"looser study.constraints take another study.name; study.warm_start={run} has it learn from this one"
+        raise UserError(f"{run} has no point to export: {broken(study)}; {advice}")
+    if complete.empty:
+        raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/{RESULTS}")
+    return _pick(complete, pick, max_latency_ms)
+
+
+def config_of(row: pd.Series) -> dict[str, Any]:
+    """The configuration of a point's row.
+
+    Raises:
+        ValueError: it holds no such thing.
+    """
+    from imer_ray.results.words import json_object
+
+    return json_object(row["config"], "config")
 
 
 def _check_run(run: Path) -> None:
@@ -133,4 +158,4 @@ def _plain(value: Any) -> float | None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, ExportConfig)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import fcntl
 import getpass
@@ -18,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, closest_word
 
 FRESH = "imer_ray."  # followed by what `tempfile.mkdtemp` chooses
 LOCK = "lock"  # in a fresh folder: locked by its process, so that the kernel lets it go when that dies
@@ -90,15 +89,25 @@ def _make(folder: Path) -> None:
 def similar(wanted: Path | str, known: Iterable[str] | None = None) -> str:
     """``; did you mean NAME?`` of what lies beside a missing file or is ``known``; empty if nothing is like it."""
     path = Path(wanted)
-    names = sorted(os.listdir(path.parent)) if known is None and path.parent.is_dir() else list(known or ())
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / close[0] if known is None else close[0]}?" if close else ""
+    names = os.listdir(path.parent) if known is None and path.parent.is_dir() else list(known or ())
+    if (meant := closest_word(path.name, names)) is None:
+        return ""
+    return f"; did you mean {path.parent / meant if known is None else meant}?"
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder of ours that is no code, as ``search_spaces``: beside imer_ray in a checkout, within it in a wheel.
+
+    Whatever has this name in the folder that a command runs in is the user's, and is not looked at.
+    """
+    package = Path(__file__).resolve().parent
+    return next((path for path in (package / name, package.parent / name) if path.is_dir()), package / name)
 
 
 def user_folder() -> Path:

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from imer_ray.cli import run
 from imer_ray.config.commands import FinetuneConfig
 from imer_ray.config.compose import compose
-from imer_ray.config.experiment import LoopConfig
-from imer_ray.config.resolve import typed
 from imer_ray.config.slices import Finetune
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
@@ -24,12 +21,12 @@ from imer_ray.stages.graph import Stage
 
 def main(overrides: list[str]) -> None:
     config = compose(FinetuneConfig, "finetune", overrides)
-    if config["input"] is None or config["output"] is None:
+    if config.input is None or config.output is None:
         raise UserError("say which table and where to: input=clips.parquet output=clips_official.parquet")
-    finetune(config, Path(config["input"]), Path(config["output"]))
+    finetune(config, Path(config.input), Path(config.output))
 
 
-def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
+def finetune(config: FinetuneConfig, path: Path, output: Path) -> None:
     """Read the transcripts of the table at ``path`` and write it with what was read as ``output``."""
     import numpy as np
 
@@ -43,10 +40,10 @@ def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
     check_file(path, f"input={path}", "no such file")
     if output.exists():
         raise UserError(f"output={output} already exists; choose another name or remove it")
-    split, num_folds = config["split"], config["num_folds"]
+    split, num_folds = config.split, config.num_folds
     table = read_table(path, split, (TRANSCRIPT,))
     folds = training_folds(table, split, num_folds)
-    store, fingerprint = Store(config["stages"]), sha256(path)
+    store, fingerprint = Store(config.stages), sha256(path)
 
     def say(stage: Stage, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
         print(f"{stage.name} of {num_folds}: epoch {epoch} of {num_epochs}, loss {metrics['loss']:.3f}", flush=True)
@@ -66,12 +63,12 @@ def finetune(config: Mapping[str, Any], path: Path, output: Path) -> None:
     print(f"wrote {output}; use it with data=mosi_utterance data.split={split} data.path={output}")
 
 
-def _stage(config: Mapping[str, Any], path: Path, fingerprint: str, fold: int) -> Stage:
+def _stage(config: FinetuneConfig, path: Path, fingerprint: str, fold: int) -> Stage:
     read = Finetune(
-        **{name: config[name] for name in ("split", "num_folds", "num_layers", "seed")},
+        **{name: getattr(config, name) for name in ("split", "num_folds", "num_layers", "seed")},
         fold=fold,
         data_path=str(path),
-        loop=typed(config["training"], LoopConfig),
+        loop=config.training,
     )
     tree = read.tree
     return Stage(
@@ -84,4 +81,4 @@ def _stage(config: Mapping[str, Any], path: Path, fingerprint: str, fold: int) -
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, FinetuneConfig)

@@ -14,7 +14,6 @@ from typing import Any
 
 from imer_ray.cli import run
 from imer_ray.config.commands import GenerateConfig
-from imer_ray.config.components import build
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 
@@ -23,9 +22,9 @@ BYTES_PER_CLIP = 256  # beside the features: names, texts, label, lengths
 
 def main(overrides: list[str]) -> None:
     config = compose(GenerateConfig, "generate", overrides)
-    if config["output"] is None:
+    if config.output is None:
         raise UserError("say where to write: output=mosi_aligned_50.pkl")
-    generate(build(config["shape"]), config["aligned"], config["seed"], Path(config["output"]))
+    generate(config.shape.build(), config.aligned, config.seed, Path(config.output))
 
 
 def generate(shape: Any, aligned: bool, seed: int, output: Path) -> None:
@@ -69,4 +68,4 @@ def _check_space(output: Path, num_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, GenerateConfig)

@@ -78,9 +78,8 @@ def unreadable(name: str, error: Exception) -> UserError:
 
 
 def one_line(words: object) -> str:
-    """What a library says about a file, fit for a sentence: short, and without line ends and a terminal's codes."""
-    text = " ".join(str(words).split())[:200]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """What a library says about a file, fit for a sentence of a `UserError`: short, and without line ends."""
+    return " ".join(str(words).split())[:200]
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 LEAVING_SECONDS = 10.0  # that the baselines get to leave; they look up once a second
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str]) -> Path:
+    """The command; returns the study's folder."""
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
     from imer_ray.tuning.replication import repeats
@@ -42,15 +43,15 @@ def main(overrides: list[str]) -> None:
     from imer_ray.tuning.study.study import open_record, plan
 
     planned = plan(options)
-    study = options["study"]
+    study = options.study
     with only_driver(planned.folder):
         record = open_record(planned)
         done, over = len(record.finished), None
-        if done >= study["num_trials"] and not repeats.wanted(planned, record):
-            print(f"study {study['name']} is complete ({done} trials); study.num_trials={done + 24} would extend it")
+        if done >= study.num_trials and not repeats.wanted(planned, record):
+            print(f"study {study.name} is complete ({done} trials); study.num_trials={done + 24} would extend it")
             write(planned, record)
         else:
-            print(f"study {study['name']}: {done} of {study['num_trials']} trials done, searching {planned.space.name}")
+            print(f"study {study.name}: {done} of {study.num_trials} trials done, searching {planned.space.name}")
             over = _search(planned, record, started)
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):
@@ -63,7 +64,8 @@ def main(overrides: list[str]) -> None:
         if said := failures.statement(record.rows, len(record.finished)):
             print(said)
         if over is not None:
-            print(f"ended after {len(record.finished)} of {study['num_trials']} trials: {over}")
+            print(f"ended after {len(record.finished)} of {study.num_trials} trials: {over}")
+    return planned.folder
 
 
 def _search(plan: Plan, record: Record, started: float) -> str | None:
@@ -75,9 +77,9 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning.replication.repeats import repeat_front, wanted
     from imer_ray.tuning.trial.coordinator import SPLIT
 
-    study, scaling = plan.options["study"], plan.options["scaling"]
+    study, scaling = plan.options.study, plan.options.scaling
     cli.say_unscored(typed(plan.base, ExperimentConfig), SPLIT)
-    with session(plan.stages, scaling, slots=study["slots"]) as broker:
+    with session(plan.stages, scaling, slots=study.slots) as broker:
         limit = budget.begin(study, scaling, record, broker, started)
         leaving = Event()
 
@@ -104,8 +106,8 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         timeline = Timeline(plan.folder, plan.info.study)
         timeline.follow(broker)
         timeline.write(last=True)
-    is_complete = len(record.finished) >= study["num_trials"] and not wanted(plan, record)
-    if exhausted and len(record.finished) < study["num_trials"]:
+    is_complete = len(record.finished) >= study.num_trials and not wanted(plan, record)
+    if exhausted and len(record.finished) < study.num_trials:
         num_known = record.num_configurations
         return f"the space {plan.space.name} has no further configuration than the {num_known} that are known"
     return None if is_complete else limit.over
@@ -117,17 +119,18 @@ def _report(folder: Path) -> None:
     from imer_ray.analysis.table import render
     from imer_ray.analysis.verdicts import lines, next_command
     from imer_ray.export import PICKS, export
+    from imer_ray.results.schema import RESULTS
     from imer_ray.results.study import load
 
     study = load(folder)
     print(printable("\n".join([render(study), *lines(study)])))
     page, *figures = build([folder])
     exported = [export(folder, pick) for pick in PICKS]
-    print(f"wrote {folder}/results.parquet")
+    print(f"wrote {folder / RESULTS}")
     print(f"wrote {page} and {len(figures)} figures beside it")
     print(f"wrote {', '.join(map(str, exported))}")
     print(f"next: {next_command(study)}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, SearchConfig)

@@ -16,6 +16,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from imer_ray import cli, systems
 from imer_ray.config.changes import change
 from imer_ray.config.commands import TrainConfig
 from imer_ray.config.components import options
-from imer_ray.config.compose import PRESETS, compose
+from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig, ModelConfig
-from imer_ray.config.resolve import resolve, typed
+from imer_ray.config.plugin_options import PRESETS
+from imer_ray.config.resolve import config_of
 from imer_ray.config.slices import Evaluate
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
@@ -45,7 +47,15 @@ class _Left(Exception):
     """The command ends before this job has."""
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str]) -> Path:
+    """The command; returns the models' folder."""
+    chosen = compose(TrainConfig, "train", overrides)
+    path = Path(chosen.config)
+    return run(chosen, read_config(path, chosen.data, chosen.settings), path.stem)
+
+
+def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
+    """Train a resolved configuration as a `TrainConfig` says; its models' folder, called ``stem`` by default."""
     from imer_ray.analysis import systems as figures
     from imer_ray.evaluation.bayes_optimum import bayes_optimum
     from imer_ray.evaluation.model_collection import BASELINES, check_same_settings, seeds_in
@@ -53,34 +63,30 @@ def main(overrides: list[str]) -> None:
     from imer_ray.evaluation.tables import BAYES, markdown, spread, summarise
     from imer_ray.scaling.cluster import session
 
-    chosen = compose(TrainConfig, "train", overrides)
-    if not chosen["seeds"]:
+    if not chosen.seeds:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
-    path = Path(chosen["config"])
-    config = read_config(path, chosen["data"], chosen["settings"])
-    experiment = typed(config, ExperimentConfig)
-    check_training(experiment)
-    check_scoring(experiment, SPLIT)
-    output = Path(chosen["output"] or Path("models") / path.stem)
-    check_same_settings(output, experiment)
-    cli.say_unscored(experiment, SPLIT)
+    check_training(config)
+    check_scoring(config, SPLIT)
+    output = Path(chosen.output or Path("models") / stem)
+    check_same_settings(output, config)
+    cli.say_unscored(config, SPLIT)
     make_folder(output)
     jobs = {
-        (system, seed): resolve({**config, "system": system, "seed": seed})
-        for seed in chosen["seeds"]
-        for system in dict.fromkeys([config["system"], *chosen["baselines"]])
+        (system, seed): replace(config, system=system, seed=seed)
+        for seed in chosen.seeds
+        for system in dict.fromkeys([config.system, *chosen.baselines])
     }
-    own = config["system"]
+    own = config.system
     folders = {
         (system, seed): output / str(seed) if system == own else output / BASELINES / system / str(seed)
         for system, seed in jobs
     }
-    name = _label(path.stem, chosen["baselines"])
+    name = _label(stem, chosen.baselines)
 
     def keep(job: Job, stage: Stage) -> None:
-        _save(folders[job], stage, jobs[job], chosen["stages"])
+        _save(folders[job], stage, jobs[job], chosen.stages)
 
-    with session(chosen["stages"], chosen["scaling"], slots=1) as broker:
+    with session(chosen.stages, chosen.scaling, slots=1) as broker:
         results = _run(jobs, broker, keep)
     runs: dict[str, list[dict[str, float]]] = {}
     trained: dict[str, list[Path]] = {}
@@ -88,7 +94,7 @@ def main(overrides: list[str]) -> None:
         label = name if system == own else system
         runs.setdefault(label, []).append(metrics)
         trained.setdefault(label, []).append(folders[system, seed])
-    best = [bayes_optimum(typed(jobs[config["system"], seed], ExperimentConfig), SPLIT) for seed in chosen["seeds"]]
+    best = [bayes_optimum(jobs[own, seed], SPLIT) for seed in chosen.seeds]
     runs |= {BAYES: best} if best[0] else {}
     frame = summarise(runs, SPLIT)
     write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
@@ -96,32 +102,42 @@ def main(overrides: list[str]) -> None:
     write_whole(output / "metrics.md", table.encode())
     figures.draw_training(output, trained)
     print(printable(table), end="")
-    print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen['seeds'])} seeds")
-    if others := sorted(seeds_in(output) - set(chosen["seeds"])):
+    print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen.seeds)} seeds")
+    if others := sorted(seeds_in(output) - set(chosen.seeds)):
         print(f"seeds {', '.join(map(str, others))} were there already: python -m imer_ray.evaluate scores all of them")
+    return output
 
 
-def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved configuration of an exported file, or of a preset, with ``data`` and other ``settings`` changed.
+def read_config(path: Path, data: Mapping[str, Any], settings: Mapping[str, Any]) -> ExperimentConfig:
+    """The configuration of an exported file, or of a preset, with ``data`` and other ``settings`` changed.
 
     Raises:
         UserError: the file is missing, no export, or its data are elsewhere or changed.
     """
-    from imer_ray.training.latents import load_dataset
-
     if str(path) in options(PRESETS):
         content = compose(ExperimentConfig, "experiment", [f"{PRESETS}={path}"])
     else:
         try:
-            content = resolve(_read_export(path)["config"])
+            content = config_of(_read_export(path)["config"], ExperimentConfig)
         except UserError as error:
             raise UserError(f"config={path}: {error}") from error
-    before = content["data"]["name"]
+    return prepared(content, data, settings)
+
+
+def prepared(content: ExperimentConfig, data: Mapping[str, Any], settings: Mapping[str, Any]) -> ExperimentConfig:
+    """A configuration with ``data`` and other ``settings`` changed, and the fingerprint of the data there.
+
+    Raises:
+        UserError: a setting cannot be, or the data are elsewhere or changed.
+    """
+    from imer_ray.training.latents import load_dataset
+
+    before = content.data.name
     config, followed = change(content, {**settings, **{f"data.{key}": value for key, value in data.items()}})
     if followed:
         said = ", ".join(f"{key}={value}" for key, value in followed.items())
-        print(f"data {config['data']['name']} in place of {before}, and what goes with them: {said}")
-    return {**config, "data_fingerprint": load_dataset(typed(config, ExperimentConfig)).fingerprint}
+        print(f"data {config.data.name} in place of {before}, and what goes with them: {said}")
+    return replace(config, data_fingerprint=load_dataset(config).fingerprint)
 
 
 def _read_export(path: Path) -> Mapping[str, Any]:
@@ -154,7 +170,7 @@ def _label(stem: str, baselines: Sequence[str]) -> str:
 
 
 def _run(
-    jobs: Mapping[Job, Mapping[str, Any]], broker: Any, keep: Callable[[Job, Stage], None]
+    jobs: Mapping[Job, ExperimentConfig], broker: Any, keep: Callable[[Job, Stage], None]
 ) -> dict[Job, dict[str, float]]:
     """What every job's evaluate stage measured; shared stages are computed once.
 
@@ -172,7 +188,7 @@ def _run(
 
     def one(job: Job) -> dict[str, float]:
         config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
-        final = systems.graph(typed(config, ExperimentConfig), SPLIT)
+        final = systems.graph(config, SPLIT)
         metrics: dict[str, float] = {}
         try:
             for stage in final.in_order():
@@ -211,7 +227,7 @@ def _run(
     return {job: results[job] for job in jobs}
 
 
-def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> None:
+def _save(folder: Path, stage: Stage, config: ExperimentConfig, root: str) -> None:
     from imer_ray.evaluation.model_folder import save
     from imer_ray.models.parts import Parts
     from imer_ray.stages.context import Context
@@ -222,9 +238,9 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
     store = Store(root)
     inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
     context = Context(folder=folder, inputs=inputs, checkpoint=folder)
-    read, experiment = Evaluate.read(stage.settings), typed(config, ExperimentConfig)
-    saved = ModelConfig(**vars(experiment), imputer=read.imputer)  # the system's choice
-    model, statistics = load_model(Parts.of(read), context), load_dataset(experiment).statistics
+    read = Evaluate.read(stage.settings)
+    saved = ModelConfig(**vars(config), imputer=read.imputer)  # the system's choice
+    model, statistics = load_model(Parts.of(read), context), load_dataset(config).statistics
     save(folder, model, saved, load_shape(context), statistics)
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
     histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
@@ -232,4 +248,4 @@ def _save(folder: Path, stage: Stage, config: Mapping[str, Any], root: str) -> N
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, TrainConfig)

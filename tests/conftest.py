@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # other_user, made_studies
+sys.path.insert(0, str(Path(__file__).parent))  # other_user, made_studies, small_studies
 
-LONG = ("commands", "tuning", "scaling")  # folders whose tests start Ray
+pytest.register_assert_rewrite("imer_ray.testing")
+
+LONG = ("commands", "lab", "tuning", "scaling")  # folders whose tests start Ray
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same results on every machine

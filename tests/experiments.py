@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ Config = TypeVar("Config", bound=ExperimentConfig)
 def experiment(*overrides: str, fingerprint: str | None = None) -> ExperimentConfig:
     """The default experiment with overrides, of data that may have any content, or this."""
     composed = compose(ExperimentConfig, "experiment", overrides)
-    return typed({**composed, "data_fingerprint": fingerprint}, ExperimentConfig)
+    return dataclasses.replace(composed, data_fingerprint=fingerprint)
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> Config:

@@ -9,13 +9,14 @@ import sys
 import pytest
 
 from imer_ray import cli
+from imer_ray.config.commands import ExportConfig, SearchConfig
 from imer_ray.errors import UserError
 
 
-def end_of(main, monkeypatch, capsys, *arguments):
+def end_of(main, monkeypatch, capsys, *arguments, schema=ExportConfig):
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     with pytest.raises(SystemExit) as end:
-        cli.run(main)
+        cli.run(main, schema)
     out, err = capsys.readouterr()
     return end.value.code, out, err
 
@@ -46,7 +47,7 @@ def test_what_went_wrong_is_one_line_and_a_status(monkeypatch, capsys, error, st
 def test_a_bug_keeps_its_traceback(monkeypatch, error):
     monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(type(error)):
-        cli.run(raising(error))
+        cli.run(raising(error), ExportConfig)
 
 
 def test_a_command_gets_its_arguments(monkeypatch, capsys):
@@ -56,9 +57,9 @@ def test_a_command_gets_its_arguments(monkeypatch, capsys):
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_says_what_the_command_does_and_every_key(monkeypatch, capsys, flag):
-    from imer_ray import search
+    from imer_ray.search import main
 
-    code, out, _ = end_of(search.main, monkeypatch, capsys, flag)
+    code, out, _ = end_of(main, monkeypatch, capsys, flag, schema=SearchConfig)
     assert code == 0
     assert out.startswith("Search for the quality/speed Pareto front: ``python -m imer_ray.search")
     lines = [line.strip() for line in out.splitlines()]
@@ -82,13 +83,17 @@ def main(overrides):
     finally:
         print("put away", flush=True)
 
-cli.run(main)
+cli.run(main, None)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_told_to_end_puts_its_things_away_and_says_one_line(number):
-    with subprocess.Popen([sys.executable, "-c", WAITING], stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+    def heed():  # whatever started the tests ignores, as a shell does with SIGINT for what it starts with &
+        signal.signal(number, signal.SIG_DFL)
+
+    words = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(words, stdin=-1, stdout=-1, stderr=-1, text=True, preexec_fn=heed) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         assert process.wait(timeout=200) == 130
@@ -111,7 +116,7 @@ def test_a_command_under_nohup_outlives_its_terminal():
 
 @pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "277× 0.1 ± 0 数"), ("ascii", "277x 0.1 +- 0 ?")])
 def test_output_that_is_not_utf8_shows_what_it_can(encoding, shown):
-    program = "from imer_ray import cli; cli.run(lambda words: print('277× 0.1 ± 0 数'))"
+    program = "from imer_ray import cli; cli.run(lambda words: print('277× 0.1 ± 0 数'), None)"
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=200)
     assert (done.returncode, done.stdout.decode(encoding)) == (0, f"{shown}\n"), done.stderr

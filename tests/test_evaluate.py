@@ -14,10 +14,12 @@ import torch
 import yaml
 from experiments import experiment, of_model
 
-from imer_ray import convert, evaluate
+from imer_ray import convert
 from imer_ray.config.commands import EvaluateCommandConfig
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
+from imer_ray.evaluate import _published
+from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.model_collection import collect
 from imer_ray.evaluation.model_folder import save
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
@@ -70,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_models_of_one_folder_name_stand_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    evaluate.main(["model=a/quality,b/quality", "data=store", "data.path=others"])
+    evaluate(["model=a/quality,b/quality", "data=store", "data.path=others"])
     frame = pd.read_csv("a/a-quality-vs-b-quality/evaluate_fixed.csv")
     assert set(frame["Model"]) == {"a/quality", "b/quality"}
     one, other = (frame[frame["Model"] == name].reset_index() for name in ("a/quality", "b/quality"))
@@ -109,7 +111,7 @@ def test_what_cannot_be_scored_is_one_true_line(
 ) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(UserError) as raised:
-        evaluate.main(["model=a/quality", *words])
+        evaluate(["model=a/quality", *words])
     message = str(raised.value)
     assert says in message and "\n" not in message and len(message) < 300
     assert not list(folder.glob("a/quality/evaluate*"))
@@ -117,7 +119,7 @@ def test_what_cannot_be_scored_is_one_true_line(
 
 def published(folder: Path, *words: str) -> pd.DataFrame | None:
     options = compose(EvaluateCommandConfig, "evaluate", [f"model={folder}", "published=true", *words])
-    return evaluate._published(options, collect([folder]))[0]
+    return _published(options, collect([folder]))[0]
 
 
 def test_published_numbers_are_laid_beside_the_very_files_only(folder: Path, tmp_path: Path) -> None:

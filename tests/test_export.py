@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small_studies import info, row
 
 from imer_ray import export
 from imer_ray.errors import UserError
-from imer_ray.results.schema import Objective, StudyInfo
 from imer_ray.results.writer import write_results
-
-QUALITY = Objective(name="quality", metric="valid.Non0_F1_score", label="1 - Non0_F1_score", reference=1.0)
-SPEED = Objective(name="speed", metric="speedup_vs_imder", label="log10 of latency relative to IMDer", reference=0.0)
 
 
 @pytest.fixture
@@ -22,16 +19,11 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a study whose trial 0 has the points 0 to 10, and trial 7 one."""
     monkeypatch.chdir(tmp_path)
     rows = [
-        {
-            **{"study": "007", "trial": trial, "point": point, "seed": 1, "status": "complete", "feasible": True},
-            **{"config": json.dumps({"seed": 100 * trial + point}), "latency_ms_b1": 1.0 + point},
-            **{"objective.quality": 0.5 - 0.01 * point, "objective.speed": -1 + 0.1 * point},
-            **{"valid.Non0_F1_score": 0.5 + 0.01 * point, "speedup_vs_imder": 10.0},
-        }
+        row(trial, point, quality=0.5 - 0.01 * point, speed=-1 + 0.1 * point)
+        | {"study": "007", "config": json.dumps({"seed": 100 * trial + point}), "latency_ms_b1": 1.0 + point}
         for trial, point in [*((0, point) for point in range(11)), (7, 0)]
     ]
-    info = StudyInfo(study="007", objectives=(QUALITY, SPEED), num_trials=2, searcher="tpe", space=())
-    write_results(tmp_path / "runs/demo/results.parquet", rows, info)
+    write_results(tmp_path / "runs/demo/results.parquet", rows, info(study="007", num_trials=2, space=()))
     return tmp_path / "runs/demo"
 
 

@@ -7,28 +7,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small_studies import info, row
 
 from imer_ray.errors import UserError
 from imer_ray.export import export
-from imer_ray.results.schema import Objective, StudyInfo
 from imer_ray.results.writer import write_results
 
-OBJECTIVES = (
-    Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),
-    Objective(name="speed", metric="speedup_vs_imder", label="log10 latency", reference=0.0),
-)
 CONFIG = {"loss": {"recovery": 0.1}}
 
 
 @pytest.fixture
 def run():
     """A study's folder that nobody but root can write to, read by somebody else."""
-    info = StudyInfo(study="demo", objectives=OBJECTIVES, num_trials=1, searcher="tpe", space=())
-    row = {"study": "demo", "trial": 0, "point": 0, "status": "complete", "config": json.dumps(CONFIG)}
-    row |= {"valid.Non0_F1_score": 0.7, "speedup_vs_imder": 10.0, "objective.quality": 0.3, "objective.speed": -1.0}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "demo"
-        write_results(path / "results.parquet", [row], info)
+        write_results(path / "results.parquet", [row(0, config=json.dumps(CONFIG))], info(num_trials=1, space=()))
         (Path(folder) / "free").mkdir()
         (Path(folder) / "free" / "folder").mkdir()
         (Path(folder) / "free").chmod(0o777)

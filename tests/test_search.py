@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from imer_ray import search
 from imer_ray.errors import UserError
+from imer_ray.search import main as search
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from imer_ray.errors import UserError
 def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch, overrides, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as raised:
-        search.main(overrides)
+        search(overrides)
     assert message in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -42,8 +42,8 @@ def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatc
 def test_a_wrong_override_costs_seconds_and_no_ray(tmp_path):
     code = (
         "import sys; sys.argv = ['search', 'study.nam=x']\n"
-        "from imer_ray import cli, search\n"
-        "try:\n    cli.run(search.main)\nexcept SystemExit as end:\n    print(end.code, 'ray' in sys.modules)"
+        "from imer_ray import cli\nfrom imer_ray.search import SearchConfig, main\n"
+        "try:\n    cli.run(main, SearchConfig)\nexcept SystemExit as end:\n    print(end.code, 'ray' in sys.modules)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

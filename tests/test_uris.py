@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from imer_ray import search
 from imer_ray.config.commands import (
     ConvertConfig,
     EvaluateCommandConfig,
@@ -19,6 +18,7 @@ from imer_ray.config.commands import (
 )
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
+from imer_ray.search import main as search
 from imer_ray.stages.store import Store
 from imer_ray.uris import refuse_secrets
 
@@ -86,7 +86,7 @@ def test_a_command_neither_shows_nor_writes_a_secret(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as raised:
-        search.main([f"study.stages=s3://AKIA:{SECRET}@bucket/x"])
+        search([f"study.stages=s3://AKIA:{SECRET}@bucket/x"])
     assert SECRET not in str(raised.value) + "".join(capfd.readouterr())
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""``python -m analysis runs/demo [runs/other ...]``: the report of each run again; of several also side by side."""
+"""Draw the reports of studies again, of several also a comparison: ``python -m imer_ray.analysis runs/demo ...``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTPUT = "output="
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the reports of the runs that ``arguments`` name, by default the process's; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m imer_ray.analysis", description=__doc__)
     said = f"folder with results.parquet, as runs/demo; {OUTPUT}FOLDER writes into another folder than the runs' own"
     parser.add_argument("runs", nargs="+", metavar="RUN", help=said)
     said = "also draw the quality against this setting, as diffusion.num_steps (may be repeated)"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +11,10 @@ import pandas as pd
 
 from imer_ray.analysis.importance import importances
 from imer_ray.analysis.settings_curve import checked, weights_of
+from imer_ray.errors import UserError
+from imer_ray.files import make_folder, write_whole
 from imer_ray.results.axes import QUALITY, SPEED
-from imer_ray.results.schema import CONFIG_PREFIX, UserError
+from imer_ray.results.schema import CONFIG_PREFIX
 from imer_ray.results.study import Study, load
 
 REPORT = "report"
@@ -43,17 +42,16 @@ def build(runs: Sequence[Path], panels: Sequence[str] = (), output: Path | None 
         check_comparable(studies)
     folders = _folders(studies, output)
     for folder in folders:  # a folder that cannot be written is told before anything is drawn
-        with _disk_errors(folder):
-            folder.mkdir(exist_ok=True, parents=output is not None)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with _or_elsewhere():
+            make_folder(folder)
     files = [file for study, folder in zip(studies, folders, strict=True) for file in _of_one(study, panels, folder)]
     if len(studies) > 1:
         from imer_ray.analysis.studies import comparison
 
         files += [((output or folders[0]) / name, content) for name, content in comparison(studies)]
-    for path, content in files:
-        write_whole(path, content)
+    with _or_elsewhere():
+        for path, content in files:
+            write_whole(path, content)
     return sorted((path for path, _ in files), key=lambda path: path.suffix != ".html")
 
 
@@ -140,22 +138,9 @@ def _axes(study: Study, shares: Mapping[str, pd.DataFrame]) -> list[str]:
     return [path for path in study.varying if path in most]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write aside and rename, so that a reader never finds half a file."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with _disk_errors(path):
-        try:
-            aside.write_bytes(content)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-
-
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def _or_elsewhere() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        advice = "free some space, change its permissions, or choose another (python -m analysis RUN output=FOLDER)"
-        raise UserError(f"cannot write {path}: {reason}; {advice}") from error
+    except UserError as error:
+        raise UserError(f"{error}; python -m imer_ray.analysis RUN output=FOLDER writes elsewhere") from error

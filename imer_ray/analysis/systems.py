@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from imer_ray.analysis.figures import feature_map, losses, scores
 from imer_ray.analysis.figures.canvas import render
-from imer_ray.analysis.report import write_whole
-from imer_ray.results.schema import UserError
+from imer_ray.errors import UserError
+from imer_ray.files import write_whole
 
 HISTORY, LATENTS = "history.json", "recovered.parquet"
 MAX_HISTORY_BYTES = 2**24  # a hundred thousand epochs

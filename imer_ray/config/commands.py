@@ -23,11 +23,12 @@ def overrides() -> Any:
 class ScalingConfig:
     """Which hardware a stage takes, and which stages run on Ray Train worker groups."""
 
-    num_workers: int = 2
+    num_workers: int = 2  # of a worker group
+    # kinds of stages that run as a worker group of Ray Train
     train_stages: tuple[str, ...] = field(default=("encode",), metadata={"choices": STAGE_KINDS})
-    cpus_per_stage: float = 1
-    gpus_per_stage: float = 0
-    max_failures: int = 2
+    cpus_per_stage: float = 1  # that a stage, or each worker of a group, holds
+    gpus_per_stage: float = 0  # a share of one, or whole ones
+    max_failures: int = 2  # how often a stage is tried again whose worker or node died
     silence_seconds: float = 300.0  # without a sign of life or of work, after which a stage is ended and tried again
     address: str | None = None  # None: start a local Ray, or join the cluster that RAY_ADDRESS names
     # of a node, or of each type of node as {head: 0.4, worker_l4: 0.98}: names of the cluster's node types, or local
@@ -52,14 +53,15 @@ class ScalingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    name: str = "demo"
-    num_trials: int = 24
-    root: FilePath = "runs"
+    name: str = "demo"  # of the study, and of its folder
+    num_trials: int = 24  # in all: a larger number continues the study
+    root: FilePath = "runs"  # where studies' folders are
     stages: FilePath | None = None  # artefacts shared by all studies; None: <root>/stages
-    seed: int = 1111
-    searcher: str = field(default="tpe", metadata={"package": "imer_ray.tuning.searchers"})
-    num_startup_trials: int = 8
-    quality: str = "Non0_F1_score"
+    seed: int = 1111  # of the searcher
+    searcher: str = field(default="tpe", metadata={"package": "imer_ray.tuning.searchers"})  # who proposes trials
+    num_startup_trials: int = 8  # drawn at random before the searcher models them
+    quality: str = "Non0_F1_score"  # metric of the first objective, or of one protocol setting: la.Non0_F1_score
+    # the second objective: time of a batch or of one clip beside IMDer's, operations, or network evaluations
     speed: str = field(default="latency", metadata={"choices": ("latency", "latency_b1", "flops", "nfe")})
     slots: int = 4  # trials in flight; a trial that waits holds no CPU
     retry_failed: bool = False  # run failed trials again, but for those whose numbers were not finite
@@ -71,6 +73,7 @@ class StudyConfig:
     presets: tuple[str, ...] = ()  # published systems proposed first, as near as the space allows
     warm_start: tuple[FilePath, ...] = ()  # other studies' folders or results.parquet, learnt from at the beginning
     prefix_trials: int = 3  # proposals in a row that share all a pretraining depends on; 1: each is free to differ
+    # who decides which trials are stopped early; fifo: none
     scheduler: str = field(default="fifo", metadata={"package": "imer_ray.tuning.schedulers"})
     grace_epochs: int = 3  # of a training stage, before asha first compares it
     reduction_factor: float = 3.0  # of those that asha compares, one in so many goes on; epochs to the next time
@@ -106,15 +109,19 @@ class SearchConfig(ExperimentConfig):
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     config: FilePath = "runs/demo/export/quality.yaml"  # or the name of a preset
-    seeds: tuple[int, ...] = SEEDS
+    seeds: tuple[int, ...] = SEEDS  # a model is trained with each
+    # systems that are trained beside it, on the same data and settings
     baselines: tuple[str, ...] = field(default=("zero", "masked"), metadata={"package": "imer_ray.systems"})
     output: FilePath | None = None  # None: models/<name of the configuration file>
-    stages: FilePath = "runs/stages"
-    data: Mapping[str, Any] = overrides()
-    settings: Mapping[str, Any] = overrides()
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
+    stages: FilePath = "runs/stages"  # where artefacts are kept
+    data: Mapping[str, Any] = overrides()  # other data than the configuration names: data=store data.path=data/mosi
+    settings: Mapping[str, Any] = overrides()  # changes to what the configuration says: settings.seed=7
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds is empty: name at least one, for example seeds=[1111,1112]")
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
             raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once")
 
@@ -122,10 +129,11 @@ class TrainConfig:
 @dataclass(frozen=True, kw_only=True)
 class EvaluateCommandConfig:
     model: tuple[FilePath, ...] = ("models/quality",)  # several are laid side by side
-    protocol: Component = component("protocol")
+    protocol: Component = component("protocol")  # which modalities are taken away
     against: str | None = None  # system that the others are tested against; None: masked, if it is there
     published: bool = False  # lay published numbers beside, where the data are MMSA's files of CMU-MOSI or MOSEI
-    data: Mapping[str, Any] = overrides()
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
+    data: Mapping[str, Any] = overrides()  # other data than those of the training
     output: FilePath | None = None  # None: the model's folder; of several models, one beside theirs
 
     def __post_init__(self) -> None:
@@ -135,28 +143,28 @@ class EvaluateCommandConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    run: FilePath = "runs/demo"
+    run: FilePath = "runs/demo"  # the study's folder
     pick: str | None = None  # quality, speed, knee or a trial's number
     max_latency_ms: float | None = None  # best quality within this latency of one clip
-    output: FilePath | None = None
+    output: FilePath | None = None  # None: export/<pick>.yaml in the study's folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    input: FilePath | None = None
-    output: FilePath | None = None
+    input: FilePath | None = None  # the pickle
+    output: FilePath | None = None  # a folder that is made
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    input: FilePath | None = None
-    output: FilePath | None = None
-    split: str = field(default="speaker", metadata={"choices": ("speaker", "official")})
-    num_folds: int = 4
+    input: FilePath | None = None  # the table with the transcripts
+    output: FilePath | None = None  # the table that is written
+    split: str = field(default="speaker", metadata={"choices": ("speaker", "official")})  # whose training clips teach
+    num_folds: int = 4  # of the training videos: each is read by what was fine-tuned on the others
     num_layers: int = 4  # of the sentence encoder's six; the fourth tells sentiment best
     training: LoopConfig = field(default_factory=LoopConfig)
-    seed: int = SEEDS[0]
-    stages: FilePath = "runs/stages"
+    seed: int = SEEDS[0]  # of weights and batches
+    stages: FilePath = "runs/stages"  # where artefacts are kept
 
     def __post_init__(self) -> None:
         if self.num_folds < 2:
@@ -167,20 +175,21 @@ class FinetuneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig:
-    shape: Component = component("shape")
-    output: FilePath | None = None
-    aligned: bool = True
-    seed: int = 0
+    shape: Component = component("shape")  # whose clips, lengths and widths they have
+    output: FilePath | None = None  # the pickle that is written
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
+    aligned: bool = True  # one length for all modalities
+    seed: int = 0  # of the clips
 
 
 @dataclass(frozen=True, kw_only=True)
 class StagesConfig:
     root: FilePath = "runs/stages"  # folder or URI of the artefacts
     runs: FilePath | None = "runs"  # where the studies are whose fronts are kept; null: keep none for a front's sake
-    sort: str = field(default="value", metadata={"choices": ("value", "size", "age", "cost", "used")})
-    max_bytes: float = 20e9
+    sort: str = field(default="value", metadata={"choices": ("value", "size", "age", "cost", "used")})  # of ls
+    max_bytes: float = 20e9  # that gc leaves
     max_age_days: float = 30  # since the last use
-    dry_run: bool = True
+    dry_run: bool = True  # gc says what it would remove, and removes nothing
 
     def __post_init__(self) -> None:
         if not self.max_bytes >= 0 or not self.max_age_days >= 0:

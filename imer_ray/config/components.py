@@ -7,19 +7,21 @@ are, the YAML files in ``conf/<group>/`` say.
 
 from __future__ import annotations
 
-import difflib
 import functools
-import importlib
 import sys
 from collections import abc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any, get_args, get_type_hints
 
+from imer_ray.config import plugins
+from imer_ray.config.plugin_options import PRESETS
+from imer_ray.config.plugins import CONF_MODULE
 from imer_ray.config.tree import merge
 from imer_ray.config.typed_text import MAX_SETTING, FilePath, Typed, file_path, read, unquoted
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, hint
 from imer_ray.received import is_plain, plain, shortened, shown
 
 
@@ -57,10 +59,6 @@ class Component:
         return build(self.node)
 
 
-CONF_MODULE = "imer_ray.conf"
-PRESETS = "preset"  # the folder of a published system's settings, as one would type them
-
-
 def option_name(value: Any, group: str, path: str) -> str:
     """The option of a group that a text names."""
     name = unquoted(value) if isinstance(value, str) else str(value)
@@ -70,11 +68,18 @@ def option_name(value: Any, group: str, path: str) -> str:
 
 
 def options(group: str) -> list[str]:
-    """The options of a component group: the YAML files in ``conf/<group>/``."""
-    folder = resources.files(CONF_MODULE).joinpath(*group.split("/"))
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    """The options of a component group: the YAML files in ``conf/<group>/``, ours and those of plugins."""
+    entries = (entry for folder in _group_folders(group) for entry in folder.iterdir())
+    return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml"))
 
 
+def _group_folders(group: str) -> Iterator[Traversable]:
+    for conf in (resources.files(CONF_MODULE), *(folder for _, folder in plugins.parts(plugins.CONF))):
+        if (folder := conf.joinpath(*group.split("/"))).is_dir():
+            yield folder
+
+
+@plugins.until_next
 @functools.cache
 def targets(group: str) -> dict[str, str]:
     """The registered components of a group, ``{name: _target_}``: what its option files name."""
@@ -82,6 +87,7 @@ def targets(group: str) -> dict[str, str]:
     return {name: node.get(group, node)["_target_"] for name, node in nodes.items()}
 
 
+@plugins.until_next
 @functools.cache
 def _registered() -> frozenset[tuple[str, str]]:
     """(name, ``_target_``) of every component of every group."""
@@ -96,12 +102,14 @@ def _registered() -> frozenset[tuple[str, str]]:
     return frozenset(pair for group in groups(resources.files(CONF_MODULE), "") for pair in targets(group).items())
 
 
+@plugins.until_next
 @functools.cache
 def read_option(group: str, name: str) -> dict[str, Any]:
     import yaml
 
-    folder = resources.files(CONF_MODULE).joinpath(*group.split("/"))
-    return yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    files = (folder.joinpath(f"{name}.yaml") for folder in _group_folders(group))
+    node: dict[str, Any] = yaml.safe_load(next(file for file in files if file.is_file()).read_text(encoding="utf-8"))
+    return node
 
 
 def option(group: str, name: str) -> dict[str, Any]:
@@ -139,9 +147,10 @@ def _class_of(node: Mapping[str, Any], registered: Collection[tuple[str, str]], 
     if not any(target == known and name in (None, option) for option, known in registered):
         names = ", ".join(sorted({option for option, known in registered if known == target}))
         belongs = f"is {names}, not {shown(name)}" if names else "is not (or no longer) a component that can stand here"
-        raise UserError(f"{path}: {shown(target)} {belongs}")
-    module, _, cls = str(target).rpartition(".")
-    return getattr(importlib.import_module(module), cls)
+        raise UserError(f"{path}: {shown(target)} {belongs}{plugins.advice(target)}")
+    module, _, found = str(target).rpartition(".")
+    cls: type = plugins.attribute(module, found)
+    return cls
 
 
 @functools.cache
@@ -221,13 +230,8 @@ def tupled(value: Any) -> Any:
 def choices(field: Field[Any]) -> list[str]:
     """The values that a setting may have: those it names, or the modules of the package it names; none: any value."""
     package = field.metadata.get("package")
-    if package is None:
-        return list(field.metadata.get("choices", ()))
-    entries = resources.files(package).iterdir()
-    return sorted(e.name[:-3] for e in entries if e.name.endswith(".py") and not e.name.startswith("_"))
+    return list(field.metadata.get("choices", ())) if package is None else plugins.modules(package)
 
 
 def unknown(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word[:80], list(known), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(sorted(known))}"
-    return f"unknown key or option; {hint}"
+    return f"unknown key or option; {hint(word, known)}"

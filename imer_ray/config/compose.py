@@ -1,7 +1,7 @@
 """Configurations from the schema: frozen dataclasses hold the defaults, Hydra composes, YAML only picks.
 
-A composed configuration is a plain nested dict, so that a Tune trial can carry, hash and change it without importing
-torch.
+A composed configuration is an instance of its schema. As a plain nested dict (`imer_ray.config.resolve.tree_of`) a
+Tune trial carries, hashes and changes it; neither needs torch.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+from imer_ray.config import plugins
 from imer_ray.config.components import (
-    CONF_MODULE,
-    PRESETS,
     Component,
+    checked,
     hints,
     option_name,
     options,
@@ -22,14 +22,19 @@ from imer_ray.config.components import (
     unknown,
 )
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import component_groups, resolve
+from imer_ray.config.plugin_options import PRESETS
+from imer_ray.config.plugins import CONF_MODULE
+from imer_ray.config.resolve import component_groups, config_of
 from imer_ray.config.tree import merge
 from imer_ray.config.typed_text import Typed, mapping, nest, pair, unquoted
 from imer_ray.errors import UserError
 from imer_ray.uris import refuse_secrets
 
+PLUGINS = "plugins"  # the key that loads them
+Schema = TypeVar("Schema")
 
-def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
+
+def compose(schema: type[Schema], config_name: str, overrides: Sequence[str]) -> Schema:
     """Compose a command's configuration from ``key=value`` overrides, fill in every default and check it.
 
     Raises:
@@ -38,6 +43,7 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     for override in overrides:
         refuse_secrets(override.partition("=")[0], override)
     pairs: list[tuple[str, Any]] = [pair(override) for override in overrides]
+    load_plugins(pairs, schema)
     if issubclass(schema, ExperimentConfig):
         pairs = _with_preset(pairs)
     groups = dict(component_groups(schema))
@@ -46,9 +52,16 @@ def compose(schema: type, config_name: str, overrides: Sequence[str]) -> dict[st
     for path, name in chosen.items():
         group = groups[path]
         words.append(f"{group}={name}" if group.replace("/", ".") == path else f"{group}@{path}={name}")
-    return resolve(merge(_composed(config_name, tuple(words)), nest(settings)), schema)
+    return config_of(merge(_composed(config_name, tuple(words)), nest(settings)), schema)
 
 
+def load_plugins(pairs: Iterable[tuple[str, Any]], schema: type) -> None:
+    """Load the plugins that a command was told to."""
+    if hint := hints(schema).get(PLUGINS):
+        plugins.load(name for key, value in pairs if key == PLUGINS for name in checked(value, hint, PLUGINS))
+
+
+@plugins.until_next
 @functools.lru_cache(maxsize=32)
 def _composed(config_name: str, words: tuple[str, ...]) -> Mapping[str, Any]:
     """What Hydra makes of the YAML files for these options; never to be changed."""
@@ -56,8 +69,10 @@ def _composed(config_name: str, words: tuple[str, ...]) -> Mapping[str, Any]:
     from hydra import initialize_config_module
     from omegaconf import OmegaConf
 
+    theirs = [str(folder).replace("'", r"\'") for _, folder in plugins.parts(plugins.CONF)]
+    search = ["hydra.searchpath=[" + ",".join(f"'file://{path}'" for path in theirs) + "]"] if theirs else []
     with initialize_config_module(config_module=CONF_MODULE, version_base="1.3"):
-        tree = OmegaConf.to_container(hydra_compose(config_name, overrides=list(words)), resolve=True)
+        tree = OmegaConf.to_container(hydra_compose(config_name, overrides=[*search, *words]), resolve=True)
     return cast(Mapping[str, Any], tree)
 
 

@@ -45,12 +45,12 @@ def check_at_most(**given: tuple[float, float]) -> None:
 class LoopConfig:
     """How one training stage runs (AdamW with cosine decay, exponential moving average of the weights)."""
 
-    num_epochs: int = 12
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
-    clip_norm: float = 1.0
-    ema_decay: float = 0.99
+    num_epochs: int = 12  # at most, through the training clips
+    batch_size: int = 128  # clips of a step
+    learning_rate: float = 3e-3  # at its highest
+    weight_decay: float = 1e-2  # AdamW's
+    clip_norm: float = 1.0  # of the gradient, above which it is scaled down
+    ema_decay: float = 0.99  # of the weights' moving average, which is what is kept; 0: no average
     patience: int = 0  # epochs without a better validation loss before stopping at the best; 0: train to the end
 
     def __post_init__(self) -> None:
@@ -68,9 +68,9 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """``modality_dropout``: share of the clips that `encode` sees under a random missing pattern; 0: complete data."""
-
-    modality_dropout: float = 0.0
+    modality_dropout: float = (
+        0.0  # share of the clips that encode sees under a random missing pattern; 0: complete data
+    )
     encode: LoopConfig = field(default_factory=LoopConfig)
     pretrain: LoopConfig = field(default_factory=LoopConfig)
     distill: LoopConfig = field(default_factory=LoopConfig)
@@ -87,16 +87,17 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig:
-    sde: Component = component("diffusion/sde")
+    sde: Component = component("diffusion/sde")  # the process that turns data into noise
+    # what the network predicts
     parametrization: str = field(default="v", metadata={"choices": ("eps", "x0", "v", "score", "velocity", "edm")})
     sigma_data: float = 1.0  # standard deviation of the latents; they are standardised
-    weighting: Component = component("diffusion/weighting")
-    time_sampling: Component = component("diffusion/time_sampling")
-    backbone: Component = component("diffusion/backbone")
+    weighting: Component = component("diffusion/weighting")  # how much an error at each time counts
+    time_sampling: Component = component("diffusion/time_sampling")  # which times are trained on
+    backbone: Component = component("diffusion/backbone")  # the network
     sharing: str = field(default="per_modality", metadata={"choices": ("per_modality", "shared")})  # of the network
     condition_dropout: float = 0.0  # share of the training clips that see no condition
-    sampler: Component = component("diffusion/sampler")
-    num_steps: int = 4
+    sampler: Component = component("diffusion/sampler")  # how noise is turned into data, at inference
+    num_steps: int = 4  # of the sampler
     num_draws: int = 1  # recoveries of a clip at inference, whose predictions are averaged
     guidance: float = 1.0  # weight of classifier-free guidance at inference; 1: none
 
@@ -122,7 +123,7 @@ class DiffusionConfig:
 class DistillConfig:
     """Turning each pretrained diffusion into one that needs one to four evaluations (`imer_ray.tasks.distill`)."""
 
-    method: str = field(default="none", metadata={"choices": ("none", "reflow", "consistency")})
+    method: str = field(default="none", metadata={"choices": ("none", "reflow", "consistency")})  # none: no stage
     num_steps: int = 16  # Heun steps from noise to data with which the teacher is followed
     num_draws: int = 4  # reflow: noises per training clip whose ends are worked out in advance
     target_decay: float = 0.95  # consistency: of the average of the student's weights that gives its targets
@@ -139,10 +140,11 @@ class DistillConfig:
 class BankConfig:
     """Recovered latents of every training clip and missing pattern, drawn once from the frozen diffusion."""
 
+    # reference: one accurate sampler for all trials; same: the trial's own
     mode: str = field(default="reference", metadata={"choices": ("reference", "same")})
-    sampler: Component = component("diffusion/sampler")
-    num_steps: int = 4
-    num_draws: int = 1
+    sampler: Component = component("diffusion/sampler")  # of the reference
+    num_steps: int = 4  # of the reference
+    num_draws: int = 1  # recoveries of each clip and pattern
 
     def __post_init__(self) -> None:
         if self.num_steps < 1 or self.num_draws < 1:
@@ -156,7 +158,7 @@ class LossConfig:
 
     recovery: float = 0.1  # refiner MSE in the recogniser
     diffusion: float = 0.1  # IMDer's weight of score and reconstruction losses in joint training
-    # RoHyDR's; the defaults are those that its authors use for CMU-MOSI
+    # RoHyDR's, as its authors use them for CMU-MOSI:
     lambda_g: float = (
         1.0  # of the refiner's MSE against the diffusion loss, in (L_diff + lambda_g L_rec)/(1 + lambda_g)
     )
@@ -176,11 +178,11 @@ class LossConfig:
 class SpeedConfig:
     """How cost is measured beside the IMDer reference (`imer_ray.evaluation.timing.speedup`)."""
 
-    batch_size: int = 32
-    num_threads: int = 1
+    batch_size: int = 32  # clips of a batch, beside which one clip alone is timed as well
+    num_threads: int = 1  # on a CPU
     reference_steps: int = 1  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100
     tolerance: float = 0.1  # width of the speedup's 95 % interval, as a share of it, at which measuring ends
-    max_repeats: int = 40
+    max_repeats: int = 40  # of timing both in turn
     max_seconds: float = 0.3  # of computing, after which no further repeat begins unless the readings disagree
 
     def __post_init__(self) -> None:
@@ -199,11 +201,11 @@ class GridConfig:
     empty list: only its own.
     """
 
-    num_steps: tuple[int, ...] | None = None
-    num_draws: tuple[int, ...] | None = None
-    sampler: tuple[str, ...] | None = None
+    num_steps: tuple[int, ...] | None = None  # of diffusion.num_steps
+    num_draws: tuple[int, ...] | None = None  # of diffusion.num_draws
+    sampler: tuple[str, ...] | None = None  # of diffusion.sampler
     guidance: tuple[float, ...] | None = None  # where the networks were trained with condition_dropout
-    precision: tuple[str, ...] | None = None
+    precision: tuple[str, ...] | None = None  # of precision
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "num_draws"):
@@ -239,20 +241,21 @@ class EvaluateConfig:
 class ExperimentConfig:
     """One configuration of one system on one data set: everything a stage graph is built from."""
 
-    seed: int = 1111
-    system: str = field(default="decoupled", metadata={"package": "imer_ray.systems"})
-    data: Component = component("data")
+    seed: int = 1111  # of weights, batches, masks and noise
+    plugins: tuple[str, ...] = ()  # packages of other laboratories that it needs (`imer_ray.config.plugins`)
+    system: str = field(default="decoupled", metadata={"package": "imer_ray.systems"})  # which stages, in which order
+    data: Component = component("data")  # the clips
     data_fingerprint: str | None = None  # of the data's content; filled in when a command starts, checked ever after
-    protocol: Component = component("protocol")
-    encoder: Component = component("encoder")
+    protocol: Component = component("protocol")  # which modalities are taken away when it is scored
+    encoder: Component = component("encoder")  # features to latents, the space that diffusion works in
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     bank: BankConfig = field(default_factory=BankConfig)
-    refiner: Component = component("refiner")
-    fusion: Component = component("fusion")
+    refiner: Component = component("refiner")  # mends recovered latents
+    fusion: Component = component("fusion")  # latents of all modalities to a prediction
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    precision: str = field(default="fp32", metadata={"choices": PRECISIONS})
+    precision: str = field(default="fp32", metadata={"choices": PRECISIONS})  # of numbers, at inference
     compile: str = field(  # of networks and recogniser at inference, with a mode of torch.compile
         default="none", metadata={"choices": ("none", "default", "reduce-overhead", "max-autotune-no-cudagraphs")}
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
+from imer_ray.config import plugins
 from imer_ray.config.components import (
     Component,
     checked,
@@ -30,12 +31,17 @@ def typed(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
     Raises:
         UserError: a section refuses its values.
     """
-    return _typed(tree, schema, "")
+    config: Schema = _typed(tree, schema, "")
+    return config
 
 
-def tree_of(config: Any) -> dict[str, Any]:
-    """The resolved tree of a typed configuration: what a journal, a YAML file or a key holds."""
-    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+def tree_of(config: Any, schema: type | None = None) -> dict[str, Any]:
+    """The resolved tree of a typed configuration: what a journal, a YAML file or a key holds.
+
+    Args:
+        schema: of which the configuration's class is a subclass, whose fields alone are wanted; None: all fields.
+    """
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(schema or config)}
 
 
 def _plain(value: Any) -> Any:
@@ -64,12 +70,35 @@ def _typed(tree: Mapping[str, Any], schema: Any, prefix: str) -> Any:
 
 
 def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:
-    """Fill in defaults and check every key and value of a configuration tree against ``schema``."""
+    """Fill in defaults and check every key and value of a configuration tree against ``schema``; the tree again.
+
+    Raises:
+        UserError: an unknown key or option, a value of the wrong type, or one that its section or component refuses.
+    """
+    resolved = _whole(tree, schema)
+    _checked(resolved, schema)
+    return resolved
+
+
+def config_of(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """`resolve`, as the typed configuration that the tree describes."""
+    return _checked(_whole(tree, schema), schema)
+
+
+def _whole(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    if isinstance(tree, Mapping):
+        plugins.require(tree.get("plugins"))
     resolved = _resolve(tree, schema, "")
-    config: Any = typed(resolved, schema)
+    if issubclass(schema, ExperimentConfig):
+        resolved["plugins"] = sorted({*resolved["plugins"], *plugins.needed_by(resolved)})
+    return resolved
+
+
+def _checked(resolved: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    config = typed(resolved, schema)
     if isinstance(config, ExperimentConfig):
         _check_together(config)
-    return resolved
+    return config
 
 
 def _check_together(config: ExperimentConfig) -> None:

@@ -37,10 +37,15 @@ class MmsaShape:
     """The shape of an MMSA file; the defaults are CMU-MOSI's.
 
     Attributes:
-        num_train, num_valid, num_test: clips.
-        dim_l, dim_a, dim_v: features of a frame (BERT; COVAREP; Facet).
+        num_train: clips.
+        num_valid: clips.
+        num_test: clips.
+        dim_l: features of a frame (BERT).
+        dim_a: features of a frame (COVAREP).
+        dim_v: features of a frame (Facet).
         num_frames: of language, and of the other modalities in an aligned file.
-        unaligned_a, unaligned_v: frames of these modalities in an unaligned file.
+        unaligned_a: acoustic frames of an unaligned file.
+        unaligned_v: visual frames of an unaligned file.
 
     References:
         Mao et al., 2022, M-SENA (ACL demonstrations), whose regression configuration has these numbers.

@@ -49,12 +49,16 @@ class Synthetic:
     """A small world of the shape of CMU-MOSI.
 
     Attributes:
-        num_train, num_valid, num_test: clips; each split has a seed of its own, so that sizes are independent, and a
-            larger split begins with the clips of a smaller one.
+        num_train: clips; each split has a seed of its own, so that sizes are independent, and a larger split begins
+            with the clips of a smaller one.
+        num_valid: likewise.
+        num_test: likewise.
         num_frames: frames L of every modality.
-        dim_l, dim_a, dim_v: features of a frame.
-        seed: of the clips. world_seed: of the directions in feature space in which signals lie; difficulty does not
-            depend on it.
+        dim_l: features of a frame, of language.
+        dim_a: of the acoustic modality.
+        dim_v: of the visual one.
+        seed: of the clips.
+        world_seed: of the directions in feature space in which signals lie; difficulty does not depend on it.
         twisted: probability of the three manners in which l, a or v reads the sentiment upside down; the rest is plain.
         clarity: how strongly l, a and v read the sentiment, in standard deviations of their private factors.
         clue: how far apart the manners lie, in standard deviations of the private factors (see `CLUES`).

@@ -60,7 +60,8 @@ class LogNormal:
         Karras et al., 2022, arXiv:2206.00364, table 1 (P_mean and P_std), for images of standard deviation 0.5.
 
     Attributes:
-        mean, std: of ln(sigma_t/alpha_t).
+        mean: of ln(sigma_t/alpha_t).
+        std: its standard deviation.
     """
 
     mean: float = -1.2
@@ -82,7 +83,8 @@ class LogitNormal:
         section 3.1.
 
     Attributes:
-        mean, std: of ln(t/(1 - t)).
+        mean: of ln(t/(1 - t)).
+        std: its standard deviation.
     """
 
     mean: float = 0.0

@@ -74,6 +74,18 @@ def seeds_in(folder: Path) -> set[int]:
     return set(_by_seed(folder))
 
 
+def models_in(folder: Path) -> list[Path]:
+    """The folders of a model with all its seeds, by seed; or of the one model that a folder is itself.
+
+    Raises:
+        UserError: the folder holds no trained model, or models of different settings.
+    """
+    found = [folder] if (folder / WEIGHTS).exists() else list(_by_seed(folder).values())
+    if not found:
+        raise UserError(f"no trained model in {folder}{_instead(folder)}")
+    return found
+
+
 def _models(folder: Path) -> list[Path]:
     found = (path.parent for path in folder.glob(f"*/{WEIGHTS}"))
     return sorted(model for model in found if not model.name.startswith("."))  # those are half written

@@ -17,6 +17,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from imer_ray.config import plugins
 from imer_ray.config.components import Component, resolve_component
 from imer_ray.config.experiment import ExperimentConfig, ModelConfig
 from imer_ray.config.resolve import resolve, tree_of, typed
@@ -99,6 +100,7 @@ def read_config(folder: Path) -> ModelConfig:
         tree = read_yaml(folder / CONFIG)
     if not isinstance(tree, dict):
         raise UserError(f"{folder / CONFIG} holds no configuration; {ADVICE}")
+    plugins.require(tree.get("plugins"), f"the model in {folder}")
     imputer = tree.pop("imputer", None)  # the system's choice, which no command takes
     try:
         config = typed(resolve(tree), ExperimentConfig)

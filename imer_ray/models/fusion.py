@@ -24,9 +24,12 @@ class MulT:
 
     Attributes:
         causal: a frame sees earlier frames only, as published; the readout is the last frame, which sees all.
-        attn_dropout, attn_dropout_a: of the attention weights, the latter where acoustic frames are attended to.
-        embed_dropout, relu_dropout, res_dropout, out_dropout: of embedded inputs, feed-forward units, residual branches
-            and the head.
+        attn_dropout: of the attention weights.
+        attn_dropout_a: of the attention weights where acoustic frames are attended to.
+        embed_dropout: of embedded inputs.
+        relu_dropout: of feed-forward units.
+        res_dropout: of residual branches.
+        out_dropout: of the head.
     """
 
     num_heads: int = 8

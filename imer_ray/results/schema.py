@@ -28,44 +28,44 @@ METADATA_KEY = b"imer_ray"
 
 _TIME = pa.timestamp("us", tz="UTC")
 COLUMNS: Mapping[str, pa.DataType] = {
-    "study": pa.string(),
+    "study": pa.string(),  # its name
     "trial": pa.int64(),  # 0, 1, ... in the order in which the searcher proposed them
     "point": pa.int64(),  # 0 is the trial's own configuration
     "repeat": pa.int64(),  # 0 is the study's own seed; 1, 2, ... the same configuration with ``seed`` + 1, + 2, ...
     "derived_from": pa.int64(),  # the point of the trial that this one shares its training with, or repeats; else null
-    "seed": pa.int64(),
-    "status": pa.string(),
+    "seed": pa.int64(),  # that the point was trained with
+    "status": pa.string(),  # complete, stopped or failed
     "feasible": pa.bool_(),  # whether a complete point keeps the study's constraints; null for stopped and failed ones
     "fidelity": pa.float64(),  # share of its training that a stopped point got; null for others
     "epochs": pa.int64(),  # that the stages it stands on trained, together
     "rungs": pa.string(),  # kind of stage -> epoch -> what it is compared by, JSON; see `imer_ray.stages.rungs`
     "config": pa.string(),  # the whole configuration, JSON
     "nfe": pa.float64(),  # network evaluations that recovering one modality takes
-    "flops_per_clip": pa.float64(),
-    "latency_ms_b1": pa.float64(),  # of one clip; on a CPU with one thread without what other processes took from it
-    "latency_ms": pa.float64(),  # of one batch (speed.batch_size clips)
-    "clips_per_s": pa.float64(),
-    # Of such a batch, beside the IMDer reference in the same process, and without the text encoder that both need
-    # before: `imer_ray.results.text_encoder` says what is left of it with one.
+    "flops_per_clip": pa.float64(),  # floating-point operations
+    "latency_ms_b1": pa.float64(),  # time of a clip; on a CPU with one thread without what other processes took from it
+    "latency_ms": pa.float64(),  # time of one batch (speed.batch_size clips)
+    "clips_per_s": pa.float64(),  # in such batches
+    # How many times faster such a batch is than the IMDer reference in the same process, without the text encoder that
+    # both need before: `imer_ray.results.text_encoder` says what is left of it with one.
     "speedup_vs_imder": pa.float64(),
     "speedup_low": pa.float64(),  # 95 % interval of its median (`imer_ray.evaluation.timing.robust_median`)
-    "speedup_high": pa.float64(),
-    "speedup_vs_imder_b1": pa.float64(),  # of one clip
-    "speedup_b1_low": pa.float64(),
-    "speedup_b1_high": pa.float64(),
+    "speedup_high": pa.float64(),  # its upper end
+    "speedup_vs_imder_b1": pa.float64(),  # the same of one clip
+    "speedup_b1_low": pa.float64(),  # 95 % interval of its median
+    "speedup_b1_high": pa.float64(),  # its upper end
     "speed_repeats": pa.float64(),  # how often both were timed in turn
     "concurrency": pa.float64(),  # other stages that ran on the node meanwhile, mean
-    "num_parameters": pa.float64(),
+    "num_parameters": pa.float64(),  # weights of all that a prediction needs
     "stages": pa.string(),  # stage name -> key, JSON
     "executors": pa.string(),  # stage name -> "inline" or "ray_train", JSON
     "seconds_computed": pa.float64(),  # computing time of the stages that this point was the first to ask for
     "seconds_reused": pa.float64(),  # computing time, when they were computed, of the stages that it found or shared
     "objective.quality": pa.float64(),  # minimised, see StudyInfo.objectives
-    "objective.speed": pa.float64(),
-    "error": pa.string(),
-    "started": _TIME,
-    "finished": _TIME,
-    "host": pa.string(),
+    "objective.speed": pa.float64(),  # likewise
+    "error": pa.string(),  # why it failed, or null
+    "started": _TIME,  # when its trial began
+    "finished": _TIME,  # when it was measured
+    "host": pa.string(),  # that its trial waited on, not that of its stages
     "versions": pa.string(),  # package -> version, JSON
 }
 COSTS = (

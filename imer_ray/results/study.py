@@ -174,8 +174,9 @@ def of_frame(
     lacking = [column for column in REQUIRED if column not in frame]
     if lacking:
         raise UserError(f"the results have no column {', '.join(lacking)}; run the search again to write them anew")
-    frame = frame.assign(**{column: None for column in COLUMNS if column not in frame})
-    frame, info = _printable(frame), _printable_words(frame.attrs["info"])
+    info, frame = _printable_words(frame.attrs["info"]), frame.copy(deep=False)
+    frame.attrs = {}  # pandas would copy the words, all of them, in each of its steps
+    frame = _printable(frame.assign(**{column: None for column in COLUMNS if column not in frame}))
     objectives = {objective["name"]: objective for objective in info["objectives"]}
     return Study(
         name=info["study"],
@@ -201,12 +202,11 @@ def _name(text: str) -> str:
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with names and texts that a terminal, a page and an SVG can show, whoever wrote them."""
-    attrs, frame = frame.attrs, frame.rename(columns=_name)
+    frame = frame.rename(columns=_name)
     for column in frame.columns.difference(AS_WRITTEN):
         if not pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_datetime64_any_dtype(frame[column]):
             clean = printable if column == "error" else _name
             frame[column] = [clean(value) if isinstance(value, str) else value for value in frame[column]]
-    frame.attrs = attrs
     return frame
 
 

@@ -27,16 +27,16 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "run": pa.string(),  # unique
     "stage": pa.string(),  # its name: pretrain[l]
     "kind": pa.string(),  # its name without the argument: pretrain
-    "key": pa.string(),
+    "key": pa.string(),  # hash of all that its result depends on
     "status": pa.string(),  # see `imer_ray.stages.timeline.StageRun`
     "host": pa.string(),  # empty for what was found
     "node": pa.string(),  # Ray's id of the node
     "executor": pa.string(),  # "inline" or "ray_train", empty for what was found
-    "started": _TIME,
+    "started": _TIME,  # when it began, or was found
     "finished": _TIME,  # of a run that is not over: when it was last heard of
     "seconds": pa.float64(),  # computing time; of what was found, what it took when it was computed
-    "epoch": pa.int64(),
-    "num_epochs": pa.int64(),
+    "epoch": pa.int64(),  # how many it had trained when it was last heard of
+    "num_epochs": pa.int64(),  # that it wants to train
     "waiters": pa.string(),  # who asked for it, JSON list, the first first; a trial is called <study>-<number>
 }
 

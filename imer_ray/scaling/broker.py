@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from imer_ray.scaling import inline, ray_train
 from imer_ray.scaling.batch import Batch
 from imer_ray.scaling.guard import Guard
+from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.heart import Run
 from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import Claims
@@ -32,23 +33,24 @@ from imer_ray.stages.timeline import Changes, Where
 POLL_SECONDS = 1.0
 END_SECONDS = 5.0
 HOLD_SECONDS = 300.0  # that a group may hold small stages up: its CPUs get free by then, or nodes are missing
+CARRIED = ("IMER_RAY_PLUGINS",)  # of the driver's environment: all that a broker starts, on whatever node, has it, too
 MAX_CALLS = 10_000  # at a time: every waiter's question is one, and none may keep a worker's report from being heard
 
 
 class BrokerActor:
     """A `Broker` that launches stages as Ray tasks or Ray Train worker groups, and keeps up its driver's lease."""
 
-    def __init__(self, store_root: str, scaling: Mapping[str, Any], lease: Lease) -> None:
+    def __init__(self, store_root: str, scaling: Hardware, lease: Lease) -> None:
         self._store_root = store_root
-        self._scaling = dict(scaling)
+        self._scaling = scaling
         self._lease, store = lease, Store(store_root)
         self._folders = store.folders
         lease.keep(self._folders)
         self._broker = Broker(
             store,
             self._launch,
-            max_failures=scaling["max_failures"],
-            silence_seconds=scaling["silence_seconds"],
+            max_failures=scaling.max_failures,
+            silence_seconds=scaling.silence_seconds,
             end=end,
             needs=self._needs,
             claims=Claims(self._folders, lease),
@@ -57,8 +59,10 @@ class BrokerActor:
         self._no_group_starts = asyncio.Event()
         self._no_group_starts.set()
 
-    async def wait(self, asked: Sequence[Stage | str], waiter: str, timeout: float) -> dict[str, Status]:
-        return await self._broker.wait(asked, waiter, timeout)
+    async def wait(
+        self, asked: Sequence[Stage | str], waiter: str, timeout: float, background: bool = False
+    ) -> dict[str, Status]:
+        return await self._broker.wait(asked, waiter, timeout, background)
 
     async def leave(self, waiter: str) -> None:
         self._broker.leave(waiter)
@@ -100,7 +104,7 @@ class BrokerActor:
             broker=broker,
             key=stage.key,
             name=self._broker.run_of(stage.key),
-            silence_seconds=self._scaling["silence_seconds"],
+            silence_seconds=self._scaling.silence_seconds,
         )
         try:
             result: StageResult = await submit(stage, self._store_root, self._scaling, run)
@@ -114,13 +118,13 @@ class BrokerActor:
 
     def _in_group(self, stage: Stage) -> bool:
         """A starting group holds all small stages up, which is too much for what no trial needs."""
-        chosen = self._scaling["num_workers"] > 0 and stage.kind in self._scaling["train_stages"]
-        return chosen and not self._broker.is_beside(stage.key)
+        chosen = self._scaling.num_workers > 0 and stage.kind in self._scaling.train_stages
+        return chosen and not self._broker.is_background(stage.key)
 
     def _needs(self, stage: Stage) -> str:
-        counts = ((self._scaling[f"{name.lower()}s_per_stage"], name) for name in ("CPU", "GPU"))
+        counts = ((self._scaling.cpus_per_stage, "CPU"), (self._scaling.gpus_per_stage, "GPU"))
         each = " and ".join(f"{count:g} {name}{'s' * (count > 1)}" for count, name in counts if count)
-        return f"{self._scaling['num_workers']} workers with {each} each" if self._in_group(stage) else each
+        return f"{self._scaling.num_workers} workers with {each} each" if self._in_group(stage) else each
 
     def _group_started(self, key: str) -> None:
         self._starting.discard(key)
@@ -149,19 +153,29 @@ class BrokerHandle:
     def __init__(self, actor: ActorHandle, guard: Guard | None = None) -> None:
         self._actor = actor
         self._guard = guard  # the driver's own handle has it
-        self._open: dict[str, Batch] = {}  # waiter -> what it asks for at this moment
+        self._open: dict[tuple[str, bool], Batch] = {}  # (waiter, background) -> what it asks for at this moment
         self._joining = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BrokerHandle, (self._actor,)
 
-    def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None) -> StageResult:
+    def compute(
+        self,
+        stage: Stage,
+        waiter: str,
+        on_progress: Callable[[Status], None] | None = None,
+        *,
+        background: bool = False,
+    ) -> StageResult:
         """Wait, holding no hardware, until a stage is there; ``on_progress`` is called about once a second meanwhile.
+
+        Args:
+            background: whether it is wanted for what no trial does, and may run where it keeps no trial waiting.
 
         Raises:
             UserError, NonFiniteError, StageFailed: the stage failed, for everybody who asks.
         """
-        batch, seen = self._join(stage, waiter), 0
+        batch, seen = self._join(stage, waiter, background), 0
         try:
             while True:
                 seen, status = batch.next(stage.key, seen, POLL_SECONDS)
@@ -180,16 +194,16 @@ class BrokerHandle:
         finally:
             batch.drop(stage.key)
 
-    def _join(self, stage: Stage, waiter: str) -> Batch:
+    def _join(self, stage: Stage, waiter: str, background: bool) -> Batch:
         def ask(asked: Sequence[Stage | str]) -> dict[str, Status]:
-            answers: ObjectRef[dict[str, Status]] = self._actor.wait.remote(asked, waiter, POLL_SECONDS)
+            answers: ObjectRef[dict[str, Status]] = self._actor.wait.remote(asked, waiter, POLL_SECONDS, background)
             return ray.get(answers)
 
         with self._joining:
-            batch = self._open.get(waiter)
+            batch = self._open.get((waiter, background))
             if batch is None or not batch.is_open:
-                self._open = {name: other for name, other in self._open.items() if other.is_open}
-                batch = self._open[waiter] = Batch(ask)
+                self._open = {who: other for who, other in self._open.items() if other.is_open}
+                batch = self._open[waiter, background] = Batch(ask)
             batch.join(stage)
             return batch
 
@@ -215,7 +229,11 @@ class BrokerHandle:
         return ray.get(answer)
 
 
-def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
+def _carried() -> dict[str, str]:
+    return {name: os.environ[name] for name in CARRIED if name in os.environ}
+
+
+def start_broker(store_root: str, scaling: Hardware) -> BrokerHandle:
     """Start this driver's broker. It is restarted if its process dies; what it knew is in the store.
 
     It lives on the driver's node: trials everywhere depend on it, and other nodes may be taken away. There is no other
@@ -231,7 +249,8 @@ def start_broker(store_root: str, scaling: Mapping[str, Any]) -> BrokerHandle:
             max_task_retries=-1,
             max_concurrency=MAX_CALLS,
             scheduling_strategy=here,
+            **({"runtime_env": {"env_vars": carried}} if (carried := _carried()) else {}),
         )
-        .remote(root, dict(scaling), Lease())
+        .remote(root, scaling, Lease())
     )
-    return BrokerHandle(actor, Guard(actor, scaling["silence_seconds"]))
+    return BrokerHandle(actor, Guard(actor, scaling.silence_seconds))

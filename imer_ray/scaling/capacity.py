@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import ray
 
 from imer_ray.errors import UserError
+from imer_ray.scaling.hardware import Hardware
 
 NODE_TYPE_LABEL = "ray.io/node-group"  # of a node that a cluster's launcher made, and may make more of
 
 
-def check_capacity(scaling: Mapping[str, Any]) -> None:
+def check_capacity(scaling: Hardware) -> None:
     """Compare what stages ask for with what the nodes of the running Ray have.
 
     Raises:
@@ -30,19 +30,19 @@ def check_capacity(scaling: Mapping[str, Any]) -> None:
     print(f"{lacking}; waiting until the cluster has added what is missing", file=sys.stderr, flush=True)
 
 
-def lack(scaling: Mapping[str, Any], nodes: Sequence[Mapping[str, float]]) -> str | None:
+def lack(scaling: Hardware, nodes: Sequence[Mapping[str, float]]) -> str | None:
     """What ``nodes`` lack to run any stage or worker group, in words; None: nothing.
 
     Args:
         nodes: each node's resources, ``{"CPU": 8, "GPU": 1}``.
     """
-    wanted = {"CPU": scaling["cpus_per_stage"], "GPU": scaling["gpus_per_stage"]}
+    wanted = {"CPU": scaling.cpus_per_stage, "GPU": scaling.gpus_per_stage}
     places = [_places(node, wanted) for node in nodes]
     if not any(places):
         most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in wanted}
         found = f"this machine has {_words(most)}" if len(nodes) == 1 else f"no node has that: {_words(most)} at most"
         return f"a stage takes {_words(wanted)} (scaling.cpus_per_stage, scaling.gpus_per_stage), but {found}"
-    num_workers = scaling["num_workers"] if scaling["train_stages"] else 0
+    num_workers = scaling.num_workers if scaling.train_stages else 0
     if num_workers > sum(places):
         return (
             f"a group of scaling.num_workers={num_workers} takes {_words(wanted)} for each worker, but there is room "

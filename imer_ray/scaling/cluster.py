@@ -7,14 +7,15 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import ray
 
 from imer_ray.errors import UserError
+from imer_ray.files import shipped_folder
 from imer_ray.scaling.broker import BrokerHandle, start_broker
 from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity
+from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.join import join
 from imer_ray.scaling.local import local_ray
 from imer_ray.stages.store import Store
@@ -30,7 +31,7 @@ atexit.register(_local.close)
 
 
 @contextlib.contextmanager
-def session(stages: str, scaling: Mapping[str, Any], slots: int) -> Iterator[BrokerHandle]:
+def session(stages: str, scaling: Hardware, slots: int) -> Iterator[BrokerHandle]:
     """Ray with a broker for the artefacts under ``stages``, as long as the context lasts.
 
     Raises:
@@ -68,8 +69,8 @@ def node_types() -> list[str]:
     return [node["Labels"].get(NODE_TYPE_LABEL, "local") for node in ray.nodes() if node["Alive"]]
 
 
-def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
-    """Join the cluster at ``scaling["address"]`` or RAY_ADDRESS, or else start Ray here, unless it runs already.
+def start(scaling: Hardware, num_slots: int = 4) -> None:
+    """Join the cluster at ``scaling.address`` or RAY_ADDRESS, or else start Ray here, unless it runs already.
 
     Raises:
         UserError: the cluster cannot be reached, or none of its nodes offers a trial slot.
@@ -80,7 +81,7 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")  # else waiting trials are warned about
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns; stages are told their device
-    address = scaling.get("address") or os.environ.get("RAY_ADDRESS")
+    address = scaling.address or os.environ.get("RAY_ADDRESS")
     if address in (None, "", "local"):
         # No node is reclaimed under a local Ray, and a watcher for that would be one more process per worker group.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -91,7 +92,20 @@ def start(scaling: Mapping[str, Any], num_slots: int = 4) -> None:
         ray.shutdown()
         raise UserError(
             f"no node of the Ray cluster at {address} offers {TRIAL_SLOT}: start its nodes with "
-            f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see clusters/)"
+            f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see {shipped_folder('clusters')})"
+        )
+
+
+def check_slots() -> None:
+    """Refuse a Ray on which no trial would ever start, as one that this process had started for something else.
+
+    Raises:
+        UserError: no node offers a trial slot.
+    """
+    if not ray.cluster_resources().get(TRIAL_SLOT):
+        raise UserError(
+            f"Ray runs in this process without any {TRIAL_SLOT}, which trials need: end it first with ray.shutdown(), "
+            f'or start it with ray.init(resources={{"{TRIAL_SLOT}": 4}})'
         )
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import ray
 from ray import ObjectRef
 
+from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.heart import Run
 from imer_ray.scaling.worker import work
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import Place, StageResult
 
 
-def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) -> ObjectRef[StageResult]:
+def submit(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> ObjectRef[StageResult]:
     """Start the task. It is never retried by Ray, because the broker does that.
 
     A worker process is used again, so that torch is imported once; but not with GPUs, since CUDA keeps the device that
     it saw first.
     """
-    cpus, gpus = scaling["cpus_per_stage"], scaling["gpus_per_stage"]
+    cpus, gpus = scaling.cpus_per_stage, scaling.gpus_per_stage
     place = Place(device="cuda:0" if gpus else "cpu", num_threads=max(1, int(cpus)))
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1 if gpus else 0)(work)
     return task.options(name=stage.name).remote(stage, store_root, run, place, "inline")

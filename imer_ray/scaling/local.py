@@ -10,7 +10,6 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray._private import ray_constants
@@ -18,6 +17,7 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 
 from imer_ray.errors import UserError
 from imer_ray.files import FRESH, disk_errors, fresh_folder, temporary_base, write_private
+from imer_ray.scaling.hardware import Hardware
 
 OBJECT_STORE_BYTES = 200 * 1024**2  # artefacts travel by file; only configurations and metrics go through Ray
 INNER = "r"  # Ray opens its own folder to everybody, so it gets one inside ours
@@ -36,20 +36,20 @@ LOOPBACK = {
 
 
 @contextlib.contextmanager
-def local_ray(scaling: Mapping[str, Any], resources: Mapping[str, float]) -> Iterator[None]:
+def local_ray(scaling: Hardware, resources: Mapping[str, float]) -> Iterator[None]:
     """Ray with all CPUs of this machine and further ``resources``; nothing of it is left after the block.
 
     Raises:
         UserError: there is no place for temporary files, the user's own RAY_AUTH_TOKEN_PATH cannot be read, or Ray does
             not start, as on a machine that is too busy for Ray's own deadlines.
     """
-    group = math.ceil(scaling["num_workers"] * scaling["cpus_per_stage"]) if scaling["train_stages"] else 1
+    group = math.ceil(scaling.num_workers * scaling.cpus_per_stage) if scaling.train_stages else 1
     with fresh_folder(_base()) as folder, _environment({**LOOPBACK, **_token(folder)}), _loopback():
         try:
             with _start_errors():
                 ray.init(
                     address="local",
-                    num_cpus=max(len(os.sched_getaffinity(0)), group, math.ceil(scaling["cpus_per_stage"])),
+                    num_cpus=max(len(os.sched_getaffinity(0)), group, math.ceil(scaling.cpus_per_stage)),
                     resources=dict(resources),
                     include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES,

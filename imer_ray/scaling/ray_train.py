@@ -13,6 +13,7 @@ import ray
 from ray import ObjectRef
 
 from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.heart import Run
 from imer_ray.scaling.worker import work
 from imer_ray.stages.graph import Stage
@@ -21,13 +22,13 @@ from imer_ray.stages.run import Place, StageResult
 from imer_ray.stages.store import Store
 
 
-def submit(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) -> ObjectRef[StageResult]:
+def submit(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> ObjectRef[StageResult]:
     """Start a light task that drives the worker group; it holds no CPU, the workers do."""
     task = ray.remote(num_cpus=0, max_retries=0)(_drive)
-    return task.options(name=f"drive {stage.name}").remote(stage, store_root, dict(scaling), run)
+    return task.options(name=f"drive {stage.name}").remote(stage, store_root, scaling, run)
 
 
-def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) -> StageResult:
+def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> StageResult:
     """Run a TorchTrainer to its end and take the artefact that rank 0 committed.
 
     Failures are not retried here (max_failures is 0): Ray Train would retry a NaN loss like a killed worker.
@@ -44,15 +45,13 @@ def _drive(stage: Stage, store_root: str, scaling: Mapping[str, Any], run: Run) 
     from imer_ray.scaling.loopback import LoopbackTorchConfig
 
     store = Store(store_root)
-    gpus = scaling["gpus_per_stage"]
-    resources = {"CPU": scaling["cpus_per_stage"], **({"GPU": gpus} if gpus else {})}
+    gpus = scaling.gpus_per_stage
+    resources = {"CPU": scaling.cpus_per_stage, **({"GPU": gpus} if gpus else {})}
     name = f"train-{stage.key}"
     trainer = TorchTrainer(
         _train,
-        train_loop_config={"stage": stage, "store_root": store_root, "run": run, "scaling": dict(scaling)},
-        scaling_config=ScalingConfig(
-            num_workers=scaling["num_workers"], use_gpu=gpus > 0, resources_per_worker=resources
-        ),
+        train_loop_config={"stage": stage, "store_root": store_root, "run": run, "scaling": scaling},
+        scaling_config=ScalingConfig(num_workers=scaling.num_workers, use_gpu=gpus > 0, resources_per_worker=resources),
         torch_config=LoopbackTorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
     )
@@ -79,8 +78,8 @@ def _train(config: Mapping[str, Any]) -> None:
     place = Place(
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
-        device=str(get_device()) if scaling["gpus_per_stage"] else "cpu",
-        num_threads=max(1, int(scaling["cpus_per_stage"])),
+        device=str(get_device()) if scaling.gpus_per_stage else "cpu",
+        num_threads=max(1, int(scaling.cpus_per_stage)),
     )
     work(stage, config["store_root"], config["run"], place, executor="ray_train")
 

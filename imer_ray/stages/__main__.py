@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,13 +34,13 @@ def main(words: list[str]) -> None:
     if not words or words[0] not in ACTIONS:
         raise UserError(f"say what to do first: python -m imer_ray.stages {' or '.join(ACTIONS)}, then key=value")
     options = compose(StagesConfig, "stages", words[1:])
-    store, now = Store(options["root"]), time.time()
-    if store.cache is None and not Path(options["root"]).is_dir():
-        raise UserError(f"root={options['root']}: there is no such folder; a search makes runs/stages")
-    uses = Uses.none() if options["runs"] is None else read_uses(Path(options["runs"]))
+    store, now = Store(options.root), time.time()
+    if store.cache is None and not Path(options.root).is_dir():
+        raise UserError(f"root={options.root}: there is no such folder; a search makes runs/stages")
+    uses = Uses.none() if options.runs is None else read_uses(Path(options.runs))
     inventory = take(store.folders, now)
     if words[0] == "ls":
-        print(printable(_table(inventory, uses, options["sort"], now)))
+        print(printable(_table(inventory, uses, options.sort, now)))
         return
     _collect(store.root, store.folders, inventory, uses, options, now)
     if store.cache is not None:  # the copies on this machine, within the same limits
@@ -48,22 +48,20 @@ def main(words: list[str]) -> None:
         _collect("this machine's copies", store.cache, copies, uses, options, now)
 
 
-def _collect(
-    place: str, folders: Folders, inventory: Inventory, uses: Uses, options: Mapping[str, object], now: float
-) -> None:
-    limits = float(str(options["max_bytes"])), float(str(options["max_age_days"]))
-    eviction = choose(inventory, uses.pinned, *limits, now)
+def _collect(place: str, folders: Folders, inventory: Inventory, uses: Uses, options: StagesConfig, now: float) -> None:
+    eviction = choose(inventory, uses.pinned, options.max_bytes, options.max_age_days, now)
     for entry in eviction.entries:
         unused = f"{_size(entry.size):>8}  unused for {_span(now - entry.used)}"
         print(printable(f"{entry.name:16}  {entry.key}  {unused}"))
     print(_summary(place, inventory, eviction, uses))
-    if options["dry_run"]:
+    if options.dry_run:
         if eviction.entries or eviction.left_over:
             print("nothing was removed: the same with dry_run=false removes it")
     else:
         print(f"freed {_size(carry_out(eviction, folders))}")
-    if eviction.kept > limits[0]:
-        print(f"{_size(eviction.kept)} stay although max_bytes={limits[0]:g}: fronts, exports or what runs need them")
+    if eviction.kept > options.max_bytes:
+        kept = f"{_size(eviction.kept)} stay although max_bytes={options.max_bytes:g}"
+        print(f"{kept}: fronts, exports or what runs need them")
 
 
 def _summary(place: str, inventory: Inventory, eviction: Eviction, uses: Uses) -> str:
@@ -137,4 +135,4 @@ def _span(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, StagesConfig)

@@ -19,7 +19,7 @@ from imer_ray.stages.claim import Claims
 from imer_ray.stages.counts import Counts
 from imer_ray.stages.elsewhere import Elsewhere
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.job import Job, Status, news
+from imer_ray.stages.job import Job, Status, WaiterLease, news
 from imer_ray.stages.pulse import End, Process, Pulse, WorkerDied, end_here, watched
 from imer_ray.stages.run import StageResult, found
 from imer_ray.stages.store import Store
@@ -72,7 +72,9 @@ class Broker:
         self.timeline = Timeline()
         self._counts = Counts()
 
-    async def wait(self, asked: Sequence[Stage | str], waiter: str, timeout: float) -> dict[str, Status]:
+    async def wait(
+        self, asked: Sequence[Stage | str], waiter: str, timeout: float, background: bool = False
+    ) -> dict[str, Status]:
         """Ask for stages and wait up to ``timeout`` seconds until one ends or reaches its next rung.
 
         Asking again renews the waiter's leases. Among hundreds of waiters the timeout is longer, so that there are no
@@ -82,6 +84,7 @@ class Broker:
             asked: stages, or the keys of stages that were asked for before.
             waiter: who asks.
             timeout: seconds; see `imer_ray.stages.rungs` for what ends the wait earlier.
+            background: whether the waiter wants what no trial does.
 
         Returns:
             key -> status, without the keys that a broker that was restarted does not know.
@@ -90,7 +93,8 @@ class Broker:
         jobs = [job for job in found if job is not None]
         timeout = max(timeout, self._num_waiting / ANSWERS_PER_SECOND)
         for job in jobs:
-            job.leases[waiter] = time.monotonic() + timeout + self._lease_seconds
+            until = time.monotonic() + timeout + self._lease_seconds
+            job.leases[waiter] = WaiterLease(until=until, background=background)
             self._start(job)
         if any(job.task is not None and job.task.done() for job in jobs):
             await asyncio.sleep(0)  # who asks again and again for what has ended lets others run as well
@@ -139,9 +143,9 @@ class Broker:
             self.timeline.reported(job.stage, epoch, num_epochs, metrics, where, job.leases)
         return job.is_wanted()
 
-    def is_beside(self, key: str) -> bool:
-        """Whether only waiters beside the search (`imer_ray.stages.job.BESIDE`) want a stage."""
-        return self._jobs[key].is_beside()
+    def is_background(self, key: str) -> bool:
+        """Whether whoever wants a stage wants it in the background."""
+        return self._jobs[key].is_background()
 
     def stats(self) -> dict[str, Any]:
         """What was done so far.

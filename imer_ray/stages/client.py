@@ -15,7 +15,12 @@ class Client(Protocol):
     """Whoever computes stages; see `imer_ray.scaling.broker.BrokerHandle`."""
 
     def compute(
-        self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None
+        self,
+        stage: Stage,
+        waiter: str,
+        on_progress: Callable[[Status], None] | None = None,
+        *,
+        background: bool = False,
     ) -> StageResult: ...
     def leave(self, waiter: str) -> None: ...
     def stats(self) -> dict[str, Any]: ...

@@ -11,8 +11,6 @@ from typing import Any
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.pulse import Pulse
 
-BESIDE = "beside-"  # begins the names of waiters that want what no trial does: baselines, say
-
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
@@ -40,10 +38,26 @@ class Status:
     error: Exception | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class WaiterLease:
+    """How long a waiter counts that asks no more.
+
+    Attributes:
+        until: when it is given up as gone, by `time.monotonic`.
+        background: it wants what no trial does: baselines, say. Trials need not make way for it.
+    """
+
+    until: float
+    background: bool = False
+
+    def counts(self) -> bool:
+        return self.until > time.monotonic()
+
+
 @dataclass(eq=False)
 class Job:
     stage: Stage
-    leases: dict[str, float] = field(default_factory=dict)  # waiter -> when it is given up as gone
+    leases: dict[str, WaiterLease] = field(default_factory=dict)  # by waiter
     users: set[Job] = field(default_factory=set)  # jobs that need this one as an input
     told: set[str] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
@@ -72,17 +86,15 @@ class Job:
 
     def is_shared(self, waiter: str) -> bool:
         """Whether anybody else waits for it."""
-        now = time.monotonic()
-        return any(deadline > now for name, deadline in self.leases.items() if name != waiter)
+        return any(lease.counts() for name, lease in self.leases.items() if name != waiter)
 
     def is_wanted(self) -> bool:
         """Whether anybody waits for it, or for a stage that needs it."""
-        now = time.monotonic()
-        return any(deadline > now for deadline in self.leases.values()) or any(u.is_wanted() for u in self.users)
+        return any(lease.counts() for lease in self.leases.values()) or any(u.is_wanted() for u in self.users)
 
-    def is_beside(self) -> bool:
-        """Whether only waiters beside the search want it."""
-        return bool(self.leases) and all(name.startswith(BESIDE) for name in self.leases) and not self.users
+    def is_background(self) -> bool:
+        """Whether whoever wants it wants it in the background."""
+        return bool(self.leases) and all(lease.background for lease in self.leases.values()) and not self.users
 
 
 async def news(jobs: Sequence[Job], timeout: float) -> None:

@@ -6,13 +6,12 @@ It reads the typed configuration and imports neither torch nor ray, so that a wa
 
 from __future__ import annotations
 
-import importlib
-
+from imer_ray.config import plugins
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.stages.graph import Stage
 
 
 def graph(config: ExperimentConfig, split: str, package: str = "imer_ray.systems") -> Stage:
-    """The graph of the system that a configuration names, a module of ``package``."""
-    final: Stage = importlib.import_module(f"{package}.{config.system}").graph(config, split)
+    """The graph of the system that a configuration names, a module of ``package`` or of a plugin."""
+    final: Stage = plugins.module(package, config.system).graph(config, split)
     return final

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from imer_ray.errors import printable
 from imer_ray.files import write_whole
+from imer_ray.stages.client import Client
 from imer_ray.stages.graph import most_needed_first
-from imer_ray.stages.job import BESIDE, Status
+from imer_ray.stages.job import Status
 from imer_ray.tuning.study.plan import Plan
 
 SYSTEMS = ("masked", "zero")
@@ -19,7 +19,7 @@ class _Ended(Exception):
     """The search has ended before its baselines."""
 
 
-def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) -> None:
+def score(plan: Plan, client: Client, is_over: Callable[[], bool] = lambda: False) -> None:
     """Compute the baselines' stages, each once like any other, and write them to ``baselines.json``.
 
     When ``is_over``, they are left to the next command.
@@ -35,10 +35,10 @@ def score(plan: Plan, client: Any, is_over: Callable[[], bool] = lambda: False) 
         final = plan.final_stage({**plan.base, "system": system})
         try:
             for stage in (*most_needed_first(final.in_order()), final):
-                waiter = f"baseline-{system}" if stage.key in searched else f"{BESIDE}{system}"
-                found[system] = dict(client.compute(stage, waiter, check).metrics)
+                background = stage.key not in searched
+                found[system] = dict(client.compute(stage, f"baseline-{system}", check, background=background).metrics)
         except _Ended:
-            client.leave(waiter)
+            client.leave(f"baseline-{system}")
             return
         except Exception as error:  # whatever it is, the study is worth more than its company
             if is_over():

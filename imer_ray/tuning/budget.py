@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imer_ray.config.commands import ScalingConfig, StudyConfig
 from imer_ray.errors import UserError
 from imer_ray.stages.client import Client
 from imer_ray.tuning.study.record import Record
@@ -26,14 +27,14 @@ GRACE_SECONDS = 30.0  # that running stages get to reach their next epoch
 GPU_HOURS, DOLLARS = "gpu_hours", "dollars"
 
 
-def check(study: Mapping[str, Any], scaling: Mapping[str, Any]) -> None:
+def check(study: StudyConfig, scaling: ScalingConfig) -> None:
     """Raises UserError if a budget could never be reached, because nothing would be counted."""
-    if study["max_cost"] is not None and scaling["dollars_per_hour"] is None:
+    if study.max_cost is not None and scaling.dollars_per_hour is None:
         example = "scaling.dollars_per_hour=1.2, or {head: 0.4, worker_l4: 0.98} by type of node"
-        raise UserError(f"study.max_cost={study['max_cost']:g} needs the price of a node: {example}")
-    if study["max_gpu_hours"] is not None and not scaling["gpus_per_stage"]:
+        raise UserError(f"study.max_cost={study.max_cost:g} needs the price of a node: {example}")
+    if study.max_gpu_hours is not None and not scaling.gpus_per_stage:
         raise UserError(
-            f"study.max_gpu_hours={study['max_gpu_hours']:g}: stages hold no GPU with scaling.gpus_per_stage=0"
+            f"study.max_gpu_hours={study.max_gpu_hours:g}: stages hold no GPU with scaling.gpus_per_stage=0"
         )
 
 
@@ -45,7 +46,7 @@ class GpuMeter:
         scaling: says how many GPUs a stage of each kind holds.
     """
 
-    def __init__(self, stats: Callable[[], Mapping[str, Any]], scaling: Mapping[str, Any]) -> None:
+    def __init__(self, stats: Callable[[], Mapping[str, Any]], scaling: ScalingConfig) -> None:
         self._stats, self._scaling = stats, scaling
         self._ended = self._before = 0.0  # GPU-seconds of stages that have ended; those a broker that died had counted
 
@@ -59,8 +60,8 @@ class GpuMeter:
         return (self._before + ended + running) / 3600
 
     def _gpus(self, kind: str) -> float:
-        group = self._scaling["num_workers"] if kind in self._scaling["train_stages"] else 0
-        return float(self._scaling["gpus_per_stage"] * max(1, group))
+        group = self._scaling.num_workers if kind in self._scaling.train_stages else 0
+        return float(self._scaling.gpus_per_stage * max(1, group))
 
 
 class CostMeter:
@@ -152,18 +153,16 @@ class Budget:
                 self.over = f"study.{option}={limit:g} is reached: {so_far}; with a higher one the same command goes on"
 
 
-def begin(
-    study: Mapping[str, Any], scaling: Mapping[str, Any], record: Record, client: Client, started: float
-) -> Budget:
+def begin(study: StudyConfig, scaling: ScalingConfig, record: Record, client: Client, started: float) -> Budget:
     """The budget of a command that began at ``started`` (monotonic clock), with what the study has spent before."""
     from imer_ray.scaling.cluster import node_types  # imports ray, which a search that cannot work must not wait for
 
     meters: dict[str, Callable[[], float]] = {}
-    if scaling["gpus_per_stage"]:
+    if scaling.gpus_per_stage:
         meters[GPU_HOURS] = GpuMeter(client.stats, scaling).read
-    if scaling["dollars_per_hour"] is not None:
-        meters[DOLLARS] = CostMeter(node_types, scaling["dollars_per_hour"], time.monotonic).read
-    limits = Limits(seconds=study["max_seconds"], gpu_hours=study["max_gpu_hours"], dollars=study["max_cost"])
+    if scaling.dollars_per_hour is not None:
+        meters[DOLLARS] = CostMeter(node_types, scaling.dollars_per_hour, time.monotonic).read
+    limits = Limits(seconds=study.max_seconds, gpu_hours=study.max_gpu_hours, dollars=study.max_cost)
     return Budget(limits, meters, record.spent, record.note_spent, started)
 
 

@@ -1,5 +1,22 @@
 """Results of a study as a search leaves them, made without one."""
 
+import sys
+from pathlib import Path
+
+import pytest
 from made_studies import rows_of, run, write_run
 
+sys.path.insert(0, str(Path(__file__).parent))  # small_study
+
 __all__ = ["rows_of", "run", "write_run"]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """``small(rows, baselines, data=, ...)``: a study's folder."""
+    from small_study import DATA, OBJECTIVES, write_study
+
+    def write(rows, baselines=None, name="small", data=DATA, objectives=OBJECTIVES, folder="small", space=()):
+        return write_study(tmp_path / folder, rows, baselines, name, data, objectives, space)
+
+    return write

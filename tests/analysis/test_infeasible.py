@@ -1,6 +1,7 @@
 """What breaks a study's constraints is measured and shown, but nothing that one could choose."""
 
 import pytest
+import small_studies
 
 from imer_ray.analysis.charts.front import pareto
 from imer_ray.analysis.figures.study import pareto as figure
@@ -8,41 +9,20 @@ from imer_ray.analysis.report import build
 from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
-from imer_ray.results.schema import Objective, StudyInfo
+from imer_ray.results.schema import Objective
 from imer_ray.results.study import load
 from imer_ray.results.writer import write_results
 
 LIMIT = "latency_ms_b1 <= 5"
-INFO = StudyInfo(
-    study="limited",
-    objectives=(
-        Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),
-        Objective(name="speed", metric="nfe", label="log10(1 + NFE)", reference=2.0),
-    ),
-    num_trials=3,
-    searcher="random",
-    space=("diffusion.num_steps",),
-    constraints=(LIMIT,),
+NFE = Objective(name="speed", metric="nfe", label="log10(1 + NFE)", reference=2.0)
+INFO = small_studies.info(
+    study="limited", objectives=(small_studies.QUALITY, NFE), space=("diffusion.num_steps",), constraints=(LIMIT,)
 )
 
 
 def row(trial, quality, speed, feasible):
-    return {
-        "study": "limited",
-        "trial": trial,
-        "point": 0,
-        "repeat": 0,
-        "seed": 1,
-        "status": "complete",
-        "feasible": feasible,
-        "config": "{}",
-        "config.diffusion.num_steps": 2**trial,
-        "valid.Non0_F1_score": 1 - quality,
-        "nfe": 10**speed - 1,
-        "latency_ms_b1": 3.0 if feasible else 9.0,
-        "objective.quality": quality,
-        "objective.speed": speed,
-    }
+    values = {"config.diffusion.num_steps": 2**trial, "nfe": 10**speed - 1, "latency_ms_b1": 3.0 if feasible else 9.0}
+    return small_studies.row(trial, 0, quality, speed, study="limited", repeat=0, feasible=feasible, **values)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is said of a front beside its numbers, by hand: rivals, clips, distinct results, reuse, other people's names."""
+"""What is said of a front beside its numbers, by hand: rivals, clips, distinct results, reuse."""
 
 import dataclasses
 import json
@@ -6,83 +6,21 @@ import math
 import os
 import stat
 from html import escape
-from html.parser import HTMLParser
 
 import pyarrow.parquet as pq
 import pytest
+from small_study import DATA, FRONT, OBJECTIVES, report_of, rival, row
 
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis import progress, report, verdicts
 from imer_ray.analysis.studies import cautions
 from imer_ray.analysis.table import render
-from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results.schema import METADATA_KEY, DataInfo, Objective, StudyInfo
 from imer_ray.results.study import load
 from imer_ray.results.text_encoder import with_encoder
-from imer_ray.results.timeline import write_timeline
-from imer_ray.results.writer import write_results
 from imer_ray.tuning.monitor.display import line
 from imer_ray.tuning.monitor.progress import Tally
-
-OBJECTIVES = (
-    Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),
-    Objective(name="speed", metric="speedup_vs_imder", label="log10 latency", reference=0.0),
-)
-DATA = DataInfo(
-    name="clips",
-    fingerprint="0123456789abcdef",
-    frames=8,
-    clips={"train": 1284, "valid": 229, "test": 686},
-    labelled={"train": 1284, "valid": 220, "test": 686},
-    scored={"a": 100, "l": 50},
-)
-
-
-def row(trial, f1, speedup, point=0, key=None, **more):
-    return {
-        "study": "small",
-        "trial": trial,
-        "point": point,
-        "repeat": 0,
-        "seed": 1111,
-        "status": "complete",
-        "config": json.dumps({"data": {"name": "clips"}, "data_fingerprint": "0123456789abcdef"}),
-        "stages": json.dumps({"encode": "e", "evaluate": key or f"{trial}.{point}"}),
-        "versions": json.dumps({"imer_ray": "0.1.0", "torch": "2.13.0"}),
-        "valid.Non0_F1_score": f1,
-        "valid.a.Non0_F1_score": f1 - 0.1,
-        "valid.l.Non0_F1_score": f1 + 0.1,
-        "speedup_vs_imder": speedup,
-        "objective.quality": 1 - f1,
-        "objective.speed": -math.log10(speedup),
-        "seconds_computed": 3.0,
-        "seconds_reused": 1.0 if point == 0 else 50.0,
-        **more,
-    }
-
-
-@pytest.fixture
-def small(tmp_path):
-    """``small(rows, baselines, data=, ...)``: a study's folder."""
-
-    def write(rows, baselines=None, name="small", data=DATA, objectives=OBJECTIVES, folder=None, space=()):
-        folder = tmp_path / (folder or "small")
-        folder.mkdir()
-        info = StudyInfo(study=name, objectives=objectives, num_trials=4, searcher="tpe", space=tuple(space), data=data)
-        write_results(folder / "results.parquet", rows, info)
-        if baselines is not None:
-            (folder / "baselines.json").write_text(json.dumps(baselines), encoding="utf-8")
-        return folder
-
-    return write
-
-
-FRONT = [row(0, 0.80, 50), row(1, 0.79, 100), row(2, 0.70, 300), row(3, 0.60, 60)]
-
-
-def rival(f1, speedup):
-    return {"valid.Non0_F1_score": f1, "speedup_vs_imder": speedup}
 
 
 def test_a_rival_that_dominates_points_is_named_with_how_many_and_which_picks(small):
@@ -228,83 +166,3 @@ def test_an_output_without_a_run_or_a_name_is_refused(small, words):
     folder = small(FRONT)
     with pytest.raises(SystemExit):
         command.main([word.format(folder) for word in words])
-
-
-HOSTILE = "\x1b[31mred\x07 \x9b2J <!--<script>alert(1)</script>]]> \u2028\u202e $x^$ {{"
-
-
-class Texts(HTMLParser):
-    """A page's text by the tag that it stands in, and every tag's name."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.found, self._in = [], {}, ""
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self._in = tag + dict(attributes).get("id", "")
-
-    def handle_endtag(self, tag):
-        self._in = ""
-
-    def handle_data(self, data):
-        self.found[self._in] = self.found.get(self._in, "") + data
-
-
-def report_of(page):
-    parser = Texts()
-    parser.feed(page)
-    return json.loads(parser.found["scriptreport"])
-
-
-@pytest.fixture
-def hostile(small):
-    """A study whose every name is hostile, and whose baselines are no numbers."""
-    named = dict.fromkeys(("host", "config.diffusion.sde", "config.diffusion.sampler", f"config.{HOSTILE}"), HOSTILE)
-    rows = [{**r, **named, "config.diffusion.num_steps": i, "started": None} for i, r in enumerate(FRONT)]
-    rows[1] |= {f"config.{HOSTILE}": "other", "versions": json.dumps({HOSTILE: HOSTILE})}
-    rows.append({**row(4, 0.5, 10), "status": "failed", "error": HOSTILE, "objective.quality": None})
-    data = dataclasses.replace(DATA, name=HOSTILE, fingerprint=HOSTILE)
-    folder = small(
-        rows,
-        {HOSTILE: rival(0.9, 900), "nan": rival(math.nan, math.inf)},
-        name=HOSTILE,
-        data=data,
-        space=("diffusion.sde", "diffusion.num_steps", HOSTILE),
-    )
-    times = {"started": 1.0, "finished": 2.0, "seconds": 1.0, "epoch": 1, "num_epochs": 2, "status": "computed"}
-    names = dict.fromkeys(("run", "stage", "kind", "key", "host", "node", "executor"), HOSTILE)
-    write_timeline(folder / "timeline.parquet", [{**times, **names, "waiters": [HOSTILE]}], HOSTILE)
-    return folder
-
-
-def test_names_of_others_neither_reach_the_terminal_nor_the_page_as_what_they_are(hostile, capsys):
-    assert command.main([str(hostile)]) == 0
-    said = capsys.readouterr().out
-    assert "\\x1b[31mred\\x07" in said and not any(character in said for character in "\x1b\x07\x9b\u2028\u202e")
-    page = (hostile / "report" / "index.html").read_text(encoding="utf-8")
-    parser = Texts()
-    parser.feed(page)
-    assert parser.tags.count("script") == 3 and "alert(1)" in page
-    text = parser.found["scriptreport"]
-    assert not set(text) & set("<>&\u2028\u2029\x1b")
-    assert {chart["id"] for chart in json.loads(text)["charts"]} >= {"pareto", "hypervolume", "lanes"}
-    for figure in (hostile / "report").glob("*.svg"):
-        from xml.dom import minidom
-
-        minidom.parse(str(figure))  # no control character is XML
-
-
-def test_errors_have_no_control_characters_either(tmp_path, capsys):
-    assert command.main([str(tmp_path / "a\x1b[31mb")]) == 2
-    assert "a\\x1b[31mb" in (error := capsys.readouterr().err) and "\x1b" not in error
-    assert str(UserError("two\nlines\ttabbed \udc80 \x00")) == "two\nlines\ttabbed \\udc80 \\x00"
-
-
-def test_what_is_no_number_is_drawn_nowhere(small):
-    rows = [*FRONT, {**row(4, 0.9, 1.0), "speedup_vs_imder": math.inf, "feasible": False, "nfe": math.nan}]
-    folder = small(rows, {"nan": rival(math.nan, 1.0), "much": {**rival(0.7, 30), "nfe": math.inf}})
-    (page, *_) = report.build([folder])
-    charts = report_of(page.read_text(encoding="utf-8"))["charts"]
-    assert "Infinity" not in json.dumps(charts) and "NaN" not in json.dumps(charts)
-    assert load(folder).rivals == {"much": (30.0, 0.7)}

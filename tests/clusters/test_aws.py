@@ -15,9 +15,6 @@ import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError
-from cfnlint.api import lint_all
-from cfnlint.decode import decode_str
-from moto import mock_aws
 from ray.autoscaler._private import commands
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -93,6 +90,8 @@ def ray_up(shell: Shell) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An empty account, the user's home with a token, and a checkout to copy."""
+    from moto import mock_aws  # not where each test process collects it
+
     home = tmp_path_factory.mktemp("home")
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").write_text(TOKEN)
@@ -133,6 +132,8 @@ def test_ray_accepts_the_description() -> None:
 
 
 def test_cloudformation_accepts_the_stack() -> None:
+    from cfnlint.api import lint_all
+
     assert [str(match) for match in lint_all(STACK) if match.rule.severity != "informational"] == []
 
 
@@ -266,6 +267,8 @@ def test_storage_is_one_prefix_of_one_private_bucket(cluster: Cluster) -> None:
         for resource in as_list(statement["Resource"])
     }
     assert granted == {f"arn:aws:s3:::{bucket}/studies/*"}
+    from cfnlint.decode import decode_str
+
     template, _ = decode_str(STACK)
     block = template["Resources"]["Bucket"]["Properties"]["PublicAccessBlockConfiguration"]
     assert len(block) == 4 and all(block.values())

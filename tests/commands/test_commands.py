@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -11,32 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
-from small import ROOT, SMALL, command
+from small import ROOT, SMALL, command, run_here
 
+import imer_ray
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import check_same_settings
 from imer_ray.results.timeline import read_timeline
 from imer_ray.train import read_config
-
-MOSI = ROOT.parent / "shared/data/mosi_utterance/clips.parquet"
-
-
-def run_here(name: str, *overrides: str) -> None:
-    """The command's main, in this process and folder: spares the seconds that a process takes to import torch."""
-    importlib.import_module(f"imer_ray.{name}").main(list(overrides))
-
-
-def refused(name: str, *overrides: str, cwd: Path) -> str:
-    """What a command says that refuses its input: one clear line, status 2, no traceback."""
-    done = command(name, *overrides, cwd=cwd)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: ")
-    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +71,56 @@ def test_the_same_search_again_is_complete(
     monkeypatch.chdir(study)
     run_here("search", "study.num_trials=3", *SMALL)
     assert "complete (3 trials)" in capsys.readouterr().out
+
+
+def test_python_and_the_console_search_alike(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages are shared, so that what was measured is the same too; each asks for them by itself."""
+    monkeypatch.chdir(tmp_path)
+    words = ["study.num_trials=3", *SMALL, f"study.stages={study / 'runs/stages'}"]
+    found = imer_ray.search(*words, "study.name=python")
+    done = command("console", "search", *words, "study.name=console", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frames = [pd.read_parquet(folder / "results.parquet") for folder in (study / "runs/demo", "runs/console")]
+    told = ["study", "started", "finished", "host", "executors", "seconds_reused", "seconds_computed"]
+    first, *others = (frame.drop(columns=told).sort_values(["trial", "point"]) for frame in (*frames, found.results))
+    for other in others:
+        pd.testing.assert_frame_equal(
+            first.reset_index(drop=True), other[first.columns].reset_index(drop=True), check_dtype=False
+        )
+
+
+NOTEBOOK = """
+import imer_ray
+study = imer_ray.search("study.num_trials=3", *SMALL)
+front, picks = study.front, study.picks
+picture = study.plot()
+config = study.config("knee")
+models = imer_ray.train(config, "scaling.train_stages=[]", "baselines=[]", seeds=[1111], output="models/notebook")
+model = imer_ray.load_model("models/notebook")
+table = imer_ray.evaluate(model)
+predictions = models[0].predict(split="valid", available="lv")
+"""
+
+
+def test_a_notebook_goes_from_a_search_to_predictions(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study)
+    cells: dict[str, Any] = {"SMALL": SMALL}
+    exec(NOTEBOOK, cells)
+    exported = yaml.safe_load((study / "runs/demo/export/knee.yaml").read_text())["config"]
+    assert tree_of(cells["config"]) == exported
+    predictions, model = cells["predictions"], cells["model"]
+    assert len(predictions) == 64 and set(predictions["available"]) == {"lv"}
+    assert predictions["value"].notna().all() and predictions["spread"].isna().all()
+    of_test = model.predict(split="test")
+    for pattern in ("a", "lv", "lav"):  # the very predictions that were scored
+        some = of_test[(of_test["available"] == pattern) & of_test["label"].ne(0)]
+        right = 100 * ((some["value"] > 0) == (some["label"] > 0)).mean()
+        (row,) = cells["table"].query(f"Model == 'notebook' and Setting == '{pattern}'").to_dict("records")
+        assert right == pytest.approx(row["Non0_acc_2"])
+    with pytest.raises(UserError, match="split='val': did you mean valid"):
+        model.predict(split="val")
+    with pytest.raises(UserError, match="available='xl'"):
+        model.predict(available="xl")
 
 
 @pytest.mark.slow
@@ -162,11 +198,12 @@ def test_train_and_evaluate_the_exported_pick(study: Path, monkeypatch: pytest.M
     assert len(masks) == 14 and (masks == 1).all(), "all systems read the same modalities of the same clips"
     for name in ("evaluate_fixed", "training", "recovered"):
         assert (study / f"models/knee/{name}.png").stat().st_size > 20_000
-    check_same_settings(Path("models/knee"), read_config(Path("runs/demo/export/knee.yaml"), {}, {}))
+    check_same_settings(Path("models/knee"), tree_of(read_config(Path("runs/demo/export/knee.yaml"), {}, {})))
     with pytest.raises(UserError, match=r"models/knee holds models of another configuration \(loss.recovery "):
         run_here("train", "config=runs/demo/export/knee.yaml", "settings.loss.recovery=0.123")
-    run_here("evaluate", "model=models/knee", "protocol=random")
-    assert "0.7" in (study / "models/knee/evaluate_random.md").read_text()
+    shutil.copytree("models/knee/1111", "alone/knee/1111")
+    run_here("evaluate", "model=alone/knee", "protocol=random")
+    assert "0.7" in (study / "alone/knee/evaluate_random.md").read_text()
 
 
 def made(stages: Path) -> dict[str, str]:
@@ -196,57 +233,3 @@ def test_sigkill_keeps_completed_trials_and_stages(tmp_path: Path) -> None:
     assert len(kept) == len(before)
     assert kept["finished"].tolist() == kept["finished_before"].tolist()
     assert len(finished) > 5 and finished.items() <= made(tmp_path / "runs/stages").items()
-
-
-def test_a_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
-    assert "did you mean num_trials" in refused("search", "study.num_trial=3", cwd=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "overrides", "says"),
-    [
-        ("search", ["diffusion.num_steps=0"], "num_steps must be at least 1"),
-        ("search", ["diffusion.sampler=huen"], "did you mean heun"),
-        ("search", ["data=mosi_utterance"], "data.path"),
-        ("search", ["data=mosi_utterance", "data.path=nowhere.parquet"], "nowhere.parquet"),
-        ("search", ["study.root=/dev/full"], "/dev/full"),
-        ("train", ["config=nothing.yaml"], "does not exist"),
-        ("train", ["seeds=[]"], "seeds is empty"),
-        ("evaluate", ["model=nothing"], "no trained model"),
-        ("export", ["pick=knee"], "runs/demo"),
-        ("export", [], "say what to export"),
-    ],
-)
-def test_bad_input_is_refused_before_anything_starts(
-    name: str, overrides: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=says):
-        run_here(name, *overrides)
-    assert not (tmp_path / "runs/stages").exists()
-
-
-@pytest.mark.parametrize(
-    ("space", "says"),
-    [
-        ("diffusion.sde: {choice: [vp]}\ndiffusion.nmu_steps: {int: [1, 4]}\n", "space.yaml:2"),
-        ("diffusion.num_steps: {int: [8, 2]}\n", "space.yaml:1"),
-        ("diffusion.num_steps: {int: [0, 2]}\n", "num_steps must be at least 1"),
-    ],
-)
-def test_a_space_that_cannot_be_built_is_refused_by_line(
-    space: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("space.yaml").write_text(space)
-    with pytest.raises(UserError, match=says):
-        run_here("search", "space=space.yaml")
-
-
-@pytest.mark.skipif(not MOSI.exists(), reason="CMU-MOSI is not on this machine")
-def test_a_truncated_parquet_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = MOSI.read_bytes()
-    monkeypatch.chdir(tmp_path)
-    Path("clips.parquet").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="clips.parquet"):
-        run_here("search", "data=mosi_utterance", "data.path=clips.parquet")

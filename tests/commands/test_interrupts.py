@@ -16,6 +16,7 @@ from small import ROOT, SMALL, command
 
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 
 pytestmark = pytest.mark.slow
 LONG = "training.recognise.num_epochs=100000"
@@ -40,7 +41,7 @@ def end(process: subprocess.Popen[str], number: int) -> str:
 def pick(tmp_path: Path) -> Path:
     path = tmp_path / "pick.yaml"
     overrides = [word for word in SMALL if not word.startswith("scaling.")]
-    path.write_text(yaml.safe_dump({"config": compose(ExperimentConfig, "experiment", overrides)}))
+    path.write_text(yaml.safe_dump({"config": tree_of(compose(ExperimentConfig, "experiment", overrides))}))
     return path
 
 

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_studies
 import yaml
 
 from imer_ray.cli import help_text
+from imer_ray.config.commands import StagesConfig
 from imer_ray.errors import UserError
-from imer_ray.results.schema import Objective, StudyInfo, read_results
+from imer_ray.results.schema import Objective, read_results
 from imer_ray.results.timeline import read_timeline
 from imer_ray.results.writer import write_results
 from imer_ray.stages.__main__ import main
@@ -23,7 +25,6 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.store import Store
 
 ROOT = Path(__file__).parents[2]
-QUALITY = Objective(name="quality", metric="valid.Non0_F1_score", label="1 - Non0_F1_score", reference=1.0)
 SPEED = Objective(name="speed", metric="nfe", label="evaluations", reference=100.0)
 SECONDS = {"encode": 100.0, "pretrain": 50.0, "evaluate": 1.0}
 
@@ -39,20 +40,9 @@ def graph(number: int) -> Stage:
 
 def row(number: int, quality: float, speed: float) -> dict[str, object]:
     now = datetime.datetime.now(datetime.UTC)
-    return {
-        "study": "demo",
-        "trial": number,
-        "point": 0,
-        "status": "complete",
-        "config": json.dumps({"seed": number}),
-        "stages": json.dumps({stage.name: stage.key for stage in graph(number).in_order()}),
-        "valid.Non0_F1_score": 1 - quality,
-        "nfe": speed,
-        "objective.quality": quality,
-        "objective.speed": speed,
-        "started": now,
-        "finished": now,
-    }
+    stages = json.dumps({stage.name: stage.key for stage in graph(number).in_order()})
+    values = {"config": json.dumps({"seed": number}), "stages": stages, "nfe": speed, "started": now, "finished": now}
+    return small_studies.row(number, 0, quality, speed, **values)
 
 
 @pytest.fixture
@@ -68,7 +58,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                     store.commit(stage, folder, {}, SECONDS[stage.kind])
                 os.utime(tmp_path / "runs/stages" / stage.key / "artefact.json", (then, then))
     rows = [row(n, quality, speed) for n, (quality, speed) in enumerate([(0.1, 9), *[(0.5, 50)] * 4, (0.4, 2)])]
-    info = StudyInfo(study="demo", objectives=(QUALITY, SPEED), num_trials=6, searcher="tpe", space=())
+    info = small_studies.info(objectives=(small_studies.QUALITY, SPEED), num_trials=6, space=())
     write_results(tmp_path / "runs/demo/results.parquet", rows, info)
     export = tmp_path / "runs/demo/export"
     export.mkdir()
@@ -136,7 +126,7 @@ def test_gc_refuses_rather_than_forget_a_front(world: Path) -> None:
 
 
 def test_help_names_every_key() -> None:
-    words = {line.split()[0] for line in help_text(main).splitlines() if line.startswith("  ")}
+    words = {line.split()[0] for line in help_text(main, StagesConfig).splitlines() if line.startswith("  ")}
     assert words >= {"root=runs/stages", "runs=runs", "sort=value", "max_age_days=30.0", "dry_run=True"}
 
 

@@ -14,10 +14,10 @@ from imer_ray.errors import UserError
 
 @pytest.mark.parametrize("preset", options("preset"))
 def test_a_typed_configuration_gives_its_tree_back(preset):
-    tree = compose(SearchConfig, "search", [f"preset={preset}", "evaluate.grid.num_steps=[1,2]"])
-    config = typed(tree, SearchConfig)
-    assert tree_of(config) == tree
-    assert typed(tree_of(config), SearchConfig) == config
+    config = compose(SearchConfig, "search", [f"preset={preset}", "evaluate.grid.num_steps=[1,2]"])
+    tree = tree_of(config)
+    assert typed(tree, SearchConfig) == config and resolve(tree, SearchConfig) == tree
+    assert tree_of(config, ExperimentConfig).keys() == {f.name for f in dataclasses.fields(ExperimentConfig)}
     assert config.training.encode == LoopConfig(**tree["training"]["encode"])
     assert config.evaluate.grid.num_steps == (1, 2)
 
@@ -31,8 +31,7 @@ def test_a_component_builds_what_its_node_describes(name):
 
 
 def test_what_a_section_refuses_is_said_with_its_path():
-    tree = compose(SearchConfig, "search", [])
-    whole = {key: value for key, value in tree.items() if key in {f.name for f in dataclasses.fields(ExperimentConfig)}}
+    whole = tree_of(compose(SearchConfig, "search", []), ExperimentConfig)
     whole["diffusion"] = {**whole["diffusion"], "num_steps": 0}
     with pytest.raises(UserError, match=r"^diffusion: num_steps must be at least 1, not 0$"):
         resolve(whole)

@@ -13,7 +13,7 @@ from imer_ray.config import commands
 from imer_ray.config.commands import EvaluateCommandConfig, ExportConfig, SearchConfig, TrainConfig
 from imer_ray.config.components import choices, hints, options
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_groups
+from imer_ray.config.resolve import component_groups, tree_of
 from imer_ray.config.tree import flatten
 from imer_ray.config.typed_text import FilePath, mapping, unquoted, words
 from imer_ray.errors import UserError
@@ -88,7 +88,7 @@ def texts(schema: type, kind: Any) -> list[str]:
 
 
 def at(schema: type, name: str, values: dict[str, str]) -> dict[str, Any]:
-    found = flatten(compose(schema, name, [f"{path}={value}" for path, value in values.items()]))
+    found = flatten(tree_of(compose(schema, name, [f"{path}={value}" for path, value in values.items()])))
     return {path: found[path] for path in values}
 
 
@@ -126,8 +126,8 @@ def test_home_is_found_in_every_path(schema: type, name: str, monkeypatch: pytes
 def test_a_component_takes_texts_and_paths_too(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
     for text in TEXTS + PATHS:
-        assert compose(SearchConfig, "search", [f"data={data}", f"data.path={text}"])["data"]["path"] == text
-    assert compose(SearchConfig, "search", [f"data={data}", "data.path=~/m"])["data"]["path"] == "/home/ann/m"
+        assert compose(SearchConfig, "search", [f"data={data}", f"data.path={text}"]).data.settings["path"] == text
+    assert compose(SearchConfig, "search", [f"data={data}", "data.path=~/m"]).data.settings["path"] == "/home/ann/m"
 
 
 @pytest.mark.parametrize("path", [path for path, _, f in settings(SearchConfig) if choices(f)])
@@ -169,14 +169,14 @@ def test_lists(typed: str, wanted: list[str]) -> None:
 @pytest.mark.parametrize("typed", ["{head: 0.4, worker_l4: 0.98}", "{head:0.4,'worker_l4':0.98}"])
 def test_mappings(typed: str) -> None:
     config = compose(SearchConfig, "search", [f"scaling.dollars_per_hour={typed}"])
-    assert config["scaling"]["dollars_per_hour"] == {"head": 0.4, "worker_l4": 0.98}
+    assert config.scaling.dollars_per_hour == {"head": 0.4, "worker_l4": 0.98}
     assert mapping("{a}") is None and mapping("a: b") is None and mapping("{}") == {}
 
 
 def test_a_section_can_be_given_as_a_mapping_or_not_at_all() -> None:
     config = compose(SearchConfig, "search", ["training.encode={num_epochs: 3, learning_rate: 1e-3}"])
-    assert (config["training"]["encode"]["num_epochs"], config["training"]["encode"]["learning_rate"]) == (3, 1e-3)
-    assert config["training"]["impute"]["num_epochs"] == 60, "what the YAML files say of the others stays"
+    assert (config.training.encode.num_epochs, config.training.encode.learning_rate) == (3, 1e-3)
+    assert config.training.impute.num_epochs == 60, "what the YAML files say of the others stays"
     with pytest.raises(UserError, match=r"training.encode has several settings.*training.encode.num_epochs="):
         compose(SearchConfig, "search", ["training.encode=3"])
 
@@ -186,7 +186,7 @@ def test_a_section_can_be_given_as_a_mapping_or_not_at_all() -> None:
     [("seed=1e3", 1000), ("seed= 7 ", 7), ("seed=007", 7), ("diffusion.guidance=1", 1.0), ("loss.recovery=.5", 0.5)],
 )
 def test_numbers_are_numbers_where_numbers_are_asked_for(typed: str, wanted: float) -> None:
-    found = flatten(compose(SearchConfig, "search", [typed]))[typed.partition("=")[0]]
+    found = flatten(tree_of(compose(SearchConfig, "search", [typed])))[typed.partition("=")[0]]
     assert (found, type(found)) == (wanted, type(wanted))
 
 
@@ -222,21 +222,21 @@ def test_what_cannot_be_read_is_one_short_line(typed: str, says: str) -> None:
 
 def test_a_list_of_paths_is_split_unless_the_whole_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert compose(EvaluateCommandConfig, "evaluate", ["model=a,b"])["model"] == ["a", "b"]
+    assert compose(EvaluateCommandConfig, "evaluate", ["model=a,b"]).model == ("a", "b")
     for name in ("a,b", "[a,b]"):
         (tmp_path / name).mkdir()
-    assert compose(EvaluateCommandConfig, "evaluate", ["model=a,b"])["model"] == ["a,b"]
-    assert compose(EvaluateCommandConfig, "evaluate", ["model=[a,b]"])["model"] == ["[a,b]"]
-    assert compose(EvaluateCommandConfig, "evaluate", ["model=['a,b',c d]"])["model"] == ["a,b", "c d"]
-    assert compose(SearchConfig, "search", ["study.warm_start=a,b"])["study"]["warm_start"] == ["a,b"]
+    assert compose(EvaluateCommandConfig, "evaluate", ["model=a,b"]).model == ("a,b",)
+    assert compose(EvaluateCommandConfig, "evaluate", ["model=[a,b]"]).model == ("[a,b]",)
+    assert compose(EvaluateCommandConfig, "evaluate", ["model=['a,b',c d]"]).model == ("a,b", "c d")
+    assert compose(SearchConfig, "search", ["study.warm_start=a,b"]).study.warm_start == ("a,b",)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert compose(EvaluateCommandConfig, "evaluate", ["model=~/a,b"])["model"] == [f"{tmp_path}/a,b"]
+    assert compose(EvaluateCommandConfig, "evaluate", ["model=~/a,b"]).model == (f"{tmp_path}/a,b",)
 
 
 def test_seeds_and_baselines_are_lists_with_and_without_brackets() -> None:
     for seeds, baselines in (("[1,2]", "[zero,masked]"), ("1,2", "zero,masked")):
         config = compose(TrainConfig, "train", [f"seeds={seeds}", f"baselines={baselines}"])
-        assert (config["seeds"], config["baselines"]) == ([1, 2], ["zero", "masked"])
+        assert (config.seeds, config.baselines) == ((1, 2), ("zero", "masked"))
     with pytest.raises(UserError, match="baselines=zeros: unknown key or option; did you mean zero?"):
         compose(TrainConfig, "train", ["baselines=[zeros]"])
     with pytest.raises(UserError, match="baselines=none: unknown key or option; choose one of autoencoder"):

@@ -3,23 +3,14 @@
 import pytest
 
 from imer_ray.config.components import build, option, options
+from imer_ray.testing.samplers import processes
 
-# Settings that make another process of the same option, and the hardest that a search may ask for.
-VARIANTS = {
-    "imder_ve": [{}, {"sigma": 50.0}],
-    "ve": [{}, {"sigma_max": 50.0}],
-    "vp": [{"schedule": "linear"}, {"schedule": "cosine"}, {"schedule": "shifted_cosine", "shift": 0.25}],
-}
-PROCESSES = {
-    " ".join([name, *map(str, settings.values())]): {**option("diffusion/sde", name), **settings}
-    for name in options("diffusion/sde")
-    for settings in VARIANTS.get(name, [{}])
-}
+PROCESSES = processes()
 
 
 @pytest.fixture(params=PROCESSES.values(), ids=PROCESSES.keys())
 def sde(request):
-    return build(request.param)
+    return request.param
 
 
 @pytest.fixture(params=options("diffusion/sampler"))

@@ -4,21 +4,12 @@ Its schedulers are handed the noise levels of our time grid and the oracle's est
 formula of a step is compared. Some compute in single precision: 1e-5 allows for that, over all steps.
 """
 
+import functools
+import importlib
 import math
 
 import pytest
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    DPMSolverSinglestepScheduler,
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    ScoreSdeVeScheduler,
-    UniPCMultistepScheduler,
-)
 
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.oracle import GaussianMixture
@@ -42,6 +33,11 @@ ORACLE = GaussianMixture(
 )
 N = 10
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def library(name, *arguments, **settings):
+    """A scheduler of the library, whose import takes seconds: each test process collects this file, one runs it."""
+    return getattr(importlib.import_module("diffusers"), name)(*arguments, **settings)
 
 
 def trace(sampler, sde, x_T, num_steps=N, seed=3):
@@ -97,14 +93,16 @@ SDE = VP()
 @pytest.mark.parametrize(
     ("sampler", "scheduler"),
     [
-        (DDIM, DPMSolverMultistepScheduler(solver_order=1)),
-        (DDIM, DPMSolverSinglestepScheduler(solver_order=1)),
-        (DPMpp2M, DPMSolverMultistepScheduler(lower_order_final=False)),
-        (DPMpp2S, DPMSolverSinglestepScheduler(lower_order_final=True)),
+        (DDIM, functools.partial(library, "DPMSolverMultistepScheduler", solver_order=1)),
+        (DDIM, functools.partial(library, "DPMSolverSinglestepScheduler", solver_order=1)),
+        (DPMpp2M, functools.partial(library, "DPMSolverMultistepScheduler", lower_order_final=False)),
+        (DPMpp2S, functools.partial(library, "DPMSolverSinglestepScheduler", lower_order_final=True)),
         *(
             (
                 lambda spacing, order=order, variant=variant: UniPC(order, variant, spacing),
-                UniPCMultistepScheduler(solver_order=order, solver_type=variant, lower_order_final=False),
+                functools.partial(
+                    library, "UniPCMultistepScheduler", solver_order=order, solver_type=variant, lower_order_final=False
+                ),
             )
             for order in (1, 2, 3)
             for variant in ("bh1", "bh2")
@@ -113,6 +111,7 @@ SDE = VP()
     ids=["1m", "1s", "2m", "2s", *(f"unipc {order} {variant}" for order in (1, 2, 3) for variant in ("bh1", "bh2"))],
 )
 def test_solvers_of_the_probability_flow(sampler, scheduler, spacing):
+    scheduler = scheduler()
     scheduler.register_to_config(prediction_type="sample", final_sigmas_type="zero")
     calls = trace(sampler(spacing=spacing), SDE, start(SDE))
     check(calls, given_levels(scheduler, ratios(SDE, spacing, len(calls))))
@@ -124,8 +123,12 @@ def test_third_order_but_for_the_parabola(spacing):
     calls = trace(DPMpp3M(spacing=spacing), SDE, start(SDE))
     grid = nodes(SDE, N, spacing)
     for i in range(N - 1):
-        scheduler = DPMSolverMultistepScheduler(
-            solver_order=3, solver_type="heun", prediction_type="sample", lower_order_final=False
+        scheduler = library(
+            "DPMSolverMultistepScheduler",
+            solver_order=3,
+            solver_type="heun",
+            prediction_type="sample",
+            lower_order_final=False,
         )
         scheduler = given_levels(scheduler, ratios(SDE, spacing))
         for k in range(max(i - 2, 0), i + 1):  # it steps from our own point, with the estimates before it
@@ -144,14 +147,14 @@ def test_third_order_but_for_the_parabola(spacing):
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
 def test_ddim(eta):
-    scheduler = DDIMScheduler(N, clip_sample=False, prediction_type="sample")
+    scheduler = library("DDIMScheduler", N, clip_sample=False, prediction_type="sample")
     generator = torch.Generator().manual_seed(3)
     calls = trace(DDIM(eta), SDE, start(SDE))
     check(calls, given_alphas(scheduler, ratios(SDE, "angle")), lambda i: {"eta": eta, "generator": generator})
 
 
 def test_ddim_with_all_noise_is_ddpm():
-    scheduler = DDPMScheduler(N, clip_sample=False, prediction_type="sample")
+    scheduler = library("DDPMScheduler", N, clip_sample=False, prediction_type="sample")
     generator = torch.Generator().manual_seed(3)
     calls = trace(DDIM(1.0), SDE, start(SDE))
     check(calls, given_alphas(scheduler, ratios(SDE, "angle")), lambda i: {"generator": generator})
@@ -159,8 +162,12 @@ def test_ddim_with_all_noise_is_ddpm():
 
 @pytest.mark.parametrize(("sampler", "order"), [(SDEDPMpp2M(), 2), (DDIM(1.0), 1)], ids=repr)
 def test_sde_form(sampler, order):
-    scheduler = DPMSolverMultistepScheduler(
-        solver_order=order, algorithm_type="sde-dpmsolver++", prediction_type="sample", lower_order_final=False
+    scheduler = library(
+        "DPMSolverMultistepScheduler",
+        solver_order=order,
+        algorithm_type="sde-dpmsolver++",
+        prediction_type="sample",
+        lower_order_final=False,
     )
     generator = torch.Generator().manual_seed(3)
     check(
@@ -172,14 +179,16 @@ def test_sde_form(sampler, order):
 
 def test_eulers_method_along_sigma_is_ddim():
     sde = VE()
-    scheduler = given_levels(EulerDiscreteScheduler(prediction_type="sample"), ratios(sde, "karras"))
+    scheduler = given_levels(library("EulerDiscreteScheduler", prediction_type="sample"), ratios(sde, "karras"))
     scheduler.is_scale_input_called = True
     check(trace(DDIM(spacing="karras"), sde, start(sde)), scheduler)
 
 
 def test_eulers_method_along_the_linear_path_is_ddim():
     sde = Flow()
-    scheduler = given_levels(FlowMatchEulerDiscreteScheduler(), [node.t for node in nodes(sde, N, "uniform")[:-1]])
+    scheduler = given_levels(
+        library("FlowMatchEulerDiscreteScheduler"), [node.t for node in nodes(sde, N, "uniform")[:-1]]
+    )
     calls = trace(DDIM(spacing="uniform"), sde, start(sde))
     check(calls, scheduler, to_output=lambda x, t, D: (x - D) / t)
 
@@ -187,7 +196,7 @@ def test_eulers_method_along_the_linear_path_is_ddim():
 def test_heun_along_sigma():
     sde = VE()
     levels = torch.tensor(ratios(sde, "karras"), dtype=torch.float64)
-    scheduler = given_levels(HeunDiscreteScheduler(prediction_type="sample"), levels.tolist())
+    scheduler = given_levels(library("HeunDiscreteScheduler", prediction_type="sample"), levels.tolist())
     scheduler.sigmas = torch.cat([levels[:1], levels[1:].repeat_interleave(2), torch.zeros(1)])
     check(trace(StochasticHeun(s_churn=0.0), sde, start(sde)), scheduler)
 
@@ -196,7 +205,7 @@ def test_churn():
     """The library has it in Euler's method, which is the first half of our step, up to the second evaluation."""
     sde, settings = VE(), {"s_churn": 3.0, "s_tmin": 0.05, "s_tmax": 5.0, "s_noise": 1.01}
     calls = trace(StochasticHeun(**settings), sde, start(sde))
-    scheduler = given_levels(EulerDiscreteScheduler(prediction_type="sample"), ratios(sde, "karras"))
+    scheduler = given_levels(library("EulerDiscreteScheduler", prediction_type="sample"), ratios(sde, "karras"))
     scheduler.is_scale_input_called = True
     grid, generator, y, num_churned = nodes(sde, N, "karras"), torch.Generator().manual_seed(3), start(sde), 0
     for i in range(N - 1):
@@ -214,7 +223,7 @@ def test_predictor_corrector(num_corrections):
     """In single precision, in which the library draws the corrector's noise."""
     sde, generator = VE(), torch.Generator().manual_seed(3)
     calls = trace(PredictorCorrector(0.16, num_corrections), sde, start(sde, torch.float32))
-    scheduler, grid = ScoreSdeVeScheduler(snr=0.16), nodes(sde, N, "angle")[:-1]
+    scheduler, grid = library("ScoreSdeVeScheduler", snr=0.16), nodes(sde, N, "angle")[:-1]
     scheduler.timesteps = torch.arange(N)
     scheduler.discrete_sigmas = torch.tensor([node.sigma for node in reversed(grid)])
 

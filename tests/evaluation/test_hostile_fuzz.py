@@ -14,11 +14,11 @@ import pytest
 import yaml
 from spoiling import SMALL, bounded, check_sentence, mutate_bytes, mutate_header, mutate_tree, save_model
 
-from imer_ray import train
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
 from imer_ray.evaluation.comparison import open_model, score_model
 from imer_ray.evaluation.model_folder import CONFIG, SHAPE, WEIGHTS
+from imer_ray.train import read_config
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_hundred_spoilt_exports_are_read_or_refused_in_one_sentence(
             path.write_bytes(mutate_bytes(content, r, 2000))
         with bounded():
             try:
-                train.read_config(path, {}, {})
+                read_config(path, {}, {})
             except UserError as error:
                 check_sentence(error, path)
                 refused += 1

@@ -15,9 +15,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 from spoiling import LOADER, SMALL, bounded, check_sentence, save_model
 
-from imer_ray import evaluate
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
+from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.comparison import Trained, cost_of, open_model, score_model
 from imer_ray.evaluation.model_folder import CONFIG, SHAPE, WEIGHTS, load
 
@@ -52,7 +52,7 @@ def test_a_component_that_imports_a_module_beside_the_model_is_not_built(
     monkeypatch.syspath_prepend(str(model.parent))  # as `python -m` puts the folder in which it is started
     spoil(model, lambda tree: tree.update(encoder={**LOADER, "path": "payload:run"}))
     with pytest.raises(UserError, match=r"1111/config\.yaml: encoder.*load_function.*is not"):
-        evaluate.main([f"model={model.parent}"])
+        evaluate([f"model={model.parent}"])
     assert not marker.exists()
 
 
@@ -63,7 +63,7 @@ def test_a_component_that_is_a_command_does_not_overwrite_a_file(model: Path, tm
     node = {"name": "projection", "_target_": "imer_ray.export.main", "overrides": overrides}
     spoil(model, lambda tree: tree.update(encoder=node))
     with pytest.raises(UserError, match=r"1111/config\.yaml: encoder.*imer_ray\.export\.main.*is not"):
-        evaluate.main([f"model={model.parent}"])
+        evaluate([f"model={model.parent}"])
     assert victim.read_text() == "precious"
 
 
@@ -225,7 +225,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(model: Path, name: str, kin
     }
     make[kind]()
     with bounded(), pytest.raises(UserError, match=words) as caught:
-        evaluate.main([f"model={model.parent}"])
+        evaluate([f"model={model.parent}"])
     assert str(model.parent) in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -11,13 +11,13 @@ import yaml
 from imer_ray.config.components import option
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
+from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import check_same_settings, collect, seeds_in
 
 
 def config_of(*words: str) -> dict[str, Any]:
-    return compose(ExperimentConfig, "experiment", list(words)) | {"data_fingerprint": "f" * 64}
+    return tree_of(compose(ExperimentConfig, "experiment", list(words))) | {"data_fingerprint": "f" * 64}
 
 
 PLAIN, OTHER = config_of(), config_of("diffusion.num_steps=9", "fusion=mult")

@@ -13,15 +13,17 @@ import pytest
 import yaml
 from experiments import experiment, of_model
 
-from imer_ray import cli, convert, evaluate, train
+from imer_ray import cli, convert
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.errors import UserError
+from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.model_folder import save
 from imer_ray.evaluation.scorable import check_quality, check_scoring, check_training
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
+from imer_ray.train import main as train
 from imer_ray.training.latents import load_dataset
 from imer_ray.tuning.study.study import plan
 
@@ -143,7 +145,7 @@ def test_train_looks_at_the_data_before_anything_starts(
     config = compose(ExperimentConfig, "experiment", data(change))
     (tmp_path / "pick.yaml").write_text(yaml.safe_dump({"config": config}))
     with pytest.raises(UserError, match=message):
-        train.main([f"config={tmp_path / 'pick.yaml'}", f"output={tmp_path / 'models'}"])
+        train([f"config={tmp_path / 'pick.yaml'}", f"output={tmp_path / 'models'}"])
     assert not (tmp_path / "models").exists()
 
 
@@ -157,7 +159,7 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
     kept = of_model(replace(config, data_fingerprint=dataset.fingerprint))
     save(tmp_path / "model/1", model, kept, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     with pytest.raises(UserError, match="the test split cannot be scored: Corr needs labels that differ"):
-        evaluate.main([f"model={tmp_path / 'model'}"])
+        evaluate([f"model={tmp_path / 'model'}"])
 
 
 @pytest.mark.parametrize("protocol", [["protocol.patterns=[lav]"], ["protocol=random", "protocol.rates=[0.0]"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -14,8 +15,8 @@ from packaging.utils import canonicalize_name
 import imer_ray
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("analysis", "benchmarks", "clusters", "imer_ray", "search_spaces", "tests")
-TEXT = (".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".json", "")
+FOLDERS = (".github", "analysis", "benchmarks", "clusters", "docs", "imer_ray", "search_spaces", "tests")
+TEXT = (".py", ".md", ".cff", ".css", ".ipynb", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".json", "")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -30,7 +31,7 @@ def documents() -> list[Path]:
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(path: Path) -> None:
-    targets = re.findall(r"\]\(([^)\s#]+)|src=\"([^\"]+)\"", path.read_text())
+    targets = re.findall(r"\](?:\(|: )([^)\s#]+)|src=\"([^\"]+)\"", path.read_text())
     local = [link or source for link, source in targets if "://" not in (link or source)]
     assert [target for target in local if not (path.parent / target).exists()] == []
 
@@ -47,6 +48,13 @@ def test_the_makefile_passes_arguments_on() -> None:
     dry = ["make", "--no-print-directory", "--dry-run", "--always-make", "search", "ARGS=study.num_trials=48"]
     commands = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert commands.rstrip().endswith("-m imer_ray.search study.num_trials=48")
+
+
+def test_what_make_runs_keeps_the_bytecode_that_it_compiles() -> None:
+    make = ["make", "--no-print-directory", "--eval=probe: ; @env", "probe"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True, env=environment)
+    assert "PATH=" in done.stdout and "PYTHONDONTWRITEBYTECODE" not in done.stdout
 
 
 def test_nothing_names_a_path_of_one_machine() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from imer_ray.config import commands
 from imer_ray.config.compose import compose
+from imer_ray.config.resolve import tree_of
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 
@@ -33,7 +34,7 @@ def test_a_seed_that_nothing_can_hold_is_refused_with_the_range(command, schema,
 @pytest.mark.parametrize("value", [-HUGE, 10**400, 1e30])
 def test_no_number_is_larger_than_a_column_holds(value):
     """Every whole number of a search; each fourteenth is tried."""
-    flat = flatten(compose(commands.SearchConfig, "search", []))
+    flat = flatten(tree_of(compose(commands.SearchConfig, "search", [])))
     numbers = [path for path, default in flat.items() if type(default) is int]
     assert len(numbers) > 40
     for path in numbers[::14]:
@@ -44,6 +45,6 @@ def test_no_number_is_larger_than_a_column_holds(value):
 
 
 def test_a_number_that_need_not_be_whole_may_be_as_large_as_it_can():
-    assert compose(commands.StagesConfig, "stages", [f"max_bytes={10**18}"])["max_bytes"] == 1e18
+    assert compose(commands.StagesConfig, "stages", [f"max_bytes={10**18}"]).max_bytes == 1e18
     with pytest.raises(UserError, match=r"max_bytes must lie between -1.797\d+e\+308 and 1.797\d+e\+308, not at 1000"):
         compose(commands.StagesConfig, "stages", [f"max_bytes={10**400}"])

@@ -2,60 +2,60 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from installations import Installation
 
 ROOT = Path(__file__).parents[2]
+INSIDE = ("search_spaces", "clusters")  # at the top of a checkout, within imer_ray where it is installed
+FIND = (
+    "import imer_ray, imer_ray.config.compose as c, imer_ray.files as f, imer_ray.tuning.space.file as s;"
+    "print(imer_ray.__file__, s.find('default'), f.shipped_folder('clusters'), *c.options('diffusion/sampler'))"
+)
+
+
+def files(folder: Path) -> set[str]:
+    found = (path.relative_to(ROOT) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder into which a freshly built wheel is installed."""
-    wheels, target = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qqq"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT)], check=True)
-    (wheel,) = wheels.glob("imer_ray-*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)], check=True)
-    return target
+def content(wheels: dict[str, Path]) -> set[str]:
+    with zipfile.ZipFile(wheels["wheel"]) as archive:
+        return set(archive.namelist())
 
 
-def run(installed: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    return subprocess.run(
-        [sys.executable, *command], cwd=installed.parent, env=environment, capture_output=True, text=True
-    )
+def test_the_wheel_has_imer_ray_and_nothing_beside_it(content: set[str]) -> None:
+    tops = {name.partition("/")[0] for name in content}
+    (about,) = tops - {"imer_ray"}
+    assert about.startswith("imer_ray-") and about.endswith(".dist-info")
 
 
-def test_everything_that_is_no_test_is_installed(installed: Path) -> None:
-    for name in ("imer_ray", "analysis", "search_spaces", "clusters"):
-        source = {
-            path.relative_to(ROOT)
-            for path in (ROOT / name).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
-        }
-        assert source
-        assert [str(path) for path in sorted(source) if not (installed / path).is_file()] == []
-    assert not (installed / "tests").exists() and not (installed / "benchmarks").exists()
+def test_the_wheel_has_every_file_of_the_package(content: set[str]) -> None:
+    ours = files(ROOT / "imer_ray") | {f"imer_ray/{name}" for folder in INSIDE for name in files(ROOT / folder)}
+    assert {name for name in content if name.startswith("imer_ray/")} == ours
+    kinds = {("imer_ray/py.typed", ""), ("imer_ray/conf/", ".yaml"), ("imer_ray/search_spaces/", ".yaml")}
+    kinds |= {("imer_ray/clusters/", ".yaml"), ("imer_ray/", ".css"), ("imer_ray/", ".html"), ("imer_ray/", ".js")}
+    assert all(any(name.startswith(at) and name.endswith(end) for name in ours) for at, end in kinds)
 
 
-def test_the_search_finds_its_options_and_spaces(installed: Path) -> None:
-    code = (
-        "import imer_ray, imer_ray.config.compose as c, imer_ray.tuning.space.file as s;"
-        "print(imer_ray.__file__, s.find('default'), *c.options('diffusion/sampler'))"
-    )
-    done = run(installed, "-c", code)
+def test_an_editable_installation_copies_nothing(wheels: dict[str, Path]) -> None:
+    with zipfile.ZipFile(wheels["editable"]) as archive:
+        assert not [name for name in archive.namelist() if name.startswith("imer_ray/")]
+
+
+def test_the_package_finds_its_options_spaces_and_clusters(installation: Installation, tmp_path: Path) -> None:
+    for name in INSIDE:  # the user's own
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "default.yaml").write_text("not: ours")
+    done = installation.run("-c", FIND, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    package, space, *samplers = done.stdout.split()
-    assert Path(package).is_relative_to(installed) and Path(space).is_relative_to(installed)
+    package, space, clusters, *samplers = done.stdout.split()
+    own = installation.site / "imer_ray"
+    home = own if own.is_dir() else ROOT
+    assert Path(package).parent == (own if own.is_dir() else ROOT / "imer_ray")
+    assert (Path(space), Path(clusters)) == (home / "search_spaces/default.yaml", home / "clusters")
+    assert Path(space).is_file() and (home / "clusters/aws.yaml").is_file()
     assert {"ddim", "heun"} <= set(samplers)
-
-
-@pytest.mark.parametrize("module", ["imer_ray.search", "imer_ray.train", "imer_ray.evaluate", "imer_ray.export"])
-def test_the_commands_explain_themselves(installed: Path, module: str) -> None:
-    done = run(installed, "-m", module, "--help")
-    assert done.returncode == 0, done.stderr
-    assert module in done.stdout

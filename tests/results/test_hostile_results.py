@@ -9,28 +9,19 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small_studies import info
 
 from imer_ray.analysis.report import page
 from imer_ray.analysis.table import render
 from imer_ray.errors import UserError
 from imer_ray.export import export
 from imer_ray.results import reading
-from imer_ray.results.schema import METADATA_KEY, Objective, StudyInfo, read_info, read_results
+from imer_ray.results.schema import METADATA_KEY, read_info, read_results
 from imer_ray.results.study import load
 from imer_ray.results.timeline import read_timeline, write_timeline
 from imer_ray.results.writer import write_results
 
-INFO = StudyInfo(
-    study="demo",
-    objectives=(
-        Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),
-        Objective(name="speed", metric="speedup_vs_imder", label="log10 latency", reference=0.0),
-    ),
-    num_trials=3,
-    searcher="tpe",
-    space=("diffusion.sde", "diffusion.num_steps"),
-    constraints=("latency_ms_b1 <= 5",),
-)
+INFO = info(constraints=("latency_ms_b1 <= 5",))
 DEEP = "[" * 5000 + "]" * 5000
 HOSTILE = (None, True, [], {}, "", "x", -1, 10**30, 0.5, math.nan, math.inf, [[1]], {"a": None}, [None], DEEP)
 TEXTS = (

@@ -1,41 +1,22 @@
 """results.parquet: what is written is read, whole or not at all, and a file that is no such thing is named."""
 
 import dataclasses
+import functools
 import json
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import small_studies
 
 from imer_ray.errors import UserError
 from imer_ray.results import schema
-from imer_ray.results.schema import COLUMNS, METADATA_KEY, Objective, StudyInfo, read_info, read_results
+from imer_ray.results.schema import COLUMNS, METADATA_KEY, read_info, read_results
 from imer_ray.results.writer import write_results
 
-INFO = StudyInfo(
-    study="demo",
-    objectives=(
-        Objective(name="quality", metric="valid.Non0_F1_score", label="1 - F1", reference=0.5),
-        Objective(name="speed", metric="speedup_vs_imder", label="log10 latency", reference=0.0),
-    ),
-    num_trials=3,
-    searcher="tpe",
-    space=("diffusion.sde", "diffusion.num_steps"),
-)
-
-
-def row(trial, point=0, **values):
-    return {
-        "study": "demo",
-        "trial": trial,
-        "point": point,
-        "derived_from": None if point == 0 else 0,
-        "status": "complete",
-        "config": '{"a": 1}',
-        "finished": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-        **values,
-    }
+INFO = small_studies.info()
+row = functools.partial(small_studies.row, config='{"a": 1}', finished=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 def test_rows_come_back_in_order_with_their_types(tmp_path):

@@ -1,6 +1,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,15 +9,15 @@ STAGES = str(Path(__file__).parents[1] / "stages")
 HERE = str(Path(__file__).parent)
 sys.path[:0] = [STAGES, HERE]  # toy_stages, ports
 
-SCALING = {
-    "num_workers": 2,
-    "train_stages": ("group",),
-    "cpus_per_stage": 1,
-    "gpus_per_stage": 0,
-    "max_failures": 2,
-    "silence_seconds": 300.0,
-    "address": None,
-}
+SCALING = SimpleNamespace(
+    num_workers=2,
+    train_stages=("group",),
+    cpus_per_stage=1,
+    gpus_per_stage=0,
+    max_failures=2,
+    silence_seconds=300.0,
+    address=None,
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,21 @@
 """What the broker's actor knows without Ray."""
 
+import asyncio
+from dataclasses import replace
+
+import pytest
 from toy_stages import toy
 
 from imer_ray.config.commands import ScalingConfig
 from imer_ray.scaling.broker import BrokerActor
 from imer_ray.stages.lease import Lease
+from imer_ray.stages.run import StageResult
+from imer_ray.tuning.trial.coordinator import waiter_name
 
 
 def test_what_a_stage_needs_is_said_in_words(tmp_path):
     def needs(stage, **changes):
-        actor = BrokerActor(str(tmp_path), {**vars(ScalingConfig()), "train_stages": ("group",), **changes}, Lease())
+        actor = BrokerActor(str(tmp_path), replace(ScalingConfig(train_stages=("group",)), **changes), Lease())
         actor._broker._job(stage)
         return actor._needs(stage)
 
@@ -18,3 +24,26 @@ def test_what_a_stage_needs_is_said_in_words(tmp_path):
     assert needs(alone, cpus_per_stage=2, gpus_per_stage=0.25) == "2 CPUs and 0.25 GPU"
     assert needs(group, gpus_per_stage=1) == "2 workers with 1 CPU and 1 GPU each"
     assert needs(group, num_workers=0) == "1 CPU"
+
+
+def in_group(tmp_path, waiter, **asked):
+    """Whether a stage that is to run in a group does, if one asks for it."""
+    actor, found = BrokerActor(str(tmp_path), {**vars(ScalingConfig()), "train_stages": ("group",)}, Lease()), []
+
+    async def launch(stage):
+        found.append(actor._in_group(stage))
+        return StageResult(key=stage.key, name=stage.name, seconds=0.0, reused=False, metrics={})
+
+    actor._broker._launch = launch
+    while not found:
+        asyncio.run(actor.wait([toy("group")], waiter, 1.0, **asked))
+    return found[0]
+
+
+@pytest.mark.parametrize("study", ["demo", "beside-x", "baseline"])
+def test_a_study_of_any_name_gets_worker_groups(tmp_path, study):
+    assert in_group(tmp_path, waiter_name(study, 0))
+
+
+def test_what_is_wanted_in_the_background_only_gets_none(tmp_path):
+    assert not in_group(tmp_path, "baseline-zero", background=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import ray
@@ -16,7 +17,7 @@ SERVER = {"CPU": 64.0, "GPU": 4.0}
 
 
 def settings(**changes):
-    return {**vars(ScalingConfig(num_workers=0)), **changes}
+    return replace(ScalingConfig(num_workers=0), **changes)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -17,15 +18,15 @@ from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
 
 pytestmark = pytest.mark.slow  # starting a cluster takes half a minute
 STAGES = str(Path(__file__).parents[1] / "stages")
-SCALING = {
-    "num_workers": 0,
-    "train_stages": (),
-    "cpus_per_stage": 1,
-    "gpus_per_stage": 0,
-    "max_failures": 2,
-    "silence_seconds": 300.0,
-    "address": None,
-}
+SCALING = SimpleNamespace(
+    num_workers=0,
+    train_stages=(),
+    cpus_per_stage=1,
+    gpus_per_stage=0,
+    max_failures=2,
+    silence_seconds=300.0,
+    address=None,
+)
 NODES = ("head", "spot")
 
 
@@ -50,7 +51,7 @@ def cluster(bucket, caches):
             resources = {node: 1, TRIAL_SLOT: 4}
             made.add_node(num_cpus=1, resources=resources, env_vars={"IMER_RAY_CACHE": str(caches[node])})
         made.wait_for_nodes()
-        start({**SCALING, "address": made.address})
+        start(SimpleNamespace(**{**vars(SCALING), "address": made.address}))
         yield made
         ray.shutdown()
         made.shutdown()
@@ -124,7 +125,8 @@ def test_a_stage_of_one_node_is_read_by_another_through_the_object_store(cluster
 
 def test_a_stopped_process_of_another_node_is_ended_and_its_stage_finished(cluster, tmp_path):
     log = str(tmp_path / "log")
-    strict = {**SCALING, "silence_seconds": 3.0, "max_failures": 50}  # on a busy machine others may seem silent, too
+    patient = {"silence_seconds": 3.0, "max_failures": 50}  # on a busy machine others may seem silent, too
+    strict = SimpleNamespace(**{**vars(SCALING), **patient})
     with session(str(tmp_path / "stages"), strict, slots=2) as broker, busy("head", tmp_path):
         result = broker.compute(toy("count", "count", num_epochs=8, stop_at=5, log=log), "w")
     assert result.metrics == {"total": 36}

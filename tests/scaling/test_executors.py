@@ -6,6 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -75,7 +76,7 @@ def test_a_killed_worker_is_replaced_and_resumes(broker, tmp_path):
 @pytest.fixture
 def strict(scaling, tmp_path):
     """A broker that soon takes a stage for silent; on a busy machine it may do so once too often."""
-    settings = {**scaling, "silence_seconds": 3.0, "max_failures": 50}
+    settings = SimpleNamespace(**{**vars(scaling), "silence_seconds": 3.0, "max_failures": 50})
     with session(str(tmp_path / "stages"), settings, slots=6) as handle:
         yield handle
 
@@ -223,7 +224,7 @@ def test_two_workers_give_the_curve_of_one_and_survive_a_kill(broker, tmp_path):
 def test_a_group_of_which_one_worker_is_stopped_is_ended_and_another_goes_on(scaling, tmp_path):
     """The other worker waits for it in a collective, and its process lives: each one's signs count for itself."""
     log, stages = str(tmp_path / "log"), str(tmp_path / "stages")
-    with session(stages, {**scaling, "silence_seconds": 10.0}, slots=6) as broker:
+    with session(stages, SimpleNamespace(**{**vars(scaling), "silence_seconds": 10.0}), slots=6) as broker:
         broker.compute(toy("group", "regress", stop_at=3, log=log), "w")
     lines = [line.split() for line in notes(log)]
     assert [int(epoch) for epoch, _, _ in lines] == [1, 2, 3, 4, 5, 6]
@@ -242,9 +243,10 @@ def test_a_loss_that_becomes_nan_is_not_tried_again(broker, tmp_path):
 
 JOIN = """
 import sys
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import UserError
 from imer_ray.scaling import cluster
-scaling = {"address": sys.argv[1]}
+scaling = ScalingConfig(address=sys.argv[1])
 cluster.start(scaling)
 import ray
 print(int(ray.cluster_resources()["trial_slot"]))

@@ -10,6 +10,7 @@ import time
 import pytest
 import ray
 
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import UserError
 from imer_ray.scaling import cluster
 from imer_ray.scaling import join as module
@@ -36,7 +37,7 @@ def test_where_nothing_listens_no_cluster_answers(port):
         join(f"127.0.0.1:{port}", deadline=0.2)
     said = one_sentence(error)
     assert f"no Ray cluster answers at 127.0.0.1:{port} (Connection refused" in said and "RAY_ADDRESS" in said
-    assert time.monotonic() - begun < 30  # 0.2 s and more on an idle machine; Ray alone takes a quarter of an hour
+    assert time.monotonic() - begun < 240  # 0.2 s and more on an idle machine; Ray alone takes a quarter of an hour
 
 
 def test_an_address_of_the_environment_is_tried_as_well(port, monkeypatch):
@@ -44,7 +45,7 @@ def test_an_address_of_the_environment_is_tried_as_well(port, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     monkeypatch.setattr(cluster, "JOIN_SECONDS", 0.2)
     with pytest.raises(UserError, match="no Ray cluster answers"):
-        cluster.start({"address": None})
+        cluster.start(ScalingConfig())
 
 
 def test_who_waits_is_told_what_for(port, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,13 @@ from other_user import NOBODY, as_user, is_root, python_as
 from ports import family, is_loopback, listening
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import UserError
 from imer_ray.scaling import local as module
 from imer_ray.scaling.cluster import session, start, stop
 from imer_ray.scaling.join import _look
 
-SCALING = {"num_workers": 0, "train_stages": (), "cpus_per_stage": 1, "gpus_per_stage": 0, "max_failures": 0}
+SCALING = ScalingConfig(num_workers=0, train_stages=(), max_failures=0)
 VARIABLES = ("RAY_ADDRESS", "RAY_TMPDIR", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", *module.LOOPBACK)
 
 
@@ -191,7 +193,7 @@ def test_rays_files_go_where_the_user_wants_them(
 
 
 def test_a_gpu_that_is_not_there_ends_a_session_at_its_start(home: Path, tmp_path: Path) -> None:
-    wanted = {**SCALING, "gpus_per_stage": 1}
+    wanted = replace(SCALING, gpus_per_stage=1)
     with pytest.raises(UserError, match="a stage takes 1 CPU and 1 GPU .* but this machine has 1 CPU and no GPU"):
         with session(str(tmp_path / "stages"), wanted, slots=1):
             pytest.fail("it began")

@@ -5,61 +5,15 @@ import types
 from pathlib import Path
 
 import pytest
+from broker_world import World, held, until
 from toy_stages import notes, toy
 
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages import broker as broker_module
 from imer_ray.stages import job as job_module
-from imer_ray.stages.broker import Broker, StageFailed, WorkerDied
-from imer_ray.stages.job import BESIDE
+from imer_ray.stages.broker import StageFailed, WorkerDied
 from imer_ray.stages.run import execute
 from imer_ray.stages.store import Store
-
-
-class World:
-    """A broker whose stages run in threads of this process."""
-
-    def __init__(self, folder, **settings):
-        self.log = str(folder / "log")
-        self.store = Store(folder / "stages")
-        self.launched = []
-        self.broker = Broker(self.store, self.launch, **settings)
-
-    async def launch(self, stage):
-        self.launched.append(stage.name)
-        self.broker.progress(stage.key, 0, 0, {})
-
-        def report(*progress):
-            return asyncio.run_coroutine_threadsafe(self._progress(stage.key, *progress), loop).result()
-
-        loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(execute, stage, self.store, report)
-
-    async def _progress(self, *progress):
-        return self.broker.progress(*progress)
-
-    async def ask(self, stage, waiter="w", poll=0.05):
-        while True:
-            status = (await self.broker.wait([stage], waiter, poll))[stage.key]
-            if status.error is not None:
-                raise status.error
-            if status.state == "done":
-                return status
-
-    async def state(self, stage, state):
-        """Wait, asking for nothing, until a stage is in a state."""
-        await until(lambda: self.broker._jobs[stage.key].status.state == state)
-
-
-async def until(condition):
-    async with asyncio.timeout(120):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def held(log, gate, **config):
-    """Counts to 10 and then goes on reporting until ``gate`` exists."""
-    return toy("count", "count", num_epochs=30, hold_at=10, gate=str(gate), log=log, **config)
 
 
 def diamond(log, **changes):
@@ -291,17 +245,17 @@ def test_an_input_damaged_since_is_built_anew(tmp_path):
     assert "is damaged" in world.broker.stats()["damaged"][0]
 
 
-def test_a_stage_is_beside_the_search_as_long_as_no_trial_nor_other_stage_wants_it(tmp_path):
+def test_a_stage_is_in_the_background_as_long_as_no_trial_nor_other_stage_wants_it(tmp_path):
     async def story():
         world, gate = World(tmp_path), tmp_path / "gate"
         first = toy("a", x=1, log=world.log, gate=str(gate))
         final = toy("b", x=1, log=world.log, inputs={"a": first})
-        await world.broker.wait([first], BESIDE + "zero", 0.01)
-        alone = world.broker.is_beside(first.key)
-        await world.broker.wait([final], BESIDE + "zero", 0.01)
-        await until(lambda: not world.broker.is_beside(first.key))  # the other needs it
+        await world.broker.wait([first], "zero", 0.01, background=True)
+        alone = world.broker.is_background(first.key)
+        await world.broker.wait([final], "zero", 0.01, background=True)
+        await until(lambda: not world.broker.is_background(first.key))  # the other needs it
         await world.broker.wait([final], "trial-0", 0.01)
-        assert (alone, world.broker.is_beside(final.key)) == (True, False)
+        assert (alone, world.broker.is_background(final.key)) == (True, False)
         gate.touch()
         await world.ask(final)
 

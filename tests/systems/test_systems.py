@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from experiments import changed, experiment
 from safetensors.torch import load_file
 
@@ -15,26 +13,15 @@ import imer_ray.systems
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import STAGE_KINDS, ExperimentConfig
-from imer_ray.config.slices import Cost, Evaluate
 from imer_ray.errors import UserError
-from imer_ray.evaluation.cost import parts_of, untrained
-from imer_ray.models.model import EmotionModel
-from imer_ray.models.parts import Parts
-from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import graph
-from imer_ray.training.latents import load_dataset
-from imer_ray.training.loaders import load_model
+from imer_ray.testing.systems import SMALL, SystemContract
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
-SMALL = [
-    *("data.num_train=64", "data.num_valid=48", "data.num_test=48", "bank.num_steps=2", "diffusion.num_steps=2"),
-    *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "impute", "recognise", "joint")),
-    *(f"training.{stage}.num_epochs=1" for stage in ("fuse", "classify")),
-    *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
-]
+IMDER = ("diffusion.sde=imder_ve", "diffusion.parametrization=score", "diffusion.backbone=imder_unet")
 
 
 def _config(*overrides: str, fingerprint: str | None = "clips") -> ExperimentConfig:
@@ -54,12 +41,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(str(tmp_path_factory.mktemp("stages")))
 
 
-def _small(system: str) -> ExperimentConfig:
-    overrides = [f"system={system}"]
-    if system == "imder":
-        overrides += ["diffusion.sde=imder_ve", "diffusion.parametrization=score", "diffusion.backbone=imder_unet"]
-        overrides += ["diffusion.sampler=euler_maruyama"]
-    return _config(*overrides, fingerprint=None)
+@pytest.mark.parametrize("system", SYSTEMS)
+class TestEverySystem(SystemContract):
+    @pytest.fixture(autouse=True)
+    def _system(self, system: str, store: Store) -> None:
+        self.system, self.stages = system, Path(store.root)
+        self.overrides = (*IMDER, "diffusion.sampler=euler_maruyama") if system == "imder" else ()
 
 
 def test_every_kind_of_stage_can_be_named_and_no_other() -> None:
@@ -69,46 +56,6 @@ def test_every_kind_of_stage_can_be_named_and_no_other() -> None:
     compose(SearchConfig, "search", ["scaling.train_stages=[encode,joint]"])
     with pytest.raises(UserError, match=r"scaling\.train_stages=encod: .*did you mean encode\?"):
         compose(SearchConfig, "search", ["scaling.train_stages=[pretrain,encod]"])
-
-
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_a_small_run_gives_every_pattern_and_cost(system: str, store: Store) -> None:
-    config = _small(system)
-    first = run_graph(_graph(config), store)
-    metrics = first[-1].metrics
-    for pattern in ("l", "a", "v", "la", "lv", "av", "lav"):
-        assert 0 <= metrics[f"valid.{pattern}.Non0_acc_2"] <= 1
-    assert metrics["num_parameters"] > 0 and metrics["speedup_vs_imder"] > 0 and metrics["latency_ms"] > 0
-    assert (metrics["nfe"] > 0) == ("network_l" in _graph(config).inputs)
-    assert metrics["speedup_low"] <= metrics["speedup_vs_imder"] <= metrics["speedup_high"]
-    again = run_graph(_graph(config), store)
-    assert all(result.reused for result in again)
-
-
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_cost_is_measured_on_networks_of_the_trained_ones_shapes(system: str, store: Store) -> None:
-    """Same modules, shapes and what they can recover, so that the same work is timed; weights do not matter to it."""
-    final = _graph(_small(system))
-    run_graph(final, store)
-    models = []
-    for stage, load in ((final, _trained), (final.inputs["cost"], _untrained)):
-        inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
-        models.append(load(stage.settings, Context(folder=Path(), checkpoint=Path(), inputs=inputs)))
-    trained, untrained = ({name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models)
-    assert trained == untrained and list(trained)
-    parts = [[type(module) for module in model.modules()] for model in models]
-    assert parts[0] == parts[1]
-    if models[0].recovery is not None:
-        assert torch.equal(*(model.recovery.recoverable for model in models))
-
-
-def _trained(settings: dict[str, Any], context: Context) -> EmotionModel:
-    return load_model(Parts.of(Evaluate.read(settings)), context)
-
-
-def _untrained(settings: dict[str, Any], context: Context) -> EmotionModel:
-    read = Cost.read(settings)
-    return untrained(parts_of(read), read.reconstructor, load_dataset(read), context, read.seed)
 
 
 def test_the_same_seed_predicts_the_same(store: Store, tmp_path: Path) -> None:
@@ -160,10 +107,3 @@ def test_a_bank_of_the_trials_own_sampler_follows_it() -> None:
     base = _config("bank.mode=same")
     after = changed(base, {"diffusion.num_steps": 4})
     assert _keys(base)["bank"] != _keys(after)["bank"]
-
-
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_where_data_lie_is_not_part_of_any_key(system: str) -> None:
-    config = experiment(f"system={system}", "data=mosi_utterance", fingerprint="x")
-    here, there = (changed(config, {"data.path": path}) for path in ("a.parquet", "b/c.parquet"))
-    assert _keys(here) == _keys(there)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 HERE = str(Path(__file__).parent)
-sys.path[:0] = [HERE, f"{HERE}/study"]  # toy_systems; test_record, test_killed_record
+sys.path[:0] = [HERE, f"{HERE}/study"]  # changed, toy_systems, records; test_killed_record
 
 SPACE = """\
 diffusion.sde: {choice: [vp, ve]}
@@ -29,11 +29,12 @@ def composed():
 @pytest.fixture(scope="session")
 def load_space(composed):
     """load_space(name) reads one of the spaces that come with the package; with the configurations around the base."""
+    from imer_ray.config.experiment import ExperimentConfig
+    from imer_ray.config.resolve import tree_of
     from imer_ray.tuning.space import file
     from imer_ray.tuning.space.check import Configurations
-    from imer_ray.tuning.study.study import RUN_KEYS
 
-    base = {**{key: value for key, value in composed.items() if key not in RUN_KEYS}, "data_fingerprint": "test"}
+    base = {**tree_of(composed, ExperimentConfig), "data_fingerprint": "test"}
 
     @functools.cache
     def load_space(name):
@@ -44,15 +45,19 @@ def load_space(composed):
 
 @pytest.fixture
 def base(composed):
-    from imer_ray.tuning.study.study import RUN_KEYS
+    """Tree of the experiment that a search begins with."""
+    from imer_ray.config.experiment import ExperimentConfig
+    from imer_ray.config.resolve import tree_of
 
-    return {key: value for key, value in composed.items() if key not in RUN_KEYS}
+    return tree_of(composed, ExperimentConfig)
 
 
 @pytest.fixture
 def options(composed, tmp_path):
     """Settings of a search of the toy systems in a temporary folder."""
+    from changed import changed
+
     space = tmp_path / "toy.yaml"
     space.write_text(SPACE)
-    study = {**composed["study"], "name": "toy", "root": str(tmp_path / "runs"), "num_trials": 6, "slots": 2}
-    return {**composed, "study": study, "space": str(space)}
+    study = {"name": "toy", "root": str(tmp_path / "runs"), "num_trials": 6, "slots": 2}
+    return changed(composed, study=study, space=str(space))

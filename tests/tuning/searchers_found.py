@@ -3,9 +3,6 @@
 from importlib import resources
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-from imer_ray.tuning.space.space import Parameter
 
 SAMPLERS = sorted(
     entry.name[:-3]
@@ -14,8 +11,4 @@ SAMPLERS = sorted(
 )
 every_sampler = pytest.mark.parametrize(  # a proposal of Gaussian processes takes half a second
     "sampler", [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
-)
-PROCESS = (
-    Parameter(path="sde", distribution=CategoricalDistribution(["vp", "ve"]), when={}),
-    Parameter(path="sigma", distribution=FloatDistribution(5, 50, log=True), when={"sde": ("ve",)}),
 )

@@ -1,13 +1,17 @@
 """Budgets: what is counted, when they end a search, and what the next command finds."""
 
-import pytest
+import dataclasses
 
+import pytest
+from changed import changed
+
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import UserError
 from imer_ray.tuning import budget
 from imer_ray.tuning.budget import LOOK_SECONDS, Budget, CostMeter, GpuMeter, Limits
 from imer_ray.tuning.study.study import open_record, plan
 
-SCALING = {"gpus_per_stage": 2, "num_workers": 4, "train_stages": ("encode",), "dollars_per_hour": None}
+SCALING = ScalingConfig(gpus_per_stage=2, num_workers=4, train_stages=("encode",))
 
 
 class Clock:
@@ -30,7 +34,7 @@ def test_gpu_hours_are_the_stages_seconds_times_their_gpus():
     told = stats(encode=90.0, recognise=900.0, running=[{"name": "pretrain[l]", "seconds": 1800.0}])
     # encode runs as a group of four workers with two GPUs each, the others hold two
     assert GpuMeter(lambda: told, SCALING).read() == pytest.approx((90 * 8 + 900 * 2 + 1800 * 2) / 3600)
-    assert GpuMeter(lambda: told, {**SCALING, "num_workers": 0}).read() == pytest.approx(2 * 2790 / 3600)
+    assert GpuMeter(lambda: told, dataclasses.replace(SCALING, num_workers=0)).read() == pytest.approx(2 * 2790 / 3600)
 
 
 def test_a_restarted_broker_counts_on():
@@ -85,14 +89,14 @@ def test_gpu_hours_and_dollars_add_up_over_commands(clock):
 
 
 def test_without_a_limit_nothing_ends_but_what_is_spent_is_known_later(options):
-    searched = plan({**options, "scaling": {**options["scaling"], "gpus_per_stage": 1}}, systems="toy_systems")
+    searched = plan(changed(options, scaling={"gpus_per_stage": 1}), systems="toy_systems")
     record = open_record(searched)
 
     class Client:
         def stats(self):
             return stats(recognise=7200.0)
 
-    limit = budget.begin(searched.options["study"], searched.options["scaling"], record, Client(), 0.0)
+    limit = budget.begin(searched.options.study, searched.options.scaling, record, Client(), 0.0)
     assert not limit.is_over()
     assert open_record(searched).spent == {"gpu_hours": 2.0}
 
@@ -105,7 +109,6 @@ def test_without_a_limit_nothing_ends_but_what_is_spent_is_known_later(options):
     ],
 )
 def test_a_budget_that_nothing_counts_against_is_refused(options, study, scaling, message):
-    changed = {**options, "study": {**options["study"], **study}, "scaling": {**options["scaling"], **scaling}}
     with pytest.raises(UserError) as raised:
-        plan(changed, systems="toy_systems")
+        plan(changed(options, study=study, scaling=scaling), systems="toy_systems")
     assert str(raised.value).startswith(message)

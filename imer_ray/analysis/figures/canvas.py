@@ -50,9 +50,18 @@ house_style = rc_context(RC)
 SIDES = ((5, 4, "left"), (5, -9, "left"), (-5, 4, "right"), (-5, -9, "right"), (5, 13, "left"), (-5, -18, "right"))
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, with or without a backend of Matplotlib's."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=DPI // 2)
+        return buffer.getvalue()
+
+
 def figure(width: float, height: float, ncols: int = 1, sharey: bool = False, nrows: int = 1) -> tuple[Figure, Any]:
     """A figure (inches) whose axes make room for legends placed outside of them."""
-    fig = Figure(figsize=(width, height), layout="constrained")
+    fig = ShownFigure(figsize=(width, height), layout="constrained")
     return fig, fig.subplots(nrows, ncols, sharey=sharey)
 
 

@@ -33,7 +33,8 @@ class StochasticHeun:
 
     Attributes:
         s_churn: how much noise is put back over all steps.
-        s_tmin, s_tmax: between which r it is.
+        s_tmin: the lowest r at which it is.
+        s_tmax: the highest.
         s_noise: inflates it; the authors make up for a network's tendency to remove too much by up to 1.007.
     """
 

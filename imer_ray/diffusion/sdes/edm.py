@@ -26,7 +26,8 @@ class EDM:
         equation 5 and table 1.
 
     Attributes:
-        sigma_min, sigma_max: noise levels at t = 0 and t = 1.
+        sigma_min: noise level at t = 0.
+        sigma_max: noise level at t = 1.
         rho: 1 is even in sigma, large values come near VE's even ln sigma.
         t_min: where training and sampling end.
     """

@@ -25,7 +25,8 @@ class SubVP:
         Song et al., 2021, Score-Based Generative Modeling through SDEs, arXiv:2011.13456, equation 29 and appendix B.
 
     Attributes:
-        beta_min, beta_max: ends of the linear beta(t).
+        beta_min: where the linear beta(t) begins.
+        beta_max: where it ends.
         t_min: where training and sampling end.
     """
 

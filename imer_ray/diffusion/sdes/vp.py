@@ -39,7 +39,8 @@ class VP:
         schedule: ``linear``, ``cosine`` or ``shifted_cosine``. The linear one has most of its times at high noise,
             where a network has to read the condition: on synthetic clips the mean squared error of a Transformer's
             recovery in one step is 0.72 after 20 epochs, with the cosine 0.79 after 40 (ridge regression 0.75).
-        beta_min, beta_max: of the linear schedule.
+        beta_min: where the linear schedule begins.
+        beta_max: where it ends.
         cosine_offset: s of the cosine schedules; keeps the noise near t = 0 from becoming vanishingly small.
         noise_to_signal_max: sigma_1 / alpha_1 of the cosine schedules.
         shift: factor of alpha_t/sigma_t of the shifted cosine.

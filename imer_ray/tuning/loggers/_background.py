@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import queue
 import sys
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from imer_ray.config import plugins
 from imer_ray.errors import UserError, printable
 from imer_ray.results.schema import StudyInfo
 from imer_ray.tuning.loggers import Curves, Logger, Row
@@ -89,7 +89,7 @@ class _Background:
 
 def _module(name: str) -> Any:
     try:
-        return importlib.import_module(f"{PACKAGE}.{name}")
+        return plugins.module(PACKAGE, name)
     except ModuleNotFoundError as error:
         raise UserError(
             f"study.loggers={name}: the package {error.name} is not installed; install it with "

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, hint
 from imer_ray.results.schema import COSTS, METRIC_PREFIX
-from imer_ray.tuning.hints import hint
 from imer_ray.tuning.objectives.objectives import METRICS, NotMeasured
 
 _FORM = re.compile(r"\s*([\w.\[\]]+)\s*([<>=!]+)\s*(\S+)\s*")

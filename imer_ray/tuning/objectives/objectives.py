@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, hint
 from imer_ray.results.schema import METRIC_PREFIX, Objective
-from imer_ray.tuning.hints import hint
 
 Transform = Callable[[float], float]
 
@@ -60,7 +58,7 @@ _SPEED: Mapping[str, tuple[str, Transform, str, float]] = {
 }
 
 
-def objectives(study: Mapping[str, Any]) -> tuple[Objective, Objective]:
+def objectives(quality: str, speed: str) -> tuple[Objective, Objective]:
     """(quality, speed) of a study's settings ``study.quality`` and ``study.speed``.
 
     ``study.quality`` is a metric's name (its mean over the protocol's settings) or ``<setting>.<metric>``.
@@ -68,14 +66,13 @@ def objectives(study: Mapping[str, Any]) -> tuple[Objective, Objective]:
     Raises:
         UserError: there is no such metric.
     """
-    name = str(study["quality"])
-    metric = name.rpartition(".")[2]
+    metric = quality.rpartition(".")[2]
     if metric not in _QUALITY:
-        raise UserError(f"study.quality={name}: unknown metric; {hint(metric, _QUALITY)}")
+        raise UserError(f"study.quality={quality}: unknown metric; {hint(metric, _QUALITY)}")
     _, label, reference = _QUALITY[metric]
-    column, _, speed_label, speed_reference = _SPEED[study["speed"]]
+    column, _, speed_label, speed_reference = _SPEED[speed]
     return (
-        Objective(name="quality", metric=METRIC_PREFIX + name, label=label.format(name), reference=reference),
+        Objective(name="quality", metric=METRIC_PREFIX + quality, label=label.format(quality), reference=reference),
         Objective(name="speed", metric=column, label=speed_label, reference=speed_reference),
     )
 

@@ -32,7 +32,7 @@ class StudyCallback(tune.Callback):
         self._timeline = Timeline(plan.folder, plan.info.study)
         self._tally = Tally(plan.info)
         self._time_left = TimeLeft(len(record.finished))
-        self._log = Log(plan.options["study"]["loggers"], plan.folder, plan.info, record.rows)
+        self._log = Log(plan.options.study.loggers, plan.folder, plan.info, record.rows)
         self._logged = len(record.rows)
         self._next = time.monotonic() + FOLLOW_SECONDS
         self._display = Display()

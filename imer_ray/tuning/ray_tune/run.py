@@ -12,8 +12,9 @@ from typing import Any
 
 from ray import tune
 
+from imer_ray.config import plugins
 from imer_ray.errors import UserError
-from imer_ray.scaling.cluster import TRIAL_SLOT
+from imer_ray.scaling.cluster import TRIAL_SLOT, check_slots
 from imer_ray.stages.client import Client
 from imer_ray.tuning.ray_tune.callback import StudyCallback
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
@@ -52,27 +53,29 @@ def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] 
 
 
 def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> bool:
-    study, slots = plan.options["study"], plan.options["study"]["slots"]
+    check_slots()
+    study, slots = plan.options.study, plan.options.study.slots
     os.environ.update(ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray")
-    scheduler = study_scheduler(plan, record, lambda trial: client.leave(waiter_name(study["name"], trial)))
+    scheduler = study_scheduler(plan, record, lambda trial: client.leave(waiter_name(study.name, trial)))
     trainable = tune.with_parameters(
         coordinate,
         base=plan.base,
         grid=Grid(
-            axes=axes(plan.base["evaluate"]["grid"], plan.space),
+            axes=axes(plan.options.evaluate.grid, plan.space),
             components=plan.configurations.components,
             objectives=plan.objectives,
         ),
-        scaling=plan.options["scaling"],
+        scaling=plan.options.scaling,
         client=client,
-        study=study["name"],
+        study=study.name,
         systems=plan.systems,
         rungs=scheduler.rungs,
+        loaded=plugins.names(),
     )
-    searcher = StudySearcher(record, slots, functools.partial(complete_row, study["name"]), scheduler.stopped)
+    searcher = StudySearcher(record, slots, functools.partial(complete_row, study.name), scheduler.stopped)
     scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run
     shutil.rmtree(scratch, ignore_errors=True)
     watch = StudyCallback(plan, record, client)
@@ -99,7 +102,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
         tuner.fit()
     finally:
         for trial in record.running:  # stopped with the search: the next driver goes on with them
-            client.leave(waiter_name(study["name"], trial))
+            client.leave(waiter_name(study.name, trial))
         watch.close()
         shutil.rmtree(scratch, ignore_errors=True)
     if searcher.broken is not None:

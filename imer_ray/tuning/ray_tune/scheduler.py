@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from imer_ray.config import plugins
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
@@ -99,8 +99,8 @@ class StudyScheduler(TrialScheduler):
 
 def study_scheduler(plan: Plan, record: Record, leave: Callable[[int], None]) -> StudyScheduler:
     """The scheduler that a study's settings choose. It knows what the study's trials reached in earlier runs."""
-    study = plan.options["study"]
-    scheduler: Scheduler = importlib.import_module(f"imer_ray.tuning.schedulers.{study['scheduler']}").build(study)
+    study = plan.options.study
+    scheduler: Scheduler = plugins.module("imer_ray.tuning.schedulers", study.scheduler).build(study)
     _, speed_objective = plan.objectives
     for row in record.rows:
         if row["point"] == 0 and row.get("rungs"):

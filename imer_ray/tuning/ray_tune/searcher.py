@@ -9,7 +9,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from imer_ray.tuning.study.record import Proposal, Record
+from imer_ray.tuning.study.proposal import Proposal
+from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.trial.coordinator import BROKEN, OUTCOME, ROWS
 from imer_ray.tuning.trial.status import STANDING
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from imer_ray.config import plugins
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.tree import replace
 from imer_ray.stages.client import Client
 from imer_ray.tuning.trial.coordinator import OUTCOME, run_points, waiter_name
@@ -19,11 +21,12 @@ def coordinate(
     config: Mapping[str, Any],
     base: Mapping[str, Any],
     grid: Grid,
-    scaling: Mapping[str, Any],
+    scaling: ScalingConfig,
     client: Client,
     study: str,
     systems: str,
     rungs: tuple[int, ...] = (),
+    loaded: tuple[str, ...] = (),
 ) -> None:
     """The function that Tune runs.
 
@@ -34,11 +37,13 @@ def coordinate(
         scaling: says which executor each stage has.
         systems: package of the systems' modules.
         rungs: epochs after which its trainings are compared with others.
+        loaded: plugins that the search was told to load.
     """
     from ray import tune
 
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = LEAVING_SECONDS
 
+    plugins.load(loaded)
     tree = replace(base, config["values"], grid.components)
     outcome = run_points(tree, grid, client, waiter_name(study, config["trial"]), tune.report, scaling, systems, rungs)
     tune.report({OUTCOME: json.dumps(outcome)})

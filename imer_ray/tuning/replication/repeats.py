@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.client import Client
 from imer_ray.stages.graph import Stage
@@ -81,7 +82,7 @@ def next_repeat(record: Record, most: int, running: Counter[Name]) -> Repeat | N
 
 def wanted(plan: Plan, record: Record) -> bool:
     """Whether a study that has its trials lacks repeats."""
-    most = plan.options["study"]["repeats"]
+    most = plan.options.study.repeats
     return most > 0 and next_repeat(record, most, Counter()) is not None
 
 
@@ -93,7 +94,7 @@ def repeat_front(plan: Plan, record: Record, client: Client, is_over: Callable[[
     Raises:
         UserError: something must be put right before any stage can run.
     """
-    most, slots = plan.options["study"]["repeats"], plan.options["study"]["slots"]
+    most, slots = plan.options.study.repeats, plan.options.study.slots
     if is_over() or not wanted(plan, record):
         return 0
     before = len(record.repeats)
@@ -133,10 +134,10 @@ def repeat_front(plan: Plan, record: Record, client: Client, is_over: Callable[[
 
 def _compute(repeat: Repeat, plan: Plan, client: Client, ended: threading.Event) -> dict[str, Any]:
     """What `run_points` returns, of the point alone: it has been walked from already."""
-    alone = {**repeat.config, "evaluate": {**repeat.config["evaluate"], "max_points": 1}}
+    alone = replace(repeat.config, {"evaluate.max_points": 1}, {})
     grid = Grid(axes={}, components=plan.configurations.components, objectives=plan.objectives)
     waiter = f"{plan.info.study}-{repeat.trial}.{repeat.point}-{repeat.number}"
-    scaling = plan.options["scaling"]
+    scaling = plan.options.scaling
     return run_points(alone, grid, _Until(client, ended), waiter, lambda metrics: None, scaling, plan.systems)
 
 
@@ -157,14 +158,21 @@ class _Until:
     def __init__(self, client: Client, ended: threading.Event) -> None:
         self._client, self._ended = client, ended
 
-    def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None] | None = None) -> StageResult:
+    def compute(
+        self,
+        stage: Stage,
+        waiter: str,
+        on_progress: Callable[[Status], None] | None = None,
+        *,
+        background: bool = False,
+    ) -> StageResult:
         def check(status: Status) -> None:
             if self._ended.is_set():
                 raise _Abandoned
             if on_progress is not None:
                 on_progress(status)
 
-        return self._client.compute(stage, waiter, check)
+        return self._client.compute(stage, waiter, check, background=background)
 
     def leave(self, waiter: str) -> None:
         self._client.leave(waiter)

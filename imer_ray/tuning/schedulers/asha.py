@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
+from imer_ray.config.commands import StudyConfig
 from imer_ray.tuning.schedulers import Milestone
 from imer_ray.tuning.schedulers._halving import brackets, rungs, survives
 
@@ -73,5 +73,5 @@ class ASHA:
         return survives(points, trials.index(newcomer), self._reduction_factor)
 
 
-def build(study: Mapping[str, Any]) -> ASHA:
-    return ASHA(study["grace_epochs"], study["reduction_factor"], study["brackets"])
+def build(study: StudyConfig) -> ASHA:
+    return ASHA(study.grace_epochs, study.reduction_factor, study.brackets)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from imer_ray.config.commands import StudyConfig
 from imer_ray.tuning.schedulers import Milestone
 
 
@@ -18,5 +16,5 @@ class FIFO:
         return True
 
 
-def build(study: Mapping[str, Any]) -> FIFO:
+def build(study: StudyConfig) -> FIFO:
     return FIFO()

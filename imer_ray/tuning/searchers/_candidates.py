@@ -9,13 +9,37 @@ from typing import Any
 import numpy as np
 from optuna import Study
 
+from imer_ray.tuning.searchers import NEXT_BEST, RANDOM, SEARCHER
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers._window import NUM_BEST, window
 from imer_ray.tuning.searchers._wrapper import rank
 from imer_ray.tuning.space.space import Space, Uniform
 
+SAME_PROPOSALS = 3  # known ones in a row that a sampler is told the results of, before its best new one is taken
+SAME_DRAWS = 20  # the same for one without a model, before one is drawn at random
+RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
 NUM_CANDIDATES = 256
 NUM_CHANGED = 2.0  # parameters of a neighbour that are drawn anew, on average: one may be drawn as it was
+
+
+def next_new(
+    study: Study, space: Space, rng: random.Random, is_new: Callable[[Mapping[str, Any]], bool], num_known: int
+) -> tuple[str, dict[str, Any] | None]:
+    """Who proposes next after ``num_known`` known proposals in a row, and what, if it is not the sampler.
+
+    Only where the sampler has no model, and goes on proposing what is known, one is drawn at random.
+
+    Returns:
+        `SEARCHER` and None: the sampler is heard again. Else `NEXT_BEST` or `RANDOM`, and values; None: nothing is new.
+    """
+    if num_known < SAME_PROPOSALS:
+        return SEARCHER, None
+    values, has_model = next_best(study, space, rng, is_new)
+    if values is not None:
+        return NEXT_BEST, values
+    if not has_model and num_known < SAME_DRAWS:
+        return SEARCHER, None
+    return RANDOM, next(filter(is_new, (space.sample(rng) for _ in range(RANDOM_DRAWS))), None)
 
 
 def next_best(

@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from imer_ray.tuning.searchers._wrapper import Wrapper
+from imer_ray.tuning.study._optuna import seen
 
 
 class LazyGroups(Wrapper):
@@ -27,7 +28,7 @@ class LazyGroups(Wrapper):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         space = self._sampler.infer_relative_search_space(study, trial)
-        complete = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = seen(study, TrialState.COMPLETE)
         self._groups = {name: frozenset(i for i, t in enumerate(complete) if name in t.params) for name in space}
         self._later = {name: space[name] for name, group in self._groups.items() if len(group) < len(complete)}
         self._drawn = {}

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, START_UP, TRIAL
 from imer_ray.tuning.searchers._wrapper import rank
+from imer_ray.tuning.study._optuna import note
 
 _begun: WeakSet[Study] = WeakSet()  # whose random trials are complete, and so remain
 
@@ -55,7 +56,7 @@ class RandomFirst(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         sampler = self._sampler(study)
         if sampler is self._first and not {ORIGIN, TRIAL} & trial.user_attrs.keys():
-            study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, START_UP)
+            note(study, trial, ORIGIN, START_UP)
         sampler.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from imer_ray.results.pareto import pareto_front
 from imer_ray.tuning.searchers._wrapper import Wrapper, rank
+from imer_ray.tuning.study._optuna import seen, view
 
 NUM_LATEST = 135
 NUM_BEST = 15  # Optuna's TPE takes the best tenth of what it sees for good, so these must be a tenth of both together
@@ -53,8 +54,8 @@ class Window(Wrapper):
         self._view: Study | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        seen = self._seen(study)
-        return self._sampler.infer_relative_search_space(cast(Study, _View(study, _one_of_each(seen))), trial)
+        known = self._seen(study)
+        return self._sampler.infer_relative_search_space(view(study, _one_of_each(known)), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -76,31 +77,14 @@ class Window(Wrapper):
     def _seen(self, study: Study) -> Study:
         """The study as it was when the trial's first parameter was asked for."""
         if self._view is None:
-            self._view = cast(Study, _View(study, window(study)))
+            self._view = view(study, window(study))
         return self._view
-
-
-class _View:
-    """A study that has only some of its trials."""
-
-    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
-        self._study = study
-        self._trials = trials
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        """As `optuna.Study` has it, through which its samplers ask."""
-        return [trial for trial in self._trials if states is None or trial.state in states]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
 
 
 def _one_of_each(study: Study) -> list[FrozenTrial]:
     """A complete trial for every set of parameters that occurs: of all that a search space is inferred from, what
     makes a difference, as a parameter has one distribution."""
-    trials = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials = seen(study, TrialState.COMPLETE)
     return list({tuple(trial.params): trial for trial in reversed(trials)}.values())
 
 

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna import Study, create_study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from imer_ray.tuning.searchers import FIDELITY
 from imer_ray.tuning.searchers._random_first import RandomFirst
 from imer_ray.tuning.searchers._window import window
+from imer_ray.tuning.study._optuna import RankingGP
 
 NUM_LATEST = 150  # trials modelled beside the best: a fit takes the third power of their number
 
@@ -34,7 +35,7 @@ class ImputedGP(BaseSampler):
     """Optuna's GPSampler on trials that all have every parameter."""
 
     def __init__(self, seed: int) -> None:
-        self._gp = _RankingGP(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        self._gp = RankingGP(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
         self._independent = RandomSampler(seed=seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -71,20 +72,6 @@ class ImputedGP(BaseSampler):
     ) -> Any:
         """Of a parameter that no complete trial has had."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
-
-
-class _RankingGP(GPSampler):
-    """Optuna's, which chooses among ``candidates`` if it has any, and keeps their ``scores``."""
-
-    candidates: Sequence[Mapping[str, Any]] = ()
-    scores: NDArray[np.float64]
-
-    def _optimize_acqf(self, acqf: Any, best_params: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        if not self.candidates:
-            return super()._optimize_acqf(acqf, best_params)
-        points = acqf.search_space.get_normalized_params([None] * len(self.candidates), list(self.candidates))
-        self.scores = acqf.eval_acqf_no_grad(points)
-        return points[np.argmax(self.scores)]
 
 
 def _filled(trials: list[FrozenTrial], space: Mapping[str, BaseDistribution]) -> list[FrozenTrial]:

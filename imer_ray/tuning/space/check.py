@@ -12,8 +12,7 @@ from typing import Any
 from imer_ray.config.components import option, options
 from imer_ray.config.resolve import component_groups, resolve
 from imer_ray.config.tree import flatten, replace
-from imer_ray.errors import UserError
-from imer_ray.tuning.hints import hint
+from imer_ray.errors import UserError, hint
 from imer_ray.tuning.space.space import Parameter, Space
 
 # Paths that all trials of a study must share
@@ -24,6 +23,7 @@ FIXED: Mapping[str, str] = {
     "seed": "a search over seeds picks the luckiest; `train` repeats a configuration over seeds",
     "speed": "all trials of a study must be timed in the same way",
     "evaluate": "it says which further points a trial gives, not what is trained",
+    "plugins": "it says what may be chosen, not what is",
     "study": "it describes the search itself",
     "space": "it describes the search itself",
     "scaling": "it says where stages run, not what they compute",

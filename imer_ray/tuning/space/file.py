@@ -12,7 +12,6 @@ or not, under which the parameter exists. ``points`` are proposed first.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -22,13 +21,14 @@ from typing import Any
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-import imer_ray
-from imer_ray.errors import UserError
-from imer_ray.tuning.hints import hint
+from imer_ray.config import plugins
+from imer_ray.config.plugin_options import check_free
+from imer_ray.errors import UserError, closest_word, hint
+from imer_ray.files import shipped_folder
 from imer_ray.tuning.space.check import Configurations, Line, check
 from imer_ray.tuning.space.space import Distribution, Parameter, Space
 
-FOLDER = Path(imer_ray.__file__).parent.parent / "search_spaces"  # beside the package, in a checkout and in a wheel
+FOLDER = shipped_folder("search_spaces")
 POINTS = "points"
 KINDS = ("choice", "float", "int")
 
@@ -45,7 +45,7 @@ _Loader.add_implicit_resolver(
 
 
 def find(name: str) -> Path:
-    """The file of a space: a name in ``search_spaces/``, or a path.
+    """The file of a space: a name in ``search_spaces/``, ours or a plugin's, or a path.
 
     Raises:
         UserError: there is none.
@@ -55,10 +55,16 @@ def find(name: str) -> Path:
         if not path.is_file():
             raise UserError(f"space={name}: there is no such file")
         return path
-    known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
-    if name not in known:
-        raise UserError(f"space={name}: unknown search space; {hint(name, known)} (or give a file: {name}.yaml)")
-    return FOLDER / f"{name}.yaml"
+    found = {path.stem: ("imer_ray", path) for path in FOLDER.glob("*.yaml")}
+    for plugin, folder in plugins.parts(plugins.SPACES):
+        for file in map(Path, map(str, folder.iterdir())):
+            if file.suffix == ".yaml":
+                taken = {stem: owner for stem, (owner, _) in found.items()}
+                check_free(plugin.name, f"{plugins.SPACES}/{file.name}", file.stem, taken)
+                found[file.stem] = plugin.name, file
+    if name not in found:
+        raise UserError(f"space={name}: unknown search space; {hint(name, found)} (or give a file: {name}.yaml)")
+    return found[name][1]
 
 
 def load(name: str, base: Mapping[str, Any]) -> Space:
@@ -194,8 +200,8 @@ def _values(value: Any) -> tuple[Any, ...]:
 
 def _hint(words: Any, known: Any = KINDS) -> str:
     for word in words if isinstance(words, (list, Mapping)) else []:
-        if close := difflib.get_close_matches(str(word), sorted(known), n=1):
-            return f" (did you mean {close[0]}?)"
+        if meant := closest_word(str(word), known):
+            return f" (did you mean {meant}?)"
     return ""
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from imer_ray.config.components import build
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.dataset import Dataset
 from imer_ray.evaluation.score import MIN_CLIPS
 from imer_ray.results.schema import METRIC_PREFIX, DataInfo, Objective
@@ -15,18 +12,18 @@ from imer_ray.tuning.trial.coordinator import SPLIT
 SIGNED = "Non0"  # metrics of clips whose label is not 0
 
 
-def describe(config: Mapping[str, Any], dataset: Dataset, quality: Objective) -> DataInfo:
+def describe(config: ExperimentConfig, dataset: Dataset, quality: Objective) -> DataInfo:
     """Sizes and labels of the splits, and how many valid clips quality counts in each setting that it is over."""
     setting, _, metric = quality.metric.removeprefix(METRIC_PREFIX).rpartition(".")
-    labels, protocol = dataset.labels(SPLIT), build(config["protocol"])
+    labels, protocol = dataset.labels(SPLIT), config.protocol.build()
     counted = has_label(labels) & (labels != 0) if metric.startswith(SIGNED) else has_label(labels)
     settings = [setting] if setting else [s for s in protocol.settings() if s not in protocol.complete]
-    masks = {s: protocol.mask(s, dataset.recorded(SPLIT), SPLIT, config["seed"]) for s in settings}
+    masks = {s: protocol.mask(s, dataset.recorded(SPLIT), SPLIT, config.seed) for s in settings}
     scored = {s: int((mask.any(1) & counted).sum()) for s, mask in masks.items()}
     return DataInfo(
-        name=config["data"]["name"],
+        name=config.data.name,
         fingerprint=dataset.fingerprint,
-        frames=build(config["encoder"]).length(min(dataset.lengths.values())),
+        frames=config.encoder.build().length(min(dataset.lengths.values())),
         clips={split: dataset.size(split) for split in dataset.splits},
         labelled={split: int(has_label(dataset.labels(split)).sum()) for split in dataset.splits},
         scored={s: count for s, count in scored.items() if count >= MIN_CLIPS},

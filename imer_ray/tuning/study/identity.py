@@ -16,7 +16,7 @@ from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study.journal_entry import IDENTITY
 
-ELSEWHERE = ("data.path",)  # where things lie, not what they are
+ELSEWHERE = ("data.path", "plugins")  # where things lie and come from, not what they are
 
 
 def check_identity(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from imer_ray.config.commands import StudyConfig
 from imer_ray.config.compose import preset
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError, printable
@@ -18,12 +17,12 @@ from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.study.warm_start import lessons, results_file
 
 
-def check(study: Mapping[str, Any]) -> None:
+def check(study: StudyConfig) -> None:
     """Raises UserError if a preset or another study's results that the settings name do not exist."""
-    for name in study["presets"]:
+    for name in study.presets:
         preset(name)
-    for source in study["warm_start"]:
-        own = Path(study["root"]) / study["name"]
+    for source in study.warm_start:
+        own = Path(study.root) / study.name
         if os.path.abspath(source) in (os.path.abspath(own), os.path.abspath(own / RESULTS)):
             raise UserError(f"study.warm_start={source} is this study itself, which knows its results in any case")
         read_info(results_file(source))
@@ -32,15 +31,15 @@ def check(study: Mapping[str, Any]) -> None:
 def begin(plan: Plan, record: Record) -> None:
     """Once in a study's life each, and so again only what was added since: the base configuration, the space's points,
     presets, and other studies. Says what was changed of a preset, and what was taken from a study."""
-    settings = plan.options["study"]
+    settings = plan.options.study
     outcome = Outcome(objectives=plan.objectives, constraints=plan.constraints)
     learnt = []
-    for source in settings["warm_start"]:
+    for source in settings.warm_start:
         if os.path.abspath(source) not in record.learnt_from:
             learnt.append(lessons(source, plan.space, outcome, plan.configurations.build, plan.identify))
     own = plan.space.locate(flatten(plan.base))
     record.enqueue([point for point in (own, *plan.space.points) if point is not None])
-    for name in settings["presets"]:
+    for name in settings.presets:
         point, changed = nearest(name, plan.space, plan.configurations)
         if record.enqueue([point]):
             print(f"preset {name} is proposed" + (f" with {', '.join(changed)}" if changed else ""))

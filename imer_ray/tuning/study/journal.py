@@ -29,7 +29,8 @@ from optuna.study import StudyDirection
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors
 from imer_ray.results.schema import RESULTS, Objective
-from imer_ray.tuning.study.journal_entry import ROWS, EntryCheck, JournalOperation
+from imer_ray.tuning.study._optuna import JournalOperation
+from imer_ray.tuning.study.journal_entry import ROWS, EntryCheck
 
 FILE_NAME = "study.journal"
 STUDY = "study"  # the name of the journal's first and only study

@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-from optuna.storages.journal._storage import JournalOperation
 
 from imer_ray.config.tree import flatten
 from imer_ray.received import MAX_INT
 from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, STATUSES
 from imer_ray.results.words import json_object, json_texts
 from imer_ray.tuning import searchers
+from imer_ray.tuning.study._optuna import FIXED, JournalOperation
 
 # User attributes of Optuna's trials and study, beside those that samplers look at (`imer_ray.tuning.searchers`)
 ROWS = "rows"  # what goes to results.parquet; set before the trial is told
@@ -29,7 +29,6 @@ LEARNT = "learnt"  # of another study's result: its source, trial and point
 SOURCES = "learnt_from"  # of the study: from which others it has learnt
 SPENT = "spent"  # of the study: name -> how much of a budget all drivers together have spent
 IDENTITY = "identity"  # of the study: what all its trials share
-FIXED = "fixed_params"  # system attribute, Optuna's own: the values with which a trial was enqueued
 TEXTS = ("stages", "executors", "versions")  # columns of a row with JSON objects of texts
 MAX_DEPTH = 16  # of anything nested in an entry
 

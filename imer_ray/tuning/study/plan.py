@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imer_ray.config.commands import SearchConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.results.schema import DataInfo, Objective, StudyInfo
@@ -24,12 +25,12 @@ class Plan:
     """A search that has been checked; nothing runs yet.
 
     Attributes:
-        options: the resolved SearchConfig.
-        base: the configuration that trials change, with the data's fingerprint filled in.
+        options: what the search was told.
+        base: tree of the configuration that trials change, with the data's fingerprint filled in.
         systems: package of the systems' modules.
     """
 
-    options: Mapping[str, Any]
+    options: SearchConfig
     base: Mapping[str, Any]
     space: Space
     objectives: tuple[Objective, Objective]
@@ -40,23 +41,23 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        return Path(self.options["study"]["root"]) / self.options["study"]["name"]
+        return Path(self.options.study.root) / self.options.study.name
 
     @property
     def stages(self) -> str:
         """Folder or URI of the artefacts; absolute, because workers may have another working folder."""
-        study = self.options["study"]
-        stages = study["stages"] or str(Path(study["root"]) / "stages")
+        study = self.options.study
+        stages = study.stages or str(Path(study.root) / "stages")
         return stages if "://" in stages else os.path.abspath(stages)
 
     @property
     def info(self) -> StudyInfo:
-        study = self.options["study"]
+        study = self.options.study
         return StudyInfo(
-            study=study["name"],
+            study=study.name,
             objectives=self.objectives,
-            num_trials=study["num_trials"],
-            searcher=study["searcher"],
+            num_trials=study.num_trials,
+            searcher=study.searcher,
             space=tuple(p.path for p in self.space.parameters),
             constraints=tuple(constraint.text for constraint in self.constraints),
             data=self.data,
@@ -68,4 +69,4 @@ class Plan:
 
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""
-        return str(self.final_stage(config).key)
+        return self.final_stage(config).key

@@ -6,42 +6,29 @@ and a driver killed at any moment loses nothing that was finished.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, TRIAL
-from imer_ray.tuning.searchers._candidates import next_best
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
+from imer_ray.tuning.searchers._candidates import next_new
 from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.study._optuna import FIXED, noted, taken_up
 from imer_ray.tuning.study.failures import failed, may_succeed
-from imer_ray.tuning.study.journal_entry import DUPLICATE, FIXED, POINT, REPEAT, ROWS, SPENT
+from imer_ray.tuning.study.journal_entry import DUPLICATE, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.study.points import distinct, name
+from imer_ray.tuning.study.proposal import Proposal, key, proposal_seed
 from imer_ray.tuning.study.sense import check_values, making_sense_of
 from imer_ray.tuning.study.warm_start import Lessons, sources
-
-SAME_PROPOSALS = 3  # known ones in a row that a sampler is told the results of, before its best new one is taken
-SAME_DRAWS = 20  # the same for one without a model, before one is drawn at random
-RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """What to try: our trial number, the searched paths' values and the whole configuration."""
-
-    trial: int
-    values: Mapping[str, Any]
-    config: Mapping[str, Any]
 
 
 class Record:
@@ -87,7 +74,7 @@ class Record:
         self._build_sampler = build_sampler
         self._seed = seed
         self._running: dict[int, Trial] = {}
-        self._left: list[int] = []  # Optuna's ids of the trials that a killed driver left running
+        self._left: list[FrozenTrial] = []  # that a killed driver left running
         self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
         self._identities: dict[tuple[int, int], str] = {}  # of the rows, by trial and point
         self._identified: dict[tuple[Any, ...], str] = {}  # of values that were asked for: they take milliseconds
@@ -171,14 +158,14 @@ class Record:
     def ask(self) -> Proposal | None:
         """The next trial, or None if every configuration of the space is known."""
         while True:
-            seed = self._proposal_seed()
+            seed = proposal_seed(self._seed, self._next, self._duplicates)
             self._study.sampler = self._build_sampler(seed)
             if self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
                 return None
-            trial = Trial(self._study, self._left.pop(0)) if self._left else self._study.ask()
+            trial = taken_up(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
-            identity = self._identified[_key(values)] = self._identify(config)
+            identity = self._identified[key(values)] = self._identify(config)
             if identity not in self._known:
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
@@ -220,7 +207,7 @@ class Record:
         if number is None:
             number = self._next
             self._next, self._duplicates = number + 1, 0
-            if ORIGIN not in self._study._storage.get_trial(trial._trial_id).user_attrs:  # a sampler may have set it
+            if ORIGIN not in noted(self._study, trial):  # a sampler may have set it
                 trial.set_user_attr(ORIGIN, SEARCHER)
             trial.set_user_attr(TRIAL, number)
         self._known[identity] = None
@@ -228,32 +215,19 @@ class Record:
         flat = flatten(config)
         return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
 
-    def _proposal_seed(self) -> int:
-        text = f"{self._seed}-{self._next}-{self._duplicates}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-
     def _enqueue_unknown(self, rng: random.Random) -> bool:
-        """Have one proposed that is new, unless the sampler shall be heard again; False if there is none.
-
-        Only where the sampler has no model, and goes on proposing what is known, one is drawn at random.
-        """
-        if self._duplicates < SAME_PROPOSALS or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        """Have one proposed that is new, unless the sampler shall be heard again; False if there is none."""
+        if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return True  # those that wait are a killed driver's
-        (values, has_model), origin = next_best(self._study, self._space, rng, self._is_new), NEXT_BEST
-        if values is None and not has_model and self._duplicates < SAME_DRAWS:
-            return True
-        if values is None:
-            drawn = (self._space.sample(rng) for _ in range(RANDOM_DRAWS))
-            values, origin = next(filter(self._is_new, drawn), None), RANDOM
+        origin, values = next_new(self._study, self._space, rng, self._is_new, self._duplicates)
         if values is not None:
             self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
-        return values is not None
+        return values is not None or origin == SEARCHER
 
     def _is_new(self, values: Mapping[str, Any]) -> bool:
-        key = _key(values)
-        if key not in self._identified:
-            self._identified[key] = self._identify(self._configure(values))
-        return self._identified[key] not in self._known
+        if (known_as := key(values)) not in self._identified:
+            self._identified[known_as] = self._identify(self._configure(values))
+        return self._identified[known_as] not in self._known
 
     def _finish(
         self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[Any, Any]] = frozenset()
@@ -303,20 +277,16 @@ class Record:
                     if rows is not None and latest.get(number, trial) is trial:  # else it failed, and runs again
                         self._remember(rows)
                 elif rows is not None:
-                    self._finish(Trial(self._study, trial._trial_id), rows, added)
+                    self._finish(taken_up(self._study, trial), rows, added)
                 elif DUPLICATE in trial.user_attrs:
                     duplicates.append(trial)
                 elif number is not None or FIXED in trial.system_attrs:
-                    self._left.append(trial._trial_id)
+                    self._left.append(trial)
                 else:  # killed while it was drawn: it will be drawn again
                     self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in duplicates:  # now that all rows are known
             with making_sense_of(trial):
                 row = self._known.get(self._identify(self._configure(trial.params)))
-                self._answer(Trial(self._study, trial._trial_id), row)
+                self._answer(taken_up(self._study, trial), row)
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
         self.repeats += [row for key, row in self._study.user_attrs.items() if key.startswith(f"{REPEAT} ")]
-
-
-def _key(values: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple((path, type(value), value) for path, value in values.items())

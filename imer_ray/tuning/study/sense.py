@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial
 
 from imer_ray.tuning.space.space import Space
-from imer_ray.tuning.study.journal_entry import FIXED
+from imer_ray.tuning.study._optuna import FIXED, trial_id
 
 
 class SenselessTrial(Exception):
@@ -32,7 +32,7 @@ def making_sense_of(trial: FrozenTrial) -> Iterator[None]:
     except Exception as error:
         if isinstance(error.__cause__, OSError):  # not what is read, but the disk
             raise
-        raise SenselessTrial(trial._trial_id, error) from error
+        raise SenselessTrial(trial_id(trial), error) from error
 
 
 def check_values(trial: FrozenTrial, space: Space) -> None:

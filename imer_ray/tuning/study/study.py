@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import optuna
 import yaml
 
-from imer_ray.config.components import build
+from imer_ray.config import plugins
+from imer_ray.config.commands import SearchConfig
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
+from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.evaluation.scorable import check_quality, check_training
 from imer_ray.evaluation.timing.speedup import check_reference
@@ -35,36 +34,34 @@ from imer_ray.tuning.study.remembered import check_results
 from imer_ray.tuning.study.sense import SenselessTrial
 from imer_ray.tuning.trial.coordinator import SPLIT
 
-RUN_KEYS = ("study", "space", "scaling")  # of a SearchConfig: how to search, not what is searched
 
-
-def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
+def plan(options: SearchConfig, systems: str = "imer_ray.systems") -> Plan:
     """Check a search before anything starts.
 
     Raises:
         UserError: an unknown metric, a constraint, preset or study that is not there, a space that cannot be built,
             missing, damaged or too short data, or labels that the quality cannot be computed from.
     """
-    wanted, constraints = objectives(options["study"]), parse(options["study"]["constraints"])
-    check_loggers(options["study"]["loggers"])
-    budget.check(options["study"], options["scaling"])
-    initial_points.check(options["study"])
-    if "://" in options["study"]["root"]:
-        root = options["study"]["root"]
+    study = options.study
+    wanted, constraints = objectives(study.quality, study.speed), parse(study.constraints)
+    check_loggers(study.loggers)
+    budget.check(study, options.scaling)
+    initial_points.check(study)
+    if "://" in (root := study.root):
         raise UserError(f"study.root={root}: a study's own folder is local; study.stages may be remote ({root}/stages)")
-    base = {key: value for key, value in options.items() if key not in RUN_KEYS}
-    space = file.load(options["space"], base)
-    data = build(base["data"])
+    base = tree_of(options, ExperimentConfig)
+    space = file.load(options.space, base)
+    data = options.data.build()
     dataset = data.load()
     # Damaged or too short data are named here, not by the first stage.
-    check_reference(build(base["encoder"]), base["encoder"]["name"], dataset.lengths)
+    check_reference(options.encoder.build(), options.encoder.name, dataset.lengths)
     fingerprint = data.fingerprint()
-    if base["data_fingerprint"] not in (None, fingerprint):
-        raise UserError(f"data {base['data']['name']}: the content is not that of data_fingerprint; leave that key out")
-    base["data_fingerprint"] = fingerprint
+    if options.data_fingerprint not in (None, fingerprint):
+        raise UserError(f"data {options.data.name}: the content is not that of data_fingerprint; leave that key out")
+    base |= {"data_fingerprint": fingerprint}
     config = typed(base, ExperimentConfig)
     check_training(config)
-    check_quality(config, SPLIT, options["study"]["quality"])
+    check_quality(config, SPLIT, study.quality)
     return Plan(
         options=options,
         base=base,
@@ -72,7 +69,7 @@ def plan(options: Mapping[str, Any], systems: str = "imer_ray.systems") -> Plan:
         objectives=wanted,
         configurations=Configurations(base),
         constraints=constraints,
-        data=describe(base, dataset, wanted[0]),
+        data=describe(options, dataset, wanted[0]),
         systems=systems,
     )
 
@@ -91,9 +88,9 @@ def open_record(plan: Plan) -> Record:
     check_results(journal, study)
     check_identity(study, plan.space, plan.base, plan.objectives, plan.constraints, plan.folder)
     name_objectives(study, plan.objectives)
-    settings = plan.options["study"]
+    settings = plan.options.study
     write_whole(plan.folder / "space.yaml", plan.space.text.encode())
-    write_whole(plan.folder / "config.yaml", yaml.safe_dump(dict(plan.options), sort_keys=False).encode())
+    write_whole(plan.folder / "config.yaml", yaml.safe_dump(tree_of(plan.options), sort_keys=False).encode())
     try:
         record = Record(
             study,
@@ -103,12 +100,12 @@ def open_record(plan: Plan) -> Record:
             configure=plan.configurations.build,
             identify=plan.identify,
             build_sampler=_sampler(plan),
-            seed=settings["seed"],
+            seed=settings.seed,
             constraints=plan.constraints,
         )
     except SenselessTrial as error:
         raise journal.damaged(error, journal.line_of(error.trial_id)) from error
-    if settings["retry_failed"] and (num_again := record.retry_failed()):
+    if settings.retry_failed and (num_again := record.retry_failed()):
         print(f"{num_again} failed trials run again")
     initial_points.begin(plan, record)
     return record
@@ -116,10 +113,10 @@ def open_record(plan: Plan) -> Record:
 
 def _sampler(plan: Plan) -> Callable[[int], optuna.samplers.BaseSampler]:
     """Makes the study's sampler from a seed."""
-    settings = plan.options["study"]
-    module = importlib.import_module(f"imer_ray.tuning.searchers.{settings['searcher']}")
-    build = functools.partial(module.build, population=settings["num_startup_trials"])
-    if settings["prefix_trials"] == 1:
+    settings = plan.options.study
+    module = plugins.module("imer_ray.tuning.searchers", settings.searcher)
+    build = functools.partial(module.build, population=settings.num_startup_trials)
+    if settings.prefix_trials == 1:
         return build
     shared = prefix(plan.space, plan.configurations.build, plan.final_stage)
-    return lambda seed: SharedPrefix(build(seed), shared, settings["prefix_trials"])
+    return lambda seed: SharedPrefix(build(seed), shared, settings.prefix_trials)

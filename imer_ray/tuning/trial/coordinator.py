@@ -16,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Any
 
+from imer_ray.config import plugins
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.config.tree import replace
@@ -55,7 +57,7 @@ def run_points(
     client: Client,
     waiter: str,
     report: Report,
-    scaling: Mapping[str, Any],
+    scaling: ScalingConfig,
     systems: str = "imer_ray.systems",
     rungs: tuple[int, ...] = (),
 ) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def run_points(
     """
     started, paid, rows = datetime.now(UTC).isoformat(), set[str](), list[dict[str, Any]]()
     results: dict[str, StageOutcome] = {}
+    config = typed(tree, ExperimentConfig)
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
         return system_graph(typed(point, ExperimentConfig), SPLIT, systems).with_rungs(rungs)
@@ -92,9 +95,10 @@ def run_points(
 
     try:
         (own,) = score([tree])
-        if own is not None and tree["evaluate"]["max_points"] > 1:
-            goes_on = functools.partial(improved, settings=tree)
-            local_search(free_lines(tree, grid, graph_of), own, ask, tree["evaluate"]["max_points"], goes_on)
+        if own is not None and config.evaluate.max_points > 1:
+            least, least_speed = config.evaluate.tolerance, config.speed.tolerance
+            goes_on = functools.partial(improved, tolerance=least, speed_tolerance=least_speed)
+            local_search(free_lines(tree, grid, graph_of), own, ask, config.evaluate.max_points, goes_on)
     except UserError as error:
         return {BROKEN: str(error)}
     return {ROWS: rows}
@@ -187,7 +191,7 @@ def _row(
     graph: Stage,
     results: Mapping[str, StageOutcome],
     shared: set[str],
-    scaling: Mapping[str, Any],
+    scaling: ScalingConfig,
 ) -> dict[str, Any]:
     stages = list(graph.in_order())
     found = [(stage, results[stage.key]) for stage in stages]
@@ -195,7 +199,7 @@ def _row(
     # Inputs come before what stands on them, so that the first is the cause where one fails because of another.
     errors = [result for _, result in found if isinstance(result, str)]
     errors += [f"stage {stage.name} was not computed" for stage, result in found if result is None]
-    in_groups = scaling["train_stages"] if scaling["num_workers"] > 0 else ()
+    in_groups = scaling.train_stages if scaling.num_workers > 0 else ()
     computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
     final = results[graph.key]
     rungs = compared((stage, result.metrics if isinstance(result, StageResult) else {}) for stage, result in found)
@@ -203,7 +207,7 @@ def _row(
         **(final.metrics if isinstance(final, StageResult) else {}),
         "seed": tree["seed"],
         "epochs": int(sum(r.metrics.get("epochs", 0) for _, r in done)),
-        "config": json.dumps(tree),
+        "config": json.dumps({**tree, "plugins": plugins.needed_by(tree)}),
         "stages": json.dumps({stage.name: stage.key for stage in stages}),
         "executors": json.dumps({s.name: "ray_train" if s.kind in in_groups else "inline" for s in stages}),
         "rungs": json.dumps(rungs) if rungs else None,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imer_ray.config.experiment import GridConfig
 from imer_ray.config.tree import get, replace
 from imer_ray.results.schema import Objective
 from imer_ray.stages.graph import Stage
@@ -52,14 +53,14 @@ Line = tuple[Difference, ...]
 """Points in a row, from the trial's own outwards."""
 
 
-def axes(grid: Mapping[str, Sequence[Any] | None], space: Space) -> dict[str, tuple[Any, ...]]:
+def axes(grid: GridConfig, space: Space) -> dict[str, tuple[Any, ...]]:
     """Path -> values of the axes: those that the settings ``evaluate.grid`` list, or else (None) the search space.
 
     So all points lie within the space, and what they reach is told to the searcher as well.
     """
     searched = {p.path: _values(p) for p in space.parameters}
     known = {PATHS["num_steps"]: POWERS, **searched}
-    found = {path: grid[name] for name, path in PATHS.items()}
+    found = {path: getattr(grid, name) for name, path in PATHS.items()}
     return {path: tuple(known.get(path, ()) if values is None else values) for path, values in found.items()}
 
 
@@ -110,14 +111,14 @@ def _trained(final: Stage) -> dict[str, str]:
     return {role: stage.key for role, stage in final.inputs.items() if role != "cost"}
 
 
-def improved(before: Scores, after: Scores, settings: Mapping[str, Any]) -> bool:
+def improved(before: Scores, after: Scores, tolerance: float, speed_tolerance: float) -> bool:
     """Whether a point is worth more than the one that the walk came from, in quality or in speed.
 
-    Quality must fall by more than ``evaluate.tolerance``, so that noise neither leads the walk on nor counts as a loss:
+    Quality must fall by more than ``tolerance``, so that noise neither leads the walk on nor counts as a loss:
     a point of equal quality is judged by its speed alone. Speed (a logarithm to base 10) must fall by more than
-    log10(1 + ``speed.tolerance``), which is how well it is known.
+    log10(1 + ``speed_tolerance``), which is how well it is known.
     """
-    least = (settings["evaluate"]["tolerance"], math.log10(1 + settings["speed"]["tolerance"]))
+    least = (tolerance, math.log10(1 + speed_tolerance))
     return any(a - b > enough for a, b, enough in zip(before, after, least, strict=True))
 
 

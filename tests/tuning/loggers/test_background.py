@@ -16,7 +16,7 @@ from imer_ray.tuning.objectives.objectives import objectives
 
 INFO = StudyInfo(
     study="demo",
-    objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
+    objectives=objectives(quality="Non0_F1_score", speed="latency"),
     num_trials=8,
     searcher="tpe",
     space=("num_steps",),
@@ -32,8 +32,8 @@ ROW = {
 
 
 def test_tensorboard_is_the_default_and_a_misspelt_logger_is_refused():
-    assert compose(SearchConfig, "search", [])["study"]["loggers"] == ["tensorboard"]
-    assert compose(SearchConfig, "search", ["study.loggers=[]"])["study"]["loggers"] == []
+    assert compose(SearchConfig, "search", []).study.loggers == ("tensorboard",)
+    assert compose(SearchConfig, "search", ["study.loggers=[]"]).study.loggers == ()
     with pytest.raises(UserError, match=r"study.loggers=tensorbord: .* did you mean tensorboard\?"):
         compose(SearchConfig, "search", ["study.loggers=[tensorbord]"])
 

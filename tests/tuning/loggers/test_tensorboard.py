@@ -15,7 +15,7 @@ from imer_ray.tuning.objectives.objectives import objectives
 
 INFO = StudyInfo(
     study="demo",
-    objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
+    objectives=objectives(quality="Non0_F1_score", speed="latency"),
     num_trials=8,
     searcher="tpe",
     space=("diffusion.sde", "diffusion.sde.sigma", "diffusion.num_steps", "refine", "layers"),

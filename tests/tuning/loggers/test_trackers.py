@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow  # W&B starts a process of its own
 
 INFO = StudyInfo(
     study="demo",
-    objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
+    objectives=objectives(quality="Non0_F1_score", speed="latency"),
     num_trials=8,
     searcher="tpe",
     space=("diffusion.sde", "diffusion.num_steps"),

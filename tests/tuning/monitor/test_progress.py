@@ -14,7 +14,7 @@ from imer_ray.tuning.objectives.objectives import objectives
 
 INFO = StudyInfo(
     study="demo",
-    objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
+    objectives=objectives(quality="Non0_F1_score", speed="latency"),
     num_trials=24,
     searcher="tpe",
     space=(),

@@ -5,6 +5,7 @@ import math
 
 import optuna
 import pytest
+from changed import changed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,15 +78,14 @@ def test_what_was_not_measured_keeps_no_constraint(row):
 
 def test_they_are_given_on_the_command_line():
     composed = compose(SearchConfig, "search", ['study.constraints=["latency_ms_b1 <= 5", "valid.MAE <= 1.2"]'])
-    assert composed["study"]["constraints"] == ["latency_ms_b1 <= 5", "valid.MAE <= 1.2"]
-    assert compose(SearchConfig, "search", ["study.constraints='nfe <= 8'"])["study"]["constraints"] == ["nfe <= 8"]
+    assert composed.study.constraints == ("latency_ms_b1 <= 5", "valid.MAE <= 1.2")
+    assert compose(SearchConfig, "search", ["study.constraints='nfe <= 8'"]).study.constraints == ("nfe <= 8",)
 
 
 @pytest.fixture
 def planned(options):
     def planned(*constraints):
-        study = {**options["study"], "constraints": list(constraints)}
-        return plan({**options, "study": study}, systems="toy_systems")
+        return plan(changed(options, study={"constraints": constraints}), systems="toy_systems")
 
     return planned
 

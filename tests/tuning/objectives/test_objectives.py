@@ -18,7 +18,7 @@ BETTER = {"speedup_vs_imder": 90.0, "speedup_vs_imder_b1": 70.0, "flops_per_clip
 @pytest.mark.parametrize("speed", SPEEDS)
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_what_is_better_is_less_and_what_is_useful_is_below_the_reference(quality, speed):
-    wanted = objectives({"quality": quality, "speed": speed})
+    wanted = objectives(quality=quality, speed=speed)
     good, bad = (0.4, 1.2) if quality == "MAE" else (0.9, 0.6)
     better = minimised({**BETTER, f"valid.{quality}": good}, wanted)
     worse = minimised({**WORSE, f"valid.{quality}": bad}, wanted)
@@ -28,18 +28,18 @@ def test_what_is_better_is_less_and_what_is_useful_is_below_the_reference(qualit
 
 
 def test_the_numbers_are_those_of_the_formulas():
-    wanted = objectives({"quality": "Non0_F1_score", "speed": "latency"})
+    wanted = objectives(quality="Non0_F1_score", speed="latency")
     assert minimised({"valid.Non0_F1_score": 0.8, "speedup_vs_imder": 100.0}, wanted) == pytest.approx((0.2, -2.0))
     assert [objective.reference for objective in wanted] == [0.5, 0.0]
-    nfe = objectives({"quality": "MAE", "speed": "nfe"})
+    nfe = objectives(quality="MAE", speed="nfe")
     assert minimised({"valid.MAE": 0.7, "nfe": 0.0}, nfe) == pytest.approx((0.7, 0.0))
     assert nfe[1].reference == pytest.approx(math.log10(101))  # IMDer's hundred steps
-    flops = objectives({"quality": "Corr", "speed": "flops"})
+    flops = objectives(quality="Corr", speed="flops")
     assert minimised({"valid.Corr": 0.25, "flops_per_clip": 1e6}, flops) == pytest.approx((0.75, 6.0))
 
 
 def test_a_single_setting_of_the_protocol_can_be_the_quality():
-    wanted = objectives({"quality": "la.Non0_F1_score", "speed": "latency"})
+    wanted = objectives(quality="la.Non0_F1_score", speed="latency")
     assert minimised({"valid.la.Non0_F1_score": 0.9, "speedup_vs_imder": 1.0}, wanted) == pytest.approx((0.1, 0.0))
 
 
@@ -56,10 +56,10 @@ def test_a_single_setting_of_the_protocol_can_be_the_quality():
 )
 def test_what_was_not_measured_is_no_objective(metrics, message):
     with pytest.raises(NotMeasured, match=message):
-        minimised(metrics, objectives({"quality": "Non0_F1_score", "speed": "latency"}))
+        minimised(metrics, objectives(quality="Non0_F1_score", speed="latency"))
 
 
 @pytest.mark.parametrize("name", ["Non0_F1", "l.Non0_F1_scor"])
 def test_an_unknown_metric_is_named(name):
     with pytest.raises(UserError, match=f"study.quality={name}: unknown metric; did you mean Non0_F1_score"):
-        objectives({"quality": name, "speed": "latency"})
+        objectives(quality=name, speed="latency")

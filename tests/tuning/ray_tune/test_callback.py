@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from changed import changed
 from toy_systems import decoupled
 
 from imer_ray.config.experiment import ExperimentConfig
@@ -41,7 +42,7 @@ def started(options):
     """started(**study settings): a watch over the toy study, its record and its client."""
 
     def start(**study):
-        searched = plan({**options, "study": {**options["study"], **study}}, systems="toy_systems")
+        searched = plan(changed(options, study=study), systems="toy_systems")
         record, client = open_record(searched), Client()
         return searched, record, client, StudyCallback(searched, record, client)
 

@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from changed import changed
 
-from imer_ray import search
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.results.pareto import pareto_front
 from imer_ray.results.schema import read_results
+from imer_ray.search import main as search
 from imer_ray.tuning.study.journal import FILE_NAME
 
 HERE = str(Path(__file__).parents[1])
@@ -26,21 +28,23 @@ MAX_BYTES, MAX_SECONDS = 4000, 0.3  # what a driver may write before, in bytes o
 SCALING = {"num_workers": 0, "train_stages": (), "max_failures": 0, "silence_seconds": 300.0}
 DRIVER = """\
 import json, sys
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.resolve import typed
 from imer_ray.scaling.cluster import session
-from imer_ray.tuning.lock import only_driver
-from imer_ray.tuning.run import run
-from imer_ray.tuning.study import open_record, plan
+from imer_ray.tuning.study.lock import only_driver
+from imer_ray.tuning.ray_tune.run import run
+from imer_ray.tuning.study.study import open_record, plan
 
-searched = plan(json.loads(sys.argv[1]), systems="toy_systems")
+searched = plan(typed(json.loads(sys.argv[1]), SearchConfig), systems="toy_systems")
 with only_driver(searched.folder):
     record = open_record(searched)
-    with session(searched.stages, searched.options["scaling"], searched.options["study"]["slots"]) as broker:
+    with session(searched.stages, searched.options.scaling, searched.options.study.slots) as broker:
         run(searched, record, broker)
 """
 HOLDER = """\
 import sys, time
 from pathlib import Path
-from imer_ray.tuning.lock import only_driver
+from imer_ray.tuning.study.lock import only_driver
 
 with only_driver(Path(sys.argv[1])):
     print("mine", flush=True)
@@ -50,11 +54,11 @@ with only_driver(Path(sys.argv[1])):
 
 def start(options, root):
     """A driver of the toy study under ``root``, in a process group of its own."""
-    study = {**options["study"], "root": str(root), "num_trials": NUM_TRIALS, "slots": 1, "speed": "nfe"}
-    changed = {**options, "study": study, "scaling": {**options["scaling"], **SCALING}}
+    study = {"root": str(root), "num_trials": NUM_TRIALS, "slots": 1, "speed": "nfe"}
+    wanted = tree_of(changed(options, study=study, scaling=SCALING))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, ROOT])}
     environment.pop("RAY_ADDRESS", None)
-    words = [sys.executable, "-c", DRIVER, json.dumps(changed)]
+    words = [sys.executable, "-c", DRIVER, json.dumps(wanted)]
     return subprocess.Popen(words, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
 
 
@@ -100,7 +104,7 @@ def test_a_second_search_of_a_study_is_refused_by_host_and_process_of_the_first(
     try:
         assert holder.stdout.readline() == "mine\n"
         with pytest.raises(UserError, match=f"process {holder.pid} on {os.uname().nodename}"):
-            search.main(["study.name=mine", "data.num_train=64"])
+            search(["study.name=mine", "data.num_train=64"])
         assert [path.name for path in Path("runs/mine").iterdir()] == ["driver.lock"]
     finally:
         holder.kill()

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from changed import changed
 from optuna.trial import TrialState
 
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_info, read_results
 from imer_ray.results.timeline import read_timeline
@@ -40,16 +42,18 @@ points:
 PICKLE = b"\x80"  # with which every pickle since protocol 2 begins
 DRIVER = """\
 import json, sys
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.resolve import typed
 from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.cluster import start
-from imer_ray.tuning.lock import only_driver
-from imer_ray.tuning.run import run
-from imer_ray.tuning.study import open_record, plan
+from imer_ray.tuning.study.lock import only_driver
+from imer_ray.tuning.ray_tune.run import run
+from imer_ray.tuning.study.study import open_record, plan
 
-searched = plan(json.loads(sys.argv[1]), systems="toy_systems")
+searched = plan(typed(json.loads(sys.argv[1]), SearchConfig), systems="toy_systems")
 with only_driver(searched.folder):
     record = open_record(searched)
-    scaling, slots = searched.options["scaling"], searched.options["study"]["slots"]
+    scaling, slots = searched.options.scaling, searched.options.study.slots
     start(scaling, num_slots=slots)
     run(searched, record, start_broker(searched.stages, scaling))
 """
@@ -63,7 +67,7 @@ def ray_session(tmp_path_factory):
     from imer_ray.config.commands import ScalingConfig
     from imer_ray.scaling.cluster import start
 
-    scaling = {**vars(ScalingConfig()), **SCALING}
+    scaling = ScalingConfig(**SCALING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")]))
         patch.setenv("TOY_LOG", str(tmp_path_factory.mktemp("toy") / "log"))
@@ -94,9 +98,8 @@ def search(ray_session, options, tmp_path):
     def search(text=None, systems="toy_systems", **study):
         if text is not None:
             (tmp_path / "toy.yaml").write_text(text)
-        scaling = {**options["scaling"], **SCALING}
-        searched = plan({**options, "scaling": scaling, "study": {**options["study"], **study}}, systems=systems)
-        run(searched, open_record(searched), start_broker(searched.stages, scaling))
+        searched = plan(changed(options, scaling=SCALING, study=study), systems=systems)
+        run(searched, open_record(searched), start_broker(searched.stages, searched.options.scaling))
         return searched
 
     return search
@@ -184,11 +187,10 @@ def test_what_the_user_must_put_right_ends_the_search_with_its_words(search):
 
 @pytest.mark.slow
 def test_a_killed_search_keeps_its_trials_and_stages(search, options, log, tmp_path):
-    study = {**options["study"], "num_trials": 8, "slots": 2}
-    options = {**options, "study": study, "scaling": {**options["scaling"], **SCALING}}
+    options = changed(options, study={"num_trials": 8, "slots": 2}, scaling=SCALING)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, str(Path(HERE).parents[1])])}
     environment.pop("RAY_ADDRESS", None)
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, json.dumps(options)], env=environment)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, json.dumps(tree_of(options))], env=environment)
     deadline = time.monotonic() + 120
     while sum(note.startswith("evaluate") for note in notes(log)) < 6:
         assert time.monotonic() < deadline and driver.poll() is None

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from changed import changed
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
@@ -80,7 +81,7 @@ def test_a_stopped_trial_leaves_a_row_is_infeasible_and_stays_stopped(options, r
 
 
 def test_a_resumed_study_judges_by_what_was_reached_before(options, record):
-    searched = plan({**options, "study": {**options["study"], "scheduler": "asha"}}, systems="toy_systems")
+    searched = plan(changed(options, study={"scheduler": "asha"}), systems="toy_systems")
     ended = {"a"}
     searcher = StudySearcher(record, slots=2, complete_row=lambda *args: complete_row("toy", *args), stopped=ended)
     searcher.on_trial_complete("a", stopped(searcher.suggest("a"), 0.5))

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from changed import changed
 
 from imer_ray.errors import UserError
 from imer_ray.results.pareto import pareto_front
@@ -36,7 +37,7 @@ class Here:
         self._store.prepare()
         self.computed, self.left = [], []
 
-    def compute(self, stage, waiter, on_progress=None):
+    def compute(self, stage, waiter, on_progress=None, background=False):
         while not self._lock.acquire(timeout=0.02):
             if on_progress is not None:
                 on_progress(Status(state="waiting"))
@@ -65,14 +66,14 @@ def study(options, tmp_path):
 
     def study(noise=0.02, repeats=2):
         (tmp_path / "toy.yaml").write_text(SPACE.format(noise=noise))
-        settings = {**options["study"], "repeats": repeats, "slots": 2, "num_trials": 6}
-        searched = plan({**options, "study": settings}, systems="noisy_systems")
+        settings = {"repeats": repeats, "slots": 2, "num_trials": 6}
+        searched = plan(changed(options, study=settings), systems="noisy_systems")
         client, record = Here(tmp_path / "stages"), open_record(searched)
         grid = Grid(axes={}, components=searched.configurations.components, objectives=searched.objectives)
         while len(record.finished) < 6:
             proposal = record.ask()
             alone = {**proposal.config, "evaluate": {**proposal.config["evaluate"], "max_points": 1}}
-            outcome = run_points(alone, grid, client, "trial", lambda told: None, options["scaling"], "noisy_systems")
+            outcome = run_points(alone, grid, client, "trial", lambda told: None, options.scaling, "noisy_systems")
             row = {**outcome["rows"][0], "config": json.dumps(proposal.config)}
             record.tell(proposal.trial, [complete_row("toy", proposal.trial, 0, row)])
         return searched, record, client
@@ -122,7 +123,7 @@ def test_without_noise_one_further_seed_each_settles_all(study):
 
 
 def test_no_repeats_by_default(study, options):
-    assert options["study"]["repeats"] == 0
+    assert options.study.repeats == 0
     searched, record, client = study(repeats=0)
     assert not wanted(searched, record) and repeat_front(searched, record, client) == 0
 
@@ -163,7 +164,7 @@ def test_when_the_budget_is_over_what_runs_is_left_and_nothing_of_it_kept(study,
 def test_what_the_user_must_put_right_ends_it_with_its_words(study):
     searched, record, client = study(noise=0.05)
 
-    def compute(stage, waiter, on_progress=None):
+    def compute(stage, waiter, on_progress=None, background=False):
         raise UserError("the toy is broken: repair it")
 
     client.compute = compute

@@ -1,12 +1,11 @@
 """What every scheduler must do, and what successive halving does beyond."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib import import_module, resources
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -14,6 +13,8 @@ from ray.tune.schedulers import TrialScheduler
 from imer_ray.config.commands import SearchConfig, StudyConfig
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
+from imer_ray.testing import SchedulerContract
+from imer_ray.testing.schedulers import KIND, at
 from imer_ray.tuning.ray_tune.scheduler import StudyScheduler
 from imer_ray.tuning.schedulers import Milestone
 from imer_ray.tuning.schedulers.asha import ASHA
@@ -24,23 +25,17 @@ SCHEDULERS = sorted(
     for entry in resources.files("imer_ray.tuning.schedulers").iterdir()
     if entry.name.endswith(".py") and not entry.name.startswith("_")
 )
-KIND = "recognise"
-STUDY = {field.name: getattr(StudyConfig(), field.name) for field in fields(StudyConfig)}
 VALUES = st.integers(0, 9).map(float)
 
 
 def build(name, **settings):
-    return import_module(f"imer_ray.tuning.schedulers.{name}").build({**STUDY, **settings})
-
-
-def at(trial, epoch, loss, speed=1.0, alone=(KIND,)):
-    return Milestone(trial=trial, compared={KIND: {epoch: loss}}, alone=alone, speed=speed, estimated_speed=0.0)
+    return import_module(f"imer_ray.tuning.schedulers.{name}").build(StudyConfig(**settings))
 
 
 def test_a_scheduler_is_a_file_and_the_configuration_offers_them_all():
     assert {"fifo", "asha"} <= set(SCHEDULERS)
     for name in SCHEDULERS:
-        assert compose(SearchConfig, "search", [f"study.scheduler={name}"])["study"]["scheduler"] == name
+        assert compose(SearchConfig, "search", [f"study.scheduler={name}"]).study.scheduler == name
     with pytest.raises(UserError, match="study.scheduler=ahsa.*did you mean asha"):
         compose(SearchConfig, "search", ["study.scheduler=ahsa"])
 
@@ -52,37 +47,10 @@ def test_settings_out_of_range_are_refused(setting):
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-@given(reports=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 30), VALUES, VALUES), max_size=40))
-def test_no_trial_is_stopped_while_it_waits_for_others(name, reports):
-    scheduler = build(name)
-    for trial, epoch, loss, speed in reports:
-        assert scheduler.goes_on(at(trial, epoch, loss, speed, alone=()))
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-@given(loss=VALUES, epochs=st.permutations(list(range(1, 30))))
-def test_a_trial_without_rivals_is_never_stopped(name, loss, epochs):
-    scheduler = build(name)
-    for epoch in epochs:
-        assert scheduler.goes_on(at(0, epoch, loss))
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-@given(losses=st.lists(VALUES, min_size=1, max_size=12), speeds=st.lists(VALUES, min_size=12, max_size=12))
-def test_whoever_beats_all_before_it_goes_on(name, losses, speeds):
-    scheduler = build(name)
-    for trial, (loss, speed) in enumerate(zip(losses, speeds, strict=False)):
-        scheduler.goes_on(at(trial, 3, loss, speed))
-    assert scheduler.goes_on(at(len(losses), 3, -1.0, -1.0))
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-@given(reports=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 30), VALUES, VALUES), max_size=40))
-def test_the_same_reports_give_the_same_decisions(name, reports):
-    first, second = build(name, brackets=2), build(name, brackets=2)
-    for trial, epoch, loss, speed in reports:
-        progress = at(trial, epoch, loss, speed)
-        assert first.goes_on(progress) == second.goes_on(progress)
+class TestEveryScheduler(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _build(self, name):
+        self.scheduler = import_module(f"imer_ray.tuning.schedulers.{name}")
 
 
 def test_fifo_compares_nothing():

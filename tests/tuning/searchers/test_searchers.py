@@ -10,53 +10,28 @@ from importlib import import_module
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import create_trial
-from searchers_found import PROCESS, SAMPLERS, every_sampler
+from searchers_found import SAMPLERS, every_sampler
 
+import imer_ray.testing.searchers as contract
 from imer_ray.results.hypervolume import hypervolume
+from imer_ray.testing.searchers import POPULATION, SPACE
 from imer_ray.tuning.searchers import FIDELITY
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers.gp import ImputedGP, _filled
-from imer_ray.tuning.space.space import Parameter, Space
-
-SPACE = Space(
-    name="test",
-    text="",
-    parameters=(
-        *PROCESS,
-        Parameter(path="weight", distribution=FloatDistribution(0, 1), when={}),
-        Parameter(path="dropout", distribution=FloatDistribution(0, 1), when={}),
-        Parameter(path="width", distribution=FloatDistribution(0, 1), when={}),
-        Parameter(path="steps", distribution=IntDistribution(1, 64, log=True), when={}),
-    ),
-)
-POPULATION = 8
-
-
-def scores(values):
-    """The front is {((1 - x)^2, x^2)}: with ve, sigma 16, weight 0.7, dropout 0.1 and width 0.5, at any steps."""
-    x = math.log2(values["steps"]) / 6
-    lost = math.log10(values["sigma"] / 16) ** 2 if "sigma" in values else 0.3
-    lost += (values["weight"] - 0.7) ** 2 + (values["dropout"] - 0.1) ** 2 + (values["width"] - 0.5) ** 2
-    return [(1 - x) ** 2 + lost, x**2 + lost]
 
 
 def search(sampler, seed, num_trials, most_steps=math.inf, wrap=lambda sampler: sampler):
-    """As a record asks: with a sampler made anew for each trial."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=["minimize", "minimize"])
-    for number in range(num_trials):
-        built = import_module(f"imer_ray.tuning.searchers.{sampler}").build(1000 * seed + number, POPULATION)
-        study.sampler = wrap(built)
-        trial = study.ask()
-        trial.set_user_attr("trial", number)
-        values = SPACE.suggest(trial)
-        if most_steps < math.inf:
-            trial.set_constraint("steps", values["steps"] / most_steps - 1)
-        study.tell(trial, scores(values))
-    return study
+    build = import_module(f"imer_ray.tuning.searchers.{sampler}").build
+    return contract.search(lambda *words: wrap(build(*words)), seed, num_trials, most_steps)
+
+
+@every_sampler
+class TestEverySearcher(contract.SearcherContract):
+    @pytest.fixture(autouse=True)
+    def _build(self, sampler):
+        self.searcher = import_module(f"imer_ray.tuning.searchers.{sampler}")
 
 
 def reached(study):
@@ -86,14 +61,6 @@ def test_all_samplers_are_compared_with_chance():
     compared = test_a_sampler_with_a_model_gets_further_than_chance_in_60_trials.pytestmark[0].args[1]
     named = {entry.values[0] if hasattr(entry, "values") else entry[0] for entry in compared}
     assert named == set(SAMPLERS) - {"random"}
-
-
-@every_sampler
-def test_what_breaks_a_constraint_is_on_no_front_and_seeds_decide_all(sampler):
-    study, again = (search(sampler, 3, POPULATION + 4, most_steps=8) for _ in range(2))
-    assert [t.params for t in study.trials] == [t.params for t in again.trials]
-    steps = [trial.params["steps"] for trial in study.best_trials]
-    assert steps and max(steps) <= 8 < max(trial.params["steps"] for trial in study.trials)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow)])

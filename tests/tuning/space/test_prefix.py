@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from changed import changed
 
 from imer_ray import systems
 from imer_ray.config.experiment import ExperimentConfig
@@ -56,8 +57,8 @@ def test_every_system_trains_its_diffusion_in_a_dear_stage(load_space, system):
 
 def search(options, name, num_trials=24, **study):
     """Keys of the toy pretraining of each trial, in order, and all values."""
-    study = {**options["study"], "name": name, "searcher": "random", **study}
-    record = open_record(plan({**options, "study": study}, systems="toy_systems"))
+    study = {"name": name, "searcher": "random", **study}
+    record = open_record(plan(changed(options, study=study), systems="toy_systems"))
     trained, values = [], []
     for _ in range(num_trials):
         proposal = record.ask()

@@ -5,8 +5,9 @@ import json
 
 import pytest
 import torch
+from changed import changed
 
-from imer_ray.config.components import build, option
+from imer_ray.config.components import Component, option
 from imer_ray.results.schema import Objective, StudyInfo
 from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.study.data_info import describe
@@ -15,10 +16,10 @@ SIZES = {"num_train": 12, "num_valid": 10, "num_test": 8}
 
 
 @pytest.fixture
-def clips(base):
+def clips(composed):
     """(configuration, data set of ten valid clips): one without a label, two of label 0, three without language."""
-    config = {**base, "data": {**base["data"], **SIZES}}
-    dataset = build(config["data"]).load()
+    config = changed(composed, data=SIZES)
+    dataset = config.data.build().load()
     valid = dataset.splits["valid"]
     labels, recorded = torch.arange(10.0) - 5, torch.ones(10, 3, dtype=torch.bool)
     labels[0], labels[3] = torch.nan, 0.0
@@ -28,7 +29,7 @@ def clips(base):
 
 
 def quality(name):
-    return objectives({"quality": name, "speed": "latency"})[0]
+    return objectives(quality=name, speed="latency")[0]
 
 
 def test_sizes_labels_and_frames_are_those_of_the_data(clips):
@@ -37,7 +38,7 @@ def test_sizes_labels_and_frames_are_those_of_the_data(clips):
     assert (found.name, found.fingerprint) == ("synthetic", dataset.fingerprint)
     assert found.clips == {"train": 12, "valid": 10, "test": 8}
     assert found.labelled == {"train": 12, "valid": 9, "test": 8}
-    assert found.frames == build(config["encoder"]).length(min(dataset.lengths.values()))
+    assert found.frames == config.encoder.build().length(min(dataset.lengths.values()))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ def test_a_setting_counts_the_labelled_clips_that_recorded_any_of_it(clips, metr
 
 def test_at_missing_rates_it_is_over_those_at_which_something_is_missing(clips):
     config, dataset = clips
-    protocol = {**option("protocol", "random"), "rates": [0.0, 0.3]}
-    assert describe({**config, "protocol": protocol}, dataset, quality("MAE")).scored == {"0.3": 9}
+    protocol = Component.of({**option("protocol", "random"), "rates": [0.0, 0.3]})
+    assert describe(dataclasses.replace(config, protocol=protocol), dataset, quality("MAE")).scored == {"0.3": 9}
 
 
 def test_it_travels_with_the_results(clips):

@@ -2,7 +2,7 @@
 
 import pytest
 from optuna.trial import TrialState
-from test_record import GRID, record, row, trials
+from records import GRID, record, row, trials
 
 from imer_ray.tuning.study.failures import may_succeed, statement
 

@@ -8,6 +8,7 @@ import re
 
 import optuna
 import pytest
+from changed import changed
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -34,8 +35,8 @@ def searched(composed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("journal")
     (folder / "toy.yaml").write_text(SPACE)
     study = {"name": "toy", "root": str(folder), "searcher": "random", "prefix_trials": 1, "num_trials": 9}
-    data = {**composed["data"], "num_train": 64, "num_valid": 64, "num_test": 64}
-    options = {**composed, "data": data, "study": {**composed["study"], **study}, "space": str(folder / "toy.yaml")}
+    data = {"num_train": 64, "num_valid": 64, "num_test": 64}
+    options = changed(composed, data=data, study=study, space=str(folder / "toy.yaml"))
     return plan(options, systems="toy_systems")
 
 
@@ -242,8 +243,8 @@ def test_a_study_is_never_begun_anew_over_the_results_of_an_old_one(recorded, re
 
 def test_a_journal_of_another_study_does_not_overwrite_the_results(recorded, reopen, searched, tmp_path):
     lines, _ = recorded
-    study = {**searched.options["study"], "root": str(tmp_path), "seed": 5}
-    other = dataclasses.replace(searched, options={**searched.options, "study": study})
+    options = changed(searched.options, study={"root": str(tmp_path), "seed": 5})
+    other = dataclasses.replace(searched, options=options)
     finish(open_record(other), other, 6)
     foreign = (other.folder / FILE_NAME).read_bytes().splitlines(keepends=True)
     with pytest.raises(UserError, match="was emptied, cut off or exchanged"):

@@ -5,8 +5,8 @@ from importlib import import_module
 
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from searchers_found import PROCESS
 
+from imer_ray.testing.searchers import PROCESS
 from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.space.space import Parameter, Space
 from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
@@ -32,7 +32,7 @@ def run(folder, sampler, max_entries=10**6):
         open_study(journal, 2),
         sync=journal.sync,
         space=SPACE,
-        objectives=objectives({"quality": "Non0_F1_score", "speed": "nfe"}),
+        objectives=objectives(quality="Non0_F1_score", speed="nfe"),
         configure=dict,
         identify=lambda config: json.dumps(config, sort_keys=True),
         build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population=4),

@@ -1,6 +1,7 @@
 """Published systems as first proposals."""
 
 import pytest
+from changed import changed
 
 from imer_ray.config.components import options
 from imer_ray.config.compose import preset
@@ -49,8 +50,7 @@ def test_numbers_become_the_nearest_that_are_searched(base, tmp_path):
 
 
 def test_presets_are_proposed_once_in_a_studys_life(options, capsys):
-    study = {**options["study"], "presets": ["imder", "rohydr"]}
-    searched = plan({**options, "study": study}, systems="toy_systems")
+    searched = plan(changed(options, study={"presets": ("imder", "rohydr")}), systems="toy_systems")
     record = open_record(searched)
     said = capsys.readouterr().out.splitlines()
     assert [line.split(" with ")[0] for line in said] == ["preset imder is proposed", "preset rohydr is proposed"]
@@ -63,6 +63,5 @@ def test_presets_are_proposed_once_in_a_studys_life(options, capsys):
 
 
 def test_an_unknown_preset_is_named(options):
-    study = {**options["study"], "presets": ["imdre"]}
     with pytest.raises(UserError, match="preset=imdre: unknown key or option; did you mean imder?"):
-        plan({**options, "study": study}, systems="toy_systems")
+        plan(changed(options, study={"presets": ("imdre",)}), systems="toy_systems")

@@ -2,79 +2,25 @@
 
 import json
 import math
-from importlib import import_module
 
 import pytest
-from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
-from searchers_found import PROCESS, SAMPLERS, every_sampler
+from records import GRID, record, row, trials
+from searchers_found import SAMPLERS, every_sampler
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 from imer_ray.tuning.objectives.constraints import parse
-from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY
-from imer_ray.tuning.space.space import Parameter, Space
 from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
-from imer_ray.tuning.study.record import Record
 
-SPACE = Space(
-    name="test",
-    text="",
-    parameters=(
-        *PROCESS,
-        Parameter(path="steps", distribution=IntDistribution(1, 64, log=True), when={}),
-    ),
-)
-GRID = Space(
-    name="grid",
-    text="",
-    parameters=(
-        Parameter(path="sde", distribution=CategoricalDistribution(["vp", "ve"]), when={}),
-        Parameter(path="steps", distribution=IntDistribution(1, 3), when={}),
-    ),
-)
 ENDINGS = ("complete", "complete", "error", "nan", "inf", "missing")
-
-
-def record(folder, sampler="random", space=SPACE, seed=1, population=4, constraints=()):
-    journal = Journal(folder / FILE_NAME)
-    return Record(
-        open_study(journal, 2),
-        sync=journal.sync,
-        space=space,
-        objectives=objectives({"quality": "Non0_F1_score", "speed": "latency"}),
-        configure=dict,
-        identify=lambda config: json.dumps(config, sort_keys=True),
-        build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population),
-        seed=seed,
-        constraints=constraints,
-    )
-
-
-def row(proposal, ending="complete", point=0, nfe=1.0, **changes):
-    config = {**proposal.config, **changes}
-    metrics = {"valid.Non0_F1_score": 0.8 - 0.2 / config["steps"], "speedup_vs_imder": 100.0 / config["steps"]}
-    metrics["nfe"] = nfe
-    match ending:
-        case "nan":
-            metrics["valid.Non0_F1_score"] = math.nan
-        case "inf":
-            metrics["speedup_vs_imder"] = math.inf
-        case "missing":
-            del metrics["speedup_vs_imder"]
-    error = "ValueError: a bug" if ending == "error" else None
-    return {"trial": proposal.trial, "point": point, "config": json.dumps(config), "error": error, **metrics}
-
-
-def trials(folder):
-    return open_study(Journal(folder / FILE_NAME), 2).get_trials(deepcopy=False)
 
 
 def test_a_sampler_is_a_file_and_the_configuration_offers_them_all():
     for name in SAMPLERS:
-        assert compose(SearchConfig, "search", [f"study.searcher={name}"])["study"]["searcher"] == name
+        assert compose(SearchConfig, "search", [f"study.searcher={name}"]).study.searcher == name
     with pytest.raises(UserError, match="study.searcher=tep: unknown key or option; did you mean tpe?"):
         compose(SearchConfig, "search", ["study.searcher=tep"])
 

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 import yaml
+from changed import changed
 
+from imer_ray.config.commands import SearchConfig
+from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_results
 from imer_ray.tuning.study import results_file
@@ -17,14 +20,14 @@ from imer_ray.tuning.study.study import open_record, plan
 
 
 def planned(options, **changes):
-    tree = json.loads(json.dumps(options))
+    tree = json.loads(json.dumps(tree_of(options)))
     for path, value in changes.items():
         *parents, last = path.split("__")
         node = tree
         for part in parents:
             node = node[part]
         node[last] = value
-    return plan(tree, systems="toy_systems")
+    return plan(typed(tree, SearchConfig), systems="toy_systems")
 
 
 def finish(record, searched, num_trials=1, **metrics):
@@ -44,7 +47,7 @@ def finish(record, searched, num_trials=1, **metrics):
 
 
 def test_the_base_configuration_and_the_spaces_points_come_first(options):
-    options = {**options, "loss": {**options["loss"], "recovery": 0.6}}
+    options = changed(options, loss={"recovery": 0.6})
     searched = planned(options)
     record = open_record(searched)
     first, second = record.ask(), record.ask()

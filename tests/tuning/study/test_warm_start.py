@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from changed import changed
 from optuna.trial import TrialState
 
 from imer_ray.errors import UserError
@@ -31,9 +32,8 @@ TRIALS = (  # sde, steps, quality
 def planned(options, tmp_path):
     def planned(name, text=SPACE, changes=None, **study):
         (tmp_path / f"{name}.yaml").write_text(text)
-        study = {**options["study"], "name": name, **study}
-        changed = {**options, **(changes or {}), "study": study, "space": str(tmp_path / f"{name}.yaml")}
-        return plan(changed, systems="toy_systems")
+        settings = {**(changes or {}), "study": {"name": name, **study}, "space": str(tmp_path / f"{name}.yaml")}
+        return plan(changed(options, **settings), systems="toy_systems")
 
     return planned
 
@@ -118,7 +118,7 @@ def test_an_overlapping_space_takes_what_lies_in_it(planned, other, capsys):
 
 
 def test_what_was_measured_on_other_data_says_only_where_to_look_first(planned, other, options, capsys):
-    data = {**options["data"], "num_train": options["data"]["num_train"] - 84}
+    data = {"num_train": options.data.settings["num_train"] - 84}
     record = open_record(planned("elsewhere", changes={"data": data}, warm_start=[str(other)]))
     said = "0 results taken over, 4 configurations of its front, measured under other settings, proposed first"
     assert capsys.readouterr().out == f"warm start from {other}: {said}\n"
@@ -132,9 +132,8 @@ def test_what_was_measured_on_other_data_says_only_where_to_look_first(planned, 
     ]
 
 
-def test_other_settings_that_are_not_searched_are_other_results(planned, other, options):
-    training = {**options["training"], "recognise": {**options["training"]["recognise"], "num_epochs": 77}}
-    loss = {**options["loss"], "lambda_c": 0.123}
+def test_other_settings_that_are_not_searched_are_other_results(planned, other):
+    training, loss = {"recognise": {"num_epochs": 77}}, {"lambda_c": 0.123}
     assert len(learnt(open_record(planned("same", changes={"training": training}, warm_start=[str(other)])))) == 6
     assert (
         learnt(open_record(planned("loss", changes={"loss": loss}, warm_start=[str(other)]))) == []

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
@@ -21,7 +22,7 @@ from imer_ray.tuning.trial import coordinator
 from imer_ray.tuning.trial.coordinator import run_points
 from imer_ray.tuning.trial.local_search import Grid
 
-SCALING = {"num_workers": 2, "train_stages": ("encode",)}
+SCALING = ScalingConfig(num_workers=2, train_stages=("encode",))
 
 
 class LocalClient:
@@ -65,7 +66,7 @@ def client(tmp_path):
     return LocalClient(tmp_path / "stages")
 
 
-WANTED = objectives({"quality": "Non0_F1_score", "speed": "latency"})
+WANTED = objectives(quality="Non0_F1_score", speed="latency")
 
 
 def point(base, recovery=0.75, steps=4, **evaluate):
@@ -189,15 +190,16 @@ def test_when_a_shared_stage_fails_the_trial_waits_for_nothing_else(base, tmp_pa
     assert {row["error"] for row in rows} == {"stage encode failed: ValueError: no"}
 
 
-def diamond(failing, seconds):
-    """A system whose evaluation needs a recogniser and a cost; each stage takes its seconds, and some fail."""
+def diamond(failing, held, over):
+    """A system whose evaluation needs a recogniser and a cost; some stages fail, and one is held until all is over."""
 
     def stage(name, **inputs):
         function = f"diamond_stages:{name}"
         return Stage(name=name, function=function, config={"name": name}, data="toy", inputs=inputs)
 
     def run(config, context):
-        time.sleep(seconds.get(config["name"], 0.0))
+        if config["name"] == held:
+            over.wait()
         if config["name"] in failing:
             raise NonFiniteError(f"the loss of {config['name']} became nan")
         return {"valid.Non0_F1_score": 0.7, "speedup_vs_imder": 10.0}
@@ -217,47 +219,60 @@ class FirstToHear(LocalClient):
     def __init__(self, folder, late):
         super().__init__(folder)
         self._late = late
+        self.over = threading.Event()  # the trial has left
 
     def compute(self, stage, waiter, on_progress=None):
         try:
             return super().compute(stage, waiter, on_progress)
         except NonFiniteError:
             if stage.name == self._late and on_progress is not None:
-                time.sleep(0.3)
+                time.sleep(0.3)  # in which the trial hears of others, or the case is the easier one
                 on_progress(Status(state="running"))
             raise
 
+    def leave(self, waiter):
+        super().leave(waiter)
+        self.over.set()
+
 
 @pytest.mark.parametrize(
-    ("failing", "seconds", "late", "cause"),
+    ("failing", "held", "late", "cause"),
     [
-        (["recognise"], {"cost": 0.5}, None, "recognise"),  # the cost is given up, and comes first in the graph
-        (["recognise"], {}, "recognise", "recognise"),  # the evaluation, which failed with it, is heard of first
-        (["encode"], {"cost": 0.5}, "encode", "encode"),
-        (["cost"], {"encode": 0.5}, "cost", "cost"),
-        (["evaluate"], {}, None, "evaluate"),
-        (["encode", "cost"], {"cost": 0.3}, None, "encode"),
+        (["recognise"], "cost", None, "recognise"),  # the cost is given up, and comes first in the graph
+        (["recognise"], None, "recognise", "recognise"),  # the evaluation, which failed with it, is heard of first
+        (["encode"], "cost", "encode", "encode"),
+        (["cost"], "encode", "cost", "cost"),
+        (["evaluate"], None, None, "evaluate"),
+        (["encode", "cost"], "cost", None, "encode"),
     ],
 )
 def test_a_trials_error_is_the_stage_that_failed_first_and_not_one_that_was_given_up_for_it(
-    base, tmp_path, monkeypatch, failing, seconds, late, cause
+    base, tmp_path, monkeypatch, failing, held, late, cause
 ):
-    for name, module in diamond(failing, seconds).items():
+    client = FirstToHear(tmp_path / "stages", late)
+    for name, module in diamond(failing, held, client.over).items():
         monkeypatch.setitem(sys.modules, name, module)
     grid = Grid(axes={}, components={}, objectives=WANTED)
-    client = FirstToHear(tmp_path / "stages", late)
     (row,) = run_points(base, grid, client, "toy-0", lambda metrics: None, SCALING, systems="diamond")["rows"]
     assert row["error"] == f"stage {cause} failed: NonFiniteError: the loss of {cause} became nan"
 
 
 def test_progress_is_told_at_most_once_a_period(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(coordinator, "PERIOD_SECONDS", 0.1)
-    told = []
+    """By a clock that goes on by six tenths of a period whenever it is read."""
+    readings, told = [0.0], []
+    period = 0.1
+
+    def monotonic():
+        readings.append(readings[-1] + 0.6 * period)
+        return readings[-1]
+
+    monkeypatch.setattr(coordinator, "PERIOD_SECONDS", period)
+    monkeypatch.setattr(coordinator, "time", types.SimpleNamespace(monotonic=monotonic))
     client = LocalClient(tmp_path / "stages", seconds=0.3)
-    run(client, point(base), lambda metrics: told.append((time.monotonic(), dict(metrics))))
+    run(client, point(base), lambda metrics: told.append((readings[-1], dict(metrics))))
     assert told and all(metrics["epoch"] == 1 and metrics["num_epochs"] == 3 for _, metrics in told)
     moments = [moment for moment, _ in told]
-    assert all(b - a >= 0.09 for a, b in zip(moments, moments[1:], strict=False))
+    assert all(b - a >= period for a, b in zip(moments, moments[1:], strict=False))
 
 
 def test_a_user_error_ends_a_trial_at_once(base, client, monkeypatch):

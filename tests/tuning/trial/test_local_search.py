@@ -4,21 +4,22 @@ import dataclasses
 import math
 
 import pytest
+from changed import changed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.resolve import typed
+from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective
 from imer_ray.systems import decoupled, imder, zero
 from imer_ray.tuning.space.check import Configurations
-from imer_ray.tuning.study.study import RUN_KEYS, plan
+from imer_ray.tuning.study.study import plan
 from imer_ray.tuning.trial.local_search import Grid, axes, free_lines, improved, lines, local_search
 
-SETTINGS = {"evaluate": {"tolerance": 0.01}, "speed": {"tolerance": 0.1}}
+SETTINGS = {"tolerance": 0.01, "speed_tolerance": 0.1}
 
 
 def line(path, *values):
@@ -36,7 +37,7 @@ def waves(lines, scores, max_points, own=(0.5, 0.0)):
         asked.append([change for changes in points for change in changes.items()])
         return [scores.get(change, own) for change in asked[-1]]
 
-    local_search(lines, own, ask, max_points, lambda a, b: improved(a, b, SETTINGS))
+    local_search(lines, own, ask, max_points, lambda a, b: improved(a, b, **SETTINGS))
     return asked
 
 
@@ -79,7 +80,7 @@ def test_a_failed_point_ends_its_direction():
     ],
 )
 def test_improved(before, after, better):
-    assert improved(before, after, SETTINGS) is better
+    assert improved(before, after, **SETTINGS) is better
 
 
 @given(
@@ -96,7 +97,7 @@ def test_no_point_is_asked_for_twice_nor_past_one_that_was_no_better(lengths, ma
         if value > 0:
             assert (path, value - 1) in asked
             before = scores.get((path, value - 2), (0.5, 0.0)) if value > 1 else (0.5, 0.0)
-            assert improved(before, scores.get((path, value - 1), (0.5, 0.0)), SETTINGS)
+            assert improved(before, scores.get((path, value - 1), (0.5, 0.0)), **SETTINGS)
     if max_points > sum(lengths):
         assert {path for path, _ in asked} == {str(i) for i in range(len(lengths))}  # every direction is tried once
 
@@ -108,12 +109,11 @@ def composed():
 
 def grid_of(config, **more):
     speed = Objective(name="speed", metric="nfe", label="", reference=0.0)
-    base = {key: value for key, value in config.items() if key not in RUN_KEYS}
-    return Grid(axes=more, components=Configurations(base).components, objectives=(speed,))
+    return Grid(axes=more, components=Configurations(tree_of(config, ExperimentConfig)).components, objectives=(speed,))
 
 
 def test_rays_start_next_to_the_own_value(composed):
-    tree = {**composed, "diffusion": {**composed["diffusion"], "num_steps": 6, "condition_dropout": 0.0}}
+    tree = tree_of(changed(composed, diffusion={"num_steps": 6, "condition_dropout": 0.0}), ExperimentConfig)
     grid = {
         "diffusion.num_steps": (1, 2, 4, 8, 16),
         "diffusion.sampler": ("heun", "ddim"),
@@ -139,8 +139,8 @@ def test_rays_start_next_to_the_own_value(composed):
     ],
 )
 def test_the_least_work_of_the_grid_comes_first(composed, num_steps, num_draws, first):
-    changed = {"num_steps": num_steps, "num_draws": num_draws, "condition_dropout": 0.0}
-    tree = {**composed, "diffusion": {**composed["diffusion"], **changed}}
+    work = {"num_steps": num_steps, "num_draws": num_draws, "condition_dropout": 0.0}
+    tree = tree_of(changed(composed, diffusion=work), ExperimentConfig)
     found = list(lines(tree, {"diffusion.num_steps": (2, 4, 8), "diffusion.num_draws": (1, 2, 4)}))
     assert [changes for points in found for changes in points if len(changes) > 1] == ([first] if first else [])
     assert first is None or found[0] == (first,)
@@ -171,19 +171,19 @@ EVERYTHING = {
     ],
 )
 def test_only_what_needs_no_other_training_is_free(composed, system, mode, free):
-    tree = {**composed, "bank": {**composed["bank"], "mode": mode}}
+    tree = tree_of(changed(composed, bank={"mode": mode}), ExperimentConfig)
     found = free_lines(tree, grid_of(composed, **EVERYTHING), graph_of(system))
     assert {path for points in found for changes in points for path in changes} == free
 
 
 def test_axes_are_what_the_settings_list_or_else_the_space(composed, tmp_path):
-    searched = plan({**composed, "study": {**composed["study"], "root": str(tmp_path)}})
-    found = axes(searched.base["evaluate"]["grid"], searched.space)
+    searched = plan(changed(composed, study={"root": str(tmp_path)}))
+    found = axes(composed.evaluate.grid, searched.space)
     assert found["diffusion.num_steps"] == (1, 2, 4)  # powers of two, of the range 1 to 4
     assert found["diffusion.sampler"] == ("ddim", "dpmpp_2m", "heun") and found["diffusion.num_draws"] == (1, 2, 4)
     assert found["precision"] == found["diffusion.guidance"] == ()  # not searched, not listed
-    assert axes({**searched.base["evaluate"]["grid"], "sampler": []}, searched.space)["diffusion.sampler"] == ()
-    unsearched = axes(searched.base["evaluate"]["grid"], dataclasses.replace(searched.space, parameters=()))
+    assert axes(changed(composed.evaluate.grid, sampler=()), searched.space)["diffusion.sampler"] == ()
+    unsearched = axes(composed.evaluate.grid, dataclasses.replace(searched.space, parameters=()))
     assert unsearched["diffusion.num_steps"] == (1, 2, 4, 8, 16, 32) and unsearched["diffusion.sampler"] == ()
 
 
@@ -205,5 +205,5 @@ def test_a_grid_that_cannot_be_walked_is_refused(override, message):
 
 
 def test_speeds_tolerance_is_that_of_a_logarithm():
-    assert improved((0.0, 0.0), (0.0, -math.log10(1.1) - 1e-9), SETTINGS)
-    assert not improved((0.0, 0.0), (0.0, -math.log10(1.1) + 1e-9), SETTINGS)
+    assert improved((0.0, 0.0), (0.0, -math.log10(1.1) - 1e-9), **SETTINGS)
+    assert not improved((0.0, 0.0), (0.0, -math.log10(1.1) + 1e-9), **SETTINGS)

@@ -3,9 +3,11 @@
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.stages.graph import Stage
@@ -13,6 +15,7 @@ from imer_ray.stages.job import Status
 from imer_ray.stages.run import StageResult
 from imer_ray.systems import decoupled, imder, masked, rohydr
 from imer_ray.tuning.objectives.objectives import objectives
+from imer_ray.tuning.trial import status
 from imer_ray.tuning.trial.coordinator import run_points
 from imer_ray.tuning.trial.local_search import Grid
 from imer_ray.tuning.trial.status import STANDING, TrialStatus, compared
@@ -56,9 +59,9 @@ def test_a_system_has_one_stage_of_each_kind_that_is_compared(base, system, kind
 
 def test_a_trial_is_alone_with_a_stage_that_runs_and_that_nobody_else_waits_for():
     loss = ("rung.task_loss.3", 0.5)
-    for status, alone in ((at(3, loss), ["recognise"]), (at(3, loss, shared=True), [])):
+    for seen, alone in ((at(3, loss), ["recognise"]), (at(3, loss, shared=True), [])):
         standing = TrialStatus([ENCODE, RECOGNISE])
-        standing.saw(RECOGNISE, status)
+        standing.saw(RECOGNISE, seen)
         assert told(standing)["compared"] == {"recognise": {"3": 0.5}}
         assert told(standing)["alone"] == alone
     standing = TrialStatus([ENCODE, RECOGNISE])
@@ -119,37 +122,43 @@ class Client:
     """Its stages run for ever, and reach a rung at once."""
 
     def __init__(self):
-        self.asked, self.left, self.held = [], [], set()
+        self.asked, self.left = [], []
 
     def compute(self, stage, waiter, on_progress=None):
         while True:
             self.asked.append(time.monotonic())
-            self.held.add(stage.key)
             on_progress(at(3, ("rung.task_loss.3", 0.5)))
-            self.held.discard(stage.key)
             time.sleep(0.01)
 
     def leave(self, waiter):
         self.left.append((waiter, time.monotonic()))
 
 
-def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base):
+def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base, monkeypatch):
     """Tune ends a function by SystemExit in the report that it did not return from, some time later."""
-    client, reports = Client(), []
+    client, reports, held_up = Client(), [], set()
+
+    class Event(threading.Event):
+        """Knows who waits for it because it was not set."""
+
+        def wait(self, timeout=None):
+            if not self.is_set():
+                held_up.add(threading.get_ident())
+                super().wait(timeout)
 
     def report(metrics):
         reports.append(metrics)
-        before = -1
-        while len(client.held) < NUM_STAGES or len(client.asked) > before:  # until all threads are held up
-            before = len(client.asked)
-            time.sleep(0.3)
+        while len(held_up) < NUM_STAGES:
+            time.sleep(0.01)
         reports.append(len(client.asked))
         time.sleep(0.3)
         raise SystemExit(0)
 
-    wanted = objectives({"quality": "Non0_F1_score", "speed": "latency"})
+    monkeypatch.setattr(status, "threading", SimpleNamespace(Lock=threading.Lock, Event=Event))
+
+    wanted = objectives(quality="Non0_F1_score", speed="latency")
     grid = Grid(axes={}, components={}, objectives=wanted)
-    scaling = {"num_workers": 0, "train_stages": ()}
+    scaling = ScalingConfig(num_workers=0, train_stages=())
     with pytest.raises(SystemExit):
         run_points(base, grid, client, "toy-0", report, scaling, systems="trained_systems", rungs=(3,))
     assert json.loads(reports[0][STANDING])["compared"]["recognise"] == {"3": 0.5}

@@ -1,4 +1,4 @@
-"""The example in CONTRIBUTING.md is a sampler that does what it says."""
+"""The example in docs/how-to/extend.md is a sampler that does what it says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from imer_ray.diffusion.samplers.ddim import DDIM
 from imer_ray.diffusion.sdes.vp import VP
 from imer_ray.errors import UserError
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text()
 ORACLE = GaussianMixture(torch.tensor([1.0]), torch.tensor([[1.0, -0.5]]), torch.tensor([[[0.3, 0.1], [0.1, 0.2]]]))
 
 
@@ -37,7 +37,7 @@ def sampler(monkeypatch, tmp_path):
     name, target = yaml.safe_load(node)["name"], yaml.safe_load(node)["_target_"]
     module = types.ModuleType(target.rpartition(".")[0])
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
+    exec(compile(code, "extend.md", "exec"), module.__dict__)
     shutil.copytree(resources.files(components.CONF_MODULE), tmp_path / "more_conf")
     (tmp_path / f"more_conf/diffusion/sampler/{name}.yaml").write_text(node)
     monkeypatch.syspath_prepend(str(tmp_path))

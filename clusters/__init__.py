@@ -1,1 +1,0 @@
-"""Cluster descriptions for `ray up`; see README.md beside this file."""

@@ -1,0 +1,160 @@
+"""Models: trained, read back, asked and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imer_ray import cli
+from imer_ray.api.configuration import ExperimentConfig, word
+from imer_ray.config import plugins as _plugins
+from imer_ray.config.commands import TrainConfig
+from imer_ray.config.components import Component, build, option
+from imer_ray.config.compose import compose
+from imer_ray.errors import UserError, hint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from imer_ray.evaluation.comparison import Trained
+
+
+def train(
+    config: ExperimentConfig | str | Path,
+    *overrides: str,
+    seeds: Iterable[int] | None = None,
+    output: str | Path | None = None,
+) -> list[Model]:
+    """Train a configuration finally, as ``python -m imer_ray.train`` does: with every seed, beside the baselines.
+
+        models = imer_ray.train(study.config("knee"), seeds=[1111])
+
+    Args:
+        config: from `Study.config` or `imer_ray.compose`; or an exported file, or a published system's name.
+        overrides: the command's other words, such as "baselines=[]" or "settings.loss.recovery=0.2".
+        seeds: one model each; by default the command's five.
+        output: the models' folder; by default ``models/<file's or system's name>``.
+
+    Returns:
+        One model a seed, in the seeds' order.
+
+    Raises:
+        UserError: something must be put right, or a training failed.
+    """
+    from imer_ray.train import main, prepared, run
+
+    cli.prepare()
+    words = list(overrides)
+    words += [] if seeds is None else [word("seeds", list(seeds))]
+    words += [] if output is None else [word("output", output)]
+    if isinstance(config, ExperimentConfig):
+        chosen = compose(TrainConfig, "train", words)
+        folder = run(chosen, prepared(config, chosen.data, chosen.settings), config.system)
+    else:
+        words.append(word("config", config))
+        chosen = compose(TrainConfig, "train", words)
+        folder = main(words)
+    return [load_model(folder / str(seed)) for seed in chosen.seeds]
+
+
+def evaluate(model: Model | str | Path | Sequence[Model | str | Path], *overrides: str) -> pd.DataFrame:
+    """Score trained models and their baselines, as ``python -m imer_ray.evaluate`` does.
+
+        imer_ray.evaluate("models/knee", "protocol=random")
+
+    Args:
+        model: folders of models with all their seeds, or what `load_model` made of them.
+        overrides: the command's other words.
+
+    Returns:
+        One row per system and setting, as ``evaluate_<protocol>.csv`` has them.
+
+    Raises:
+        UserError: a folder holds no trained model, or something else must be put right.
+    """
+    from imer_ray.evaluate import main
+
+    cli.prepare()
+    models = [model] if isinstance(model, (Model, str, Path)) else list(model)
+    folders = [one.folder if isinstance(one, Model) else one for one in models]
+    return main([word("model", folders), *overrides])
+
+
+def load_model(folder: str | Path, plugins: Iterable[str] = ()) -> Model:
+    """The trained model in a folder, such as ``models/knee`` (all seeds) or ``models/knee/1111`` (one).
+
+    Args:
+        plugins: packages of other laboratories to load, whose components the model is made of.
+
+    Raises:
+        UserError: the folder holds no trained model, a file in it is damaged, or it needs a plugin.
+    """
+    from imer_ray.evaluation.comparison import open_model
+    from imer_ray.evaluation.model_collection import models_in
+
+    _plugins.load(plugins)
+    cli.prepare()
+    found = models_in(Path(folder))
+    return Model(Path(folder), [open_model(one, Component.of(option("protocol", "fixed")), {}) for one in found])
+
+
+class Model:
+    """A trained recogniser, with one seed or several; of several a prediction is the mean.
+
+    Attributes:
+        folder: where it is kept.
+        seeds: that it was trained with.
+        config: its configuration, with the first seed.
+    """
+
+    def __init__(self, folder: Path, trained: Sequence[Trained]) -> None:
+        self.folder = folder
+        self._trained = list(trained)
+        self.seeds = tuple(one.seed for one in trained)
+        self.config: ExperimentConfig = trained[0].config
+
+    def predict(self, *, split: str = "valid", available: str | None = None) -> pd.DataFrame:
+        """Predictions on clips of the data set that the model was trained with.
+
+        Args:
+            split: train, valid or test.
+            available: the modalities that are read, as "lv"; None: every pattern, one after another.
+
+        Returns:
+            One row per pattern and clip: ``clip`` (its place in the split), ``available``, ``label`` (NaN: it has
+            none), ``value`` (NaN: none of these modalities was recorded) and ``spread`` (standard deviation over the
+            seeds, NaN of one).
+
+        Raises:
+            UserError: there is no such split or pattern, or the data are missing or changed.
+        """
+        import numpy as np
+        import pandas as pd
+
+        from imer_ray.data.dataset import SPLITS
+        from imer_ray.data.missing import MODALITIES, PATTERNS
+        from imer_ray.evaluation.comparison import DEVICE
+        from imer_ray.evaluation.predict import predict_protocol
+
+        if split not in SPLITS:
+            raise UserError(f"split={split!r}: {hint(split, SPLITS)}")
+        patterns = list(PATTERNS) if available is None else ["".join(m for m in MODALITIES if m in available)]
+        if available is not None and (patterns[0] not in PATTERNS or len(patterns[0]) != len(available)):
+            raise UserError(f"available={available!r}: give the letters of what is read, one of {', '.join(PATTERNS)}")
+        protocol = build({**option("protocol", "fixed"), "patterns": patterns})
+        by_seed = [
+            predict_protocol(one.model, one.dataset, split, protocol, one.inference, one.seed, DEVICE)
+            for one in self._trained
+        ]
+        labels = self._trained[0].dataset.labels(split).numpy()
+        tables = []
+        for setting in by_seed[0]:
+            values = np.stack([predictions[setting].numpy() for predictions in by_seed]).astype(float)
+            spread = values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
+            columns = {"available": setting, "label": labels, "value": values.mean(0), "spread": spread}
+            tables.append(pd.DataFrame({"clip": np.arange(len(labels)), **columns}))
+        return pd.concat(tables, ignore_index=True)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.folder}: {self.config.system}, seed{'s' * (len(self.seeds) > 1)} {self.seeds}>"

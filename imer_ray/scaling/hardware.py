@@ -1,0 +1,40 @@
+"""What the engine asks of a configuration: which hardware stages take."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+
+class Hardware(Protocol):
+    """Settings that can be sent to other processes, as `imer_ray.config.commands.ScalingConfig` has them.
+
+    Attributes:
+        num_workers: of a worker group; 0: no stage runs in one.
+        train_stages: kinds of the stages that run in worker groups.
+        cpus_per_stage, gpus_per_stage: that a stage holds, or each worker of its group.
+        max_failures: deaths of a stage's workers after which it has failed.
+        silence_seconds: without a sign of life or of work, after which a stage is ended and tried again.
+        address: of the cluster to join; None: the one that RAY_ADDRESS names, or a Ray of our own.
+    """
+
+    @property
+    def num_workers(self) -> int: ...
+
+    @property
+    def train_stages(self) -> Collection[str]: ...
+
+    @property
+    def cpus_per_stage(self) -> float: ...
+
+    @property
+    def gpus_per_stage(self) -> float: ...
+
+    @property
+    def max_failures(self) -> int: ...
+
+    @property
+    def silence_seconds(self) -> float: ...
+
+    @property
+    def address(self) -> str | None: ...

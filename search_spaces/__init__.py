@@ -1,1 +1,0 @@
-"""Search spaces: ranges only, one file each; `space=NAME` picks one."""
