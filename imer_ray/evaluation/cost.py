@@ -19,8 +19,8 @@ from imer_ray.evaluation.timing.speedup import cost, reference_for
 from imer_ray.models.compiled import NUM_WARM_UPS
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser, build_recogniser_of
 from imer_ray.models.parts import Diffusion, Parts
+from imer_ray.models.recovery import build_filling
 from imer_ray.stages.context import Context
-from imer_ray.training.loaders import build_filling
 from imer_ray.training.loop import seeded
 
 GUIDANCE = 2.0  # any weight but 1 asks for both estimates

@@ -24,7 +24,7 @@ from imer_ray.config.resolve import resolve, tree_of, typed
 from imer_ray.data.dataset import Statistics
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
-from imer_ray.evaluation.outline import build_model, check_fit
+from imer_ray.evaluation.outline import check_fit, untrained
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.model import EmotionModel
 from imer_ray.models.parts import Parts
@@ -83,7 +83,7 @@ def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, ModelConfig]:
             raise UserError(f"{path}: {shown(name)} holds {tensor.dtype} instead of {kinds[name]}; {ADVICE}")
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{path}: {shown(name)} holds numbers that are not finite; {ADVICE}")
-    model = build_model(parts, shape, tensors)
+    model = untrained(parts, shape, tensors)
     model.load_state_dict(tensors)
     if isinstance(model.recogniser, MixtureRecogniser) and not model.recogniser.is_mixture():
         raise UserError(f"{path}: the mixture's weights and covariances are no mixture's; {ADVICE}")

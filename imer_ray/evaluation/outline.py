@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,26 +14,27 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.models.mixture import MixtureRecogniser
-from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser_of
+from imer_ray.models.model import EmotionModel, build_model
 from imer_ray.models.parts import Parts
 from imer_ray.received import shown
-from imer_ray.training.loaders import build_filling
 
 MAX_TENSORS = 20_000  # more than any model of ours has; each of them is looked at
 
 
-def build_model(parts: Parts, shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:
+def untrained(parts: Parts, shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:
     """An untrained model with the parts that trained weights are for."""
-    encoder = build_encoder(parts.encoder, shape["dims"], shape["lengths"])
-    num_frames = parts.encoder.length(min(shape["lengths"].values()))
-    recovers = any(name.startswith("recovery.") for name in trained)
-    recovery = build_filling(parts, num_frames, shape["recoverable"]) if recovers else None
-    recogniser = build_recogniser_of(parts, trained, shape["recoverable"], "recogniser.")
-    if isinstance(recogniser, MixtureRecogniser):
-        read, given = tuple(recogniser.components.centre.shape), (len(MODALITIES), num_frames * encoder.mean.shape[-1])
+    if not any(name.startswith("recovery.") for name in trained):
+        parts = replace(parts, diffusion=None, imputer=None)
+    model = build_model(parts, shape, trained)
+    if isinstance(model.recogniser, MixtureRecogniser):
+        num_frames = parts.encoder.length(min(shape["lengths"].values()))
+        read, given = (
+            tuple(model.recogniser.components.centre.shape),
+            (len(MODALITIES), num_frames * parts.encoder.latent_dim),
+        )
         if read != given:
             raise ValueError(f"the mixture reads latents of {list(read)} numbers, and the encoder gives {list(given)}")
-    return EmotionModel(encoder, recovery, recogniser)
+    return model
 
 
 def check_fit(parts: Parts, shape: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.dtype]:
@@ -51,7 +53,7 @@ def check_fit(parts: Parts, shape: Mapping[str, Any], shapes: Mapping[str, tuple
         with torch.device("meta"):
             given = {name: torch.empty(size) for name, size in shapes.items()}
             with _at_most(len(shapes), sum(tensor.numel() for tensor in given.values())):
-                outline = build_model(parts, shape, given)
+                outline = untrained(parts, shape, given)
         wanted = outline.state_dict()
     except _TooLarge as error:
         raise UserError("they ask for a larger model than the weights are of") from error

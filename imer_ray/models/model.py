@@ -19,7 +19,7 @@ from imer_ray.errors import UserError
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.parts import Parts
-from imer_ray.models.recovery import Recovery, Sampler
+from imer_ray.models.recovery import Recovery, Sampler, build_filling
 from imer_ray.models.refiner import refine
 
 
@@ -152,6 +152,16 @@ class EmotionModel(nn.Module):
             )
             filled, _ = self.recovery(latents, available, frames, sampler, num_steps, generator)
         return self.recogniser(filled, available, frames).view(-1, len(batch)).mean(0)
+
+
+def build_model(parts: Parts, shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:
+    """An untrained model for data of a shape (``dims``, ``lengths`` and what is ``recoverable``); of the recogniser it
+    has the parts that the trained weights of the whole model are for."""
+    encoder = build_encoder(parts.encoder, shape["dims"], shape["lengths"])
+    num_frames = parts.encoder.length(min(shape["lengths"].values()))
+    recovery = build_filling(parts, num_frames, shape["recoverable"])
+    recogniser = build_recogniser_of(parts, trained, shape["recoverable"], "recogniser.")
+    return EmotionModel(encoder, recovery, recogniser)
 
 
 def build_encoder(encoder: Any, dims: Mapping[str, int], lengths: Mapping[str, int]) -> StandardisedEncoder:

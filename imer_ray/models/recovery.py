@@ -16,7 +16,7 @@ from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided
 from imer_ray.diffusion.noise import initial_noise
 from imer_ray.models.backbones import Network
-from imer_ray.models.parts import Diffusion
+from imer_ray.models.parts import Diffusion, Parts
 
 
 class Sampler(Protocol):
@@ -142,3 +142,11 @@ def build_recovery(
         diffusion.guidance,
         recoverable,
     )
+
+
+def build_filling(parts: Parts, num_frames: int, recoverable: Iterable[str]) -> Any:
+    """An untrained imputer where the parts have one, or else their diffusions; None without either."""
+    latent_dim = parts.encoder.latent_dim
+    if parts.imputer is not None:
+        return parts.imputer.build(latent_dim, num_frames, recoverable)
+    return None if parts.diffusion is None else build_recovery(parts.diffusion, latent_dim, num_frames, recoverable)

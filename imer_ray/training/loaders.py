@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.model import (
-    EmotionModel,
-    Recogniser,
-    StandardisedEncoder,
-    build_encoder,
-    build_recogniser,
-    build_recogniser_of,
-    build_refiners,
-)
+from imer_ray.models.model import EmotionModel, Recogniser, build_model, build_recogniser, build_refiners
 from imer_ray.models.parts import Parts
-from imer_ray.models.recovery import Recovery, build_recovery, network_names
+from imer_ray.models.recovery import build_filling, network_names
 from imer_ray.stages.context import Context
 from imer_ray.training.latents import Latents
 from imer_ray.training.loop import seeded
@@ -29,36 +20,33 @@ from imer_ray.training.loop import seeded
 IMPUTER_FILE = "imputer.safetensors"
 
 
-def build_filling(parts: Parts, num_frames: int, recoverable: Iterable[str]) -> Any:
-    """An untrained imputer where the parts have one, or else their diffusions; None without either."""
-    latent_dim = parts.encoder.latent_dim
-    if parts.imputer is not None:
-        return parts.imputer.build(latent_dim, num_frames, recoverable)
-    return None if parts.diffusion is None else build_recovery(parts.diffusion, latent_dim, num_frames, recoverable)
-
-
 def load_filling(parts: Parts, context: Context, num_frames: int) -> Any:
     """The frozen imputer of the input ``imputer`` or the diffusions of the inputs ``network_l``, ...; None without
     either."""
-    if parts.imputer is None:
-        return None if parts.diffusion is None else load_recovery(parts, context, num_frames)
-    imputer = build_filling(parts, num_frames, load_shape(context)["recoverable"])
-    imputer.load_state_dict(load_file(context.inputs["imputer"] / IMPUTER_FILE))
-    return imputer.eval().requires_grad_(False).to(context.device)
+    filling = build_filling(parts, num_frames, load_shape(context)["recoverable"])
+    if filling is None:
+        return None
+    filling.load_state_dict(_filling_weights(parts, context))
+    return filling.eval().requires_grad_(False).to(context.device)
+
+
+def _filling_weights(parts: Parts, context: Context) -> dict[str, Tensor]:
+    """The trained weights of an imputer or of diffusions, none without either; the inputs ``network_l``, ``network_a``
+    and ``network_v`` are one and the same where they share a network."""
+    if parts.imputer is not None:
+        return load_file(context.inputs["imputer"] / IMPUTER_FILE)
+    found: dict[str, Tensor] = {}
+    names = () if parts.diffusion is None else network_names(parts.diffusion.sharing)
+    for number, (modality, name) in enumerate(zip(MODALITIES, names, strict=False)):
+        trained = load_file(context.inputs[f"network_{modality}"] / f"network_{name}.safetensors")
+        found |= {f"networks.{number}.{key}": tensor for key, tensor in trained.items()}
+    return found
 
 
 def load_shape(context: Context) -> dict[str, Any]:
     """``dims``, ``lengths``, ``label_kind`` and ``recoverable`` modalities of the data that the input ``encode`` was
     trained on."""
     return json.loads((context.inputs["encode"] / "shape.json").read_text(encoding="utf-8"))
-
-
-def load_encoder(encoder: Any, context: Context) -> StandardisedEncoder:
-    """The frozen encoder of the input ``encode``."""
-    shape = load_shape(context)
-    network = build_encoder(encoder, shape["dims"], shape["lengths"])
-    network.load_state_dict(load_file(context.inputs["encode"] / "encoder.safetensors"))
-    return network.eval().requires_grad_(False).to(context.device)
 
 
 def load_latents(context: Context, split: str) -> Latents:
@@ -76,18 +64,6 @@ def load_recogniser(parts: Parts, context: Context, seed: int) -> Recogniser:
     return recogniser.to(context.device)
 
 
-def load_recovery(parts: Parts, context: Context, num_frames: int) -> Recovery:
-    """The frozen diffusions of all modalities, from the inputs ``network_l``, ``network_a`` and ``network_v``, which
-    are one and the same where they share a network."""
-    assert parts.diffusion is not None
-    recoverable = load_shape(context)["recoverable"]
-    recovery = build_recovery(parts.diffusion, parts.encoder.latent_dim, num_frames, recoverable)
-    for m, (network, name) in enumerate(zip(recovery.networks, network_names(parts.diffusion.sharing), strict=True)):
-        folder = context.inputs[f"network_{MODALITIES[m]}"]
-        network.load_state_dict(load_file(folder / f"network_{name}.safetensors"))
-    return recovery.eval().requires_grad_(False).to(context.device)
-
-
 def load_refiners(parts: Parts, context: Context) -> nn.ModuleList:
     """The refiners of all modalities, from the inputs ``refiner_l``, ``refiner_a`` and ``refiner_v``."""
     refiners = build_refiners(parts.refiner, parts.encoder.latent_dim)
@@ -103,10 +79,12 @@ def refiner_file(modality: str) -> str:
 def load_model(parts: Parts, context: Context) -> EmotionModel:
     """The recogniser put together from the artefacts of its stages; without any that recovers, missing modalities stay
     zero."""
-    encoder = load_encoder(parts.encoder, context)
-    trained = load_file(context.inputs["recogniser"] / "recogniser.safetensors")
-    shape = load_shape(context)
-    recogniser = build_recogniser_of(parts, trained, shape["recoverable"])
-    recogniser.load_state_dict(trained)
-    recovery = load_filling(parts, context, parts.encoder.length(min(shape["lengths"].values())))
-    return EmotionModel(encoder, recovery, recogniser).eval().requires_grad_(False).to(context.device)
+    trained = {
+        "encoder": load_file(context.inputs["encode"] / "encoder.safetensors"),
+        "recovery": _filling_weights(parts, context),
+        "recogniser": load_file(context.inputs["recogniser"] / "recogniser.safetensors"),
+    }
+    tensors = {f"{part}.{name}": tensor for part, found in trained.items() for name, tensor in found.items()}
+    model = build_model(parts, load_shape(context), tensors)
+    model.load_state_dict(tensors)
+    return model.eval().requires_grad_(False).to(context.device)

@@ -21,7 +21,7 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import graph
-from imer_ray.training.loaders import load_model, load_recovery
+from imer_ray.training.loaders import load_filling, load_model
 
 SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
 GUIDED = ("diffusion.condition_dropout=0.2", "diffusion.guidance=2.0")
@@ -74,7 +74,7 @@ def test_a_shared_guided_system_runs_from_clips_to_metrics(tmp_path: Path) -> No
     inputs = {role: store.open(stage.key).folder for role, stage in final.inputs.items()}
     context = Context(folder=tmp_path, checkpoint=tmp_path, inputs=inputs)
     parts = Parts.of(Evaluate.read(final.settings))
-    recovery = load_recovery(parts, context, 8)
+    recovery = load_filling(parts, context, 8)
     assert len(recovery.networks) == 1 and recovery.guidance == 2.0
     assert load_model(parts, context).recovery is not None
 

@@ -18,7 +18,7 @@ from imer_ray.stages.context import Context
 from imer_ray.tasks import recover
 from imer_ray.training.denoising import Denoising
 from imer_ray.training.latents import Latents
-from imer_ray.training.loaders import load_recovery, load_refiners
+from imer_ray.training.loaders import load_filling, load_refiners
 
 
 def denoising_inputs(latents: Latents) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def test_recovery_loss_in_closed_form(trained: Any, lambda_g: float) -> None:
     model, given = recovery_model(trained), denoising_inputs(trained.latents())
     denoising = Denoising.of_training(trained.config.diffusion)
     found = recover.recovery_step(lambda_g, model, denoising, target=1, **given)
-    recovery = load_recovery(trained.parts, trained.context("bank"), trained.latents().num_frames)
+    recovery = load_filling(trained.parts, trained.context("bank"), trained.latents().num_frames)
     x_0 = given["latents"][:, 1]
     alpha_t, sigma_t = (s[:, None, None] for s in denoising.sde.marginal_prob(given["t"]))
     denoiser = recovery.denoiser(1, given["latents"], given["available"], given["frames"])
@@ -91,7 +91,7 @@ def test_samplers_ask_the_network_at_trained_times_only(trained: Any, name: str)
     """Published, sampling visits t = 0..49 of 1000, from pure noise: nothing that the network ever learned."""
     config = trained.changed(diffusion__sampler=name)
     latents = trained.latents()
-    recovery = load_recovery(trained.parts_of(config), trained.context("bank"), latents.num_frames)
+    recovery = load_filling(trained.parts_of(config), trained.context("bank"), latents.num_frames)
     recovery.requires_grad_(True)  # even then nothing is recorded for autograd
     times: list[torch.Tensor] = []
     recovery.networks[1].register_forward_hook(lambda _, args, out: times.append(args[1]))
@@ -107,7 +107,7 @@ def test_samplers_ask_the_network_at_trained_times_only(trained: Any, name: str)
 
 def test_the_network_reads_its_condition_frame_by_frame(trained: Any) -> None:
     """Published, the condition is its mean over time, which does not change when the frames change places."""
-    recovery = load_recovery(trained.parts, trained.context("bank"), trained.latents().num_frames)
+    recovery = load_filling(trained.parts, trained.context("bank"), trained.latents().num_frames)
     given = denoising_inputs(trained.latents())
     outputs = []
     for latents in (given["latents"], given["latents"].flip(2)):
