@@ -149,6 +149,8 @@ def advice(target: Any) -> str:
 
 def needed_by(tree: Mapping[str, Any]) -> list[str]:
     """The plugins that a configuration cannot be built without: those of its components' classes, and its system's."""
+    if not _loaded:
+        return []
     own = {plugin.name for plugin, folder in _module_folders("systems") if tree.get("system") in _modules(folder)}
     return sorted(own | {root for root in _roots(tree) if root in _loaded})
 

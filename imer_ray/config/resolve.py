@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
@@ -55,18 +56,26 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(tree: Mapping[str, Any], schema: Any, prefix: str) -> Any:
-    annotations, values = hints(schema), dict[str, Any]()
-    for f in fields(schema):
-        value = tree[f.name]
-        if "group" in f.metadata:
+    values = dict[str, Any]()
+    for name, is_component, section in _sections(schema):
+        value = tree[name]
+        if is_component:
             value = Component.of(value)
-        elif is_dataclass(annotations[f.name]):
-            value = _typed(value, annotations[f.name], f"{prefix}{f.name}.")
-        values[f.name] = tupled(value)
+        elif section is not None:
+            value = _typed(value, section, f"{prefix}{name}.")
+        values[name] = tupled(value)
     try:
         return schema(**values)
     except (ValueError, ArithmeticError) as error:
         raise UserError(f"{prefix.rstrip('.') or 'configuration'}: {error}") from error
+
+
+@functools.cache
+def _sections(schema: type) -> tuple[tuple[str, bool, Any], ...]:
+    """(name, whether it is a component, its schema if it is a section) of each field; looked at for every proposal."""
+    annotations = hints(schema)
+    found = ((f.name, "group" in f.metadata, annotations[f.name]) for f in fields(schema))
+    return tuple((name, is_one, hint if is_dataclass(hint) else None) for name, is_one, hint in found)
 
 
 def resolve(tree: Mapping[str, Any], schema: type = ExperimentConfig) -> dict[str, Any]:

@@ -5,9 +5,10 @@ Whatever is declared is part of the stage's key, and the stage's function is giv
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from typing import Any, Self, get_args
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Self, cast, get_args
 
 from imer_ray.config.components import Component, hints, tupled
 from imer_ray.config.resolve import tree_of, typed
@@ -30,53 +31,63 @@ class Slice:
     def of(cls, config: Any, **given: Any) -> Self:
         """Pick the fields from a typed configuration; what is ``given`` is not looked for there."""
         picked = dict(given)
-        for f in fields(cls):
-            if f.name not in given and f.default is MISSING:
+        for f in _declared(cast(type, cls)):
+            if f.name not in given and not f.is_optional:
                 value = config
-                for name in _path(f):
+                for name in (*f.parents, f.last):
                     value = getattr(value, name)
-                kind = _kind(cls, f)
-                picked[f.name] = kind.of(value) if _is_slice(kind) else value
+                picked[f.name] = f.kind.of(value) if f.is_slice else value
         return cls(**picked)
 
     @classmethod
     def read(cls, tree: Mapping[str, Any]) -> Self:
         """The slice that a tree holds."""
         values = {}
-        for f in fields(cls):
-            *parents, last = _path(f)
+        for f in _declared(cast(type, cls)):
             node: Any = tree
-            for name in parents:
+            for name in f.parents:
                 node = node.get(name, {})
-            if last in node:
-                values[f.name] = _read(node[last], _kind(cls, f))
+            if f.last in node:
+                values[f.name] = _read(node[f.last], f.kind)
         return cls(**values)
 
     @property
     def tree(self) -> dict[str, Any]:
         """As nested JSON values, each at its path in the configuration."""
         tree: dict[str, Any] = {}
-        for f in fields(self):
+        for f in _declared(cast(type, type(self))):
             value = getattr(self, f.name)
-            if value is None and f.default is None:
+            if value is None and f.is_optional:
                 continue
-            *parents, last = _path(f)
             node = tree
-            for name in parents:
+            for name in f.parents:
                 node = node.setdefault(name, {})
-            node[last] = _plain(value)
+            node[f.last] = _plain(value)
         return tree
 
 
-def _path(f: Field[Any]) -> list[str]:
-    path: str = f.metadata.get("path", f.name)
-    return path.split(".")
+@dataclass(frozen=True)
+class _Declared:
+    """A field of a slice: where it lies in the configuration, and of which type it is, but for None."""
+
+    name: str
+    parents: tuple[str, ...]
+    last: str
+    kind: Any
+    is_slice: bool
+    is_optional: bool
 
 
-def _kind(cls: type, f: Field[Any]) -> Any:
-    """The type of a field, but for None."""
-    hint = hints(cls)[f.name]
-    return next((kind for kind in get_args(hint) if kind is not type(None)), hint) if _is_optional(hint) else hint
+@functools.cache
+def _declared(cls: type) -> tuple[_Declared, ...]:
+    """Worked out once: a search makes the slices of every proposal."""
+    found = []
+    for f in fields(cls):
+        *parents, last = f.metadata.get("path", f.name).split(".")
+        hint = hints(cls)[f.name]
+        kind = next((kind for kind in get_args(hint) if kind is not type(None)), hint) if _is_optional(hint) else hint
+        found.append(_Declared(f.name, tuple(parents), last, kind, _is_slice(kind), f.default is None))
+    return tuple(found)
 
 
 def _is_optional(hint: Any) -> bool:
