@@ -213,7 +213,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_report(tmp_path, write_run, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(UserError, match="cannot write .*index.html: No space left on device"):
+    with pytest.raises(UserError, match="cannot write .*index.html: no space left; free some space"):
         report.build([run])
     assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == before
 

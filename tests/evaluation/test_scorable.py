@@ -17,6 +17,7 @@ from imer_ray import cli, convert
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.model_folder import save
@@ -143,7 +144,7 @@ def test_train_looks_at_the_data_before_anything_starts(
     data: Callable[[Change], list[str]], tmp_path: Path, change: Change, message: str
 ) -> None:
     config = compose(ExperimentConfig, "experiment", data(change))
-    (tmp_path / "pick.yaml").write_text(yaml.safe_dump({"config": config}))
+    (tmp_path / "pick.yaml").write_text(yaml.safe_dump({"config": tree_of(config)}))
     with pytest.raises(UserError, match=message):
         train([f"config={tmp_path / 'pick.yaml'}", f"output={tmp_path / 'models'}"])
     assert not (tmp_path / "models").exists()

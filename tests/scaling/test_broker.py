@@ -28,7 +28,7 @@ def test_what_a_stage_needs_is_said_in_words(tmp_path):
 
 def in_group(tmp_path, waiter, **asked):
     """Whether a stage that is to run in a group does, if one asks for it."""
-    actor, found = BrokerActor(str(tmp_path), {**vars(ScalingConfig()), "train_stages": ("group",)}, Lease()), []
+    actor, found = BrokerActor(str(tmp_path), ScalingConfig(train_stages=("group",)), Lease()), []
 
     async def launch(stage):
         found.append(actor._in_group(stage))
