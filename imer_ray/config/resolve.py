@@ -29,10 +29,15 @@ Schema = TypeVar("Schema")
 def typed(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
     """The object that a resolved tree describes: sections as dataclasses, components as `Component`, lists as tuples.
 
+    A tree that an earlier version wrote, in a journal or results, has the defaults of settings that have come since.
+
     Raises:
         UserError: a section refuses its values.
     """
-    config: Schema = _typed(tree, schema, "")
+    try:
+        config: Schema = _typed(tree, schema, "")
+    except KeyError:
+        config = _typed(_resolve(tree, schema, ""), schema, "")
     return config
 
 

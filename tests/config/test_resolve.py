@@ -35,3 +35,10 @@ def test_what_a_section_refuses_is_said_with_its_path():
     whole["diffusion"] = {**whole["diffusion"], "num_steps": 0}
     with pytest.raises(UserError, match=r"^diffusion: num_steps must be at least 1, not 0$"):
         resolve(whole)
+
+
+def test_a_tree_of_an_earlier_version_has_the_defaults_of_what_has_come_since():
+    tree = tree_of(compose(ExperimentConfig, "experiment", ["diffusion.num_steps=7"]))
+    del tree["plugins"], tree["diffusion"]["guidance"]
+    config = typed(tree, ExperimentConfig)
+    assert (config.plugins, config.diffusion.guidance, config.diffusion.num_steps) == ((), 1.0, 7)

@@ -71,6 +71,16 @@ def test_what_a_study_was_begun_with_lies_in_its_folder(options):
     assert json.loads(frame["versions"].iloc[0])["ray"]
 
 
+def test_a_study_that_an_earlier_version_began_goes_on(options):
+    """Its rows lack a setting that has come since."""
+    searched = planned(options)
+    record = open_record(searched)
+    earlier = {key: value for key, value in searched.base.items() if key != "plugins"}
+    finish(record, searched, config=json.dumps(earlier))
+    again = open_record(searched)
+    assert len(again.rows) == 1 and again.ask().config != dict(searched.base)
+
+
 def test_a_deleted_results_file_is_written_anew_from_the_journal(options):
     searched = planned(options)
     record = open_record(searched)
