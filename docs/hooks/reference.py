@@ -21,9 +21,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import imer_ray
 from imer_ray import console
 from imer_ray.config import commands
-from imer_ray.config.components import PRESETS, choices, hints, option, options
+from imer_ray.config.components import choices, hints, option, options
 from imer_ray.config.compose import compose
-from imer_ray.config.resolve import component_groups
+from imer_ray.config.plugin_options import PRESETS
+from imer_ray.config.resolve import component_groups, tree_of
 from imer_ray.results import schema as results
 from imer_ray.results import timeline
 
@@ -46,7 +47,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def settings() -> Iterator[str]:
     """A table for each section of each command."""
     for command, schema in COMMANDS.items():
-        defaults = compose(schema, command, [])
+        defaults = tree_of(compose(schema, command, []))
         yield f"\n## {command}\n"
         yield f"`python -m imer_ray.{command} key=value ...`\n"
         yield from _sections(schema, defaults, "")
