@@ -82,7 +82,7 @@ class Stub:
 
     failing: bool = False
 
-    def compute(self, stage: Stage, waiter: str, on_progress: Any = None) -> StageResult:
+    def compute(self, stage: Stage, waiter: str, on_progress: Any = None, background: bool = False) -> StageResult:
         metrics = _metrics(stage.key)
         ending = BAD.get(int(waiter.rpartition("-")[2]) % BAD_PERIOD) if self.failing else None
         if ending is not None and stage.kind == "evaluate":

@@ -85,7 +85,9 @@ class Replay:
         self._together = {kind: threading.Barrier(count) for kind, count in kinds.items()}
         self._judged, self._done, self.trial_seconds = set(), set(), 0.0
 
-    def compute(self, stage: Stage, waiter: str, on_progress: Callable[[Status], None]) -> StageResult:
+    def compute(
+        self, stage: Stage, waiter: str, on_progress: Callable[[Status], None], background: bool = False
+    ) -> StageResult:
         while not {source.key for source in stage.inputs.values()} <= self._done:
             on_progress(Status(state="waiting"))  # raises when the trial has been stopped
             time.sleep(WAIT_SECONDS)

@@ -145,7 +145,7 @@ def _ours(searched: Plan, stages: Stages, target: float, num_trials: int) -> lis
     complete = functools.partial(complete_row, searched.info.study)
     searcher = StudySearcher(record, 1, complete, scheduler.stopped)
     grid = Grid(
-        axes=axes(searched.base["evaluate"]["grid"], searched.space),
+        axes=axes(searched.options.evaluate.grid, searched.space),
         components=searched.configurations.components,
         objectives=searched.objectives,
     )
