@@ -21,8 +21,9 @@ from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_shape
-from imer_ray.training.loop import Training, fit, summary
-from imer_ray.training.losses import has_label, labelled, mean_over_patterns, task_loss, training_patterns
+from imer_ray.training.loop import summary
+from imer_ray.training.losses import task_loss, training_patterns
+from imer_ray.training.recognising import fit_recogniser
 
 
 @reads(Classify)
@@ -50,23 +51,10 @@ def run(config: Classify, context: Context) -> dict[str, float]:
         complete, incomplete = (task(recogniser, "train", rows[share], a[share], draw) for a in (recorded, available))
         return branches(complete, incomplete, config.lambda_c)
 
-    def validate(average: Any) -> float:
-        def loss(_: str, rows: Tensor, available: Tensor) -> Tensor:
-            return task(average, "valid", rows, available, 0)
+    def valid_loss(average: Any, _: str, rows: Tensor, available: Tensor) -> Tensor:
+        return task(average, "valid", rows, available, 0)
 
-        valid = has_label(data["valid"].labels).cpu()
-        return mean_over_patterns(loss, data["valid"].recorded, lambda available: valid)
-
-    training = Training(
-        module=recogniser,
-        losses=losses,
-        rows=labelled(data["train"].labels, data["train"].recorded),
-        loop=config.loop,
-        seed=config.seed,
-        validate=validate,
-        compared=validate,
-    )
-    history = fit(training, context)
+    history = fit_recogniser(recogniser, losses, valid_loss, data, config.loop, config.seed, context)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)

@@ -30,16 +30,14 @@ from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.denoising import Denoising, denoising_step, random_drop
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
-from imer_ray.training.loop import Training, fit, seeded, summary
+from imer_ray.training.loop import seeded, summary
 from imer_ray.training.losses import (
     check_learnable,
-    has_label,
-    labelled,
-    mean_over_patterns,
     recovery_loss,
     task_loss,
     training_patterns,
 )
+from imer_ray.training.recognising import fit_recogniser
 
 
 @reads(Joint)
@@ -89,24 +87,11 @@ def run(config: Joint, context: Context) -> dict[str, float]:
         values["loss"] = values["task"] + config.weight * (score + values["recovery"])
         return values
 
-    def validate(average: Any) -> float:
-        def loss(name: str, rows: Tensor, available: Tensor) -> Tensor:
-            generator = seeded(config.seed, "valid", name, device=context.device)
-            return forward(average, "valid", rows, available, generator)["task"]
+    def valid_loss(average: Any, name: str, rows: Tensor, available: Tensor) -> Tensor:
+        generator = seeded(config.seed, "valid", name, device=context.device)
+        return forward(average, "valid", rows, available, generator)["task"]
 
-        valid = has_label(data["valid"].labels).cpu()
-        return mean_over_patterns(loss, data["valid"].recorded, lambda available: valid)
-
-    training = Training(
-        module=model,
-        losses=losses,
-        rows=labelled(data["train"].labels, data["train"].recorded),
-        loop=config.loop,
-        seed=config.seed,
-        validate=validate,
-        compared=validate,
-    )
-    history = fit(training, context)
+    history = fit_recogniser(model, losses, valid_loss, data, config.loop, config.seed, context)
     if context.rank == 0:
         for network, name in zip(recovery.networks, network_names(diffusion.sharing), strict=True):
             save_file(weights(network), context.folder / f"network_{name}.safetensors")

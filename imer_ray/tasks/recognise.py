@@ -16,15 +16,13 @@ from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
-from imer_ray.training.loop import Training, fit, summary
+from imer_ray.training.loop import summary
 from imer_ray.training.losses import (
-    has_label,
-    labelled,
-    mean_over_patterns,
     recovery_loss,
     task_loss,
     training_patterns,
 )
+from imer_ray.training.recognising import fit_recogniser
 
 
 @reads(Recognise)
@@ -56,23 +54,10 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
         draw = int(torch.randint(num_draws, (1,), generator=generator, device=generator.device))
         return forward(recogniser, "train", rows[share], available[share], draw)
 
-    def validate(average: Any) -> float:
-        def loss(_: str, rows: Tensor, available: Tensor) -> Tensor:
-            return forward(average, "valid", rows, available, 0)["task"]
+    def valid_loss(average: Any, _: str, rows: Tensor, available: Tensor) -> Tensor:
+        return forward(average, "valid", rows, available, 0)["task"]
 
-        valid = has_label(data["valid"].labels).cpu()
-        return mean_over_patterns(loss, data["valid"].recorded, lambda available: valid)
-
-    training = Training(
-        module=recogniser,
-        losses=losses,
-        rows=labelled(data["train"].labels, data["train"].recorded),
-        loop=config.loop,
-        seed=config.seed,
-        validate=validate,
-        compared=validate,
-    )
-    history = fit(training, context)
+    history = fit_recogniser(recogniser, losses, valid_loss, data, config.loop, config.seed, context)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)
