@@ -38,7 +38,7 @@ from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.stopwatch import threads
 from imer_ray.training.loop import seeded
 
-AVAILABLE = torch.tensor([False, True, True])
+AVAILABLE = "av"
 MIN_SECONDS = 0.05
 REPEATS = 9
 SIZES = (32, 1)
@@ -67,10 +67,9 @@ def _measure(backbone: str, frames: int, mode: str) -> dict[str, float]:
     other = copy.deepcopy(model)
     ratios = {}
     for size in SIZES:
-        batch, available = random_batch(size, dims, lengths), AVAILABLE.expand(size, -1)
-        written = functools.partial(predictor(model, inference, seeded(0, "written")), batch, available)
-        predict = predictor(other, replace(inference, compile=mode), seeded(0, "compiled"))
-        compiled = functools.partial(predict, batch, available)
+        batch = random_batch(size, dims, lengths)
+        written = functools.partial(predictor(model, inference, AVAILABLE, seed=0), batch)
+        compiled = functools.partial(predictor(other, replace(inference, compile=mode), AVAILABLE, seed=0), batch)
         start = time.perf_counter()
         compiled()
         seconds = time.perf_counter() - start

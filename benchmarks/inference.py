@@ -47,7 +47,7 @@ PICKS = ("quality", "speed")
 REFERENCE = "imder"
 METRIC = "Non0_F1_score"  # mean over the patterns in which something is missing
 TOKENS = 50  # of a clip's words in MMSA's files
-AVAILABLE = {"one": torch.tensor([False, True, True]), "two": torch.tensor([False, True, False])}
+AVAILABLE = {"one": "av", "two": "a"}
 REPEATS = 5
 TEXT_KEYS = ("text_encoder_over_imder", "text_encoder_over_imder_batch1")
 
@@ -115,9 +115,8 @@ def _measure(
     for size, suffix in ((32, ""), (1, "_batch1")):
         batch = random_batch(size, dataset.dims, lengths)
         for missing, pattern in AVAILABLE.items():
-            available = pattern.expand(size, -1)
-            ours = functools.partial(predictor(model, our_way, seeded(0, "ours")), batch, available)
-            theirs = functools.partial(predictor(reference, their_way, seeded(0, "theirs")), batch, available)
+            ours = functools.partial(predictor(model, our_way, pattern, seed=0), batch)
+            theirs = functools.partial(predictor(reference, their_way, pattern, seed=0), batch)
             text = None if read is None else read(size)
             ours()
             name, turns = f"{pick}_{missing}_missing{suffix}", []

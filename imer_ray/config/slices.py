@@ -208,7 +208,7 @@ class Mixture(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(StageSlice):
-    version = 3
+    version = 4
     split: str
     encoder: Component
     fusion: Component
@@ -224,7 +224,7 @@ class Evaluate(StageSlice):
 class Cost(StageSlice):
     """Of what time depends on: shapes and the sampler's work, nothing that is trained."""
 
-    version = 3
+    version = 4
     split: str
     encoder: Component
     fusion: Component

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -30,6 +34,24 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
+    @functools.cached_property
+    def digests(self) -> Mapping[str, NDArray[np.uint64]]:
+        """{m: [B]}: a number that tells the content of each clip's recorded frames, wherever they lie; 0 without any.
+
+        It names a clip by what it holds, so that it has the same name in every batch and data set.
+        """
+        return {m: _digests(self.features[m], self.frames[m]) for m in self.features}
+
+    def select(self, rows: Tensor) -> Batch:
+        """Some of the clips, by their places [B'] in the batch."""
+        return Batch(
+            features={m: x[rows] for m, x in self.features.items()},
+            frames={m: x[rows] for m, x in self.frames.items()},
+            recorded=self.recorded[rows],
+            labels=self.labels[rows],
+            index=self.index[rows],
+        )
+
     def to(self, device: str | torch.device) -> Batch:
         return Batch(
             features={m: x.to(device, non_blocking=True) for m, x in self.features.items()},
@@ -38,3 +60,14 @@ class Batch:
             labels=self.labels.to(device, non_blocking=True),
             index=self.index.to(device, non_blocking=True),
         )
+
+
+def _digests(features: Tensor, frames: Tensor) -> NDArray[np.uint64]:
+    x, present = features.cpu().numpy(), frames.cpu().numpy()
+    whole = bool(present.all())
+    out = np.zeros(len(x), np.uint64)
+    for row, (clip, there) in enumerate(zip(x, present, strict=True)):
+        content = clip if whole else clip[there]
+        if len(content):
+            out[row] = int.from_bytes(hashlib.sha256(content.tobytes()).digest()[:8], "little")
+    return out

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from imer_ray.data.missing import MODALITIES
 SPLITS = ("train", "valid", "test")
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """{m: mean and deviation [D_m]} of raw features."""
+UNNAMED: Mapping[str, None] = dict.fromkeys(MODALITIES)
 
 
 class Data(Protocol):
@@ -39,7 +40,7 @@ class Split:
     """N clips.
 
     Attributes:
-        gather: {m: function of rows [B] that reads just these rows' standardised features [B, L_m, D_m]}.
+        gather: {m: function of rows [B] that reads just these rows' raw features, float32 [B, L_m, D_m]}.
         frames: {m: bool [N, L_m]}, True where a frame was recorded.
         recorded: bool [N, M].
         labels: float32 [N], NaN where a clip has none.
@@ -59,7 +60,9 @@ class Dataset:
         dims, lengths: {m: number of features D_m}, {m: number of frames L_m}.
         label_kind: "regression" (in [-3, 3]) or "binary" (-1 and 1).
         fingerprint: hash of the content.
-        statistics: of the training clips; features were standardised by them.
+        statistics: by which features are standardised: those of the training clips.
+        at_the_end: modalities of which the frames of a shorter clip lie at the end of the L_m.
+        feature_names: which features these are, {m: name}, None where it is not known.
     """
 
     dims: Mapping[str, int]
@@ -68,6 +71,8 @@ class Dataset:
     fingerprint: str
     splits: Mapping[str, Split]
     statistics: Statistics
+    at_the_end: frozenset[str] = frozenset()
+    feature_names: Mapping[str, str | None] = field(default_factory=lambda: UNNAMED)
 
     def size(self, split: str) -> int:
         return len(self.splits[split].labels)
@@ -85,24 +90,30 @@ class Dataset:
         part, rows = self.splits[split], torch.as_tensor(indices, dtype=torch.int64)
         recorded = part.recorded[rows]
         frames = {m: part.frames[m][rows] & recorded[:, i, None] for i, m in enumerate(MODALITIES)}
-        features = {m: part.gather[m](rows).masked_fill(~frames[m][..., None], 0.0) for m in MODALITIES}
+        features = {m: standardised(part.gather[m](rows), frames[m], *self._scale[m]) for m in MODALITIES}
         return Batch(features, frames, recorded, part.labels[rows], rows)
+
+    @functools.cached_property
+    def _scale(self) -> Statistics:
+        return in_single_precision(self.statistics)
 
     def standardised_by(self, statistics: Statistics) -> Dataset:
         """The same clips with features standardised by other clips' ``statistics``: those a model was trained on."""
-        scale, shift = {}, {}
-        for m, (mean, std) in statistics.items():
-            own_mean, own_std = self.statistics[m]
-            scale[m], shift[m] = (own_std.double() / std).float(), ((own_mean.double() - mean) / std).float()
+        return replace(self, statistics=statistics)
 
-        def gather(part: Split, m: str, rows: Tensor) -> Tensor:
-            return part.gather[m](rows) * scale[m] + shift[m]
 
-        splits = {
-            name: replace(part, gather={m: functools.partial(gather, part, m) for m in MODALITIES})
-            for name, part in self.splits.items()
-        }
-        return replace(self, splits=splits, statistics=statistics)
+def in_single_precision(statistics: Statistics) -> Statistics:
+    """Statistics as `standardised` takes them."""
+    return {m: (mean.float(), std.float()) for m, (mean, std) in statistics.items()}
+
+
+def standardised(raw: Tensor, frames: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(raw - mean) / std, float32 [B, L, D], and zero where frames [B, L] are absent.
+
+    All features that a model reads are made so, from a data set's clips and from new ones, in one precision: the same
+    clip has the same numbers to the last bit.
+    """
+    return raw.sub(mean).div_(std).masked_fill_(~frames[..., None], 0.0)
 
 
 def standardisation(x: Tensor) -> tuple[Tensor, Tensor]:

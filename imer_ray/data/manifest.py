@@ -41,6 +41,7 @@ class Manifest:
         dims, lengths: {m: number of features D_m}, {m: number of frames L_m}.
         statistics: {m: mean and standard deviation [D_m]} of the training clips.
         statistics_entry: the same as JSON has it, for the fingerprint.
+        at_the_end: modalities of which the frames of a shorter clip lie at the end.
         source: name, size and SHA-256 of the file that was converted, as far as they are noted.
     """
 
@@ -50,6 +51,7 @@ class Manifest:
     splits: Mapping[str, SplitFile]
     statistics: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     statistics_entry: Mapping[str, Any]
+    at_the_end: frozenset[str]
     source: Mapping[str, Any]
 
 
@@ -102,8 +104,12 @@ def _manifest(tree: Any) -> Manifest:
     for m, (_, std) in statistics.items():
         if not (std > 0).all():
             raise ValueError(f"statistics.{m}.std is not above 0 everywhere")
+    at_the_end = tree.get("frames_at_the_end", [])  # which older stores do not say
+    if not isinstance(at_the_end, list) or not all(m in MODALITIES for m in at_the_end):
+        raise ValueError(f"frames_at_the_end is no list of {', '.join(MODALITIES)}")
     source = tree.get("source")
-    return Manifest(dims, lengths, kind, splits, statistics, entry, source if isinstance(source, dict) else {})
+    source = source if isinstance(source, dict) else {}
+    return Manifest(dims, lengths, kind, splits, statistics, entry, frozenset(at_the_end), source)
 
 
 def _entry(tree: Any, *keys: str) -> Any:

@@ -8,7 +8,7 @@ A mask depends on the split as a whole and on (split, protocol, setting, seed), 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,17 @@ def recoverable_modalities(recorded: Tensor) -> list[str]:
 def fillable(available: Tensor, recoverable: Tensor) -> Tensor:
     """[B, M]: what can be recovered of each clip, given what is ``available`` [B, M] and ``recoverable`` [M]."""
     return (available & recoverable).any(1, keepdim=True) & ~available & recoverable
+
+
+def targets_given(available: Sequence[bool], recoverable: Sequence[bool]) -> tuple[int, ...]:
+    """As `fillable`, where all clips have the same modalities: the numbers of those that can be recovered."""
+    pairs = list(zip(available, recoverable, strict=True))
+    return tuple(m for m, (there, can) in enumerate(pairs) if can and not there) if any(map(all, pairs)) else ()
+
+
+def same_of_all(available: Sequence[bool], clips: Tensor) -> Tensor:
+    """[B, M]: the same modalities of every one of the clips [B, ...]."""
+    return torch.tensor(available, device=clips.device).expand(len(clips), len(available))
 
 
 PATTERNS = {name: pattern_mask(name) for name in ("l", "a", "v", "la", "lv", "av", "lav")}

@@ -55,7 +55,15 @@ class Store:
         statistics = {
             m: (torch.from_numpy(mean), torch.from_numpy(std)) for m, (mean, std) in manifest.statistics.items()
         }
-        return Dataset(manifest.dims, manifest.lengths, manifest.label_kind, _fingerprint(manifest), splits, statistics)
+        return Dataset(
+            dims=manifest.dims,
+            lengths=manifest.lengths,
+            label_kind=manifest.label_kind,
+            fingerprint=_fingerprint(manifest),
+            splits=splits,
+            statistics=statistics,
+            at_the_end=manifest.at_the_end,
+        )
 
     def source(self) -> Mapping[str, Any]:
         """Name, size and SHA-256 of the file that was converted, as far as they are noted."""
@@ -100,8 +108,7 @@ def _open_split(file: Path, manifest: Manifest, name: str) -> Split:
             # Views of the file: nothing is read before its rows are asked for.
             parts = [_column(batch, m, pa.list_(pa.float32(), L * D)) for batch in batches]
             chunks = [part.flatten().to_numpy(zero_copy_only=True).reshape(-1, L, D) for part in parts]
-            mean, std = map(torch.from_numpy, manifest.statistics[m])
-            gather[m] = functools.partial(gather_rows, chunks, mean, std)
+            gather[m] = functools.partial(gather_rows, chunks)
             frames[m] = _recorded_frames(batches, m, L)
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
         raise UserError(f"{file} is damaged: {one_line(error)}; convert the data again") from error
@@ -135,11 +142,11 @@ def _recorded_frames(batches: Sequence[Any], m: str, num_frames: int) -> Tensor:
     return torch.from_numpy((frame >= start[:, None]) & (frame < stop[:, None]))
 
 
-def gather_rows(chunks: Sequence[NDArray[np.float32]], mean: Tensor, std: Tensor, rows: Tensor) -> Tensor:
-    """Standardised features [B, L, D] of rows [B]; ``chunks`` hold `CHUNK` clips each, the last one the rest."""
+def gather_rows(chunks: Sequence[NDArray[np.float32]], rows: Tensor) -> Tensor:
+    """Features [B, L, D] of rows [B]; ``chunks`` hold `CHUNK` clips each, the last one the rest."""
     wanted = rows.numpy()
     out = np.empty((len(wanted), *chunks[0].shape[1:]), np.float32)
     for chunk in np.unique(wanted // CHUNK):
         inside = wanted // CHUNK == chunk
         out[inside] = chunks[chunk][wanted[inside] % CHUNK]
-    return torch.from_numpy(out).sub_(mean).div_(std)
+    return torch.from_numpy(out)

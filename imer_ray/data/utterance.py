@@ -101,8 +101,8 @@ class MosiUtterance:
         gather, present, statistics = {}, {}, {}
         for i, m in enumerate(MODALITIES):
             raw, known = torch.from_numpy(table[COLUMNS[m]]), torch.from_numpy(recorded[:, i])
-            mean, std = statistics[m] = standardisation(raw[known & torch.from_numpy(split_of == "train")])
-            rows = ((raw - mean) / std).float().masked_fill(~known[:, None], 0.0)
+            statistics[m] = standardisation(raw[known & torch.from_numpy(split_of == "train")])
+            rows = raw.masked_fill(~known[:, None], 0.0)
             # Row N, where windows point before a video's first clip, is zero and absent.
             parts = [(rows, known), (rows.new_zeros(1, rows.shape[1]), known.new_zeros(1))]
             if spans:

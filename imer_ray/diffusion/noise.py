@@ -1,22 +1,111 @@
-"""Standard normal noise from an explicit generator."""
+"""Standard normal noise from explicit sources: a generator for a batch, or `RowNoise`, which gives each row its own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.diffusion.sde import SDE
 
+Keys = NDArray[np.uint64]
+# Arrays, as numpy warns of scalars that wrap around: Weyl's step, 2^64 over the golden ratio, and mix64's numbers.
+GOLDEN, _FIRST, _SECOND, _ONE, _30, _27, _31 = (
+    np.array([number], np.uint64)
+    for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 1, 30, 27, 31)
+)
+
+
+class Noise(Protocol):
+    """A source that knows the rows it draws for."""
+
+    def standard_normal(self, shape: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+        """The next numbers of N(0, I), ``shape`` [R, ...] for its R rows."""
+        ...
+
+
+class Streams(Noise, Protocol):
+    """A source with further, independent ones for the same rows."""
+
+    def of(self, identity: int) -> Streams:
+        """The source of this number; the same number gives the same source."""
+        ...
+
+    def joined(self, others: Sequence[Streams]) -> Streams:
+        """One source for this one's rows and those of others, one after another."""
+        ...
+
 
 def standard_normal(
-    shape: Sequence[int], generator: torch.Generator, device: torch.device | str, dtype: torch.dtype = torch.float32
+    shape: Sequence[int],
+    generator: torch.Generator | Noise,
+    device: torch.device | str,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Noise of N(0, I), drawn where the generator lives and brought to ``device``."""
-    return torch.randn(*shape, generator=generator, device=generator.device, dtype=dtype).to(device)
+    if isinstance(generator, torch.Generator):
+        return torch.randn(*shape, generator=generator, device=generator.device, dtype=dtype).to(device)
+    return generator.standard_normal(shape, device, dtype)
 
 
-def initial_noise(sde: SDE, shape: Sequence[int], generator: torch.Generator, device: torch.device | str) -> Tensor:
+def initial_noise(
+    sde: SDE, shape: Sequence[int], generator: torch.Generator | Noise, device: torch.device | str
+) -> Tensor:
     """x_T [B, L, D] of N(0, prior_std^2 I), from which sampling starts."""
     return standard_normal(shape, generator, device) * sde.prior_std
+
+
+class RowNoise:
+    """Noise of each row's own: it depends on the row's key and on how much was drawn before, on no other row.
+
+    Arguments:
+        keys: uint64 [R].
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys, self.position = keys, 0
+
+    def of(self, identity: int) -> RowNoise:
+        """Another stream of numbers for the same rows."""
+        return RowNoise(mixed(self.keys, identity))
+
+    def joined(self, others: Sequence[Any]) -> RowNoise:
+        return RowNoise(np.concatenate([self.keys, *(other.keys for other in others)]))
+
+    def standard_normal(self, shape: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+        size = math.prod(shape[1:])
+        numbers = torch.from_numpy(normal_numbers(self.keys, self.position, size)).reshape(*shape)
+        self.position += size
+        return numbers.to(device, dtype)
+
+
+def mixed(keys: Keys, identity: int | Keys) -> Keys:
+    """Keys [R] that depend on keys [R] and on a number, or on numbers [R]: splitmix64's finaliser of their Weyl sum.
+
+    References:
+        Steele, Lea and Flood, 2014, Fast Splittable Pseudorandom Number Generators, OOPSLA, figure 16 (mix64).
+    """
+    z = keys + GOLDEN * (np.asarray(identity, np.uint64) + _ONE)
+    z = (z ^ (z >> _30)) * _FIRST
+    z = (z ^ (z >> _27)) * _SECOND
+    return z ^ (z >> _31)
+
+
+def normal_numbers(keys: Keys, start: int, size: int) -> NDArray[np.float32]:
+    """Numbers ``start`` to ``start + size`` of each key's stream of N(0, 1), [R, size].
+
+    Number 2 i and 2 i + 1 are Box and Muller's pair (1958, The Annals of Mathematical Statistics 29) of the uniform
+    numbers that the two halves of splitmix64's output number i are.
+    """
+    first, last = start // 2, (start + size + 1) // 2
+    # Uniform in (0, 1], [R, 2 x pairs].
+    bits = mixed(keys[:, None], np.arange(first, last, dtype=np.uint64))
+    uniform = (bits.view(np.uint32).astype(np.float32) + np.float32(0.5)) * np.float32(2**-32)
+    radius, angle = np.sqrt(np.float32(-2) * np.log(uniform[:, ::2])), np.float32(2 * np.pi) * uniform[:, 1::2]
+    uniform[:, ::2], uniform[:, 1::2] = radius * np.cos(angle), radius * np.sin(angle)
+    return uniform[:, start - 2 * first :][:, :size]

@@ -28,7 +28,6 @@ from imer_ray.results import text_encoder
 from imer_ray.results.schema import COSTS
 from imer_ray.results.text_encoder import SHAPES
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.loop import seeded
 
 DEVICE = "cpu"
 
@@ -150,8 +149,8 @@ def cost_of(trained: Trained, split: str) -> dict[str, float]:
     """The cost columns of a system, measured beside the IMDer reference; its speedups also with a text encoder on both
     sides (`imer_ray.results.text_encoder`)."""
     encoder, inference = trained.config.encoder.build(), trained.inference
-    generator = seeded(trained.seed, "cost", device=DEVICE)
-    found = measure(trained.model, trained.dataset, split, encoder, inference, trained.config.speed, generator)
+    speed = trained.config.speed
+    found = measure(trained.model, trained.dataset, split, encoder, inference, speed, trained.seed, DEVICE)
     found["nfe"] = float(inference.num_evaluations) if trained.model.recovery is not None else 0.0
     frames = encoder.length(min(trained.dataset.lengths.values()))
     left = {name + text_encoder.SUFFIX: text_encoder.with_encoder(name, found[name], frames) for name in SHAPES}

@@ -15,7 +15,7 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.diffusion.sdes.vp import VP
 from imer_ray.evaluation.predict import Inference, predictor
-from imer_ray.evaluation.timing.speedup import cost, reference_for
+from imer_ray.evaluation.timing.speedup import cost, reference_for, timed_pattern
 from imer_ray.models.compiled import NUM_WARM_UPS
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser, build_recogniser_of
 from imer_ray.models.parts import Diffusion, Parts
@@ -77,20 +77,22 @@ def measure(
     encoder: Any,
     inference: Inference,
     speed: SpeedConfig,
-    generator: torch.Generator,
+    seed: int,
+    device: str,
 ) -> dict[str, float]:
     """Cost beside the IMDer reference, on the split's first clips (time does not depend on the values).
 
     Args:
         encoder: the component that made the model's; the reference has one like it.
-        generator: of the model's device.
+        seed: of what is drawn.
     """
-    device = str(generator.device)
     rows = torch.arange(speed.batch_size) % dataset.size(split)
     batch, one = (dataset.batch(split, some).to(device) for some in (rows, rows[:1]))
     reference = reference_for(encoder, dataset.dims, dataset.lengths, device)
-    predict = predictor(model, inference, generator)
-    return cost(model, reference, batch, one, speed, predict, NUM_WARM_UPS if inference.is_compiled else 1)
+    pattern = timed_pattern(model)
+    predict = predictor(model, inference, pattern, seed)
+    num_warm_ups = NUM_WARM_UPS if inference.is_compiled else 1
+    return cost(model, reference, batch, one, pattern, speed, predict, num_warm_ups)
 
 
 COST_FILE = "cost.json"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.evaluation.comparison import DEVICE, Trained
-from imer_ray.evaluation.predict import predictor
 from imer_ray.models.model import Recogniser
-from imer_ray.training.loop import seeded
+from imer_ray.models.pattern_model import PatternModel, by_pattern
 
 NUM_CLIPS = 300
 
@@ -35,7 +34,7 @@ def latents_of(trained: Trained, split: str) -> list[dict[str, Any]]:
         batch = trained.dataset.batch(split, some).to(DEVICE)
         available = batch.recorded.clone()
         available[:, m] = False
-        filled, frames = _filled(trained, batch, available, f"{split} {name}")
+        filled, frames = _filled(trained, batch, available)
         true, _ = trained.model.encoder(batch.features, batch.frames)
         if not bool(filled[:, m].any()):
             continue
@@ -48,25 +47,22 @@ def latents_of(trained: Trained, split: str) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def _filled(trained: Trained, batch: Batch, available: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
+def _filled(trained: Trained, batch: Batch, available: Tensor) -> tuple[Tensor, Tensor]:
     """Latents [B, M, L, D] as the fusion reads them, and the frames [B, M, L] that were recorded.
 
-    They are taken where they enter the recogniser, so that it does not matter how a system recovers.
+    Of several draws the first is taken.
     """
-    caught: list[tuple[Tensor, ...]] = []
-
-    def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        caught.append(inputs)
-
-    hook = trained.model.recogniser.register_forward_pre_hook(catch)
-    try:
-        generator = seeded(trained.seed, "latents", purpose, device=DEVICE)
-        predictor(trained.model, trained.inference, generator)(batch, available)
-    finally:
-        hook.remove()
-    latents, available, frames = (x[: len(batch)] for x in caught[0])  # the first of several draws
-    recogniser: Any = trained.model.recogniser
-    return recogniser.refine(latents, available), frames
+    inference = trained.inference
+    filled, frames = trained.model.encoder(batch.features, batch.frames)
+    filled = filled * available[..., None, None]
+    for pattern, rows in by_pattern(available):
+        some = batch.select(rows)
+        ready = PatternModel(trained.model, pattern, inference.sampler, inference.num_steps)
+        latents, _ = ready.fill(
+            filled[rows], frames[rows] & available[rows][..., None], ready.noise(some, trained.seed)
+        )
+        filled[rows] = ready.recogniser.refine(latents)
+    return filled, frames
 
 
 def _mean(x: Tensor, present: Tensor) -> Tensor:

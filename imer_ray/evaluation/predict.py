@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.models.compiled import compile_parts
 from imer_ray.models.model import EmotionModel
-from imer_ray.training.loop import seeded
+from imer_ray.models.pattern_model import PatternModel, by_pattern
 
 BATCH_SIZE = 1024
 
@@ -81,19 +83,34 @@ def num_evaluations(config: ExperimentConfig) -> int:
     return Inference.of(config, config.diffusion).num_evaluations
 
 
-def predictor(model: EmotionModel, inference: Inference, generator: torch.Generator) -> Any:
-    """``predict(batch, available) -> [B]``; compiles ``model`` if predictions are to be compiled."""
+def predictor(model: EmotionModel, inference: Inference, pattern: str, seed: int) -> Callable[[Batch], Tensor]:
+    """``predict(batch) -> [B]`` for clips of which the modalities of ``pattern`` are available.
+
+    What is drawn for a clip depends on ``seed`` and on what of it is available, not on the clips beside it. Compiles
+    ``model`` if predictions are to be compiled.
+    """
     if inference.is_compiled:
         compile_parts(model, inference.compile)
-    half, sampler = inference.precision == "bf16", inference.sampler
-    num_steps, num_draws = inference.num_steps, inference.num_draws
+    ready = PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws)
+    device, half = next(model.encoder.buffers()).device, inference.precision == "bf16"
 
-    def predict(batch: Batch, available: Tensor) -> Tensor:
-        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=half):
-            values = model.predict(batch, available, sampler, num_steps, generator, num_draws)
-            return values.float()
+    @torch.no_grad()
+    def predict(batch: Batch) -> Tensor:
+        noise = ready.noise(batch, seed)  # where the clips are: a GPU need not send them back
+        there = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            return ready(there.features, there.frames, noise).float()
 
     return predict
+
+
+def predict_clips(batch: Batch, available: Tensor, predictor_for: Callable[[str], Callable[[Batch], Tensor]]) -> Tensor:
+    """Predictions [B] on the CPU where ``available`` [B, M] says which recorded modalities may be used; NaN of a clip
+    with none."""
+    out = torch.full((len(batch),), math.nan)
+    for pattern, rows in by_pattern(available & batch.recorded):
+        out[rows] = predictor_for(pattern)(batch if len(rows) == len(batch) else batch.select(rows)).cpu()
+    return out
 
 
 def predict_protocol(
@@ -106,14 +123,12 @@ def predict_protocol(
     device: str,
 ) -> dict[str, Tensor]:
     """{setting: predictions [N]} under every setting of a protocol, NaN where it leaves a clip nothing to read."""
+    predictor_for = functools.cache(lambda pattern: predictor(model.to(device), inference, pattern, seed))
     out = {}
     for setting in protocol.settings():
         available = protocol.mask(setting, dataset.recorded(split), split, seed)
-        predict = predictor(model, inference, seeded(seed, "evaluate", split, setting, device=device))
         out[setting] = torch.full((len(available),), math.nan)
         for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
-            if not len(rows):  # an empty tensor is split into one empty part
-                continue
-            batch = dataset.batch(split, rows).to(device)
-            out[setting][rows] = predict(batch, available[rows].to(device)).cpu()
+            if len(rows):  # an empty tensor is split into one empty part
+                out[setting][rows] = predict_clips(dataset.batch(split, rows), available[rows], predictor_for)
     return out

@@ -60,8 +60,9 @@ class Projection:
 class Encoder(nn.Module):
     """Features {m: [B, L_m, D_m]} and frames {m: [B, L_m]} to latents [B, M, L, D] and frames [B, M, L].
 
-    A latent frame is present where any feature frame under the kernel is; absent ones are zero. Modalities that come in
-    more frames than the shortest one are averaged over their present frames down to its length.
+    A modality whose features are left out has no frames. A latent frame is present where any feature frame under the
+    kernel is; absent ones are zero. Modalities that come in more frames than the shortest one are averaged over their
+    present frames down to its length.
     """
 
     def __init__(self, settings: Projection, dims: Mapping[str, int], num_frames: int) -> None:
@@ -78,7 +79,10 @@ class Encoder(nn.Module):
         self.dropout["l"] = 1 - (1 - settings.dropout) * (1 - settings.text_dropout)
 
     def forward(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        latents, present = zip(*(self._project(m, features[m], frames[m]) for m in MODALITIES), strict=True)
+        projected = {m: self._project(m, features[m], frames[m]) for m in MODALITIES if m in features}
+        x, there = next(iter(projected.values()))
+        nothing = torch.zeros_like(x), torch.zeros_like(there)
+        latents, present = zip(*(projected.get(m, nothing) for m in MODALITIES), strict=True)
         return torch.stack(latents, dim=1), torch.stack(present, dim=1)
 
     def _project(self, m: str, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:

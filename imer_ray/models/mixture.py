@@ -226,6 +226,10 @@ class MixtureRecogniser(nn.Module):
             known[present] = self.mixture.given(numbers)
         return known[present]
 
+    def for_pattern(self, available: tuple[bool, ...]) -> PatternMixture:
+        """The same where every clip has these modalities."""
+        return PatternMixture(self, available)
+
     def forward(self, latents: Tensor, available: Tensor, frames: Tensor) -> Tensor:
         """Predictions [N] from latents [N, M, L, D], of which only the available [N, M] are read.
 
@@ -243,3 +247,18 @@ class MixtureRecogniser(nn.Module):
                     rows = torch.tensor([i for i, other in enumerate(kinds) if other == kind], device=z.device)
                     out[rows] = median(*self._given(kind)(z[rows]).label())
             return out * self.label_scale + self.label_centre
+
+
+class PatternMixture(nn.Module):
+    """`MixtureRecogniser` where every clip has the same modalities available."""
+
+    def __init__(self, recogniser: MixtureRecogniser, available: tuple[bool, ...]) -> None:
+        super().__init__()
+        self.recogniser, self.given = recogniser, recogniser._given(available)
+
+    def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
+        """Predictions [N] from latents [N, M, L, D] and frames [N, M, L]."""
+        own = self.recogniser
+        with torch.autocast(latents.device.type, enabled=False):
+            z = nn.functional.pad(own.components(latents.to(own.means.dtype), frames).flatten(1), (0, 1))
+            return median(*self.given(z).label()) * own.label_scale + own.label_centre

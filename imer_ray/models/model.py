@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES, modality_mask
-from imer_ray.errors import UserError
+from imer_ray.data.missing import MODALITIES, modality_mask, same_of_all, targets_given
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.parts import Parts
-from imer_ray.models.recovery import Recovery, Sampler, build_filling
+from imer_ray.models.recovery import Recovery, build_filling
 from imer_ray.models.refiner import refine
 
 
@@ -113,45 +112,40 @@ class Recogniser(nn.Module):
         """Predictions [B] from latents [B, M, L, D] in which missing modalities are recovered or zero."""
         return self.classify(self.refine(latents, available), available, frames)
 
+    def for_pattern(self, available: tuple[bool, ...]) -> PatternRecogniser:
+        """The same where every clip has these modalities."""
+        return PatternRecogniser(self, available)
+
+
+class PatternRecogniser(nn.Module):
+    """`Recogniser` where every clip has the same modalities available."""
+
+    def __init__(self, recogniser: Recogniser, available: tuple[bool, ...]) -> None:
+        super().__init__()
+        self.recogniser, self.available = recogniser, available
+        self.recovered = targets_given(available, recogniser.recoverable.tolist())
+
+    def refine(self, latents: Tensor) -> Tensor:
+        """Latents [B, M, L, D] with the recovered modalities passed through their refiners."""
+        if self.recogniser.refiners is None or not self.recovered:
+            return latents
+        columns = list(latents.unbind(1))
+        for m in self.recovered:
+            columns[m] = self.recogniser.refiners[m](columns[m]).to(latents.dtype)
+        return torch.stack(columns, dim=1)
+
+    def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
+        """Predictions [B] from latents [B, M, L, D] and frames [B, M, L], which are absent of what is missing."""
+        return self.recogniser.classify(self.refine(latents), same_of_all(self.available, latents), frames)
+
 
 class EmotionModel(nn.Module):
-    """Features in, predictions out: encoder, recovery (None leaves missing modalities zero) and recogniser."""
+    """Encoder, recovery (None leaves missing modalities zero) and recogniser; `imer_ray.models.pattern_model` makes
+    predictions of them."""
 
     def __init__(self, encoder: StandardisedEncoder, recovery: Recovery | None, recogniser: nn.Module) -> None:
         super().__init__()
         self.encoder, self.recovery, self.recogniser = encoder, recovery, recogniser
-
-    @torch.no_grad()
-    def predict(
-        self,
-        batch: Batch,
-        available: Tensor,
-        sampler: Sampler,
-        num_steps: int,
-        generator: torch.Generator,
-        num_draws: int = 1,
-    ) -> Tensor:
-        """Predictions [B] where ``available`` [B, M] says which recorded modalities may be used.
-
-        With ``num_draws`` > 1 missing modalities are drawn so often and the predictions averaged, in one call.
-
-        Raises:
-            UserError: of a clip nothing is available, so that there is nothing to predict from.
-        """
-        if not bool(available.any(1).all()):
-            clips = (~available.any(1)).nonzero().flatten().tolist()
-            raise UserError(
-                f"no modality is available of {len(clips)} of {len(batch)} clips (the first: number {clips[0]}); "
-                "a prediction needs at least one of l, a and v"
-            )
-        latents, frames = self.encoder(batch.features, batch.frames)
-        filled = latents * available[..., None, None]
-        if self.recovery is not None and not bool(available.all()):
-            latents, available, frames = (
-                x.repeat(num_draws, *(1 for _ in x.shape[1:])) for x in (latents, available, frames)
-            )
-            filled, _ = self.recovery(latents, available, frames, sampler, num_steps, generator)
-        return self.recogniser(filled, available, frames).view(-1, len(batch)).mean(0)
 
 
 def build_model(parts: Parts, shape: Mapping[str, Any], trained: Mapping[str, Tensor]) -> EmotionModel:

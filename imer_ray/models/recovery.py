@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES, fillable, modality_mask
+from imer_ray.data.missing import MODALITIES, fillable, modality_mask, same_of_all, targets_given
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided
-from imer_ray.diffusion.noise import initial_noise
+from imer_ray.diffusion.noise import Noise, Streams, initial_noise
 from imer_ray.models.backbones import Network
 from imer_ray.models.parts import Diffusion, Parts
 
@@ -22,7 +22,9 @@ from imer_ray.models.parts import Diffusion, Parts
 class Sampler(Protocol):
     """What `imer_ray.diffusion.samplers` offers."""
 
-    def sample(self, denoiser: Denoiser, sde: Any, x_T: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, denoiser: Denoiser, sde: Any, x_T: Tensor, num_steps: int, generator: torch.Generator | Noise
+    ) -> Tensor:
         """Solve the reverse process from x_T [B, L, D] in ``num_steps`` steps."""
         ...
 
@@ -84,6 +86,10 @@ class Recovery(nn.Module):
         asked = guided(ask, self.guidance) if guides else ask
         return Denoiser(asked, self.sde, self.parametrization, network.scale_input, self.sigma_data)
 
+    def for_pattern(self, available: tuple[bool, ...]) -> PatternRecovery:
+        """The same where every clip has these modalities."""
+        return PatternRecovery(self, available)
+
     @torch.no_grad()
     def forward(
         self,
@@ -108,6 +114,45 @@ class Recovery(nn.Module):
             filled[rows, target] = drawn.to(filled.dtype).masked_fill(~own[rows, :, None], 0.0)
             num_evaluations = denoiser.num_evaluations * evaluations_per_call(self.guidance)
         return filled, num_evaluations
+
+
+class PatternRecovery(nn.Module):
+    """`Recovery` where every clip has the same modalities available.
+
+    Attributes:
+        targets: the modalities that are drawn, by number.
+    """
+
+    def __init__(self, recovery: Recovery, available: tuple[bool, ...]) -> None:
+        super().__init__()
+        recoverable = tuple(recovery.recoverable.tolist())
+        self.recovery = recovery
+        self.known = tuple(there and can for there, can in zip(available, recoverable, strict=True))
+        self.targets = targets_given(available, recoverable)
+
+    def forward(self, latents: Tensor, frames: Tensor, sampler: Sampler, num_steps: int, noise: Streams) -> Tensor:
+        """Latents [B, M, L, D] with the targets drawn; latents and frames [B, M, L] of what is missing are zero.
+
+        What is filled has the frames that any available modality of the clip has, and zeros elsewhere. Each target has
+        a stream of ``noise`` of its own.
+        """
+        recovery, B, columns = self.recovery, len(latents), list(latents.unbind(1))
+        absent = ~frames.any(1)[..., None]
+        is_shared = len(recovery.networks) == 1
+        for targets in [self.targets] if is_shared and self.targets else [(m,) for m in self.targets]:
+            rows, there, count = latents, frames, len(targets)
+            if count > 1:
+                rows, there = latents.repeat(count, 1, 1, 1), frames.repeat(count, 1, 1)
+            own, *others = (noise.of(m) for m in targets)
+            source = own.joined(others) if others else own
+            known = same_of_all(self.known, rows)
+            which = torch.tensor(targets, device=latents.device).repeat_interleave(B) if is_shared else targets[0]
+            x_T = initial_noise(recovery.sde, rows[:, 0].shape, source, latents.device)
+            denoiser = recovery.denoiser(which, rows, known, there)
+            drawn = sampler.sample(denoiser, recovery.sde, x_T, num_steps, source).to(latents.dtype)
+            for m, x in zip(targets, drawn.chunk(count), strict=True):
+                columns[m] = x.masked_fill(absent, 0.0)
+        return torch.stack(columns, dim=1)
 
 
 def condition(

@@ -15,7 +15,6 @@ from imer_ray.evaluation.timing.speedup import check_reference
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.loop import seeded
 
 
 @reads(Cost)
@@ -26,8 +25,7 @@ def run(config: Cost, context: Context) -> dict[str, float]:
     parts = parts_of(config)
     check_reference(parts.encoder, config.encoder.name, dataset.lengths)
     model = untrained(parts, config.reconstructor, dataset, context, config.seed)
-    generator = seeded(config.seed, "cost", device=context.device)
-    inference = Inference.of(config, config.diffusion)
-    found = measure(model, dataset, config.split, parts.encoder, inference, config.speed, generator)
+    inference, speed = Inference.of(config, config.diffusion), config.speed
+    found = measure(model, dataset, config.split, parts.encoder, inference, speed, config.seed, context.device)
     (context.folder / COST_FILE).write_text(json.dumps(found), encoding="utf-8")
     return found

@@ -18,7 +18,7 @@ from imer_ray.config.experiment import SpeedConfig
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
-from imer_ray.evaluation.predict import Inference, predictor
+from imer_ray.evaluation.predict import Inference, predict_clips, predictor
 from imer_ray.evaluation.timing.speedup import cost
 from imer_ray.models.compiled import compile_parts, parts
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
@@ -72,9 +72,7 @@ def inference_of(config):
 
 
 def predict(model, config, size, pattern, device="cpu"):
-    generator = seeded(0, "test", device=device)
-    available = PATTERNS[pattern].to(device).expand(size, -1)
-    return predictor(model, inference_of(config), generator)(clips_of(size, device), available)
+    return predictor(model, inference_of(config), pattern, seed=0)(clips_of(size, device))
 
 
 @needs_compiler
@@ -95,7 +93,7 @@ def test_compiled_predictions_are_the_same_and_no_number_of_clips_compiles_again
     assert graphs[3] == graphs[-1], "a number of clips was compiled for"
     batch, one = clips_of(2), clips_of(1)
     flops = {
-        cost(m, model, batch, one, SPEED, predictor(m, inference_of(c), seeded(0, "cost")), warm_ups)["flops_per_clip"]
+        cost(m, model, batch, one, "av", SPEED, predictor(m, inference_of(c), "av", 0), warm_ups)["flops_per_clip"]
         for m, c, warm_ups in ((model, config, 1), (faster, compiled, 3))
     }
     assert len(flops) == 1 and flops.pop() > 0  # operations are counted as written
@@ -156,12 +154,11 @@ def test_half_precision_on_a_gpu_stays_near_single(system, randomise):
     published = ("refiner=imder", "refiner.num_blocks=1", "fusion=imder")
     config = config_of(*published) if system == "as published" else config_of(f"diffusion.backbone={system}")
     model = model_of(config, randomise).to("cuda")
-    available = torch.stack([PATTERNS[pattern] for pattern in ("av", "l", "lav", "lv")] * 8).to("cuda")
+    available = torch.stack([PATTERNS[pattern] for pattern in ("av", "l", "lav", "lv")] * 8)
+    settings = [inference_of(replace(config, precision=precision)) for precision in ("bf16", "fp32")]
     half, full = (
-        predictor(model, inference_of(replace(config, precision=precision)), seeded(0, "test", device="cuda"))(
-            clips_of(32, "cuda"), available
-        )
-        for precision in ("bf16", "fp32")
+        predict_clips(clips_of(32), available, lambda pattern: predictor(model, inference, pattern, seed=0))
+        for inference in settings
     )
     assert half.dtype == torch.float32 and not torch.equal(half, full)
     torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
@@ -172,8 +169,6 @@ def test_a_gpu_predicts_what_a_cpu_does(randomise):
     """With the same noise; single precision, whose products of matrices a GPU sums in another order."""
     config = config_of()
     model = model_of(config, randomise)
-    here = predictor(model, inference_of(config), seeded(0, "test"))(clips_of(5), PATTERNS["av"].expand(5, -1))
-    there = predictor(copy.deepcopy(model).to("cuda"), inference_of(config), seeded(0, "test"))(
-        clips_of(5, "cuda"), PATTERNS["av"].to("cuda").expand(5, -1)
-    )
+    here = predictor(model, inference_of(config), "av", seed=0)(clips_of(5))
+    there = predictor(copy.deepcopy(model).to("cuda"), inference_of(config), "av", seed=0)(clips_of(5))
     torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-4)

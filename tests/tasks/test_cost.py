@@ -164,14 +164,14 @@ def measured(disturb: Callable[[Batch], None] = lambda batch: None, **speed: flo
     recovery = build_recovery(parts.diffusion, latent_dim, NUM_FRAMES)
     recogniser = build_recogniser(latent_dim, parts.fusion, parts.refiner)
     model = EmotionModel(build_encoder(parts.encoder, DIMS, lengths), recovery, recogniser).eval()
-    own = predictor(model, Inference.of(config, config.diffusion), seeded(0, "cost"))
+    own = predictor(model, Inference.of(config, config.diffusion), "av", seed=0)
 
-    def predict(batch: Batch, available: torch.Tensor) -> torch.Tensor:
+    def predict(batch: Batch) -> torch.Tensor:
         disturb(batch)
-        return own(batch, available)
+        return own(batch)
 
     settings = SpeedConfig(**{"batch_size": 2, "num_threads": 1, "reference_steps": 1, **speed})
-    return cost(model, reference_for(parts.encoder, DIMS, lengths, "cpu"), clips(2), clips(1), settings, predict)
+    return cost(model, reference_for(parts.encoder, DIMS, lengths, "cpu"), clips(2), clips(1), "av", settings, predict)
 
 
 def test_one_disturbed_reading_does_not_make_a_speed() -> None:

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from imer_ray.config.components import Component, build, option
 from imer_ray.config.experiment import DiffusionConfig, ExperimentConfig, SpeedConfig
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES
+from imer_ray.data.missing import MODALITIES, pattern_mask
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS, median_interval, without_outliers
 from imer_ray.evaluation.timing.stopwatch import Clock, threads, timed
@@ -154,12 +154,13 @@ def cost(
     reference: EmotionModel,
     batch: Batch,
     one: Batch,
+    pattern: str,
     speed: SpeedConfig,
-    predict: Callable[[Batch, Tensor], Tensor],
+    predict: Callable[[Batch], Tensor],
     num_warm_ups: int = 1,
 ) -> dict[str, float]:
-    """Cost of ``predict(batch, available)`` with one modality missing, for a batch and for one clip, after so many
-    calls that are not timed.
+    """Cost of ``predict(batch)`` with the modalities of ``pattern``, for a batch and for one clip, after so many calls
+    that are not timed.
 
     Both are timed in turn with the reference until both speedups' 95 % intervals (`readings.median_interval`) are
     narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached;
@@ -172,21 +173,20 @@ def cost(
         the same of one clip (``speedup_vs_imder_b1``, ``speedup_b1_low``, ``speedup_b1_high``), ``speed_repeats``,
         ``concurrency`` (other stages on the node, mean over the repeats), ``flops_per_clip``, ``num_parameters``.
     """
-    pattern = timed_pattern(model)
-    clips = [(some, pattern.to(some.labels.device).expand(len(some), -1)) for some in (batch, one)]
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     # Compiled code is not counted, so nothing runs compiled here.
     with threads(speed.num_threads), torch.compiler.set_stance("force_eager"), counter:
-        predict(*clips[1])
+        predict(one)
     alone = speed.num_threads == 1 and batch.labels.device.type == "cpu"
     neighbours, clock = list[int](), time.thread_time if alone else time.perf_counter
     with threads(speed.num_threads):
         sizes = []
-        for some, available in clips:
+        for some in (batch, one):
             for _ in range(num_warm_ups):
-                predict(some, available)
+                predict(some)
+            available = pattern_mask(pattern).to(some.labels.device).expand(len(some), -1)
             theirs = reference_clock(reference, some, available, speed.reference_steps, clock)
-            sizes.append(_Size(functools.partial(predict, some, available), theirs, clock))
+            sizes.append(_Size(functools.partial(predict, some), theirs, clock))
         end = clock() + speed.max_seconds
         while len(neighbours) < speed.max_repeats:
             neighbours.append(num_neighbours())
@@ -213,12 +213,12 @@ def cost(
     }
 
 
-def timed_pattern(model: EmotionModel) -> Tensor:
-    """[M]: what is available where time is measured. One modality is missing: language, or the first that the model
-    can recover."""
+def timed_pattern(model: EmotionModel) -> str:
+    """What is available where time is measured. One modality is missing: language, or the first that the model can
+    recover."""
     recoverable = None if model.recovery is None else model.recovery.recoverable
     missing = 0 if recoverable is None else int(recoverable.int().argmax())
-    return torch.arange(len(MODALITIES)) != missing
+    return "".join(m for number, m in enumerate(MODALITIES) if number != missing)
 
 
 @torch.no_grad()

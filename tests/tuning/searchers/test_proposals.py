@@ -96,10 +96,11 @@ def search(sampler, seed=1, prefix_trials=1, num_trials=NUM_TRIALS):
     return searched, proposals
 
 
+@pytest.mark.timeout(1800)  # gp takes about two seconds a proposal
 @pytest.mark.parametrize("prefix_trials", [1, 3])
 @every_sampler
 def test_of_what_follows_the_start_up_at_most_a_twentieth_is_drawn_at_random(sampler, prefix_trials):
-    searched, proposals = search(sampler, 1, prefix_trials, 60 if sampler == "gp" else NUM_TRIALS)
+    searched, proposals = search(sampler, 1, prefix_trials)
     assert len({json.dumps(dict(proposal.values), sort_keys=True) for proposal in proposals}) == len(proposals)
     came = Counter(origins(searched)[START + 3 :])  # as many may be asked for before the last of the start-up ends
     assert came[RANDOM] <= 0.05 * came.total()
