@@ -36,7 +36,6 @@ from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.stopwatch import threads
-from imer_ray.training.loop import seeded
 
 AVAILABLE = "av"
 MIN_SECONDS = 0.05

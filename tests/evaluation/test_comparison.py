@@ -21,7 +21,7 @@ from imer_ray.evaluation.comparison import Scored, check_same_masks, compare, co
 from imer_ray.evaluation.feature_latents import latents_of
 from imer_ray.evaluation.model_collection import collect
 from imer_ray.evaluation.model_folder import save
-from imer_ray.evaluation.predict import predict_protocol, predictor
+from imer_ray.evaluation.predict import predict_protocol
 from imer_ray.evaluation.tables import summarise
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts

@@ -155,11 +155,12 @@ def test_half_precision_on_a_gpu_stays_near_single(system, randomise):
     config = config_of(*published) if system == "as published" else config_of(f"diffusion.backbone={system}")
     model = model_of(config, randomise).to("cuda")
     available = torch.stack([PATTERNS[pattern] for pattern in ("av", "l", "lav", "lv")] * 8)
-    settings = [inference_of(replace(config, precision=precision)) for precision in ("bf16", "fp32")]
-    half, full = (
-        predict_clips(clips_of(32), available, lambda pattern: predictor(model, inference, pattern, seed=0))
-        for inference in settings
-    )
+
+    def predicted(precision):
+        inference = inference_of(replace(config, precision=precision))
+        return predict_clips(clips_of(32), available, lambda pattern: predictor(model, inference, pattern, seed=0))
+
+    half, full = predicted("bf16"), predicted("fp32")
     assert half.dtype == torch.float32 and not torch.equal(half, full)
     torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
 

@@ -89,8 +89,7 @@ def test_a_saved_model_predicts_the_same(trained, system: str, tmp_path: Path) -
     assert (again.recogniser.refiners is not None) == refines
     for pattern in PATTERNS:
         predictions = [
-            predictor(m, Inference.of_model(c), pattern, seed=0)(batch)
-            for m, c in ((model, config), (again, kept))
+            predictor(m, Inference.of_model(c), pattern, seed=0)(batch) for m, c in ((model, config), (again, kept))
         ]
         assert torch.equal(*predictions)
 
