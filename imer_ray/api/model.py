@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from imer_ray import cli
 from imer_ray.api.configuration import ExperimentConfig, word
 from imer_ray.config import plugins as _plugins
 from imer_ray.config.commands import TrainConfig
-from imer_ray.config.components import Component, build, option
+from imer_ray.config.components import Component, option
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError, hint
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from imer_ray.evaluation.comparison import Trained
+    from imer_ray.prediction.clip import Clip, Reads
+    from imer_ray.prediction.predictor import Prediction, Predictor
+    from imer_ray.prediction.stream import Stream
+
+RawClip = Mapping[str, Any]
+"""{modality: frames [T, D] or None}."""
 
 
 def train(
@@ -81,22 +86,22 @@ def evaluate(model: Model | str | Path | Sequence[Model | str | Path], *override
     return main([word("model", folders), *overrides])
 
 
-def load_model(folder: str | Path, plugins: Iterable[str] = ()) -> Model:
+def load_model(folder: str | Path, plugins: Iterable[str] = (), runtime: str = "auto") -> Model:
     """The trained model in a folder, such as ``models/knee`` (all seeds) or ``models/knee/1111`` (one).
 
     Args:
         plugins: packages of other laboratories to load, whose components the model is made of.
+        runtime: what computes predictions of clips: "eager" (PyTorch), or "auto", the fastest that the folder holds.
 
     Raises:
         UserError: the folder holds no trained model, a file in it is damaged, or it needs a plugin.
     """
-    from imer_ray.evaluation.comparison import open_model
     from imer_ray.evaluation.model_collection import models_in
+    from imer_ray.prediction.predictor import Predictor
 
     _plugins.load(plugins)
     cli.prepare()
-    found = models_in(Path(folder))
-    return Model(Path(folder), [open_model(one, Component.of(option("protocol", "fixed")), {}) for one in found])
+    return Model(Path(folder), models_in(Path(folder)), Predictor.open(folder, runtime))
 
 
 class Model:
@@ -106,35 +111,72 @@ class Model:
         folder: where it is kept.
         seeds: that it was trained with.
         config: its configuration, with the first seed.
+        reads: the features that it reads: ``reads.dims`` and ``reads.lengths`` {modality: number}.
     """
 
-    def __init__(self, folder: Path, trained: Sequence[Trained]) -> None:
+    def __init__(self, folder: Path, folders: Sequence[Path], predictor: Predictor) -> None:
         self.folder = folder
-        self._trained = list(trained)
-        self.seeds = tuple(one.seed for one in trained)
-        self.config: ExperimentConfig = trained[0].config
+        self._folders, self._predictor = folders, predictor
+        self.seeds, self.reads = predictor.seeds, predictor.reads
+        self.config: ExperimentConfig = predictor.config
 
-    def predict(self, *, split: str = "valid", available: str | None = None) -> pd.DataFrame:
-        """Predictions on clips of the data set that the model was trained with.
+    @overload
+    def predict(self, clips: RawClip) -> Prediction: ...
+    @overload
+    def predict(self, clips: Sequence[RawClip]) -> list[Prediction]: ...
+    @overload
+    def predict(self, *, split: str = ..., available: str | None = ...) -> pd.DataFrame: ...
+
+    def predict(
+        self,
+        clips: RawClip | Sequence[RawClip] | None = None,
+        *,
+        split: str = "valid",
+        available: str | None = None,
+    ) -> Prediction | list[Prediction] | pd.DataFrame:
+        """What the model reads in new clips, or in those of the data set that it was trained with.
+
+            model.predict({"l": text, "v": vision})         # of one clip; what is left out is missing, and recovered
+            model.predict([{"l": text}, {"a": sound}])      # of several
+            model.predict(split="test", available="lv")     # of the data set's
 
         Args:
-            split: train, valid or test.
-            available: the modalities that are read, as "lv"; None: every pattern, one after another.
+            clips: {modality: raw features [T, D]} of one clip, or of each of several: arrays or nested lists of any
+                length, of which the last L frames are read; a frame that was dropped may be None. NaN and infinities
+                become 0, as in training.
+            split: train, valid or test; without ``clips``.
+            available: the modalities of the split that are read, as "lv"; None: every pattern, one after another.
 
         Returns:
-            One row per pattern and clip: ``clip`` (its place in the split), ``available``, ``label`` (NaN: it has
-            none), ``value`` (NaN: none of these modalities was recorded) and ``spread`` (standard deviation over the
-            seeds, NaN of one).
+            Of one clip its `Prediction`, of several a list of them. Of a split one row per pattern and clip: ``clip``
+            (its place in the split), ``available``, ``label`` (NaN: it has none), ``value`` (NaN: none of these
+            modalities was recorded) and ``spread`` (standard deviation over the seeds, NaN of one).
 
         Raises:
-            UserError: there is no such split or pattern, or the data are missing or changed.
+            UserError: a clip has another width than the model reads, no frame or nothing available; there is no such
+                split or pattern; or the data are missing or changed.
         """
+        if clips is None:
+            return self._of_split(split, available)
+        from imer_ray.prediction.clip import read_clip
+
+        if isinstance(clips, Mapping):
+            return self._predictor.predict([read_clip(clips, self.reads)])[0]
+        return self._predictor.predict([_numbered(number, clip, self.reads) for number, clip in enumerate(clips)])
+
+    def stream(self) -> Stream:
+        """A clip that is still going on, whose frames are pushed one by one."""
+        from imer_ray.prediction.stream import Stream
+
+        return Stream(self._predictor)
+
+    def _of_split(self, split: str, available: str | None) -> pd.DataFrame:
         import numpy as np
         import pandas as pd
 
         from imer_ray.data.dataset import SPLITS
         from imer_ray.data.missing import MODALITIES, PATTERNS
-        from imer_ray.evaluation.comparison import DEVICE
+        from imer_ray.evaluation.comparison import DEVICE, open_model
         from imer_ray.evaluation.predict import predict_protocol
 
         if split not in SPLITS:
@@ -142,12 +184,13 @@ class Model:
         patterns = list(PATTERNS) if available is None else ["".join(m for m in MODALITIES if m in available)]
         if available is not None and (patterns[0] not in PATTERNS or len(patterns[0]) != len(available)):
             raise UserError(f"available={available!r}: give the letters of what is read, one of {', '.join(PATTERNS)}")
-        protocol = build({**option("protocol", "fixed"), "patterns": patterns})
+        chosen = Component.of({**option("protocol", "fixed"), "patterns": patterns})
+        trained = [open_model(folder, chosen, {}) for folder in self._folders]
         by_seed = [
-            predict_protocol(one.model, one.dataset, split, protocol, one.inference, one.seed, DEVICE)
-            for one in self._trained
+            predict_protocol(one.model, one.dataset, split, chosen.build(), one.inference, one.seed, DEVICE)
+            for one in trained
         ]
-        labels = self._trained[0].dataset.labels(split).numpy()
+        labels = trained[0].dataset.labels(split).numpy()
         tables = []
         for setting in by_seed[0]:
             values = np.stack([predictions[setting].numpy() for predictions in by_seed]).astype(float)
@@ -158,3 +201,13 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model {self.folder}: {self.config.system}, seed{'s' * (len(self.seeds) > 1)} {self.seeds}>"
+
+
+def _numbered(number: int, clip: RawClip, reads: Reads) -> Clip:
+    """A clip of several, whose number an error names."""
+    from imer_ray.prediction.clip import ClipError, read_clip
+
+    try:
+        return read_clip(clip, reads)
+    except ClipError as error:
+        raise ClipError(f"clip {number}: {error}") from error

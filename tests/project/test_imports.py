@@ -30,6 +30,7 @@ MAY_IMPORT = {  # beside itself and the leaves
     "models": ("config", "data", "diffusion"),
     "training": ("config", "data", "diffusion", "models", "stages"),
     "evaluation": ("config", "data", "diffusion", "models", "stages", "training", "results"),
+    "prediction": ("config", "data", "diffusion", "models", "evaluation"),
     "tasks": ("config", "data", "diffusion", "models", "stages", "training", "evaluation"),
     "systems": ("config", "stages"),
     "results": (),
