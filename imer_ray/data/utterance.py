@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.config.typed_text import FilePath
-from imer_ray.data import table_columns
+from imer_ray.data import feature_names, table_columns
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
 from imer_ray.data.lexicon import vader
