@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from imer_ray.data.feature_names import is_name
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError, hint
 from imer_ray.extraction.extractor import Extractor
@@ -59,3 +60,19 @@ def _no_extractor(m: str, width: int, name: str | None, there: Mapping[str, Extr
 def _otherwise(m: str) -> str:
     others = "".join(other for other in MODALITIES if other != m)
     return f"give them ready-made as CLIP.{m}.npy, or leave {m} out: available={others}"
+
+
+def named(m: str, said: str, width: int, known: Mapping[str, Extractor]) -> str:
+    """The name of features that somebody has: an extractor's option stands for those that it gives.
+
+    Raises:
+        UserError: the extractor gives others, or nothing can have this name.
+    """
+    if (extractor := known.get(said)) is None:
+        if not is_name(said):
+            raise UserError(f"features.{m}={plain(said)}: give a short text")
+        return said
+    if (extractor.modality, extractor.width) != (m, width):
+        gives = f"{extractor.width} features of {extractor.modality}"
+        raise UserError(f"features.{m}={said}: {said} gives {gives}, and here are {width} of {m}")
+    return extractor.name

@@ -117,7 +117,7 @@ def _by_modality(
     files: Mapping[str, Sequence[Path]], modalities: Iterable[str], chosen: Mapping[str, Extractor]
 ) -> dict[str, Sequence[Path]]:
     """Of a clip's files those that are read: what is ready-made, or else what the chosen extractor reads."""
-    out = {}
+    out: dict[str, Sequence[Path]] = {}
     for m in modalities:
         paths = files.get(m, ())
         suffixes = chosen[m].suffixes if m in chosen else ()

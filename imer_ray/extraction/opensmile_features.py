@@ -22,7 +22,7 @@ class Egemaps:
     """[T, 25], a frame every 10 ms: eGeMAPS v02's low-level descriptors (loudness, spectrum, pitch, voice quality and
     formants), smoothed over three frames; resampled to 16,000 samples a second.
 
-    As MMSA-FET's configuration ``bert+opensmile+openface`` sets openSMILE (thuiar/MMSA-FET, src/MSA_FET/example_configs).
+    As MMSA-FET sets openSMILE in its ``bert+opensmile+openface.json`` (thuiar/MMSA-FET, src/MSA_FET/example_configs).
 
     References:
         Eyben et al., 2016, The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for Voice Research and Affective

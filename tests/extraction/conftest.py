@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def tone(tmp_path: Path) -> Callable[..., Path]:
-    """``tone(hz, seconds, amplitude, rate, channels, name)``: a 16-bit wav of a sine that only its first channel has."""
+    """``tone(hz, seconds, amplitude, ...)``: a 16-bit wav of a sine that only its first channel has."""
 
     def write(
         hz: float = 440.0,

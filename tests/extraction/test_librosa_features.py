@@ -33,6 +33,7 @@ def test_the_tone_s_chroma_is_its_note(tone) -> None:
     assert (found[INNER, 21:].argmax(1) == 9).all(), "a is the tenth note from c"
 
 
+@pytest.mark.filterwarnings("ignore:n_fft", "ignore::DeprecationWarning:audioread")
 def test_features_are_what_the_authors_call(tone) -> None:
     path = tone(channels=2, rate=44_100)
     y, sr = librosa.load(path, sr=None)
