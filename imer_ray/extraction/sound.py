@@ -14,7 +14,7 @@ from imer_ray.received import check_file, one_line
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 MIN_SECONDS, MAX_SECONDS = 0.1, 300.0  # openSMILE's first frame takes 60 ms; an utterance lasts seconds
-MAX_SAMPLES = int(MAX_SECONDS) * 48_000  # of a channel: a spectrogram of so many takes 250 MB
+MAX_SAMPLES = int(MAX_SECONDS) * 48_000  # of a channel: the features of so many take a gigabyte and some seconds
 MIN_RATE, MAX_RATE = 4_000, 192_000  # samples a second
 BLOCK = 2**20  # numbers that are read at once, of all channels
 

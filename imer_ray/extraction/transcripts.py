@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".txt",)
 WIDTH, NUM_LAYERS = 384, 6
 MAX_PIECES = 50  # of words of an utterance, as in the table
-MAX_UTTERANCES = 1000  # of a file; a second's work
+MAX_UTTERANCES = 1000  # of a file; some seconds' work
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
+from imer_ray.models.threads import threads
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -79,13 +80,17 @@ class SentenceEncoder(nn.Module):
 
     @torch.no_grad()
     def states(self, transcripts: Sequence[str]) -> list[Tensor]:
-        """Each transcript's tokens [T, 384] after the last of the layers, computed alone: no other changes them."""
+        """Each transcript's tokens [T, 384] after the last of the layers, computed alone: no other changes them.
+
+        One thread is enough for a sentence: two would wait for each other longer, and on a busy machine twenty times.
+        """
         out = []
-        for tokens in self.embedded(transcripts):
-            x = tokens[None]
-            for layer in self.layers:
-                x = layer(x)
-            out.append(x[0])
+        with threads(1):
+            for tokens in self.embedded(transcripts):
+                x = tokens[None]
+                for layer in self.layers:
+                    x = layer(x)
+                out.append(x[0])
         return out
 
 
