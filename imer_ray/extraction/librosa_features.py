@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,7 @@ class MmsaFet:
 
     def extract(self, path: Path) -> NDArray[np.float32]:
         y, rate = read_sound(path)
-        with _short_sounds():
-            from librosa import feature
-
+        with _quiet_librosa() as feature:
             parts = [
                 feature.mfcc(y=y, sr=rate, n_mfcc=NUM_MFCC, htk=True),
                 feature.rms(y=y),
@@ -75,9 +73,7 @@ class Sims:
 
     def extract(self, path: Path) -> NDArray[np.float32]:
         y, rate = read_sound(path, SIMS_RATE)
-        with _short_sounds():
-            from librosa import feature
-
+        with _quiet_librosa() as feature:
             parts = [
                 feature.zero_crossing_rate(y),
                 feature.mfcc(y=y, sr=rate, n_mfcc=NUM_MFCC, htk=True),
@@ -87,8 +83,10 @@ class Sims:
 
 
 @contextmanager
-def _short_sounds() -> Iterator[None]:
-    """librosa warns of every window that is longer than a sound, and of sounds without a pitch."""
-    with from_the_extra("librosa's features"), warnings.catch_warnings():
+def _quiet_librosa() -> Iterator[Any]:
+    """``librosa.feature``, without its warnings of windows longer than a sound and of sounds without a pitch."""
+    with from_the_extra("librosa's features"):
+        from librosa import feature
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        yield
+        yield feature

@@ -25,12 +25,9 @@ def read_ready(path: Path) -> NDArray[np.float32]:
     """
     check_file(path, absent="no such file")
     try:  # mapped, so that a header that promises more than the file holds makes no room for it
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.lib.format.open_memmap(path, mode="r")  # which maps no objects
     except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
         raise UserError(f"{path} is damaged or no array of numbers: {one_line(error)}") from error
-    if not isinstance(found, np.ndarray):  # an archive, whatever its name says
-        found.close()
-        raise UserError(f"{path} is an archive of arrays; give one array, as numpy.save writes it")
     if found.dtype.kind not in "fiu" or found.ndim not in (1, 2):
         raise UserError(f"{path} must hold numbers, frames x features, as numpy.save writes them")
     if found.size > MAX_VALUES:

@@ -233,29 +233,6 @@ def test_the_command_says_what_is_missing(tmp_path):
         convert.main([f"input={tmp_path / 'none.pkl'}", f"output={tmp_path / 'out'}"])
 
 
-def test_which_features_these_are_is_kept_where_it_is_said(tmp_path, data):
-    for split in data.values():
-        split["audio"] = np.concatenate([split["audio"]] * 11, 2)
-    path = tmp_path / "clips.pkl"
-    path.write_bytes(pickle.dumps(data))
-    words = [f"input={path}", "features.a=librosa_sims", "features.l='my own, 4'"]
-    for output, said in (("plain", []), ("named", words[1:])):
-        convert.main([words[0], *said, f"output={tmp_path / output}"])
-    plain, named = (Store(str(tmp_path / name)) for name in ("plain", "named"))
-    assert named.load().feature_names == {"l": "my own, 4", "a": "librosa (CH-SIMS)", "v": None}
-    assert plain.load().feature_names == dict.fromkeys("lav")
-    assert named.fingerprint() == plain.fingerprint(), "the same clips, whatever they are called"
-    for word, message in [
-        ("features.a=librosa", "librosa gives 24 features of a, and here are 33 of a"),
-        ("features.v=librosa_sims", "librosa_sims gives 33 features of a, and here are 2 of v"),
-        ("features.b=librosa", "features.b: choose one of a, l, v"),
-        (f"features.v={'x' * 201}", "features.v='x.*give a short text"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            convert.main([words[0], word, f"output={tmp_path / 'refused'}"])
-    assert not (tmp_path / "refused").exists()
-
-
 def test_a_store_whose_files_are_damaged_is_refused(store):
     folder = Path(store.path)
     content = (folder / "train.arrow").read_bytes()
