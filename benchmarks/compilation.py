@@ -35,7 +35,7 @@ from inference import random_batch, untrained
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.evaluation.predict import Inference, predictor
-from imer_ray.evaluation.timing.stopwatch import threads
+from imer_ray.models.threads import threads
 
 AVAILABLE = "av"
 MIN_SECONDS = 0.05

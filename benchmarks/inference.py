@@ -37,10 +37,11 @@ from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import collect
 from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.speedup import reference_config, reference_for
-from imer_ray.evaluation.timing.stopwatch import threads, timed
+from imer_ray.evaluation.timing.stopwatch import timed
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
+from imer_ray.models.threads import threads
 from imer_ray.training.loop import seeded
 
 PICKS = ("quality", "speed")

@@ -34,8 +34,8 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.slices import Joint, Recognise
 from imer_ray.errors import StageStopped
 from imer_ray.evaluation.timing.speedup import reference_config
-from imer_ray.evaluation.timing.stopwatch import threads
 from imer_ray.models.model import build_recogniser
+from imer_ray.models.threads import threads
 from imer_ray.stages.context import Context
 from imer_ray.tasks import joint, recognise
 from imer_ray.training import checkpoint

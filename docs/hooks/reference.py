@@ -30,7 +30,8 @@ from imer_ray.results import timeline
 
 MARK = re.compile(r"^<!-- generated: (?P<what>\w+) -->$", re.MULTILINE)
 COMMANDS = {name: schema for name, (_, schema) in console.COMMANDS.items() if schema is not None}
-ORDER = ("data", "protocol", "encoder", "diffusion", "refiner", "fusion", "imputer", "shape")  # of groups, by stem
+# Of groups, by stem.
+ORDER = ("data", "protocol", "encoder", "diffusion", "refiner", "fusion", "imputer", "shape", "extractor")
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -117,7 +118,7 @@ def _type(hint: object) -> str:
 def all_options() -> Iterator[str]:
     """Every option of every group with its settings, and the modules that a setting names."""
     schemas = (commands.SearchConfig, commands.GenerateConfig)
-    groups = {group for schema in schemas for _, group in component_groups(schema)} | {"imputer"}
+    groups = {group for schema in schemas for _, group in component_groups(schema)} | {"imputer", "extractor"}
     for group in sorted(groups, key=lambda group: (ORDER.index(group.partition("/")[0]), group)):
         yield f"\n## {group} {{ #{anchor(group)} }}\n"
         for name in options(group):

@@ -153,6 +153,8 @@ class ExportConfig:
 class ConvertConfig:
     input: FilePath | None = None  # the pickle
     output: FilePath | None = None  # a folder that is made
+    # which features these are, where it is known: an extractor, as features.a=librosa_sims, or a name of their own
+    features: Mapping[str, Any] = overrides()
 
 
 @dataclass(frozen=True, kw_only=True)

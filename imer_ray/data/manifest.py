@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.data.dataset import SPLITS
+from imer_ray.data.feature_names import is_name
 from imer_ray.data.missing import MODALITIES
 from imer_ray.data.mmsa import MAX_FEATURES, MAX_FRAMES, MAX_VALUES
 from imer_ray.errors import UserError
@@ -42,6 +43,7 @@ class Manifest:
         statistics: {m: mean and standard deviation [D_m]} of the training clips.
         statistics_entry: the same as JSON has it, for the fingerprint.
         at_the_end: modalities of which the frames of a shorter clip lie at the end.
+        feature_names: {m: which features these are} of the modalities of which whoever converted them said so.
         source: name, size and SHA-256 of the file that was converted, as far as they are noted.
     """
 
@@ -52,6 +54,7 @@ class Manifest:
     statistics: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     statistics_entry: Mapping[str, Any]
     at_the_end: frozenset[str]
+    feature_names: Mapping[str, str]
     source: Mapping[str, Any]
 
 
@@ -107,9 +110,12 @@ def _manifest(tree: Any) -> Manifest:
     at_the_end = tree.get("frames_at_the_end", [])  # which older stores do not say
     if not isinstance(at_the_end, list) or not all(m in MODALITIES for m in at_the_end):
         raise ValueError(f"frames_at_the_end is no list of {', '.join(MODALITIES)}")
+    names = tree.get("feature_names", {})
+    if not isinstance(names, dict) or not all(m in MODALITIES and is_name(name) for m, name in names.items()):
+        raise ValueError(f"feature_names are no short texts of {', '.join(MODALITIES)}")
     source = tree.get("source")
     source = source if isinstance(source, dict) else {}
-    return Manifest(dims, lengths, kind, splits, statistics, entry, frozenset(at_the_end), source)
+    return Manifest(dims, lengths, kind, splits, statistics, entry, frozenset(at_the_end), names, source)
 
 
 def _entry(tree: Any, *keys: str) -> Any:

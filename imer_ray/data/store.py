@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.config.typed_text import FilePath
-from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint
+from imer_ray.data.dataset import SPLITS, UNNAMED, Dataset, Split, settings_fingerprint
 from imer_ray.data.label_scale import LABEL_LIMIT
 from imer_ray.data.manifest import VERSION, Manifest, read_manifest
 from imer_ray.data.missing import MODALITIES
@@ -63,6 +63,7 @@ class Store:
             splits=splits,
             statistics=statistics,
             at_the_end=manifest.at_the_end,
+            feature_names={**UNNAMED, **manifest.feature_names},
         )
 
     def source(self) -> Mapping[str, Any]:

@@ -34,14 +34,14 @@ def check_output(output: Path) -> None:
         raise UserError(f"output={output} already exists and is not empty; choose another folder or remove it")
 
 
-def write(data: MmsaFile, source: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    """Write the folder ``output``, whole or not at all, and return its manifest; ``source`` is kept in it."""
+def write(data: MmsaFile, noted: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Write the folder ``output``, whole or not at all, and return its manifest, in which ``noted`` is kept."""
     check_output(output)
     aside = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
     with disk_errors(output):
         aside.mkdir(parents=True)
         try:
-            manifest = _write_files(data, source, aside)
+            manifest = _write_files(data, noted, aside)
             check_output(output)
             os.rename(aside, output)
         except BaseException:
@@ -50,7 +50,7 @@ def write(data: MmsaFile, source: Mapping[str, Any], output: Path) -> dict[str, 
     return manifest
 
 
-def _write_files(data: MmsaFile, source: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _write_files(data: MmsaFile, noted: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     splits = data.splits
     shapes = {m: array.shape[1:] for m, array in splits["train"].features.items()}
     statistics = {m: RunningStatistics(shapes[m][1]) for m in MODALITIES}
@@ -71,7 +71,7 @@ def _write_files(data: MmsaFile, source: Mapping[str, Any], folder: Path) -> dic
     manifest = {
         "format": "imer_ray store",
         "version": VERSION,
-        "source": dict(source),
+        **noted,
         "label_kind": data.label_kind,
         "dims": {m: shape[1] for m, shape in shapes.items()},
         "lengths": {m: shape[0] for m, shape in shapes.items()},

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.config.typed_text import FilePath
-from imer_ray.data import table_columns
+from imer_ray.data import feature_names, table_columns
 from imer_ray.data.context import VideoSpans, past_windows
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
 from imer_ray.data.lexicon import vader
@@ -33,6 +33,7 @@ WIDTHS = {"text": 384, "audio": 73, "vision": 100}
 PLAIN = ("video_id", "clip", "label", "vision_clean")
 TRANSCRIPT, FINETUNED = "raw_text", "finetuned"
 LEXICONS = {"none": None, "vader": vader}
+LANGUAGE_NAMES = {"none": feature_names.MINILM, "vader": feature_names.MINILM_VADER}
 CONTEXTS = ("video", "past")
 SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
 OFFICIAL_VALID_SHARE = 1 / 10
@@ -127,6 +128,12 @@ class MosiUtterance:
             fingerprint=self.fingerprint(),
             splits=splits,
             statistics=statistics,
+            at_the_end=frozenset(MODALITIES),
+            feature_names={
+                "l": None if FINETUNED in table else LANGUAGE_NAMES[self.lexicon],
+                "a": feature_names.POERIA_AUDIO,
+                "v": feature_names.POERIA_VISION,
+            },
         )
 
     def _file(self) -> Path:

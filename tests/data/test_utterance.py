@@ -30,6 +30,7 @@ def test_a_clip_s_sequence_is_its_predecessors_and_itself_last(path):
     assert (text[0, :2] == 0).all() and (text[3, :2] == 0).all(), "a window reached into another video"
     assert batch.labels.tolist() == [-1, 1, -1, 1, -1, 1, -1]
     assert dataset.label_kind == "binary" and dataset.dims == {"l": 388, "a": 73, "v": 100}
+    assert dataset.at_the_end == {"l", "a", "v"}
 
 
 def test_a_clip_s_sequence_is_its_video_in_spans_and_itself_last(path):
@@ -110,6 +111,8 @@ def test_the_lexicon_s_scores_of_the_transcript_are_language_features(tmp_path):
     for column, sign in ((384, -1), (386, 1), (387, 1)):
         torch.testing.assert_close(text[:, column], sign * wanted, rtol=1e-4, atol=1e-4)
     assert (text[:, 385] == 0).all(), "no word was neutral"
+    names = [data.feature_names["l"] for data in (with_scores, without)]
+    assert names == ["all-MiniLM-L6-v2 + VADER", "all-MiniLM-L6-v2"], "what an extractor gives has the same names"
 
 
 def test_a_table_without_transcripts_serves_without_a_lexicon(tmp_path):
@@ -127,6 +130,7 @@ def test_fine_tuned_features_are_read_beside_the_others_in_the_split_that_they_w
     assert pq.read_table(path).drop_columns([f"text_{split}"]).equals(table)
     read = MosiUtterance(path, **SETTINGS | {"split": split}).load()
     assert read.dims == {**plain[split].dims, "l": 2 * 384}
+    assert read.feature_names["l"] is None, "nothing else gives what was fine-tuned"
     rows = torch.arange(read.size("train"))
     before, after = (d.batch("train", rows).features["l"] for d in (plain[split], read))
     assert torch.equal(after[..., :384], before)

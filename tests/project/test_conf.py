@@ -23,7 +23,9 @@ from imer_ray.config.tree import get
 from imer_ray.errors import UserError
 
 COMMANDS = (SearchConfig, GenerateConfig)
-GROUPS = sorted({group for schema in COMMANDS for _, group in resolve.component_groups(schema)} | {"imputer"})
+GROUPS = sorted(
+    {group for schema in COMMANDS for _, group in resolve.component_groups(schema)} | {"imputer", "extractor"}
+)
 OPTIONS = [(group, name) for group in GROUPS for name in components.options(group)]
 
 

@@ -28,6 +28,7 @@ MAY_IMPORT = {  # beside itself and the leaves
     "diffusion": (),
     "data": ("config",),
     "models": ("config", "data", "diffusion"),
+    "extraction": ("config", "data", "models"),
     "training": ("config", "data", "diffusion", "models", "stages"),
     "evaluation": ("config", "data", "diffusion", "models", "stages", "training", "results"),
     "prediction": ("config", "data", "diffusion", "models", "evaluation"),
@@ -149,15 +150,18 @@ def test_what_is_imported_is_a_declared_dependency() -> None:
         path.stem: path for path in (ROOT / "imer_ray" / "tuning" / "loggers").glob("*.py") if path.stem in extras
     }
     reader = ROOT / "imer_ray" / "models" / "sentence_encoder.py"
-    files = {*package_files()} - {*loggers.values(), reader}
+    extraction = {*(ROOT / "imer_ray" / "extraction").glob("*.py")}
+    files = {*package_files()} - {*loggers.values(), reader} - extraction
     distributions = packages_distributions()
     used = {canonicalize_name(distributions[module][0]) for module in foreign(files)}
     assert used == declared
     for name, path in loggers.items():  # a choice that not all make: the extra of its name brings its package
         assert foreign([path]) == {name}
         assert [Requirement(line).name.partition("-")[0] for line in extras[name]] == [name]
-    brought = {canonicalize_name(Requirement(line).name) for line in extras["text"]}
-    assert {canonicalize_name(distributions[module][0]) for module in foreign([reader])} <= declared | brought
+    for extra, of_it in {"text": {reader}, "extract": {reader, *extraction}}.items():
+        brought = {canonicalize_name(Requirement(line).name) for line in extras[extra]}
+        found = {canonicalize_name(distributions[module][0]) for module in foreign(of_it)}
+        assert brought <= found <= declared | brought
 
 
 def loaded_by(module: str) -> set[str]:

@@ -24,10 +24,11 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES, pattern_mask
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS, median_interval, without_outliers
-from imer_ray.evaluation.timing.stopwatch import Clock, threads, timed
+from imer_ray.evaluation.timing.stopwatch import Clock, timed
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
+from imer_ray.models.threads import threads
 from imer_ray.stages.node_load import num_neighbours
 from imer_ray.training.loop import seeded
 

@@ -1,10 +1,9 @@
-"""Seconds of a call, by a clock of choice, with a given number of threads."""
+"""Seconds of a call, by a clock of choice."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,14 +24,3 @@ def timed(call: Callable[[], Any], clock: Clock = time.perf_counter) -> float:
         elapsed = clock() - start
         if elapsed >= MIN_SECONDS:
             return elapsed / count
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with ``count`` threads, then with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

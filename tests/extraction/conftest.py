@@ -1,0 +1,35 @@
+"""Recordings of tones, for tests of extractors."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Callable[..., Path]:
+    """``tone(hz, seconds, amplitude, ...)``: a 16-bit wav of a sine that only its first channel has."""
+
+    def write(
+        hz: float = 440.0,
+        seconds: float = 1.0,
+        amplitude: float = 0.5,
+        rate: int = 16_000,
+        channels: int = 1,
+        name: str = "clip.wav",
+    ) -> Path:
+        y = amplitude * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)
+        samples = np.zeros((len(y), channels), "<i2")
+        samples[:, 0] = np.round(y * 32767)
+        with wave.open(str(tmp_path / name), "wb") as file:
+            file.setnchannels(channels)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes(samples.tobytes())
+        return tmp_path / name
+
+    return write
