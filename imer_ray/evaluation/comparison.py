@@ -19,7 +19,8 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.cost import measure
-from imer_ray.evaluation.model_folder import ADVICE, load, read_shape, read_statistics
+from imer_ray.evaluation.model_folder import load, read_shape, read_statistics
+from imer_ray.evaluation.model_manifest import ADVICE
 from imer_ray.evaluation.predict import Inference, predict_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
