@@ -25,9 +25,8 @@ from imer_ray.evaluation.predict import Inference, predict_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
 from imer_ray.models.model import EmotionModel
-from imer_ray.results import text_encoder
 from imer_ray.results.schema import COSTS
-from imer_ray.results.text_encoder import SHAPES
+from imer_ray.results.text_encoder import columns_with_encoder
 from imer_ray.training.latents import load_dataset
 
 DEVICE = "cpu"
@@ -154,8 +153,7 @@ def cost_of(trained: Trained, split: str) -> dict[str, float]:
     found = measure(trained.model, trained.dataset, split, encoder, inference, speed, trained.seed, DEVICE)
     found["nfe"] = float(inference.num_evaluations) if trained.model.recovery is not None else 0.0
     frames = encoder.length(min(trained.dataset.lengths.values()))
-    left = {name + text_encoder.SUFFIX: text_encoder.with_encoder(name, found[name], frames) for name in SHAPES}
-    return {name: found[name] for name in COSTS} | left
+    return {name: found[name] for name in COSTS} | columns_with_encoder(found, frames)
 
 
 def check_same_masks(runs: Mapping[str, Mapping[int, Scored]]) -> None:

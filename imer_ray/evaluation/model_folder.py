@@ -1,8 +1,8 @@
 """A trained model on disk, in a folder that is whole or not there, and opens on a machine without the data.
 
-``model.safetensors`` (weights), ``config.yaml`` (what it was trained with), ``shape.json`` (what it reads, and how raw
-features are standardised), ``config.json`` (see `imer_ray.evaluation.model_manifest`), and whatever else belongs to it:
-``validation.safetensors`` (see `imer_ray.evaluation.validation_file`), ``README.md``, ``history.json``, ``metrics.csv``.
+``model.safetensors`` has the weights, ``config.yaml`` what it was trained with, ``shape.json`` what it reads and how
+raw features are standardised, ``config.json`` the checksums (`imer_ray.evaluation.model_manifest`). Beside them lie
+``validation.safetensors`` (`imer_ray.evaluation.validation_file`), ``README.md``, ``metrics.csv`` and ``history.json``.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def read_shape(folder: Path) -> dict[str, Any]:
     names, kind = shape["feature_names"], shape["label_kind"]
     if not isinstance(kind, str) or kind not in LABEL_LIMITS or not _are_names(names):
         raise UserError(
-            f"{folder / SHAPE} is damaged: label_kind must be one of {', '.join(LABEL_LIMITS)}, and feature_names short "
-            f"texts; {ADVICE}"
+            f"{folder / SHAPE} is damaged: label_kind must be one of {', '.join(LABEL_LIMITS)}, and feature_names "
+            f"short texts; {ADVICE}"
         )
     return {**shape, "feature_names": {m: names.get(m) for m in MODALITIES}}
 

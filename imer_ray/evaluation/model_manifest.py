@@ -79,7 +79,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise UserError(f"{path} is damaged or of something else: its format is not {FORMAT!r}; {ADVICE}")
     number = content.get("format_version")
     if type(number) is not int or number < 1:
-        raise UserError(f"{path} is damaged: format_version must be a whole number from 1, not {shown(number)}; {ADVICE}")
+        raise UserError(
+            f"{path} is damaged: format_version must be a whole number from 1, not {shown(number)}; {ADVICE}"
+        )
     if number > VERSION:
         raise UserError(
             f"{folder} was written by a newer imer_ray: its format is {shown(number)}, and this version reads up to "
@@ -109,7 +111,9 @@ def check_files(folder: Path) -> None:
         except FileNotFoundError as error:
             raise UserError(f"{folder / name} is missing, which {MANIFEST} lists; {ADVICE}") from error
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            raise UserError(f"{path} has {size:,} bytes, and no file of a model has more than {MAX_FILE_BYTES:,}; {ADVICE}")
+            raise UserError(
+                f"{path} has {size:,} bytes, and no file of a model has more than {MAX_FILE_BYTES:,}; {ADVICE}"
+            )
         if sha256(path) != expected:
             raise UserError(f"{path} is not what was written: its checksum is not that in {MANIFEST}; {ADVICE}")
 
@@ -131,4 +135,6 @@ def file_of(folder: Path, name: str) -> Path:
 def _is_inside(name: str) -> bool:
     """Whether a name is that of a file in the folder or in a folder of it."""
     path = PurePosixPath(name)
-    return is_plain(name) and "\\" not in name and not path.is_absolute() and bool(path.parts) and ".." not in path.parts
+    return (
+        is_plain(name) and "\\" not in name and not path.is_absolute() and bool(path.parts) and ".." not in path.parts
+    )
