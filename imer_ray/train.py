@@ -86,7 +86,6 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
         for system, seed in jobs
     }
     name = _label(stem, chosen.baselines)
-
     labels = {job: name if job[0] == own else job[0] for job in jobs}
 
     def keep(job: Job, stage: Stage, metrics: Mapping[str, float]) -> Measured:
@@ -111,11 +110,12 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
     shown = frame[frame["Model"] != together(name)]
     table = f"{markdown(shown)}\n\n{spread(shown)}\n"
     write_whole(output / "metrics.md", table.encode())
-    write_whole(output / README, trained_folder.card_of(content, name, ours).encode())
+    others = sorted(seeds_in(output) - set(chosen.seeds))
+    write_whole(output / README, trained_folder.card_of(content, name, ours, others).encode())
     figures.draw_training(output, trained)
     print(printable(table), end="")
     print(f"wrote {output}/metrics.csv, metrics.md, README.md, training.png and models of {len(chosen.seeds)} seeds")
-    if others := sorted(seeds_in(output) - set(chosen.seeds)):
+    if others:
         print(f"seeds {', '.join(map(str, others))} were there already: python -m imer_ray.evaluate scores all of them")
     return output
 
