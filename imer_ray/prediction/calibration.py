@@ -10,7 +10,8 @@ residuals r = y - ŷ, sorted, and alpha = 0.1:
 
 cut to the labels' range. If the clip that is asked about is exchangeable with the n, y lies within with probability
 (2 k - n - 1) / (n + 1) >= 1 - alpha where residuals do not tie, and no less where they do. That is the mean over draws
-of the n clips. Of one draw the coverage is Beta(2 k - n - 1, 2 n + 2 - 2 k): with 229 clips its deviation is 2 %.
+of the n clips. Where labels are -1 and 1, predictions are logits, and ŷ stands for the expected label tanh(logit / 2)
+in the interval. Of one draw the coverage is Beta(2 k - n - 1, 2 n + 2 - 2 k): with 229 clips its deviation is 2 %.
 
 Probability (Platt, Probabilistic outputs for support vector machines, 1999): logistic regression of the label's sign on
 ŷ, whose targets are (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) in place of 1 and 0; labels of 0 are left out. It never falls
@@ -109,24 +110,23 @@ class Calibration:
     """What was learnt from the validation clips of one model, or of the mean over its seeds.
 
     Attributes:
-        limits: of the labels.
+        label_kind: "regression" (predictions are labels, in [-3, 3]) or "binary" (-1 and 1; predictions are logits).
         spreads, logistics: pattern -> its own, or that of all patterns together.
         notes: a sentence for each pattern that has not its own: how few clips there are, and what stands in.
     """
 
-    limits: tuple[float, float]
+    label_kind: str
     spreads: Mapping[str, Spread]
     logistics: Mapping[str, Logistic]
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, labels: NDArray, predictions: Mapping[str, NDArray], limits: tuple[float, float]) -> Calibration:
+    def of(cls, labels: NDArray, predictions: Mapping[str, NDArray], label_kind: str) -> Calibration:
         """From validation clips that the model was not trained on.
 
         Args:
             labels: [N], NaN where a clip has none.
             predictions: {pattern: [N]} of all seven, NaN where a clip was recorded without all of the pattern.
-            limits: lowest and highest label.
         """
         y = np.asarray(labels, np.float64)
         values = {pattern: np.asarray(predictions[pattern], np.float64) for pattern in PATTERNS}
@@ -134,24 +134,31 @@ class Calibration:
         read = {pattern: (values[pattern][rows], y[rows]) for pattern, rows in known.items()}
         together, truth_of_all = (np.concatenate(parts) for parts in zip(*read.values(), strict=True))
         num_clips = int(np.any(list(known.values()), 0).sum())
-        everyones = Spread.of(truth_of_all - together) if num_clips >= MIN_CLIPS else Spread(-math.inf, math.inf)
+        all_residuals = truth_of_all - _expected(together, label_kind)
+        spread_of_all = Spread.of(all_residuals) if num_clips >= MIN_CLIPS else Spread(-math.inf, math.inf)
         logistic_of_all = _logistic(together, truth_of_all)
         spreads, logistics, notes = {}, {}, list[str]()
         for pattern, (own, truth) in read.items():
             of_sign = min(int((truth > 0).sum()), int((truth < 0).sum()))
-            spreads[pattern] = everyones if len(truth) < MIN_CLIPS else Spread.of(truth - own)
+            spreads[pattern] = spread_of_all if len(truth) < MIN_CLIPS else Spread.of(truth - _expected(own, label_kind))
             logistics[pattern] = logistic_of_all if of_sign < MIN_OF_SIGN else _logistic(own, truth)
             notes += _notes(pattern, len(truth), of_sign, num_clips)
-        return cls(limits, spreads, logistics, tuple(notes))
+        return cls(label_kind, spreads, logistics, tuple(notes))
 
     def interval(self, pattern: str, values: NDArray) -> tuple[Floats, Floats]:
-        """Ends [B] of the 90 % intervals around predictions ``values`` [B], within the label's range."""
-        y, spread = np.asarray(values, np.float64), self.spreads[pattern]
-        return np.clip(y + spread.low, *self.limits), np.clip(y + spread.high, *self.limits)
+        """Ends [B] of the 90 % intervals of the labels of predictions ``values`` [B], within the labels' range."""
+        y, spread, limits = _expected(values, self.label_kind), self.spreads[pattern], LABEL_LIMITS[self.label_kind]
+        return np.clip(y + spread.low, *limits), np.clip(y + spread.high, *limits)
 
     def probability_positive(self, pattern: str, values: NDArray) -> Floats:
         """P(label > 0) [B], of labels that are not 0, for predictions ``values`` [B]."""
         return self.logistics[pattern](np.asarray(values, np.float64))
+
+
+def _expected(values: NDArray, label_kind: str) -> Floats:
+    """The labels that predictions expect: of binary ones 2 P(y = 1) - 1, P = 1 / (1 + exp(-logit))."""
+    y = np.asarray(values, np.float64)
+    return np.tanh(y / 2) if label_kind == "binary" else y
 
 
 def _logistic(values: Floats, truth: Floats) -> Logistic:
@@ -199,4 +206,4 @@ def read_calibration(folders: Sequence[Path]) -> Calibration | None:
                 "train both on the same data, or open one of them"
             )
     means = {pattern: np.mean([one.predictions[pattern] for one in found], 0) for pattern in PATTERNS}
-    return Calibration.of(found[0].labels, means, LABEL_LIMITS[read_shape(folders[0])["label_kind"]])
+    return Calibration.of(found[0].labels, means, read_shape(folders[0])["label_kind"])

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from imer_ray.config.experiment import ExperimentConfig, ModelConfig
 from imer_ray.config.slices import Evaluate
-from imer_ray.data.label_scale import LABEL_LIMITS
 from imer_ray.data.missing import MODALITIES
 from imer_ray.evaluation.comparison import DEVICE
 from imer_ray.evaluation.comparison_table import with_costs
@@ -77,8 +76,8 @@ def write(
     predictions = {setting: scored[setting] for setting in protocol.settings()}
 
     tensors = load(validation)
-    limits = LABEL_LIMITS[dataset.label_kind]
-    calibration = Calibration.of(tensors.pop(LABELS).numpy(), {p: x.numpy() for p, x in tensors.items()}, limits)
+    labels, by_pattern = tensors.pop(LABELS).numpy(), {pattern: x.numpy() for pattern, x in tensors.items()}
+    calibration = Calibration.of(labels, by_pattern, dataset.label_kind)
     covered = coverage(calibration, predictions, dataset, read.split, protocol, config.seed)
     frames = config.encoder.build().length(min(dataset.lengths.values()))
     metrics = {**metrics, **covered, **columns_with_encoder(metrics, frames)}

@@ -12,22 +12,18 @@ from typing import Any
 
 import pytest
 import yaml
-from spoiling import SMALL, bounded, check_sentence, mutate_bytes, mutate_header, mutate_tree, save_model
+from spoiling import bounded, check_sentence, mutate_bytes, mutate_header, mutate_tree, save_unsigned
 
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
 from imer_ray.evaluation.comparison import open_model, score_model
 from imer_ray.evaluation.model_folder import CONFIG, SHAPE, WEIGHTS
-from imer_ray.evaluation.model_manifest import MANIFEST
 from imer_ray.train import read_config
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Without checksums, as older versions wrote it: whoever spoils a file can leave them out or make new ones."""
-    model = save_model(tmp_path_factory.mktemp("models"), SMALL)
-    (model / MANIFEST).unlink()
-    return model
+    return save_unsigned(tmp_path_factory.mktemp("models"))
 
 
 def mutate(model: Path, config: Any, r: random.Random) -> None:

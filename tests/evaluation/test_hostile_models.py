@@ -13,22 +13,18 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from spoiling import LOADER, SMALL, bounded, check_sentence, save_model
+from spoiling import LOADER, SMALL, bounded, check_sentence, save_model, save_unsigned
 
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
 from imer_ray.evaluate import main as evaluate
 from imer_ray.evaluation.comparison import Trained, cost_of, open_model, score_model
 from imer_ray.evaluation.model_folder import CONFIG, SHAPE, WEIGHTS, load
-from imer_ray.evaluation.model_manifest import MANIFEST
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Without checksums, as older versions wrote it: whoever spoils a file can leave them out or make new ones."""
-    model = save_model(tmp_path_factory.mktemp("models"), SMALL)
-    (model / MANIFEST).unlink()
-    return model
+    return save_unsigned(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from imer_ray.training.latents import batches
 LIMITS = (-3.0, 3.0)
 
 
-def of(labels: NDArray, values: NDArray, limits: tuple[float, float] = LIMITS, **others: NDArray) -> Calibration:
+def of(labels: NDArray, values: NDArray, kind: str = "regression", **others: NDArray) -> Calibration:
     """Of a model that predicts ``values`` under every pattern but the ``others``."""
-    return Calibration.of(labels, {**dict.fromkeys(PATTERNS, values), **others}, limits)
+    return Calibration.of(labels, {**dict.fromkeys(PATTERNS, values), **others}, kind)
 
 
 def test_the_rank_is_the_smallest_that_keeps_the_promise() -> None:
@@ -60,7 +60,7 @@ def test_a_clip_like_the_validation_clips_is_covered_as_often_as_promised(n: int
     for _ in range(draws):
         values, labels = skewed(rng, n + 1)
         spread = Spread.of(labels[:-1] - values[:-1])
-        low, high = Calibration(LIMITS, {"la": spread}, {}).interval("la", values[-1:])
+        low, high = Calibration("regression", {"la": spread}, {}).interval("la", values[-1:])
         covered += bool(low[0] <= labels[-1] <= high[0])
     promised = (2 * rank(n) - n - 1) / (n + 1)
     # Labels at the range's ends are covered by the cut too, so that a little more than promised may be.
@@ -87,7 +87,7 @@ def test_with_two_thousand_validation_clips_every_pattern_covers_88_to_92_percen
             for pattern, mask in PATTERNS.items()
         }
 
-    calibration = Calibration.of(dataset.labels("valid").numpy(), best("valid"), LIMITS)
+    calibration = Calibration.of(dataset.labels("valid").numpy(), best("valid"), "regression")
     truth = dataset.labels("test").numpy()
     for pattern, values in best("test").items():
         low, high = calibration.interval(pattern, values)
@@ -182,7 +182,7 @@ def test_a_pattern_with_too_few_clips_has_what_all_have_together_and_it_is_said(
 
 def test_fewer_than_nineteen_clips_in_all_tell_nothing_and_the_interval_is_the_whole_range() -> None:
     values, labels = skewed(np.random.default_rng(5), 18)
-    calibration = of(labels, values, (-1.0, 1.0))
+    calibration = of(np.sign(labels), values, "binary")
     low, high = calibration.interval("lav", np.array([0.3, 7.0]))
     assert low.tolist() == [-1, -1] and high.tolist() == [1, 1]
     assert any("18 of all patterns, where an interval needs 19: it is the whole range" in n for n in calibration.notes)
@@ -207,10 +207,17 @@ def test_of_several_seeds_the_mean_is_calibrated(tmp_path: Path) -> None:
     assert one.spreads["l"].high > both.spreads["l"].high
 
 
-def test_labels_of_two_classes_bound_the_interval_by_these(tmp_path: Path) -> None:
-    values = np.linspace(-2, 2, 40)
-    read = read_calibration([seed_folder(tmp_path / "1", np.sign(values), values, "binary")])
-    assert read is not None and read.limits == (-1, 1)
+def test_of_two_classes_predictions_are_logits_and_the_interval_is_of_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    logits = rng.normal(0, 3, 4000)
+    labels = np.where(rng.random(4000) < expit(logits), 1.0, -1.0)
+    read = read_calibration([seed_folder(tmp_path / "1", labels[:2000], logits[:2000], "binary")])
+    assert read is not None
+    low, high = read.interval("av", logits[2000:])
+    assert 0.88 <= ((low <= labels[2000:]) & (labels[2000:] <= high)).mean() <= 0.95
+    (low_of_sure,), (high_of_sure,) = read.interval("av", np.array([9.0]))
+    assert low_of_sure > -1 and high_of_sure == 1, "where it is sure, one of the two labels is left"
+    assert read.probability_positive("av", logits) == pytest.approx(expit(logits), abs=0.05)
 
 
 def test_a_folder_of_an_older_version_has_no_calibration(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_clips_are_covered_by_the_interval_of_what_is_left_of_them(config: Exper
     labels = {"valid": dataset.labels("valid").numpy(), "test": dataset.labels("test")}
     rng = np.random.default_rng(0)
     predictions = {p: labels["valid"] + rng.normal(0, 0.1 * len(p) ** 3, 40) for p in PATTERNS}
-    calibration = Calibration.of(labels["valid"], predictions, (-3, 3))
+    calibration = Calibration.of(labels["valid"], predictions, "regression")
     values = labels["test"] + torch.linspace(-1, 1, 50)
     values[3] = torch.nan
     found = coverage(calibration, {"0.5": values}, dataset, "test", protocol, 7)
