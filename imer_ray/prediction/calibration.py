@@ -140,7 +140,9 @@ class Calibration:
         spreads, logistics, notes = {}, {}, list[str]()
         for pattern, (own, truth) in read.items():
             of_sign = min(int((truth > 0).sum()), int((truth < 0).sum()))
-            spreads[pattern] = spread_of_all if len(truth) < MIN_CLIPS else Spread.of(truth - _expected(own, label_kind))
+            spreads[pattern] = (
+                spread_of_all if len(truth) < MIN_CLIPS else Spread.of(truth - _expected(own, label_kind))
+            )
             logistics[pattern] = logistic_of_all if of_sign < MIN_OF_SIGN else _logistic(own, truth)
             notes += _notes(pattern, len(truth), of_sign, num_clips)
         return cls(label_kind, spreads, logistics, tuple(notes))
@@ -183,8 +185,8 @@ def _notes(pattern: str, count: int, of_sign: int, num_clips: int) -> Iterator[s
         yield f"{pattern}: {clips}, where an interval needs {MIN_CLIPS}: it is that of all patterns together"
     if of_sign < MIN_OF_SIGN:
         yield (
-            f"{pattern}: {of_sign} labelled validation clip{'s' * (of_sign != 1)} of the rarer sign, where a probability "
-            f"needs {MIN_OF_SIGN}: it is that of all patterns together"
+            f"{pattern}: {of_sign} labelled validation clip{'s' * (of_sign != 1)} of the rarer sign, where a "
+            f"probability needs {MIN_OF_SIGN}: it is that of all patterns together"
         )
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from imer_ray.data.dataset import Dataset
-from imer_ray.models.pattern_model import by_pattern
 from imer_ray.evaluation.score import MIN_CLIPS
 from imer_ray.evaluation.tables import COVERAGE
+from imer_ray.models.pattern_model import by_pattern
 from imer_ray.prediction.calibration import Calibration
 
 

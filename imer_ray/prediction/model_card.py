@@ -29,8 +29,8 @@ ANSWERS = {
     "binary": "whether its sentiment is negative (below 0) or positive (above 0)",
 }
 NOT_FOR = (
-    "It must not be used to infer what people feel at work or in education, which Regulation (EU) 2024/1689 prohibits in "
-    "Article 5(1)(f), nor by police or other authorities or anywhere else where recognising emotions is of high risk "
+    "It must not be used to infer what people feel at work or in education, which Regulation (EU) 2024/1689 prohibits "
+    "in Article 5(1)(f), nor by police or other authorities or anywhere else where recognising emotions is of high risk "
     "(Annex III) without what Article 26 asks of whoever deploys it, among it human oversight and telling the people "
     "concerned."
 )
@@ -106,8 +106,8 @@ def _reads(shape: Mapping[str, Any]) -> Iterator[str]:
         lines.append(f"| `{m}`, {name} | {features} | {shape['dims'][m]} | {shape['lengths'][m]} |")
     yield "\n".join(lines)
     yield (
-        "Features as they were extracted: the model standardises them by its training clips' mean and deviation. Of longer "
-        "clips the last frames are read, shorter ones are padded; numbers that are not finite become 0."
+        "Features as they were extracted: the model standardises them by its training clips' mean and deviation. Of "
+        "longer clips the last frames are read, shorter ones are padded; numbers that are not finite become 0."
     )
 
 
@@ -117,8 +117,8 @@ def _quality(frame: pd.DataFrame, label: str, config: ExperimentConfig, notes: S
     available = "available" if config.protocol.name == "fixed" else "setting"
     yield "## Quality"
     yield (
-        f"On the test clips, protocol `{config.protocol.name}`: what is available to the model, in letters of the table "
-        "above, and `mean`, the mean over the rows in which something is missing. Coverage is the share of clips whose "
+        f"On the test clips, protocol `{config.protocol.name}`: what is available to the model, in letters of the "
+        "table above, and `mean`, the mean over the rows in which something is missing. Coverage is the share of clips whose "
         "label lies within the 90 % interval, which was calibrated on the validation clips (split conformal)."
     )
     if len(means):
@@ -167,7 +167,7 @@ def _speed(row: pd.Series, config: ExperimentConfig) -> Iterator[str]:
     yield "\n".join(lines)
     yield (
         f"Of one seed's network, in PyTorch, from features to prediction with one modality missing, in {clock} on the "
-        "machine that trained it (elapsed time on a GPU), in turn with IMDer's networks in one process. Features must be "
-        f"extracted before, which is not counted. Network evaluations to recover a modality: {row['nfe']:.0f}; "
+        "machine that trained it (elapsed time on a GPU), in turn with IMDer's networks in one process. Features must "
+        f"be extracted before, which is not counted. Network evaluations to recover a modality: {row['nfe']:.0f}; "
         f"operations a clip: {row['flops_per_clip']:.3g}; weights: {row['num_parameters']:.0f}."
     )

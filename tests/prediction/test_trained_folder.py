@@ -25,8 +25,10 @@ from imer_ray.evaluation.tables import COVERAGE
 from imer_ray.evaluation.validation_file import read_validation
 from imer_ray.prediction import trained_folder
 from imer_ray.prediction.calibration import Calibration, read_calibration
+from imer_ray.prediction.clip import read_clip
 from imer_ray.prediction.coverage import coverage
 from imer_ray.prediction.model_card import NOT_FOR, card, together
+from imer_ray.prediction.predictor import Predictor
 from imer_ray.prediction.trained_folder import Measured
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
@@ -99,6 +101,23 @@ def test_the_table_says_how_often_the_interval_of_the_mean_over_seeds_holds(
         assert mean[f"test.{pattern}.MAE"] == pytest.approx(np.abs(values - labels).mean(), rel=1e-5)
     incomplete = [mean[f"test.{pattern}.{COVERAGE}"] for pattern in PATTERNS if pattern != "lav"]
     assert mean[f"test.{COVERAGE}"] == pytest.approx(np.mean(incomplete))
+
+
+def test_a_predictor_answers_with_the_interval_and_chance_of_the_mean_over_seeds(
+    trained: list[Measured], config: ExperimentConfig
+) -> None:
+    """And about clips of the test split what was scored there."""
+    predictor, dataset = Predictor.open(trained[0].folder.parent), load_dataset(config)
+    raw = {m: dataset.splits["test"].gather[m](torch.arange(3)).numpy() for m in "lv"}
+    answers = predictor.predict([read_clip({m: x[row] for m, x in raw.items()}, predictor.reads) for row in range(3)])
+    values = np.mean([one.predictions["lv"].double().numpy() for one in trained], 0)[:3]
+    calibration = read_calibration([one.folder for one in trained])
+    given = np.array([one.value for one in answers])
+    assert calibration is not None and given == pytest.approx(values, abs=1e-5)  # of three clips, not of fifty
+    ends = np.array([(one.low, one.high) for one in answers])
+    assert np.array_equal(ends.T, calibration.interval("lv", given)) and (ends[:, 0] < ends[:, 1]).all()
+    chances = [one.probability_positive for one in answers]
+    assert chances == calibration.probability_positive("lv", given).tolist()
 
 
 def test_one_seed_is_no_mean_over_seeds(trained: list[Measured]) -> None:
