@@ -30,9 +30,9 @@ ANSWERS = {
 }
 NOT_FOR = (
     "It must not be used to infer what people feel at work or in education, which Regulation (EU) 2024/1689 prohibits "
-    "in Article 5(1)(f), nor by police or other authorities or anywhere else where recognising emotions is of high risk "
-    "(Annex III) without what Article 26 asks of whoever deploys it, among it human oversight and telling the people "
-    "concerned."
+    "in Article 5(1)(f), nor by police or other authorities or anywhere else where recognising emotions is of high "
+    "risk (Annex III) without what Article 26 asks of whoever deploys it, among it human oversight and telling the "
+    "people concerned."
 )
 
 
@@ -118,8 +118,8 @@ def _quality(frame: pd.DataFrame, label: str, config: ExperimentConfig, notes: S
     yield "## Quality"
     yield (
         f"On the test clips, protocol `{config.protocol.name}`: what is available to the model, in letters of the "
-        "table above, and `mean`, the mean over the rows in which something is missing. Coverage is the share of clips whose "
-        "label lies within the 90 % interval, which was calibrated on the validation clips (split conformal)."
+        "table above, and `mean`, the mean over the rows in which something is missing. Coverage is the share of clips "
+        "whose label lies within the 90 % interval, which was calibrated on the validation clips (split conformal)."
     )
     if len(means):
         yield f"The mean over {num_seeds} seeds, which is what this folder answers:"

@@ -88,7 +88,7 @@ class Predictor:
             runtime: "eager" (PyTorch) or "auto" (the fastest that the folder holds).
 
         Raises:
-            UserError: the folder holds no trained model, a file in it is damaged, or it is too old to read raw features.
+            UserError: the folder holds no trained model, a file in it is damaged, or it is too old for raw features.
         """
         if runtime not in RUNTIMES:
             raise UserError(f"runtime={runtime}: {hint(runtime, RUNTIMES)}")
