@@ -5,30 +5,29 @@ example ``settings.training.joint.num_epochs=4`` or ``settings.diffusion.sampler
 data.path=data/mosi`` trains it on other data.
 
 Trains it and the baselines with every seed, scores the test split once for each, and leaves ``models/<name>/<seed>/``
-(safetensors, configuration, and the losses of every epoch in ``history.json``),
+(all that a prediction needs, and the losses of every epoch in ``history.json``),
 ``models/<name>/baselines/<system>/<seed>/``, ``metrics.csv`` (mean, standard deviation and 95 % interval over seeds;
-accuracies and F1 in percent), ``metrics.md``, and the losses' curves as ``training.png`` and ``.svg``.
+accuracies, F1 and the 90 % interval's coverage in percent; cost), ``metrics.md``, ``README.md`` (a model card), and the
+losses' curves as ``training.png`` and ``.svg``.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imer_ray import cli, systems
 from imer_ray.config.changes import change
 from imer_ray.config.commands import TrainConfig
 from imer_ray.config.components import options
 from imer_ray.config.compose import compose
-from imer_ray.config.experiment import ExperimentConfig, ModelConfig
+from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.plugin_options import PRESETS
 from imer_ray.config.resolve import config_of
-from imer_ray.config.slices import Evaluate
 from imer_ray.errors import NonFiniteError, UserError, printable
 from imer_ray.evaluate import SPLIT
 from imer_ray.files import make_folder, similar, write_whole
@@ -38,7 +37,9 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
 from imer_ray.tuning.monitor.display import Display, Jobs
 
-HISTORY = "history.json"
+if TYPE_CHECKING:
+    from imer_ray.prediction.trained_folder import Measured
+
 Job = tuple[str, int]
 """System and seed."""
 
@@ -59,8 +60,11 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
     from imer_ray.analysis import systems as figures
     from imer_ray.evaluation.bayes_optimum import bayes_optimum
     from imer_ray.evaluation.model_collection import BASELINES, check_same_settings, seeds_in
+    from imer_ray.evaluation.model_manifest import README
     from imer_ray.evaluation.scorable import check_scoring, check_training
-    from imer_ray.evaluation.tables import BAYES, markdown, spread, summarise
+    from imer_ray.evaluation.tables import BAYES, markdown, spread
+    from imer_ray.prediction import trained_folder
+    from imer_ray.prediction.model_card import together
     from imer_ray.scaling.cluster import session
 
     if not chosen.seeds:
@@ -82,28 +86,36 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
         for system, seed in jobs
     }
     name = _label(stem, chosen.baselines)
+    labels = {job: name if job[0] == own else job[0] for job in jobs}
 
-    def keep(job: Job, stage: Stage) -> None:
-        _save(folders[job], stage, jobs[job], chosen.stages)
+    def keep(job: Job, stage: Stage, metrics: Mapping[str, float]) -> Measured:
+        return trained_folder.write(folders[job], stage, jobs[job], chosen.stages, labels[job], metrics)
 
     with session(chosen.stages, chosen.scaling, slots=1) as broker:
         results = _run(jobs, broker, keep)
-    runs: dict[str, list[dict[str, float]]] = {}
+    runs: dict[str, Sequence[Mapping[str, float]]] = {}
     trained: dict[str, list[Path]] = {}
-    for (system, seed), metrics in results.items():
-        label = name if system == own else system
-        runs.setdefault(label, []).append(metrics)
-        trained.setdefault(label, []).append(folders[system, seed])
-    best = [bayes_optimum(jobs[own, seed], SPLIT) for seed in chosen.seeds]
-    runs |= {BAYES: best} if best[0] else {}
-    frame = summarise(runs, SPLIT)
-    write_whole(output / "metrics.csv", frame.to_csv(index=False, float_format="%.4f").encode())
-    table = f"{markdown(frame)}\n\n{spread(frame)}\n"
+    for label in dict.fromkeys(labels.values()):
+        found = [results[job] for job in jobs if labels[job] == label]
+        runs[label], trained[label] = [one.metrics for one in found], [one.folder for one in found]
+    if (best := [bayes_optimum(jobs[own, seed], SPLIT) for seed in chosen.seeds])[0]:
+        runs[BAYES] = best
+    ours = [results[own, seed] for seed in chosen.seeds]
+    if mean := trained_folder.mean_of_seeds(ours, SPLIT):
+        runs[together(name)] = [mean]
+    frame = trained_folder.metrics_table(runs, SPLIT)
+    frame.loc[frame["Model"] == together(name), "Seeds"] = len(ours)
+    content = trained_folder.csv(frame)
+    write_whole(output / "metrics.csv", content)
+    shown = frame[frame["Model"] != together(name)]
+    table = f"{markdown(shown)}\n\n{spread(shown)}\n"
     write_whole(output / "metrics.md", table.encode())
+    others = sorted(seeds_in(output) - set(chosen.seeds))
+    write_whole(output / README, trained_folder.card_of(content, name, ours, others).encode())
     figures.draw_training(output, trained)
     print(printable(table), end="")
-    print(f"wrote {output}/metrics.csv, metrics.md, training.png and a model for each of {len(chosen.seeds)} seeds")
-    if others := sorted(seeds_in(output) - set(chosen.seeds)):
+    print(f"wrote {output}/metrics.csv, metrics.md, README.md, training.png and models of {len(chosen.seeds)} seeds")
+    if others:
         print(f"seeds {', '.join(map(str, others))} were there already: python -m imer_ray.evaluate scores all of them")
     return output
 
@@ -170,12 +182,12 @@ def _label(stem: str, baselines: Sequence[str]) -> str:
 
 
 def _run(
-    jobs: Mapping[Job, ExperimentConfig], broker: Any, keep: Callable[[Job, Stage], None]
-) -> dict[Job, dict[str, float]]:
-    """What every job's evaluate stage measured; shared stages are computed once.
+    jobs: Mapping[Job, ExperimentConfig], broker: Any, keep: Callable[[Job, Stage, Mapping[str, float]], Measured]
+) -> dict[Job, Measured]:
+    """What was measured of every job's model; shared stages are computed once.
 
-    ``keep`` is given a job's evaluate stage as soon as it is there, so that whatever ends the rest leaves this one's
-    model. A job that fails does not end the others.
+    ``keep`` is given a job's evaluate stage and its metrics as soon as they are there, so that whatever ends the rest
+    leaves this one's model. A job that fails does not end the others.
 
     Raises:
         UserError: a job failed; it says which and why.
@@ -186,7 +198,7 @@ def _run(
         if leaving.is_set():
             raise _Left
 
-    def one(job: Job) -> dict[str, float]:
+    def one(job: Job) -> Measured:
         config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
         final = systems.graph(config, SPLIT)
         metrics: dict[str, float] = {}
@@ -196,10 +208,9 @@ def _run(
         except _Left:
             broker.leave(waiter)
             raise
-        keep(job, final)
-        return metrics
+        return keep(job, final, metrics)
 
-    results: dict[Job, dict[str, float]] = {}
+    results: dict[Job, Measured] = {}
     failed: dict[Job, Exception] = {}
     display = Display()
     with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
@@ -225,26 +236,6 @@ def _run(
         kept = f"; the models of the other {len(results)} were written" if results else ""
         raise UserError(f"{len(failed)} of {len(jobs)} trainings failed{kept}; {system}, seed {seed}: {first}")
     return {job: results[job] for job in jobs}
-
-
-def _save(folder: Path, stage: Stage, config: ExperimentConfig, root: str) -> None:
-    from imer_ray.evaluation.model_folder import save
-    from imer_ray.models.parts import Parts
-    from imer_ray.stages.context import Context
-    from imer_ray.stages.store import Store
-    from imer_ray.training.latents import load_dataset
-    from imer_ray.training.loaders import load_model, load_shape
-
-    store = Store(root)
-    inputs = {role: store.open(s.key).folder for role, s in stage.inputs.items()}
-    context = Context(folder=folder, inputs=inputs, checkpoint=folder)
-    read = Evaluate.read(stage.settings)
-    saved = ModelConfig(**vars(config), imputer=read.imputer)  # the system's choice
-    model, statistics = load_model(Parts.of(read), context), load_dataset(config).statistics
-    save(folder, model, saved, load_shape(context), statistics)
-    found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
-    histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
-    write_whole(folder / HISTORY, json.dumps(histories).encode())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +19,14 @@ from experiments import experiment, of_model
 
 from imer_ray import convert
 from imer_ray.config.commands import EvaluateCommandConfig
+from imer_ray.config.components import Component, option
 from imer_ray.config.compose import compose
 from imer_ray.errors import UserError
 from imer_ray.evaluate import _published
 from imer_ray.evaluate import main as evaluate
+from imer_ray.evaluation.comparison import open_model
 from imer_ray.evaluation.model_collection import collect
-from imer_ray.evaluation.model_folder import save
+from imer_ray.evaluation.model_folder import load, save
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.training.latents import load_dataset
@@ -33,6 +38,7 @@ SMALL = [
     "speed.batch_size=2",
     "encoder.latent_dim=8",
 ]
+FIXED = Component.of(option("protocol", "fixed"))
 MOSI = "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9"
 
 
@@ -115,6 +121,43 @@ def test_what_cannot_be_scored_is_one_true_line(
     message = str(raised.value)
     assert says in message and "\n" not in message and len(message) < 300
     assert not list(folder.glob("a/quality/evaluate*"))
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import torch
+from imer_ray.evaluation.model_folder import load, read_shape, read_statistics
+model, config = load(Path("1111"))
+assert not Path(config.data.settings["path"]).exists()
+statistics, shape = read_statistics(Path("1111")), read_shape(Path("1111"))
+assert statistics is not None and shape["dims"] == {"l": 4, "a": 3, "v": 2}
+torch.save({name: tensor for name, tensor in model.state_dict().items()}, "weights.pt")
+"""
+
+
+def test_a_copied_folder_opens_on_a_machine_without_the_data(folder: Path, tmp_path: Path) -> None:
+    clips = shutil.copytree(folder / "clips", tmp_path / "clips")
+    make_model(tmp_path / "models", "data=store", f"data.path={clips}")
+    weights = load(tmp_path / "models/1111")[0].state_dict()
+    (tmp_path / "machine").mkdir()
+    shutil.move(tmp_path / "models/1111", tmp_path / "machine/1111")
+    shutil.rmtree(clips)
+    subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=tmp_path / "machine", check=True)
+    read = torch.load(tmp_path / "machine/weights.pt")
+    assert read.keys() == weights.keys() and all(torch.equal(read[name], weights[name]) for name in weights)
+
+
+def test_other_clips_are_standardised_by_the_models_statistics_and_it_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    evaluate(["model=b/quality", "data=store", "data.path=others", "output=scored"])
+    assert "other data than these were trained on: features are standardised by the training" in capsys.readouterr().out
+    own, other = (open_model(Path("b/quality/1111"), FIXED, data) for data in ({}, {"name": "store", "path": "others"}))
+    for m, (mean, std) in other.dataset.statistics.items():
+        wanted = own.dataset.statistics[m]
+        assert torch.equal(mean, wanted[0]) and torch.equal(std, wanted[1]) and other.is_other_data
 
 
 def published(folder: Path, *words: str) -> pd.DataFrame | None:

@@ -17,6 +17,7 @@ from imer_ray.errors import UserError
 
 LABELS = "regression_labels"
 LABEL_LIMIT = 3.0
+LABEL_LIMITS = {"regression": (-LABEL_LIMIT, LABEL_LIMIT), "binary": (-1.0, 1.0)}  # kind -> lowest and highest
 ENOUGH = 20  # labels that tell a scale: of MOSI's, 20 lie within [-1, 1] by chance once in a billion times
 SIMS_STEP = 0.2
 _OWN_METRICS = "imer_ray has the metrics of CMU-MOSI and CMU-MOSEI only (labels in [-3, 3]), which would be wrong here"

@@ -19,14 +19,14 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.cost import measure
-from imer_ray.evaluation.model_folder import ADVICE, load, read_shape, read_statistics
+from imer_ray.evaluation.model_folder import load, read_shape, read_statistics
+from imer_ray.evaluation.model_manifest import ADVICE
 from imer_ray.evaluation.predict import Inference, predict_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
 from imer_ray.models.model import EmotionModel
-from imer_ray.results import text_encoder
 from imer_ray.results.schema import COSTS
-from imer_ray.results.text_encoder import SHAPES
+from imer_ray.results.text_encoder import columns_with_encoder
 from imer_ray.training.latents import load_dataset
 
 DEVICE = "cpu"
@@ -153,8 +153,7 @@ def cost_of(trained: Trained, split: str) -> dict[str, float]:
     found = measure(trained.model, trained.dataset, split, encoder, inference, speed, trained.seed, DEVICE)
     found["nfe"] = float(inference.num_evaluations) if trained.model.recovery is not None else 0.0
     frames = encoder.length(min(trained.dataset.lengths.values()))
-    left = {name + text_encoder.SUFFIX: text_encoder.with_encoder(name, found[name], frames) for name in SHAPES}
-    return {name: found[name] for name in COSTS} | left
+    return {name: found[name] for name in COSTS} | columns_with_encoder(found, frames)
 
 
 def check_same_masks(runs: Mapping[str, Mapping[int, Scored]]) -> None:

@@ -88,7 +88,13 @@ def models_in(folder: Path) -> list[Path]:
 
 def _models(folder: Path) -> list[Path]:
     found = (path.parent for path in folder.glob(f"*/{WEIGHTS}"))
-    return sorted(model for model in found if not model.name.startswith("."))  # those are half written
+    models = sorted(model for model in found if not model.name.startswith("."))  # those are half written
+    if outside := [model for model in models if not model.resolve().is_relative_to(folder.resolve())]:
+        raise UserError(
+            f"{outside[0]} is a link that leads out of the folder, where a model of its own is needed: copy the model "
+            "there, or remove the link"
+        )
+    return models
 
 
 def _baselines(folder: Path) -> list[Path]:

@@ -1,5 +1,9 @@
-"""A trained model on disk: ``model.safetensors``, ``config.yaml`` and ``shape.json`` in one folder, whole or not at
-all."""
+"""A trained model on disk, in a folder that is whole or not there, and opens on a machine without the data.
+
+``model.safetensors`` has the weights, ``config.yaml`` what it was trained with, ``shape.json`` what it reads and how
+raw features are standardised, ``config.json`` the checksums (`imer_ray.evaluation.model_manifest`). Beside them lie
+``validation.safetensors`` (`imer_ray.evaluation.validation_file`), ``README.md``, ``metrics.csv`` and ``history.json``.
+"""
 
 from __future__ import annotations
 
@@ -22,41 +26,64 @@ from imer_ray.config.components import Component, resolve_component
 from imer_ray.config.experiment import ExperimentConfig, ModelConfig
 from imer_ray.config.resolve import resolve, tree_of, typed
 from imer_ray.data.dataset import Statistics
+from imer_ray.data.label_scale import LABEL_LIMITS
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
+from imer_ray.evaluation.model_manifest import (
+    ADVICE,
+    MAX_FILE_BYTES,
+    check_files,
+    describe,
+    file_of,
+    read_manifest,
+    write_manifest,
+)
 from imer_ray.evaluation.outline import check_fit, untrained
+from imer_ray.files import disk_errors
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.model import EmotionModel
 from imer_ray.models.parts import Parts
-from imer_ray.received import check_file, read_json, read_yaml, shown
+from imer_ray.received import is_plain, read_json, read_yaml, shown
 from imer_ray.training.checkpoint import weights
 
 WEIGHTS, CONFIG, SHAPE = "model.safetensors", "config.yaml", "shape.json"
 STATISTICS = "statistics"  # in shape.json
-ADVICE = "get the folder again, evaluate it with the version that wrote it, or train the model again"
-# More than any model of ours has: of the weights, of shape.json, and of one dimension.
-MAX_BYTES, MAX_SHAPE_BYTES, MAX_SIZE = 2**32, 2**24, 100_000
+# More than any model of ours has: of shape.json, and of one dimension.
+MAX_SHAPE_BYTES, MAX_SIZE = 2**24, 100_000
 
 
 def save(
-    folder: Path, model: EmotionModel, config: ModelConfig, shape: Mapping[str, Any], statistics: Statistics
+    folder: Path,
+    model: EmotionModel,
+    config: ModelConfig,
+    shape: Mapping[str, Any],
+    statistics: Statistics,
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a model so that `load` builds it again; an older folder of the same name is replaced.
 
-    ``statistics`` are those of its training clips.
+    Args:
+        shape: what `read_shape` gives back.
+        statistics: of its training clips.
+        files: what else belongs into the folder, by name.
     """
-    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    aside.mkdir(parents=True)  # with the permissions that the user gives new folders
+    aside, old = (folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}") for _ in range(2))
     shape = {**shape, STATISTICS: {m: [x.tolist() for x in both] for m, both in statistics.items()}}
-    try:
-        save_file(weights(model), aside / WEIGHTS)
-        (aside / CONFIG).write_text(yaml.safe_dump(written(config), sort_keys=False), encoding="utf-8")
-        (aside / SHAPE).write_text(json.dumps(shape), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with disk_errors(folder):
+        aside.mkdir(parents=True)  # with the permissions that the user gives new folders
+        try:
+            save_file(weights(model), aside / WEIGHTS)
+            (aside / CONFIG).write_text(yaml.safe_dump(written(config), sort_keys=False), encoding="utf-8")
+            (aside / SHAPE).write_text(json.dumps(shape), encoding="utf-8")
+            for name, content in (files or {}).items():
+                (aside / name).write_bytes(content)
+            write_manifest(aside, describe(config, shape))
+            if folder.exists():
+                os.rename(folder, old)  # removing it takes a while, in which it would be half there
+            os.rename(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, ModelConfig]:
@@ -65,8 +92,11 @@ def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, ModelConfig]:
     Nothing is built before the weights' own shapes have said how large it may be.
 
     Raises:
-        UserError: the folder is no model's, or a file in it is damaged or does not fit the others.
+        UserError: the folder is no model's, a file in it is damaged, is not what was written, or does not fit the
+            others, or a newer version wrote it.
     """
+    with _present(folder):
+        check_files(folder)
     config, shape, path = read_config(folder), read_shape(folder), weights_file(folder)
     parts = Parts.of(config)
     try:
@@ -97,7 +127,8 @@ def read_config(folder: Path) -> ModelConfig:
         UserError: the folder is no model's, its ``config.yaml`` is damaged, or it asks for what cannot be built.
     """
     with _present(folder):
-        tree = read_yaml(folder / CONFIG)
+        read_manifest(folder)  # of a newer format, no other file is understood either
+        tree = read_yaml(file_of(folder, CONFIG))
     if not isinstance(tree, dict):
         raise UserError(f"{folder / CONFIG} holds no configuration; {ADVICE}")
     plugins.require(tree.get("plugins"), f"the model in {folder}")
@@ -121,32 +152,39 @@ def weights_file(folder: Path) -> Path:
     Raises:
         UserError: there is no ordinary file, or one too large for a model.
     """
-    path = folder / WEIGHTS
     with _present(folder):
-        check_file(path)
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise UserError(f"{path} has {size:,} bytes, and no model has more than {MAX_BYTES:,}; {ADVICE}")
+        path = file_of(folder, WEIGHTS)
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        raise UserError(f"{path} has {size:,} bytes, and no model has more than {MAX_FILE_BYTES:,}; {ADVICE}")
     return path
 
 
 def read_shape(folder: Path) -> dict[str, Any]:
-    """``dims``, ``lengths``, ``recoverable``, ... of the data that a model was trained on, as
-    `imer_ray.tasks.encode` wrote them.
+    """What a model reads, as it was trained: ``dims``, ``lengths``, ``recoverable`` and ``label_kind`` as
+    `imer_ray.tasks.encode` wrote them, ``at_the_end`` (the modalities whose frames lie at the end of a clip's) and
+    ``feature_names`` ({m: which features these are, None: not known}).
 
     Raises:
         UserError: the folder is no model's, or its ``shape.json`` is damaged.
     """
     with _present(folder):
-        shape = read_json(folder / SHAPE, MAX_SHAPE_BYTES)
-    # Older models do not say what is recoverable, and knew nothing else.
-    shape = {"recoverable": list(MODALITIES), **shape} if isinstance(shape, dict) else {}
+        shape = read_json(file_of(folder, SHAPE), MAX_SHAPE_BYTES)
+    # Older models do not say these, and knew nothing else.
+    older = {"recoverable": list(MODALITIES), "label_kind": "regression", "at_the_end": [], "feature_names": {}}
+    shape = {**older, **shape} if isinstance(shape, dict) else {}
     sized = all(_are_sizes(shape.get(key)) for key in ("dims", "lengths"))
-    if not sized or not isinstance(names := shape["recoverable"], list) or not all(m in MODALITIES for m in names):
+    if not sized or not all(_are_modalities(shape[key]) for key in ("recoverable", "at_the_end")):
         raise UserError(
             f"{folder / SHAPE} is damaged: it must give dims and lengths of {', '.join(MODALITIES)} as whole numbers, "
-            f"and which of these are recoverable; {ADVICE}"
+            f"which of these are recoverable, and whose frames are at_the_end; {ADVICE}"
         )
-    return shape
+    names, kind = shape["feature_names"], shape["label_kind"]
+    if not isinstance(kind, str) or kind not in LABEL_LIMITS or not _are_names(names):
+        raise UserError(
+            f"{folder / SHAPE} is damaged: label_kind must be one of {', '.join(LABEL_LIMITS)}, and feature_names "
+            f"short texts; {ADVICE}"
+        )
+    return {**shape, "feature_names": {m: names.get(m) for m in MODALITIES}}
 
 
 def read_statistics(folder: Path) -> Statistics | None:
@@ -177,6 +215,15 @@ def read_statistics(folder: Path) -> Statistics | None:
 def _are_sizes(given: Any) -> bool:
     sizes = list(given.values()) if isinstance(given, dict) and given.keys() == set(MODALITIES) else [None]
     return all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes)
+
+
+def _are_modalities(given: Any) -> bool:
+    return isinstance(given, list) and all(m in MODALITIES for m in given)
+
+
+def _are_names(given: Any) -> bool:
+    texts = [name for name in given.values() if name is not None] if isinstance(given, dict) else [None]
+    return all(isinstance(text, str) and is_plain(text) for text in texts)
 
 
 @contextlib.contextmanager

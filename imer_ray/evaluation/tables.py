@@ -9,6 +9,7 @@ import pandas as pd
 
 from imer_ray.evaluation.significance import half_width
 
+COVERAGE = "coverage_90"  # share of labels within the 90 % interval (`imer_ray.prediction.coverage`)
 METRICS = (
     "Has0_acc_2",
     "Has0_F1_score",
@@ -18,8 +19,9 @@ METRICS = (
     "Mult_acc_7",
     "MAE",
     "Corr",
+    COVERAGE,
 )
-PERCENT = METRICS[:6]  # the others are reported as they are
+PERCENT = (*METRICS[:6], COVERAGE)  # the others are reported as they are
 BAYES, ZERO = "bayes", "zero"  # the optimum, where it is known, and what recovery has to beat
 GAP = "gap_closed"
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from imer_ray.evaluation.model_collection import models_in
 from imer_ray.evaluation.model_folder import load, read_shape, read_statistics
 from imer_ray.evaluation.predict import BATCH_SIZE, Inference, predictor
 from imer_ray.models.model import EmotionModel
+from imer_ray.prediction.calibration import Calibration, read_calibration
 from imer_ray.prediction.clip import Clip, Reads, batch_of
 
 RUNTIMES = ("auto", "eager")
@@ -62,10 +64,18 @@ class Predictor:
         config: its configuration, with the first seed.
         reads: what it reads.
         label_kind: "regression" or "binary".
+        calibration: how sure its answers are; None of a folder of an older version.
     """
 
-    def __init__(self, folder: Path, members: Sequence[_Member], reads: Reads, label_kind: str) -> None:
-        self.folder, self._members = folder, list(members)
+    def __init__(
+        self,
+        folder: Path,
+        members: Sequence[_Member],
+        reads: Reads,
+        label_kind: str,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.folder, self._members, self.calibration = folder, list(members), calibration
         self.reads, self.label_kind = reads, label_kind
         self.config = members[0].config
         self.seeds = tuple(member.config.seed for member in members)
@@ -78,7 +88,7 @@ class Predictor:
             runtime: "eager" (PyTorch) or "auto" (the fastest that the folder holds).
 
         Raises:
-            UserError: the folder holds no trained model, a file in it is damaged, or it is too old to read raw features.
+            UserError: the folder holds no trained model, a file in it is damaged, or it is too old for raw features.
         """
         if runtime not in RUNTIMES:
             raise UserError(f"runtime={runtime}: {hint(runtime, RUNTIMES)}")
@@ -94,7 +104,7 @@ class Predictor:
             at_the_end=frozenset(shape.get("at_the_end", ())),
             names={m: shape.get("feature_names", {}).get(m) for m in MODALITIES},
         )
-        return cls(Path(folder), members, reads, shape.get("label_kind", "regression"))
+        return cls(Path(folder), members, reads, shape["label_kind"], read_calibration(found))
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """Answers about clips in their order, whichever of their modalities are available."""
@@ -114,21 +124,32 @@ class Predictor:
         values = by_seed.mean(0)
         spreads = by_seed.std(0, ddof=1).tolist() if len(by_seed) > 1 else [None] * len(clips)
         recovered = self._members[0].recovered(pattern)
+        low, high, positive = self._certainty(pattern, values)
         latency_ms = 1e3 * (time.perf_counter() - start) / len(clips)
         return [
             Prediction(
                 value=value,
-                low=None,
-                high=None,
-                probability_positive=None,
+                low=ends[0],
+                high=ends[1],
+                probability_positive=chance,
                 available=pattern,
                 recovered=recovered,
                 spread=spread,
                 num_repaired=clip.num_repaired,
                 latency_ms=latency_ms,
             )
-            for clip, value, spread in zip(clips, values.tolist(), spreads, strict=True)
+            for clip, value, spread, ends, chance in zip(
+                clips, values.tolist(), spreads, zip(low, high, strict=True), positive, strict=True
+            )
         ]
+
+    def _certainty(self, pattern: str, values: NDArray[np.float64]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Ends of the 90 % intervals and probabilities of a positive label; None each without calibration."""
+        if self.calibration is None:
+            nothing = [None] * len(values)
+            return nothing, nothing, nothing
+        low, high = self.calibration.interval(pattern, values)
+        return low.tolist(), high.tolist(), self.calibration.probability_positive(pattern, values).tolist()
 
 
 class _Member:

@@ -68,6 +68,11 @@ def with_encoder(column: str, speedup: float, frames: int) -> float:
     return (1 + b) / (1 / speedup + b) if speedup > 0 else math.nan
 
 
+def columns_with_encoder(costs: Mapping[str, float], frames: int) -> dict[str, float]:
+    """Each speedup among measured costs with a text encoder on both sides, under its column's name."""
+    return {name + SUFFIX: with_encoder(name, costs[name], frames) for name in SHAPES}
+
+
 def over_published(column: str, speedup: float, frames: int) -> tuple[float, float]:
     """The speedup over the published code: after the text encoder, and with it on both sides."""
     at = shape(column, frames)

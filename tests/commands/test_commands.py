@@ -182,7 +182,12 @@ def test_train_and_evaluate_the_exported_pick(study: Path, monkeypatch: pytest.M
     done = command("train", "config=runs/demo/export/knee.yaml", *words, cwd=study)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(study / "models/knee/metrics.csv")
-    assert set(table["Model"]) == {"knee", "zero", "masked", "mixture", "bayes"}
+    assert set(table["Model"]) == {"knee", "knee (mean of seeds)", "zero", "masked", "mixture", "bayes"}
+    assert len(done.stdout.splitlines()) <= 30 and "mean of seeds" not in done.stdout
+    measured = table[table["Model"] != "bayes"]
+    assert measured["coverage_90"].between(0, 100).all() and (table["latency_ms_b1"].dropna() > 0).all()
+    assert "its answer is the mean over the seeds" in (study / "models/knee/README.md").read_text()
+    table = table[table["Model"] != "knee (mean of seeds)"]
     one_missing = table[(table["Model"] == "bayes") & table["Setting"].isin(["la", "lv", "av"])]
     assert one_missing["gap_closed"].tolist() == pytest.approx([100.0] * 3)
     assert set(table["Setting"]) == {"mean", "l", "a", "v", "la", "lv", "av", "lav"}

@@ -20,6 +20,7 @@ from experiments import experiment, of_model
 
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_folder import save
+from imer_ray.evaluation.model_manifest import MANIFEST
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
@@ -49,6 +50,13 @@ def save_model(folder: Path, overrides: Sequence[str]) -> Path:
     model = EmotionModel(encoder, recovery, build_recogniser(parts.encoder.latent_dim, parts.fusion, parts.refiner))
     save(folder / "1111", model, kept, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     return folder / "1111"
+
+
+def save_unsigned(folder: Path) -> Path:
+    """One without checksums, as older versions wrote it: who spoils a file can leave them out, or make new ones."""
+    model = save_model(folder, SMALL)
+    (model / MANIFEST).unlink()
+    return model
 
 
 @contextlib.contextmanager

@@ -156,6 +156,7 @@ def test_a_model_of_before_reads_its_statistics_from_its_data_or_says_what_is_mi
     shape = json.loads((tmp_path / "old/1/shape.json").read_text())
     del shape["statistics"]
     (tmp_path / "old/1/shape.json").write_text(json.dumps(shape))
+    (tmp_path / "old/1/config.json").unlink()
     again = open_model(tmp_path / "old/1", protocol, {"num_train": 300})
     assert torch.equal(*(t.dataset.batch("test", [3]).features["a"] for t in (with_them, again)))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from spoiling import SMALL, bounded, check_sentence, mutate_bytes, mutate_header, mutate_tree, save_model
+from spoiling import bounded, check_sentence, mutate_bytes, mutate_header, mutate_tree, save_unsigned
 
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
@@ -23,7 +23,7 @@ from imer_ray.train import read_config
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models"), SMALL)
+    return save_unsigned(tmp_path_factory.mktemp("models"))
 
 
 def mutate(model: Path, config: Any, r: random.Random) -> None:

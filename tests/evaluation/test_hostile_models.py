@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from spoiling import LOADER, SMALL, bounded, check_sentence, save_model
+from spoiling import LOADER, SMALL, bounded, check_sentence, save_model, save_unsigned
 
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
@@ -24,7 +24,7 @@ from imer_ray.evaluation.model_folder import CONFIG, SHAPE, WEIGHTS, load
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models"), SMALL)
+    return save_unsigned(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

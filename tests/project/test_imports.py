@@ -31,7 +31,7 @@ MAY_IMPORT = {  # beside itself and the leaves
     "extraction": ("config", "data", "models"),
     "training": ("config", "data", "diffusion", "models", "stages"),
     "evaluation": ("config", "data", "diffusion", "models", "stages", "training", "results"),
-    "prediction": ("config", "data", "diffusion", "models", "evaluation"),
+    "prediction": ("config", "data", "diffusion", "models", "stages", "training", "evaluation", "results"),
     "tasks": ("config", "data", "diffusion", "models", "stages", "training", "evaluation"),
     "systems": ("config", "stages"),
     "results": (),
