@@ -1,1 +1,1 @@
-"""From a clip's features to an answer: a trained model's folder made ready, asked about clips that it has never seen."""
+"""From a clip's features to an answer: a trained model's folder made ready, and asked about new clips."""

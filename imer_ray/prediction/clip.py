@@ -76,9 +76,9 @@ def read_clip(raw: Mapping[str, Any], reads: Reads) -> Clip:
     """Read {m: frames [T, D]}, as arrays or nested lists; a modality that is None or left out is missing.
 
     As when data are converted (`imer_ray.data.store_writer`), NaN and infinities become 0, frames of nothing but zeros
-    are padding at both ends and silence between others, and a modality of nothing but zeros was not recorded. Of a list,
-    a frame may be None: it was dropped. Of more than L frames the last L are read, without the padding after them.
-    A vector [D] is one frame.
+    are padding at both ends and silence between others, and a modality of nothing but zeros was not recorded. A frame
+    of a list may be None: it was dropped. Of more than L frames the last L are read, without the padding after them. A
+    vector [D] is one frame.
 
     Raises:
         ClipError: a modality that is none, a wrong width or shape, no frame, something other than numbers, or nothing
