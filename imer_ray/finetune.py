@@ -30,7 +30,8 @@ def finetune(config: FinetuneConfig, path: Path, output: Path) -> None:
     """Read the transcripts of the table at ``path`` and write it with what was read as ``output``."""
     import numpy as np
 
-    from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, read_table, write_finetuned
+    from imer_ray.data.utterance import assigned_splits
+    from imer_ray.data.utterance_table import TRANSCRIPT, read_table, write_finetuned
     from imer_ray.files import check_absent, sha256
     from imer_ray.received import check_file
     from imer_ray.stages.run import run_graph
