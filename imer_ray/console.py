@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, type | None]] = {  # module, and what it can be t
     "search": ("imer_ray.search", commands.SearchConfig),
     "train": ("imer_ray.train", commands.TrainConfig),
     "evaluate": ("imer_ray.evaluate", commands.EvaluateCommandConfig),
+    "predict": ("imer_ray.predict", commands.PredictConfig),
     "export": ("imer_ray.export", commands.ExportConfig),
     "report": ("imer_ray.analysis.__main__", None),
     "stages": ("imer_ray.stages.__main__", commands.StagesConfig),

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from imer_ray.errors import UserError, closest_word
 
@@ -56,19 +56,37 @@ def disk_errors(path: Path | str) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, rename: whoever looks finds the old file or the new one, never half of it."""
+    """Write a file as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Write aside, flush to the disk, rename: whoever looks finds the old file or the new one, never half of it.
+
+    If the block fails or is interrupted, the old file stays.
+    """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with disk_errors(path):
         _make(path.parent)
         try:
-            with open(aside, "wb") as file:
-                file.write(content)
+            with open(aside, "xb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(aside, path)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
+
+
+def check_absent(output: Path) -> None:
+    """Refuse a file to write where something lies already: it might be what took a day to make, or the input itself."""
+    with disk_errors(output):
+        taken = os.path.lexists(output)
+    if taken:
+        raise UserError(f"output={output} already exists; choose another name or remove it")
 
 
 def make_folder(path: Path) -> None:

@@ -30,16 +30,16 @@ def finetune(config: FinetuneConfig, path: Path, output: Path) -> None:
     """Read the transcripts of the table at ``path`` and write it with what was read as ``output``."""
     import numpy as np
 
-    from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, read_table, write_finetuned
-    from imer_ray.files import sha256
+    from imer_ray.data.utterance import assigned_splits
+    from imer_ray.data.utterance_table import TRANSCRIPT, read_table, write_finetuned
+    from imer_ray.files import check_absent, sha256
     from imer_ray.received import check_file
     from imer_ray.stages.run import run_graph
     from imer_ray.stages.store import Store
     from imer_ray.tasks.finetune import cross_fitted, training_folds
 
     check_file(path, f"input={path}", "no such file")
-    if output.exists():
-        raise UserError(f"output={output} already exists; choose another name or remove it")
+    check_absent(output)
     split, num_folds = config.split, config.num_folds
     table = read_table(path, split, (TRANSCRIPT,))
     folds = training_folds(table, split, num_folds)

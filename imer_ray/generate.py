@@ -6,9 +6,7 @@ one, so that everything can be tried at full size without the licensed data. Mem
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +29,14 @@ def generate(shape: Any, aligned: bool, seed: int, output: Path) -> None:
     """Write the file ``output``, whole or not at all, and print what it holds."""
     from imer_ray.data import mmsa_synthetic
     from imer_ray.data.dataset import SPLITS
-    from imer_ray.files import disk_errors
+    from imer_ray.files import check_absent, make_folder, whole_file
 
-    with disk_errors(output):
-        taken = output.exists()
-    if taken:
-        raise UserError(f"output={output} already exists; choose another name or remove it")
+    check_absent(output)
     counts = {split: shape.num_clips(split) for split in SPLITS}
-    aside = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
-    with disk_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(output, shape.num_bytes(aligned) + BYTES_PER_CLIP * sum(counts.values()))
-        try:
-            with open(aside, "xb") as file:
-                mmsa_synthetic.write(file, shape, aligned, seed)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, output)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+    make_folder(output.parent)
+    _check_space(output, shape.num_bytes(aligned) + BYTES_PER_CLIP * sum(counts.values()))
+    with whole_file(output) as file:
+        mmsa_synthetic.write(file, shape, aligned, seed)
     lengths = shape.lengths(aligned)
     shapes = ", ".join(f"{m} {lengths[m]} x {dim}" for m, dim in shape.dims.items())
     clips = ", ".join(f"{count} {split}" for split, count in counts.items())

@@ -175,15 +175,13 @@ class Model:
         import pandas as pd
 
         from imer_ray.data.dataset import SPLITS
-        from imer_ray.data.missing import MODALITIES, PATTERNS
+        from imer_ray.data.missing import PATTERNS, named_pattern
         from imer_ray.evaluation.comparison import DEVICE, open_model
         from imer_ray.evaluation.predict import predict_protocol
 
         if split not in SPLITS:
             raise UserError(f"split={split!r}: {hint(split, SPLITS)}")
-        patterns = list(PATTERNS) if available is None else ["".join(m for m in MODALITIES if m in available)]
-        if available is not None and (patterns[0] not in PATTERNS or len(patterns[0]) != len(available)):
-            raise UserError(f"available={available!r}: give the letters of what is read, one of {', '.join(PATTERNS)}")
+        patterns = list(PATTERNS) if available is None else [named_pattern(available)]
         chosen = Component.of({**option("protocol", "fixed"), "patterns": patterns})
         trained = [open_model(folder, chosen, {}) for folder in self._folders]
         by_seed = [

@@ -142,6 +142,21 @@ class EvaluateCommandConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    model: FilePath = "models/quality"  # of all seeds or of one
+    input: FilePath | None = None  # the file with the clips
+    output: FilePath | None = None  # None: <name of the input>.predictions.parquet, beside it
+    available: str | None = None  # letters of the modalities that are read, as lv; None: all that a clip has
+    runtime: str = field(default="auto", metadata={"choices": ("auto", "eager", "onnx")})  # auto: the fastest there is
+    batch_size: int = 256  # clips that are held and predicted at once
+    plugins: tuple[str, ...] = ()  # packages of other laboratories whose components the model is made of
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     run: FilePath = "runs/demo"  # the study's folder
     pick: str | None = None  # quality, speed, knee or a trial's number

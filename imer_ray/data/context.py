@@ -8,6 +8,8 @@ Legend: N clips in order of video and number, L frames, S = L - 1 spans, D featu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,68 @@ class VideoSpans:
         count = self(known.long())
         total = self((rows * known[:, None]).double())
         return (total / count.clamp(min=1)[..., None]).float().masked_fill((count == 0)[..., None], 0.0), count > 0
+
+
+@dataclass(frozen=True)
+class Surrounded:
+    """N clips, each as the last frame of a sequence whose others are what surrounds it in its video.
+
+    Attributes:
+        features: {m: float32 [N, D_m]} of the clips themselves, zero where nothing was recorded.
+        recorded: {m: bool [N]}.
+    """
+
+    features: Mapping[str, Tensor]
+    recorded: Mapping[str, Tensor]
+    _rows: Mapping[str, Tensor]  # of which frames are made: clips, an empty row, means
+    _known: Mapping[str, Tensor]
+    _windows: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        video_id: NDArray[Any],
+        features: Mapping[str, NDArray[np.float32]],
+        recorded: Mapping[str, NDArray[np.bool_]],
+        num_frames: int,
+        whole_video: bool,
+    ) -> Surrounded:
+        """The clips [N] with features {m: [N, D_m]} of which {m: bool [N]} are recorded, in L = ``num_frames`` frames.
+
+        Args:
+            whole_video: whether the others are means over spans of the video's other clips, or the clips before.
+        """
+        N, S = len(video_id), num_frames - 1
+        windows = past_windows(video_id, num_frames)
+        spans = VideoSpans(video_id, S) if whole_video else None
+        if spans:  # their means follow the N clips and the empty row
+            windows[:, :-1] = N + 1 + torch.arange(N * S).view(N, S)
+        own, there, rows, known = {}, {}, {}, {}
+        for m in features:
+            there[m] = torch.from_numpy(recorded[m])
+            own[m] = torch.from_numpy(features[m]).masked_fill(~there[m][:, None], 0.0)
+            # Row N, where windows point before a video's first clip, is zero and absent.
+            parts = [(own[m], there[m]), (own[m].new_zeros(1, own[m].shape[1]), there[m].new_zeros(1))]
+            if spans:
+                means, any_known = spans.means(own[m], there[m])
+                parts.append((means.flatten(0, 1), any_known.flatten()))
+            rows[m], known[m] = (torch.cat(column) for column in zip(*parts, strict=True))
+        return cls(own, there, rows, known, windows)
+
+    def __call__(self, m: str, clips: Tensor) -> Tensor:
+        """Features [B, L, D] of clips [B], zero in frames of which nothing is known."""
+        return self._rows[m][self._windows[clips]]
+
+    def frames(self, m: str) -> Tensor:
+        """[N, L]: the frames of which something is known."""
+        return self._known[m][self._windows]
+
+    def clip(self, m: str, clip: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        """Features [L, D] of a clip and of which frames [L] something is known; None if itself it was not recorded."""
+        if not self.recorded[m][clip]:
+            return None
+        window = self._windows[clip]
+        return self._rows[m][window].numpy(), self._known[m][window].numpy()
 
 
 def _first(video_id: NDArray[Any]) -> NDArray[np.int64]:

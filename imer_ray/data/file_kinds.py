@@ -1,4 +1,4 @@
-"""What a file is instead of the pickle that was expected, in words."""
+"""What a file is instead of what was expected, in words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ _ARCHIVES = {
 _FORMATS = {b"\x89HDF": "an HDF5 file", b"PAR1": "a parquet file", b"\x93NUMPY": "a numpy file"}
 
 
-def other_kind(head: bytes, size: int) -> str | None:
-    """What a file with these first bytes is, if it is clearly no pickle of protocol 2 or later; else None."""
+def other_kind(head: bytes, size: int, needed: str = "a pickle of MMSA") -> str | None:
+    """What a file with these first bytes is, if it is clearly no pickle of protocol 2 or later; else None.
+
+    ``needed`` names what would be read.
+    """
     if size == 0:
         return "the file is empty"
     for beginning, kind in _ARCHIVES.items():
@@ -18,7 +21,7 @@ def other_kind(head: bytes, size: int) -> str | None:
             return f"this is a {kind} archive; unpack it and give the file inside"
     for beginning, kind in _FORMATS.items():
         if head.startswith(beginning):
-            return f"this is {kind}, where a pickle of MMSA is needed"
+            return f"this is {kind}, where {needed} is needed"
     if head.startswith(b"version https://git-lfs"):
         return "this is a pointer of Git LFS, not the file itself; fetch it with git lfs pull"
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from imer_ray.errors import UserError
+
 MODALITIES = ("l", "a", "v")
 
 
@@ -56,6 +58,18 @@ def same_of_all(available: Sequence[bool], clips: Tensor) -> Tensor:
 
 
 PATTERNS = {name: pattern_mask(name) for name in ("l", "a", "v", "la", "lv", "av", "lav")}
+
+
+def named_pattern(available: str) -> str:
+    """The name in `PATTERNS` of the modalities whose letters a setting ``available`` gives, in any order.
+
+    Raises:
+        UserError: they are none, or other letters.
+    """
+    name = "".join(m for m in MODALITIES if m in available)
+    if name not in PATTERNS or len(name) != len(available):
+        raise UserError(f"available={available!r}: give the letters of what is read, one of {', '.join(PATTERNS)}")
+    return name
 
 
 @dataclass(frozen=True)

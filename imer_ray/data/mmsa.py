@@ -7,7 +7,7 @@ dictionary of the splits train, valid and test, each a dictionary of arrays whos
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,7 +37,7 @@ class MmsaSplit:
 
     Attributes:
         where: the file and the split, for errors.
-        features: {m: [N, L_m, D_m]}, still in the file.
+        features: {m: [N, L_m, D_m]}, still in the file; of all modalities unless it was read unlabelled.
         lengths: {m: frames [N]}, for the modalities whose lengths the file gives.
         labels: float32 [N], NaN where a clip has none.
         ids: the clips' names [N], if the file gives them.
@@ -102,18 +102,51 @@ def read(path: Path, file: BinaryIO) -> MmsaFile:
     return MmsaFile(splits, kind)
 
 
-def _check_keys(where: str, tree: Mapping[Any, Any]) -> None:
+def read_unlabelled(path: Path, file: BinaryIO, modalities: str) -> dict[str, MmsaSplit]:
+    """The splits that a file has, each with those of the ``modalities`` that it has; labels are not needed.
+
+    Raises:
+        UserError: as of `read`.
+    """
+    tree = safe_pickle.load(path, file)
+    found = [name for name in SPLITS if isinstance(tree, dict) and isinstance(tree.get(name), dict)]
+    if not found:
+        raise UserError(f"{path}: not an MMSA file: it holds none of the splits {', '.join(SPLITS)}")
+    splits = {}
+    for name in found:
+        where, there = f"{path}: {name}", [m for m in modalities if KEYS[m] in tree[name]]
+        if "l" in modalities:
+            _check_text(where, tree[name])
+        if not there:
+            raise UserError(f"{where} holds none of {', '.join(KEYS[m] for m in modalities)}")
+        count = _count(tree[name][KEYS[there[0]]])
+        splits[name] = _read_split(where, tree[name], np.full(count, np.nan), there)
+    return splits
+
+
+def _count(array: Any) -> int:
+    """The clips of an array of features; 1 if it is none, which is told elsewhere."""
+    return array.shape[0] if isinstance(array, Array) and array.shape and 0 not in array.shape else 1
+
+
+def _check_text(where: str, tree: Mapping[Any, Any]) -> None:
     if "text" not in tree and TOKENS in tree:
         raise UserError(
-            f"{where} holds text_bert (token numbers) but no text: convert needs features, so use the file with BERT's "
+            f"{where} holds text_bert (token numbers) but no text: features are needed, so use the file with BERT's "
             "text features, or run BERT over text_bert and store the result, N x frames x 768, as text"
         )
+
+
+def _check_keys(where: str, tree: Mapping[Any, Any]) -> None:
+    _check_text(where, tree)
     absent = [key for key in (*KEYS.values(), LABELS) if key not in tree]
     if absent:
         raise UserError(f"{where} lacks {', '.join(absent)}; an MMSA file has {', '.join(KEYS.values())} and {LABELS}")
 
 
-def _read_split(where: str, tree: Mapping[Any, Any], labels: NDArray[np.float64]) -> MmsaSplit:
+def _read_split(
+    where: str, tree: Mapping[Any, Any], labels: NDArray[np.float64], modalities: Iterable[str] = MODALITIES
+) -> MmsaSplit:
     count, odd = len(labels), []
     if count == 0:
         raise UserError(f"{where} holds no clip")
@@ -121,14 +154,15 @@ def _read_split(where: str, tree: Mapping[Any, Any], labels: NDArray[np.float64]
     if "id" in tree and ids is None:
         odd.append("the clips' names (id) are not read: they are no list of short texts")
     features, lengths = {}, {}
-    for m in MODALITIES:
+    for m in modalities:
         features[m] = _features(f"{where}: {KEYS[m]}", tree[KEYS[m]], count)
         given = tree.get(f"{KEYS[m]}_lengths")
         if given is not None:
             lengths[m] = _lengths(f"{where}: {KEYS[m]}_lengths", given, count)
     if ids is not None and len(ids) != count:
-        raise UserError(f"{where}: id names {len(ids)} clips, which does not fit {count} labels")
-    tokens, wanted = tree.get(TOKENS), (count, 3, features["l"].shape[1])
+        raise UserError(f"{where}: id names {len(ids)} of {count} clips")
+    tokens = tree.get(TOKENS) if "l" in features else None
+    wanted = (count, 3, features["l"].shape[1]) if "l" in features else ()
     if tokens is not None and not (isinstance(tokens, Array) and tokens.shape == wanted and tokens.dtype.kind in "fiu"):
         tokens = None
         odd.append(f"{TOKENS} is not read: it is no array of clips x 3 x frames of text, so that [PAD] is not told")
@@ -141,7 +175,7 @@ def _features(where: str, array: Any, count: int) -> Array:
     if not isinstance(array, Array) or array.dtype.kind not in "fiu" or len(array.shape) != 3:
         raise UserError(f"{where} must be an array of numbers, clips x frames x features")
     if array.shape[0] != count or 0 in array.shape:
-        raise UserError(f"{where} has the shape {array.shape}, which does not fit {count} labels")
+        raise UserError(f"{where} has the shape {array.shape}, which does not fit {count} clips")
     _, num_frames, num_features = array.shape
     if num_frames > MAX_FRAMES or num_features > MAX_FEATURES or num_frames * num_features > MAX_VALUES:
         raise UserError(

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imer_ray.data import mmsa_frames
 from imer_ray.data.dataset import usable_std
 from imer_ray.data.manifest import MANIFEST, VERSION
 from imer_ray.data.missing import MODALITIES
-from imer_ray.data.mmsa import KEYS, MmsaFile, MmsaSplit
-from imer_ray.data.padding import Bools, Ints, Recorded, frames_at_the_end
+from imer_ray.data.mmsa import MmsaFile, MmsaSplit
+from imer_ray.data.mmsa_frames import KINDS, filled_frames, repair
+from imer_ray.data.padding import Ints, Recorded
 from imer_ray.data.store import CHUNK
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors, sha256
-
-KINDS: Mapping[str, Callable[..., Any]] = {"nan": np.isnan, "+inf": np.isposinf, "-inf": np.isneginf}  # not finite
 
 
 def check_output(output: Path) -> None:
@@ -54,12 +54,12 @@ def _write_files(data: MmsaFile, noted: Mapping[str, Any], folder: Path) -> dict
     splits = data.splits
     shapes = {m: array.shape[1:] for m, array in splits["train"].features.items()}
     statistics = {m: RunningStatistics(shapes[m][1]) for m in MODALITIES}
-    at_the_end = {m: frames_at_the_end(_given_lengths(splits, m)) for m in MODALITIES}
+    at_the_end = {m: mmsa_frames.at_the_end(splits, m) for m in MODALITIES}
     repaired = {m: dict.fromkeys(KINDS, 0) for m in MODALITIES}
     written: dict[str, dict[str, Any]] = {}
     for name, split in splits.items():
         path = folder / f"{name}.arrow"
-        recorded = {m: _recorded(split, m, at_the_end[m]) for m in MODALITIES}
+        recorded = {m: mmsa_frames.recorded(split, m, at_the_end[m]) for m in MODALITIES}
         tallies = {m: Tally() for m in MODALITIES}
         _write_split(split, path, recorded, tallies, statistics if name == "train" else {})
         labelled = int(np.isfinite(split.labels).sum())
@@ -85,19 +85,6 @@ def _write_files(data: MmsaFile, noted: Mapping[str, Any], folder: Path) -> dict
         file.flush()
         os.fsync(file.fileno())
     return manifest
-
-
-def _given_lengths(splits: Mapping[str, MmsaSplit], m: str) -> Iterator[tuple[Bools, Ints]]:
-    """Which frames are filled, and the lengths that the file gives, a chunk of clips at a time."""
-    for split in splits.values():
-        for first in range(0, len(split.labels), CHUNK) if m in split.lengths else ():
-            rows = slice(first, first + CHUNK)
-            yield filled_frames(repair(split.features[m].rows(rows.start, rows.stop))[0]), split.lengths[m][rows]
-
-
-def _recorded(split: MmsaSplit, m: str, at_the_end: bool) -> Recorded:
-    mask = split.mask if m == "l" and split.tokens is not None else None
-    return Recorded(f"{split.where}: {KEYS[m]}", split.clip, split.lengths.get(m), mask, at_the_end)
 
 
 def _write_split(
@@ -134,24 +121,6 @@ def _write_split(
                 writer.write_batch(pa.record_batch([columns[field.name] for field in schema], schema=schema))
         file.flush()
         os.fsync(file.fileno())
-
-
-def filled_frames(x: NDArray[np.float32]) -> Bools:
-    """[N, L]: the frames of x [N, L, D] in which something is not 0."""
-    return (x != 0).any(2)
-
-
-def repair(values: NDArray[Any]) -> tuple[NDArray[np.float32], dict[str, int]]:
-    """float32 copy [N, L, D] with NaN and infinities (also of numbers too large for float32) as 0, and how many."""
-    found = dict.fromkeys(KINDS, 0)
-    with np.errstate(over="ignore"):
-        x = values.astype(np.float32)
-    bad = ~np.isfinite(x)
-    if bad.any():
-        for kind, test in KINDS.items():
-            found[kind] = int(test(x).sum())
-        x[bad] = 0.0
-    return x, found
 
 
 @dataclass

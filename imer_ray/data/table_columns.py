@@ -91,6 +91,26 @@ def vectors(path: Path, table: Any, name: str, width: int) -> NDArray[np.float32
     return values.reshape(-1, width)
 
 
+def vectors_or_nan(path: Path, table: Any, name: str, width: int) -> NDArray[np.float32]:
+    """A column as of `vectors` [N, width], NaN where it has none."""
+    column = table[name]
+    there = column.is_valid().to_numpy()
+    out = np.full((len(column), width), np.nan, np.float32)
+    if there.any():
+        out[there] = vectors(path, {name: column.drop_null()}, name, width)
+    return out
+
+
+def text_or_none(path: Path, table: Any, name: str) -> NDArray[Any]:
+    """A column of text [N], None where there is none."""
+    column = table[name]
+    there = column.is_valid().to_numpy()
+    out = np.full(len(column), None, object)
+    if there.any():
+        out[there] = text(path, {name: column.drop_null()}, name)
+    return out
+
+
 def _is_text(kind: Any) -> bool:
     from pyarrow import types
 

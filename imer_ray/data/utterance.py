@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imer_ray.config.typed_text import FilePath
-from imer_ray.data import feature_names, table_columns
-from imer_ray.data.context import VideoSpans, past_windows
+from imer_ray.data import feature_names
+from imer_ray.data.context import Surrounded
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
-from imer_ray.data.lexicon import vader
+from imer_ray.data.lexicon import SCORES, vader
 from imer_ray.data.missing import MODALITIES
+from imer_ray.data.utterance_table import (
+    COLUMNS,
+    FINETUNED,
+    ROW,
+    SPLIT_COLUMNS,
+    TRANSCRIPT,
+    WIDTHS,
+    finetuned_column,
+    read_table,
+    read_unlabelled,
+)
 from imer_ray.errors import UserError
-from imer_ray.files import sha256, write_whole
-from imer_ray.received import check_file, one_line
+from imer_ray.files import sha256
+from imer_ray.received import check_file
 
-COLUMNS = {"l": "text", "a": "audio", "v": "vision"}
-WIDTHS = {"text": 384, "audio": 73, "vision": 100}
-PLAIN = ("video_id", "clip", "label", "vision_clean")
-TRANSCRIPT, FINETUNED = "raw_text", "finetuned"
 LEXICONS = {"none": None, "vader": vader}
 LANGUAGE_NAMES = {"none": feature_names.MINILM, "vader": feature_names.MINILM_VADER}
 CONTEXTS = ("video", "past")
-SPLIT_COLUMNS = {"speaker": "split", "official": "split_official"}
 OFFICIAL_VALID_SHARE = 1 / 10
 MAX_FRAMES = 1000  # of a clip's sequence; no video has as many clips
 
@@ -81,53 +87,29 @@ class MosiUtterance:
         return settings_fingerprint(kind="mosi_utterance", content=sha256(self._file()), **settings)
 
     def load(self) -> Dataset:
-        read = LEXICONS[self.lexicon]
-        table = read_table(self._file(), self.split, (TRANSCRIPT,) if read else ())
-        if read:
-            table["text"] = np.concatenate([table["text"], read(table[TRANSCRIPT])], axis=1)
-        if FINETUNED in table:
-            table["text"] = np.concatenate([table["text"], table[FINETUNED]], axis=1)
+        table = read_table(self._file(), self.split, self._texts)
         split_of = assigned_splits(table, self.split)
         for name in SPLITS:
             if not (split_of == name).any():
                 raise UserError(f"{self.path}: the split {name!r} has no clip")
-        recorded = np.ones((len(split_of), len(MODALITIES)), bool)
-        recorded[:, MODALITIES.index("v")] = table["vision_clean"] & (self.split == "speaker")
-        N, S = len(split_of), self.num_frames - 1
-        windows = past_windows(table["video_id"], self.num_frames)
-        spans = VideoSpans(table["video_id"], S) if self.context == "video" else None
-        if spans:  # their means follow the N clips and the empty row
-            windows[:, :-1] = N + 1 + torch.arange(N * S).view(N, S)
-
-        gather, present, statistics = {}, {}, {}
-        for i, m in enumerate(MODALITIES):
-            raw, known = torch.from_numpy(table[COLUMNS[m]]), torch.from_numpy(recorded[:, i])
-            statistics[m] = standardisation(raw[known & torch.from_numpy(split_of == "train")])
-            rows = raw.masked_fill(~known[:, None], 0.0)
-            # Row N, where windows point before a video's first clip, is zero and absent.
-            parts = [(rows, known), (rows.new_zeros(1, rows.shape[1]), known.new_zeros(1))]
-            if spans:
-                means, there = spans.means(rows, known)
-                parts.append((means.flatten(0, 1), there.flatten()))
-            rows, known = (torch.cat(column) for column in zip(*parts, strict=True))
-            gather[m], present[m] = rows, known[windows]
-
+        clips = self._surrounded(table)
+        train = torch.from_numpy(split_of == "train")
         splits = {}
         for name in SPLITS:
             chosen = torch.from_numpy(np.flatnonzero(split_of == name))
             splits[name] = Split(
-                gather={m: functools.partial(_window_features, gather[m], windows[chosen]) for m in MODALITIES},
-                frames={m: present[m][chosen] for m in MODALITIES},
-                recorded=torch.from_numpy(recorded)[chosen],
+                gather={m: functools.partial(_chosen_features, clips, m, chosen) for m in MODALITIES},
+                frames={m: clips.frames(m)[chosen] for m in MODALITIES},
+                recorded=torch.stack([clips.recorded[m] for m in MODALITIES], 1)[chosen],
                 labels=torch.from_numpy(table["label"]).float()[chosen] * 2 - 1,
             )
         return Dataset(
-            dims={m: table[COLUMNS[m]].shape[1] for m in MODALITIES},
+            dims={m: clips.features[m].shape[1] for m in MODALITIES},
             lengths=dict.fromkeys(MODALITIES, self.num_frames),
             label_kind="binary",
             fingerprint=self.fingerprint(),
             splits=splits,
-            statistics=statistics,
+            statistics={m: standardisation(clips.features[m][clips.recorded[m] & train]) for m in MODALITIES},
             at_the_end=frozenset(MODALITIES),
             feature_names={
                 "l": None if FINETUNED in table else LANGUAGE_NAMES[self.lexicon],
@@ -136,6 +118,57 @@ class MosiUtterance:
             },
         )
 
+    def is_table(self, columns: Sequence[str]) -> bool:
+        """Whether a table with these columns is one of utterances."""
+        return {"video_id", "clip"} <= set(columns) and not set(COLUMNS.values()).isdisjoint(columns)
+
+    def clips(self, path: Path, widths: Mapping[str, int]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The clips of another table, in its order, each in its context: its ``id`` (or video and clip), and for each
+        modality of ``widths`` features [L, D] and which frames [L] are known, or None.
+
+        Labels and splits are not needed. Which language features are read follows from their width.
+        """
+        columns = {COLUMNS[m]: WIDTHS[COLUMNS[m]] for m in widths}
+        texts = self._texts if "l" in widths else ()
+        finetuned = widths.get("l", 0) > WIDTHS["text"] + len(SCORES) * len(texts)
+        if finetuned:
+            columns[finetuned_column(self.split)] = WIDTHS["text"]
+        table = read_unlabelled(path, columns, texts)
+        if finetuned:
+            if finetuned_column(self.split) not in table:
+                raise UserError(
+                    f"{path}: no column {finetuned_column(self.split)}, which python -m imer_ray.finetune adds and the "
+                    "model reads"
+                )
+            table[FINETUNED] = table.pop(finetuned_column(self.split))
+        found = self._surrounded(table)
+        for clip in np.argsort(table[ROW]).tolist():
+            name = table["id"][clip] if "id" in table else f"{table['video_id'][clip]}_{table['clip'][clip]}"
+            yield str(name), {m: found.clip(m, clip) for m in found.features}
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        """The columns of text that are read."""
+        return (TRANSCRIPT,) if LEXICONS[self.lexicon] else ()
+
+    def _surrounded(self, table: Mapping[str, NDArray[Any]]) -> Surrounded:
+        """The clips of a table, each beside what surrounds it; of vectors with NaN nothing is known."""
+        features = {m: table[name] for m, name in COLUMNS.items() if name in table}
+        if "l" in features:
+            features["l"] = self._language(table)
+        recorded = {m: ~np.isnan(x).any(1) for m, x in features.items()}
+        if "v" in features:
+            recorded["v"] &= table.get("vision_clean", False) & (self.split == "speaker")
+        return Surrounded.of(table["video_id"], features, recorded, self.num_frames, self.context == "video")
+
+    def _language(self, table: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        parts = [table["text"]]
+        if read := LEXICONS[self.lexicon]:
+            scores = read(text or "" for text in table[TRANSCRIPT])
+            scores[[text is None for text in table[TRANSCRIPT]]] = np.nan
+            parts.append(scores)
+        return np.concatenate([*parts, *([table[FINETUNED]] if FINETUNED in table else [])], axis=1)
+
     def _file(self) -> Path:
         if self.path is None:
             raise UserError("data=mosi_utterance needs the table: data.path=<folder>/clips.parquet")
@@ -143,77 +176,8 @@ class MosiUtterance:
         return Path(self.path)
 
 
-def _window_features(rows: Tensor, windows: Tensor, indices: Tensor) -> Tensor:
-    return rows[windows[indices]]
-
-
-def finetuned_column(split: str) -> str:
-    """What a fine-tuned sentence encoder made of each clip: fit for the split alone that it was fine-tuned for."""
-    return f"text_{split}"
-
-
-def read_table(path: Path, split: str, more: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
-    """The table's columns, and ``more``, checked, in order of video and clip; the split's column is called ``split``,
-    and that of its fine-tuned language features, where the table has them, ``finetuned``."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    split_column, finetuned = SPLIT_COLUMNS[split], finetuned_column(split)
-    try:
-        file = pq.ParquetFile(path)
-        found = file.schema_arrow.names
-        plain = (*PLAIN, split_column, *more)
-        if absent := [c for c in (*plain, *WIDTHS) if c not in found]:
-            raise UserError(f"{path}: no column {', '.join(absent)}; this is not the table of utterance features")
-        if twice := [c for c in (*plain, *WIDTHS, finetuned) if found.count(c) > 1]:
-            raise UserError(f"{path}: column {', '.join(twice)} is there twice; remove one of them")
-        if not 0 < (num_clips := file.metadata.num_rows) <= table_columns.MAX_CLIPS:
-            raise UserError(
-                f"{path}: the table holds {num_clips or 'no'} clips; 1 to {table_columns.MAX_CLIPS} are read"
-            )
-        widths = {**WIDTHS, **({finetuned: WIDTHS["text"]} if finetuned in found else {})}
-        table = file.read([*plain, *widths]).combine_chunks()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged or not a parquet file ({one_line(error)})") from error
-
-    columns: dict[str, NDArray[Any]] = {
-        "video_id": table_columns.text_or_number(path, table, "video_id"),
-        "clip": table_columns.whole_numbers(path, table, "clip"),
-        "label": table_columns.two_classes(path, table, "label"),
-        "vision_clean": table_columns.true_or_false(path, table, "vision_clean"),
-        "split": table_columns.split_names(path, table, split_column),
-        **{name: table_columns.text(path, table, name) for name in more},
-    }
-    for name, width in widths.items():
-        columns[FINETUNED if name == finetuned else name] = table_columns.vectors(path, table, name, width)
-    order = _in_order(columns["video_id"], columns["clip"])
-    columns = {name: values[order] for name, values in columns.items()}
-    repeated = (columns["video_id"][1:] == columns["video_id"][:-1]) & (columns["clip"][1:] == columns["clip"][:-1])
-    if repeated.any():
-        row = int(np.flatnonzero(repeated)[0])
-        raise UserError(f"{path}: clip {columns['clip'][row]} of video {columns['video_id'][row]} appears twice")
-    return columns
-
-
-def write_finetuned(path: Path, output: Path, split: str, features: NDArray[np.float32]) -> None:
-    """Write the table at ``path`` with language features [N, 384], ordered as by `read_table`; whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table, name = pq.read_table(path), finetuned_column(split)
-    rows = np.empty_like(features)
-    rows[_in_order(table["video_id"].to_numpy(), table["clip"].to_numpy())] = features
-    column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), features.shape[1])
-    if name in table.column_names:
-        table = table.drop_columns([name])
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.append_column(name, column), sink)
-    write_whole(output, sink.getvalue().to_pybytes())
-
-
-def _in_order(video_id: NDArray[Any], clip: NDArray[Any]) -> NDArray[np.int64]:
-    """The rows in order of video and clip."""
-    return np.lexsort((clip, video_id.astype(str)))
+def _chosen_features(clips: Surrounded, m: str, chosen: Tensor, indices: Tensor) -> Tensor:
+    return clips(m, chosen[indices])
 
 
 def assigned_splits(table: Mapping[str, NDArray[Any]], split: str) -> NDArray[Any]:

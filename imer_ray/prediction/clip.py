@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Statistics, standardised
 from imer_ray.data.missing import MODALITIES
+from imer_ray.data.mmsa_frames import filled_frames, repair
 from imer_ray.data.padding import extent
-from imer_ray.data.store_writer import filled_frames, repair
 from imer_ray.errors import UserError
 from imer_ray.received import shown
 
@@ -53,6 +53,14 @@ class Reads:
 
 
 @dataclass(frozen=True)
+class Frames:
+    """Frames [T, D] of which it is known which were recorded, bool [T]: zeros among these are no padding."""
+
+    values: NDArray[Any]
+    recorded: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Clip:
     """What a model can read of a clip.
 
@@ -73,7 +81,7 @@ class Clip:
 
 
 def read_clip(raw: Mapping[str, Any], reads: Reads) -> Clip:
-    """Read {m: frames [T, D]}, as arrays or nested lists; a modality that is None or left out is missing.
+    """Read {m: frames [T, D]}, as arrays, nested lists or `Frames`; a modality that is None or left out is missing.
 
     As when data are converted (`imer_ray.data.store_writer`), NaN and infinities become 0, frames of nothing but zeros
     are padding at both ends and silence between others, and a modality of nothing but zeros was not recorded. A frame
@@ -92,12 +100,15 @@ def read_clip(raw: Mapping[str, Any], reads: Reads) -> Clip:
     for m in MODALITIES:
         if raw.get(m) is None:
             continue
-        values, there = _frames(m, raw[m], reads)
+        known = isinstance(raw[m], Frames)
+        values, there = _frames(m, raw[m].values if known else raw[m], reads)
         x, found = repair(values[None])
         num_repaired += sum(found.values())
-        x, there = _cut(x[0], there, reads.lengths[m])
-        start, stop = (int(end[0]) for end in extent(filled_frames(x[None])))
-        there[:start] = there[stop:] = False
+        there = raw[m].recorded if known else there
+        x, there = _cut(x[0], there, there if known else filled_frames(x)[0] | ~there, reads.lengths[m])
+        if not known:
+            start, stop = (int(end[0]) for end in extent(filled_frames(x[None])))
+            there[:start] = there[stop:] = False
         if there.any():
             features[m], frames[m] = x, there
     if not features:
@@ -137,12 +148,13 @@ def _kind(values: NDArray[Any]) -> str:
     )
 
 
-def _cut(x: NDArray[np.float32], there: NDArray[np.bool_], length: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The last ``length`` frames; padding after them goes first."""
+def _cut(
+    x: NDArray[np.float32], there: NDArray[np.bool_], filled: NDArray[np.bool_], length: int
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The last ``length`` frames; what follows the last that is ``filled`` goes first."""
     if len(x) > length:
-        filled = filled_frames(x[None])[0] | ~there
         stop = max(length, len(x) - int(filled[::-1].argmax()) if filled.any() else 0)
-        x, there = x[stop - length : stop], there[stop - length : stop]
+        x, there = x[stop - length : stop].copy(), there[stop - length : stop]  # not to hold all others with them
     return x, there.copy()
 
 

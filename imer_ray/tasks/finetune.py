@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from imer_ray.config.slices import Finetune
-from imer_ray.data.utterance import TRANSCRIPT, assigned_splits, hashed_order, read_table
+from imer_ray.data.utterance import assigned_splits, hashed_order
+from imer_ray.data.utterance_table import TRANSCRIPT, read_table
 from imer_ray.errors import UserError
 from imer_ray.models.sentence_encoder import SentenceEncoder, SentenceReader, padded
 from imer_ray.stages.context import Context

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from saved_models import save_model
 from small import ROOT, SMALL, command
 
 from imer_ray.config.compose import compose
@@ -68,6 +69,18 @@ def test_a_search_that_is_ended_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "runs/demo/baselines.json").exists()
     done = command("search", *words, "study.max_seconds=1", LONG, cwd=tmp_path)  # it is not damaged
     assert "study demo: 0 of 2 trials done" in done.stdout and "study.max_seconds=1 is reached" in done.stderr
+
+
+def test_a_prediction_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", 1)
+    (tmp_path / "clips.jsonl").write_text(f'{{"l": {[[0.5] * 24] * 4}}}\n' * 200_000)
+    words = ["model=model", "input=clips.jsonl", "output=x.csv", "batch_size=16"]
+    with begin("predict", *words, cwd=tmp_path) as process:
+        while process.poll() is None and not list(tmp_path.glob(".x.csv.*")):
+            time.sleep(0.05)
+        assert process.poll() is None, process.stderr.read()
+        assert end(process, signal.SIGTERM).count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips.jsonl", "model"]
 
 
 def finished_stages(root: Path) -> set[str]:

@@ -102,7 +102,7 @@ def test_a_label_of_three_with_a_rounding_error_is_three(tmp_path):
         (lambda y: [None, *y[1:].tolist()], "that of clip 0 .from 0. is None"),
         (lambda y: y.astype(str), "that of clip 0 .from 0. is '"),
         (lambda y: np.stack([y] * 7, 1), r"has the shape \(8, 7\), and one number a clip is needed"),
-        (lambda y: y[:-1], "text has the shape .* does not fit 7 labels"),
+        (lambda y: y[:-1], "text has the shape .* does not fit 7 clips"),
         (lambda y: [[1.0, 2.0]] * 8, "that of clip 0 .from 0. is a list"),
         (lambda y: {"a": 1}, "must be numbers, one a clip, not a dict"),
         (lambda y: "abc", "must be numbers, one a clip, not 'abc'"),

@@ -9,7 +9,8 @@ import pytest
 import torch
 from utterance_files import broken, rows, write
 
-from imer_ray.data.utterance import WIDTHS, MosiUtterance, write_finetuned
+from imer_ray.data.utterance import MosiUtterance
+from imer_ray.data.utterance_table import WIDTHS, write_finetuned
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mosi_utterance" / "clips.parquet"
 SETTINGS = {"split": "official", "num_frames": 4, "lexicon": "none", "context": "past"}  # none of them the default

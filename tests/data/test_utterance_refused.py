@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from utterance_files import broken, write
 
-from imer_ray.data.utterance import WIDTHS, MosiUtterance
+from imer_ray.data.utterance import MosiUtterance
+from imer_ray.data.utterance_table import WIDTHS
 from imer_ray.errors import UserError
 
 

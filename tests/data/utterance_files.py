@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imer_ray.data.utterance import WIDTHS
+from imer_ray.data.utterance_table import WIDTHS
 
 VIDEOS = {  # video: (its split, its official split, vision clean, clip numbers)
     "b": ("train", "train", False, [1, 2, 3, 4]),

@@ -10,7 +10,7 @@ import torch
 
 from imer_ray.data.dataset import standardised
 from imer_ray.data.missing import MODALITIES
-from imer_ray.prediction.clip import Clip, ClipError, Reads, batch_of, read_clip
+from imer_ray.prediction.clip import Clip, ClipError, Frames, Reads, batch_of, read_clip
 
 READS = Reads({"l": 3, "a": 2, "v": 4}, {"l": 5, "a": 5, "v": 7}, frozenset("v"), {"l": "words", "a": None, "v": None})
 ONES = {m: np.ones((4, width)) for m, width in READS.dims.items()}
@@ -61,6 +61,24 @@ def test_of_a_long_clip_the_last_frames_are_read_without_the_padding_after_them(
     clip = read_clip({"l": short}, READS)
     assert clip.features["l"][:, 0].tolist() == [1, 2, 0, 0, 0]
     assert clip.frames["l"].tolist() == [True, True, False, False, False]
+
+
+def test_zeros_are_no_padding_where_it_is_known_which_frames_were_recorded() -> None:
+    x, recorded = np.zeros((9, 3)), np.arange(9) < 7
+    x[3] = 1
+    clip = read_clip({"l": Frames(x, recorded)}, READS)
+    assert clip.features["l"][:, 0].tolist() == [0, 1, 0, 0, 0] and clip.frames["l"].all()
+    short = read_clip({"l": Frames(x[1:5], np.array([False, True, True, True]))}, READS)
+    assert short.frames["l"].tolist() == [False, True, True, True]
+    with pytest.raises(ClipError, match="nothing of the clip is available"):
+        read_clip({"l": Frames(x, recorded & False)}, READS)
+    with pytest.raises(ClipError, match="frames of 3 features"):
+        read_clip({"l": Frames(x[:, :2], recorded)}, READS)
+
+
+def test_a_clip_does_not_hold_the_frames_that_are_not_read() -> None:
+    clip = read_clip({"l": np.ones((10_000, 3))}, READS)
+    assert clip.features["l"].base is None
 
 
 def test_a_single_frame_and_a_vector_are_one_frame() -> None:

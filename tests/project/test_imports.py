@@ -38,7 +38,7 @@ MAY_IMPORT = {  # beside itself and the leaves
     "analysis": ("results",),
     "tuning": ("config", "data", "stages", "scaling", "training", "evaluation", "systems", "results"),
 }
-COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "search", "train")
+COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "predict", "search", "train")
 # What people call: it may import all, and nothing else imports it.
 FRONT = ("", "api", "console", "testing", *COMMANDS)
 LIGHT = (  # neither torch nor ray

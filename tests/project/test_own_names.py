@@ -18,6 +18,7 @@ COMMANDS = {  # with words that each refuses, and how
     "search study.warm_start=[elsewhere] study.num_trials=1": "elsewhere/results.parquet does not exist",
     "train config=decoupled data.name=store data.path=nowhere": "",
     "evaluate model=models": "no trained model in models",
+    "predict input=none.parquet": "input=none.parquet: no such file",
     "export run=runs/none pick=knee": "run=runs/none: there is no such folder",
     "analysis runs/none": "runs/none",
     "stages ls runs=null": "root=runs/stages: there is no such folder",

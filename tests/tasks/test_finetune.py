@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from imer_ray import finetune
-from imer_ray.data.utterance import WIDTHS, MosiUtterance, read_table
+from imer_ray.data.utterance import MosiUtterance
+from imer_ray.data.utterance_table import WIDTHS, read_table
 from imer_ray.errors import UserError
 from imer_ray.stages.context import Context
 from imer_ray.tasks.finetune import READ, cross_fitted, run, training_folds
