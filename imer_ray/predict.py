@@ -7,6 +7,8 @@
 - npz: arrays ``l``, ``a``, ``v``, clips x frames x features, and maybe ``id``, ``l_lengths``, ...
 - JSON lines: ``{"id": "x", "l": [[0.1, ...], ...], "a": null}`` a line
 - a pickle of MMSA, which is read without running anything that it says, and cut as `imer_ray.convert` cuts it
+- a transcript (``clip.txt``), sound (``clip.wav``) or a folder of such files, from which the features are extracted
+  that the model was trained on, as far as there is an extractor; ``extractors.a=librosa`` says which it is
 
 MMSA's words ``text``, ``audio`` and ``vision`` do as well as the letters. What is null or left out is missing.
 
@@ -83,7 +85,7 @@ def _wanted(config: PredictConfig, reads: Reads) -> Wanted:
 
     modalities = "".join(MODALITIES) if config.available is None else named_pattern(config.available)
     data = read_config(models_in(Path(config.model))[0]).data.build()
-    return Wanted(modalities, reads.dims, reads.at_the_end, data)
+    return Wanted(modalities, reads.dims, reads.at_the_end, data, reads.names, config.extractors)
 
 
 def _predict(

@@ -43,5 +43,6 @@ def save_model(
         if not bool(parameter.any()):
             nn.init.normal_(parameter, std=0.05)
     shape = {"dims": dataset.dims, "lengths": dataset.lengths, "label_kind": dataset.label_kind}
+    shape |= {"at_the_end": sorted(dataset.at_the_end), "feature_names": dict(dataset.feature_names)}
     save(folder / str(seed), model, config, shape, dataset.statistics)
     return dataset

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import torch
 from saved_models import save_model
 
 import imer_ray
+from imer_ray.config.components import build, option
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import MODALITIES, PATTERNS
 from imer_ray.errors import UserError
@@ -152,7 +154,7 @@ def test_what_is_damaged_further_on_leaves_nothing(dataset: Dataset, folder: Pat
     [
         ([], "say what to predict: input=clips.parquet"),
         (["input=clip.parquet"], "input=clip.parquet: no such file; did you mean clips.parquet?"),
-        (["input=."], "input=. is a folder, where a file is needed"),
+        (["input=."], "input=. holds nothing that is read"),
         (["input=models/ours/1/config.yaml"], "config.yaml begins with"),
         (["input=clips.parquet", "output=clips.parquet"], "output=clips.parquet already exists; choose another name"),
         (["input=clips.parquet", "output=x.txt"], "output=x.txt: its name must end in .parquet, .csv, .jsonl"),
@@ -196,6 +198,36 @@ def test_a_model_of_a_table_reads_another_that_has_no_labels(tmp_path: Path) -> 
     assert len(found) == 11 and set(found["available"]) == {"la"}
     expected = imer_ray.load_model("models/mosi").predict(split="test", available="la")
     np.testing.assert_allclose(found.loc[["e_5", "e_6"], "value"], expected["value"], rtol=0, atol=1e-6)
+
+
+def test_a_clips_own_files_are_read_with_the_features_that_the_model_was_trained_on(tmp_path: Path) -> None:
+    path = utterance_files.write(tmp_path / "table.parquet", utterance_files.rows())
+    words = ["data=mosi_utterance", f"data.path={path}", "data.num_frames=4", "diffusion.num_steps=1"]
+    save_model(Path("models/mosi"), 1, *words, small=())
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "x.txt").write_text("I LOVED IT\nIT WAS GREAT\n")
+    (clips / "y.txt").write_text("I HATED IT\n")
+    np.save(clips / "y.a.npy", np.ones((3, 73), np.float32))
+    found = pd.read_parquet(predict(["model=models/mosi", "input=clips"])).set_index("id")
+    assert found["available"].to_dict() == {"x": "l", "y": "la"}
+
+    features = minilm_vader().extract(clips / "x.txt")
+    assert features.shape == (2, 388)
+    expected = imer_ray.load_model("models/mosi").predict({"l": features}).value
+    assert found.loc["x", "value"] == pytest.approx(expected, abs=1e-6)
+
+    (clips / "y.wav").write_bytes(b"RIFF")
+    (clips / "y.a.npy").unlink()
+    with pytest.raises(UserError, match=r"the model reads 73 features of a, 'openSMILE, 73.*which no extractor gives"):
+        predict(["model=models/mosi", "input=clips", "output=other.csv"])
+    assert not Path("other.csv").exists()
+    with pytest.raises(UserError, match="the model reads 24 features of l, and does not say which"):
+        predict(["model=models/ours/1", "input=clips/x.txt"])
+
+
+def minilm_vader() -> Any:
+    return build(option("extractor", "minilm_vader"))
 
 
 def test_what_takes_long_says_how_far_it_is(

@@ -149,6 +149,8 @@ class PredictConfig:
     available: str | None = None  # letters of the modalities that are read, as lv; None: all that a clip has
     runtime: str = field(default="auto", metadata={"choices": ("auto", "eager", "onnx")})  # auto: the fastest there is
     batch_size: int = 256  # clips that are held and predicted at once
+    # of a clip's own files: which features the model was trained on, where it does not say, as extractors.a=librosa
+    extractors: Mapping[str, Any] = overrides()
     plugins: tuple[str, ...] = ()  # packages of other laboratories whose components the model is made of
 
     def __post_init__(self) -> None:

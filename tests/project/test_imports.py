@@ -31,7 +31,10 @@ MAY_IMPORT = {  # beside itself and the leaves
     "extraction": ("config", "data", "models"),
     "training": ("config", "data", "diffusion", "models", "stages"),
     "evaluation": ("config", "data", "diffusion", "models", "stages", "training", "results"),
-    "prediction": ("config", "data", "diffusion", "models", "stages", "training", "evaluation", "results"),
+    "prediction": (
+        *("config", "data", "diffusion", "models", "stages", "training", "evaluation", "results"),
+        "extraction",
+    ),
     "tasks": ("config", "data", "diffusion", "models", "stages", "training", "evaluation"),
     "systems": ("config", "stages"),
     "results": (),

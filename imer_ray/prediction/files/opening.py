@@ -1,4 +1,5 @@
-"""Which reader a file is for: told by its first bytes, which its name must not contradict."""
+"""Which reader is for what lies at a path: a clip's own files are told by their names, files of many clips by their
+first bytes, which the name must not contradict."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 from imer_ray.data.file_kinds import other_kind
 from imer_ray.errors import UserError
 from imer_ray.files import similar
-from imer_ray.prediction.files import json_lines, mmsa, npz, parquet
+from imer_ray.prediction.files import json_lines, mmsa, npz, own_files, parquet
 from imer_ray.prediction.files.rows import Rows, Wanted
 from imer_ray.received import check_file, shown
 
@@ -42,6 +43,7 @@ FORMATS = (
     _JSON_LINES,
     Format("a pickle of MMSA", (".pkl", ".pickle"), tuple(b"\x80" + bytes([n]) for n in range(2, 6)), mmsa.read),
 )
+_OWN_FILES = Format("a clip's own files", (), (), own_files.read)
 KINDS = ", ".join(f"{one.name} ({one.suffixes[0]})" for one in FORMATS)
 
 
@@ -55,11 +57,13 @@ def open_rows(path: Path, wanted: Wanted) -> AbstractContextManager[Rows]:
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file.
+    """The format of a file, or of a folder.
 
     Raises:
         UserError: there is no such file, or it is of none that is read.
     """
+    if own_files.are_at(path):
+        return _OWN_FILES
     name = f"input={path}"
     check_file(path, name, f"no such file{similar(path)}")
     with open(path, "rb") as file:

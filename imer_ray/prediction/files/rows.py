@@ -32,12 +32,16 @@ class Wanted:
         widths: {m: features of a frame}.
         at_the_end: modalities whose frames lie at the end of the frames that the model reads.
         data: the component of the data that the model was trained on.
+        names: {m: which features it was trained on}, None where it is not known.
+        extractors: {m: extractor's option} that the user says gives them.
     """
 
     modalities: str
     widths: Mapping[str, int]
     at_the_end: frozenset[str]
     data: Any
+    names: Mapping[str, str | None]
+    extractors: Mapping[str, str]
 
 
 @dataclass(frozen=True)

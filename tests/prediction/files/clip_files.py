@@ -22,7 +22,7 @@ Raw = dict[str, np.ndarray | None]
 
 
 def wanted(modalities: str = "lav", reads: Reads = READS, data: Any = None) -> Wanted:
-    return Wanted(modalities, reads.dims, reads.at_the_end, data)
+    return Wanted(modalities, reads.dims, reads.at_the_end, data, reads.names, {})
 
 
 def clips(count: int, seed: int = 0, num_frames: int = 5) -> dict[str, Raw]:

@@ -187,7 +187,7 @@ def test_real_clips_are_those_of_the_data_set() -> None:
     dataset = data.load()
     table = pq.read_table(REAL, columns=["id", "video_id", "clip", "split"]).to_pandas()
     ids = table[table["split"] == "test"].sort_values(["video_id", "clip"])["id"].tolist()
-    with open_rows(REAL, Wanted("lav", dataset.dims, frozenset(), data)) as found:
+    with open_rows(REAL, Wanted("lav", dataset.dims, frozenset(), data, dataset.feature_names, {})) as found:
         assert found.num_rows == 2199
     check_same(
         dataset, "test", {i: clip for i, clip in enumerate(map(read(REAL, reads_of(dataset), data=data).get, ids))}
