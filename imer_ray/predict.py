@@ -62,6 +62,8 @@ def predict(config: PredictConfig, path: Path, output: Path) -> None:
     writer.check_format(output)
     check_absent(output)
     predictor = Predictor.open(config.model, config.runtime)
+    if predictor.calibration is None:
+        print(printable(f"{config.model} was written before models were calibrated: there are no intervals"))
     make_folder(output.parent)
     wanted, rejected = _wanted(config, predictor.reads), Rejected()
     list_of_rejected = output.with_name(f"{output.name}.rejected.csv")
