@@ -1,7 +1,7 @@
 """Replicas whose port for calls from other deployments is not open to other machines and users.
 
-Ray Serve's own listens on all interfaces, wherever its node is, and unpickles what comes in (with the token, for which it
-asks where Ray has one).
+Ray Serve's own listens on all interfaces, wherever its node is, and unpickles what comes in, with no more protection
+than Ray's token.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from imer_ray.serving.front import Front
 from imer_ray.serving.protocol import BoundedProtocol
 
 DRAIN_SECONDS = 10  # that requests under way get to end, once the server is told to
+KEEP_ALIVE_SECONDS = 75  # that an idle connection is kept: longer than what clients and proxies keep theirs
 BACKLOG = 2048
 
 
@@ -76,6 +77,11 @@ def serve(front: Front, listener: socket.socket, announce: Callable[[], None]) -
     with _errors(*listener.getsockname()[:2]):
         listener.listen(BACKLOG)
     announce()
+    http_server(front).run(sockets=[listener])
+
+
+def http_server(front: Front) -> uvicorn.Server:
+    """HTTP/1.1 before a front, which answers all else."""
     config = uvicorn.Config(
         front,
         http=BoundedProtocol,
@@ -86,6 +92,7 @@ def serve(front: Front, listener: socket.socket, announce: Callable[[], None]) -
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)

@@ -13,13 +13,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from ports import family, is_loopback, listening
 from serving_hostile import hostile
-from serving_load import bodies, closed_loop, described, kill_under_load, request
+from serving_load import bodies, described, kill_under_load, request
 
 from imer_ray.errors import UserError
 from imer_ray.prediction.clip import read_clip
