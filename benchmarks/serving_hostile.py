@@ -170,7 +170,7 @@ def _large(rng: Rng, described: Mapping[str, Any]) -> bytes:
     return _any(
         rng,
         lambda: head + b"content-length: %d\r\n\r\n" % (most + 1 + int(rng.integers(2**40))) + b"[" * 100,
-        lambda: head + b"transfer-encoding: chunked\r\n\r\n" + chunk * (most // 2**20 + 1),
+        lambda: head + b"transfer-encoding: chunked\r\n\r\n" + chunk * (most // 2**20 + 1) + b"0\r\n\r\n",
         lambda: _post(b'{"l":[[' + b"0," * ((most - 20) // 2) + b"0]]}"),
         lambda: _post(b'{"l":[' + b"[0]," * ((most - 20) // 4) + b"[0]]}"),
         lambda: _post(b'"' + b"a" * (most - 2) + b'"'),
