@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, type | None]] = {  # module, and what it can be t
     "evaluate": ("imer_ray.evaluate", commands.EvaluateCommandConfig),
     "predict": ("imer_ray.predict", commands.PredictConfig),
     "export": ("imer_ray.export", commands.ExportConfig),
+    "serve": ("imer_ray.serve", commands.ServeConfig),
     "report": ("imer_ray.analysis.__main__", None),
     "stages": ("imer_ray.stages.__main__", commands.StagesConfig),
     "convert": ("imer_ray.convert", commands.ConvertConfig),

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # other_user, made_studies, smal
 
 pytest.register_assert_rewrite("imer_ray.testing")
 
-LONG = ("commands", "lab", "tuning", "scaling")  # folders whose tests start Ray
+LONG = ("commands", "serving", "lab", "tuning", "scaling")  # folders whose tests start Ray
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same results on every machine

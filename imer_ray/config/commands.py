@@ -167,6 +167,51 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServeScaling:
+    """On which hardware a model is served."""
+
+    num_replicas: int = 2  # processes that each hold the model
+    cpus_per_replica: float = 0.5  # that a replica holds; it works in one thread
+    address: str | None = None  # None: start a local Ray, or join the cluster that RAY_ADDRESS names
+
+    def __post_init__(self) -> None:
+        if self.num_replicas < 1:
+            raise ValueError(f"scaling.num_replicas must be at least 1, not {self.num_replicas}")
+        if not 0 < self.cpus_per_replica < float("inf"):
+            raise ValueError(f"scaling.cpus_per_replica must be greater than 0, not {self.cpus_per_replica:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeLimits:
+    """What a server takes at once."""
+
+    max_bytes: int = 8 * 2**20  # of a request's body
+    max_clips: int = 64  # of a request
+    max_frames: int = 2**14  # of a request, over its clips and modalities; of a clip the model reads the last
+    max_batch: int = 32  # requests that are predicted together
+    max_waiting: int = 1024  # requests that wait to be worked on; more are told to come again (429)
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ValueError(f"limits.{name} must be at least 1, not {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    model: FilePath = "models/quality"  # a trained model: all its seeds, or one as models/quality/1111
+    host: str = "127.0.0.1"  # address of this machine; 0.0.0.0 lets other machines in, without authentication
+    port: int = 8000  # 0: any that is free
+    runtime: str = field(default="auto", metadata={"choices": ("auto", "eager", "onnx")})  # what predictions run in
+    scaling: ServeScaling = field(default_factory=ServeScaling)
+    limits: ServeLimits = field(default_factory=ServeLimits)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"port must be 0 to 65535, not {self.port}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
     input: FilePath | None = None  # the pickle
     output: FilePath | None = None  # a folder that is made

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import ray
 
@@ -70,30 +71,75 @@ def node_types() -> list[str]:
 
 
 def start(scaling: Hardware, num_slots: int = 4) -> None:
-    """Join the cluster at ``scaling.address`` or RAY_ADDRESS, or else start Ray here, unless it runs already.
+    """`connect`, to a Ray that offers trial slots; a local one gets ``num_slots``.
 
     Raises:
         UserError: the cluster cannot be reached, or none of its nodes offers a trial slot.
     """
     if ray.is_initialized():
         return
-    _local.close()  # whoever used it has shut it down
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")  # else waiting trials are warned about
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns; stages are told their device
-    address = scaling.address or os.environ.get("RAY_ADDRESS")
-    if address in (None, "", "local"):
-        # No node is reclaimed under a local Ray, and a watcher for that would be one more process per worker group.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        _local.enter_context(local_ray(scaling, {TRIAL_SLOT: num_slots}))
-        return
-    join(address, JOIN_SECONDS)
+    group = math.ceil(scaling.num_workers * scaling.cpus_per_stage) if scaling.train_stages else 1
+    # No node is reclaimed under a local Ray, and a watcher for that would be one more process per worker group.
+    watcher = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+    num_cpus = max(group, math.ceil(scaling.cpus_per_stage))
+    address = connect(scaling.address, num_cpus, {TRIAL_SLOT: num_slots}, watcher)
     if not ray.cluster_resources().get(TRIAL_SLOT):
         ray.shutdown()
         raise UserError(
             f"no node of the Ray cluster at {address} offers {TRIAL_SLOT}: start its nodes with "
             f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see {shipped_folder('clusters')})"
         )
+
+
+def connect(
+    address: str | None, num_cpus: int, resources: Mapping[str, float], environment: Mapping[str, str]
+) -> str | None:
+    """Join the cluster at ``address`` or RAY_ADDRESS, or else start Ray here, unless it runs already.
+
+    Args:
+        num_cpus: that a Ray started here has at least, besides ``resources``.
+        environment: of a Ray started here, where the user has not set the same.
+
+    Returns:
+        The address of the cluster that was joined.
+
+    Raises:
+        UserError: the cluster cannot be reached, or Ray does not start here.
+    """
+    if ray.is_initialized():
+        return None
+    _local.close()  # whoever used it has shut it down
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")  # else waiting trials are warned about
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns; stages are told their device
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address in (None, "", "local"):
+        for name, value in environment.items():
+            os.environ.setdefault(name, value)
+        _local.enter_context(local_ray(num_cpus, resources))
+        return None
+    join(address, JOIN_SECONDS)
+    return address
+
+
+@contextlib.contextmanager
+def connected(address: str | None, num_cpus: int, environment: Mapping[str, str]) -> Iterator[bool]:
+    """`connect`, as long as the context lasts; what this process does on SIGTERM stays as it is.
+
+    Yields:
+        Whether this Ray ends with the context, and all that runs on it.
+
+    Raises:
+        UserError: the cluster cannot be reached, or Ray does not start here.
+    """
+    was_running = ray.is_initialized()
+    try:
+        with _our_handlers():
+            joined = connect(address, num_cpus, {}, environment)
+        yield not was_running and joined is None
+    finally:
+        if not was_running:
+            stop()
 
 
 def check_slots() -> None:

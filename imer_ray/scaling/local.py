@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import secrets
 import sys
@@ -17,7 +16,6 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 
 from imer_ray.errors import UserError
 from imer_ray.files import FRESH, disk_errors, fresh_folder, temporary_base, write_private
-from imer_ray.scaling.hardware import Hardware
 
 OBJECT_STORE_BYTES = 200 * 1024**2  # artefacts travel by file; only configurations and metrics go through Ray
 INNER = "r"  # Ray opens its own folder to everybody, so it gets one inside ours
@@ -36,20 +34,20 @@ LOOPBACK = {
 
 
 @contextlib.contextmanager
-def local_ray(scaling: Hardware, resources: Mapping[str, float]) -> Iterator[None]:
-    """Ray with all CPUs of this machine and further ``resources``; nothing of it is left after the block.
+def local_ray(num_cpus: int, resources: Mapping[str, float]) -> Iterator[None]:
+    """Ray with all CPUs of this machine, or ``num_cpus`` if that is more, and further ``resources``; nothing of it is
+    left after the block.
 
     Raises:
         UserError: there is no place for temporary files, the user's own RAY_AUTH_TOKEN_PATH cannot be read, or Ray does
             not start, as on a machine that is too busy for Ray's own deadlines.
     """
-    group = math.ceil(scaling.num_workers * scaling.cpus_per_stage) if scaling.train_stages else 1
     with fresh_folder(_base()) as folder, _environment({**LOOPBACK, **_token(folder)}), _loopback():
         try:
             with _start_errors():
                 ray.init(
                     address="local",
-                    num_cpus=max(len(os.sched_getaffinity(0)), group, math.ceil(scaling.cpus_per_stage)),
+                    num_cpus=max(len(os.sched_getaffinity(0)), num_cpus),
                     resources=dict(resources),
                     include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES,

@@ -19,10 +19,11 @@ from imer_ray.config.typed_text import FilePath, mapping, unquoted, words
 from imer_ray.errors import UserError
 
 NAMES = {"EvaluateCommandConfig": "evaluate"}
+SECTIONS = ("ScalingConfig", "StudyConfig", "ServeScaling", "ServeLimits")
 SCHEMAS = [
     (cls, NAMES.get(name, name.removesuffix("Config").lower()))
     for name, cls in vars(commands).items()
-    if is_dataclass(cls) and cls.__module__ == commands.__name__ and name not in ("ScalingConfig", "StudyConfig")
+    if is_dataclass(cls) and cls.__module__ == commands.__name__ and name not in SECTIONS
 ]
 TEXTS = [
     "007",

@@ -39,11 +39,13 @@ MAY_IMPORT = {  # beside itself and the leaves
     "systems": ("config", "stages"),
     "results": (),
     "analysis": ("results",),
+    "serving": ("config", "prediction", "scaling"),
     "tuning": ("config", "data", "stages", "scaling", "training", "evaluation", "systems", "results"),
 }
-COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "predict", "search", "train")
+COMMANDS = ("cli", "convert", "evaluate", "export", "finetune", "generate", "predict", "search", "serve", "train")
 # What people call: it may import all, and nothing else imports it.
 FRONT = ("", "api", "console", "testing", *COMMANDS)
+ON_RAY = ("imer_ray.scaling", "imer_ray.tuning.ray_tune", "imer_ray.serving.app", "imer_ray.serving.loopback")
 LIGHT = (  # neither torch nor ray
     "imer_ray",
     "imer_ray.config.compose",
@@ -114,8 +116,7 @@ def test_no_module_imports_in_a_circle() -> None:
 @pytest.mark.parametrize("path", package_files(), ids=module_of)
 def test_ray_hydra_and_analysis_are_imported_in_their_places_only(path: Path) -> None:
     own, found = place(path), set(imports(path))
-    ray = ("tuning", "scaling") if module_of(path).startswith("imer_ray.tuning.ray_tune.") else ("scaling",)
-    if own not in ray:
+    if not within(module_of(path), ON_RAY):
         assert not {module for module in found if within(module, ("ray",))}
     if own != "config":
         assert not {module for module in found if within(module, ("hydra", "omegaconf"))}
@@ -154,14 +155,15 @@ def test_what_is_imported_is_a_declared_dependency() -> None:
     }
     reader = ROOT / "imer_ray" / "models" / "sentence_encoder.py"
     extraction = {*(ROOT / "imer_ray" / "extraction").glob("*.py")}
-    files = {*package_files()} - {*loggers.values(), reader} - extraction
+    serving = {*(ROOT / "imer_ray" / "serving").glob("*.py")}
+    files = {*package_files()} - {*loggers.values(), reader} - extraction - serving
     distributions = packages_distributions()
     used = {canonicalize_name(distributions[module][0]) for module in foreign(files)}
     assert used == declared
     for name, path in loggers.items():  # a choice that not all make: the extra of its name brings its package
         assert foreign([path]) == {name}
         assert [Requirement(line).name.partition("-")[0] for line in extras[name]] == [name]
-    for extra, of_it in {"text": {reader}, "extract": {reader, *extraction}}.items():
+    for extra, of_it in {"text": {reader}, "extract": {reader, *extraction}, "serve": serving}.items():
         brought = {canonicalize_name(Requirement(line).name) for line in extras[extra]}
         found = {canonicalize_name(distributions[module][0]) for module in foreign(of_it)}
         assert brought <= found <= declared | brought
@@ -170,6 +172,11 @@ def test_what_is_imported_is_a_declared_dependency() -> None:
 def loaded_by(module: str) -> set[str]:
     code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_the_front_of_a_server_loads_no_torch() -> None:
+    """The replicas have it; the process that takes requests only hands them on."""
+    assert "torch" not in loaded_by("imer_ray.serving.app, imer_ray.serving.server")
 
 
 def test_light_modules_load_neither_torch_nor_ray() -> None:

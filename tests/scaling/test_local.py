@@ -243,7 +243,7 @@ def test_broken_off_while_ray_starts_leaves_nothing(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(module, "_base", lambda: tmp_path)
     monkeypatch.setattr(ray, "init", interrupt)
     monkeypatch.setattr(ray, "shutdown", lambda **settings: None)
-    with pytest.raises(KeyboardInterrupt), module.local_ray(SCALING, {}):
+    with pytest.raises(KeyboardInterrupt), module.local_ray(1, {}):
         pass
     assert list(tmp_path.iterdir()) == [] and dict(os.environ) == before
 
