@@ -21,7 +21,8 @@ from imer_ray.data.padding import extent
 from imer_ray.errors import UserError
 from imer_ray.received import shown
 
-MAX_VALUES = 2**26  # numbers of one modality of a clip: a quarter of a gigabyte in single precision
+MAX_VALUES = 2**24  # numbers of one modality of a clip: an hour of sound
+NUMBERS = (float, int, np.floating, np.integer)
 WORDS = {"l": "language", "a": "acoustic", "v": "visual"}
 
 
@@ -120,6 +121,7 @@ def _frames(m: str, given: Any, reads: Reads) -> tuple[NDArray[Any], NDArray[np.
     """What is given of a modality as numbers [T, D], and which frames [T] were not dropped."""
     width, there = reads.dims[m], None
     if isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
+        _check_items(m, given, width)
         there = np.array([frame is not None for frame in given], bool)
         if not there.all():
             if not there.any():
@@ -140,6 +142,18 @@ def _frames(m: str, given: Any, reads: Reads) -> tuple[NDArray[Any], NDArray[np.
         what = "no frame" if values.size == 0 else f"more than {MAX_VALUES:,} numbers"
         raise ClipError(f"{m}: {what}; leave the modality out where it is missing")
     return values, np.ones(len(values), bool) if there is None or len(there) != len(values) else there
+
+
+def _check_items(m: str, frames: Sequence[Any], width: int) -> None:
+    """Refuse lists that an array of would take far more memory than they do: many frames that were dropped, or text,
+    whose longest gives all others their size."""
+    if len(frames) * width > MAX_VALUES:
+        raise ClipError(f"{m}: more than {MAX_VALUES:,} numbers in {len(frames):,} frames")
+    for frame in frames:
+        items = frame if isinstance(frame, (list, tuple)) else (frame,) if np.isscalar(frame) else ()
+        for kind in set(map(type, items)):
+            if not issubclass(kind, (*NUMBERS, list, tuple)) or issubclass(kind, bool):
+                raise ClipError(f"{m}: it takes numbers [frames, {width}], not {kind.__name__}")
 
 
 def _kind(values: NDArray[Any]) -> str:
