@@ -5,9 +5,11 @@
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
+comma := ,
 RUN := $(VENV)/bin/python
 USED := hydra, matplotlib.pyplot, optuna, pandas, plotly, ray.train.torch, ray.tune, tensorboardX, torch
 INSTALLED := $(VENV)/.installed
+INSTALLED_DEMO := $(VENV)/.installed-demo
 INSTALLED_DEV := $(VENV)/.installed-dev
 STUDY := runs/demo
 
@@ -15,11 +17,12 @@ STUDY := runs/demo
 # torch and all else that it imports anew (seconds each, half of what the quick tests take).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help search report test test-all lint format docs clean
+.PHONY: help search report demo test test-all lint format docs clean
 
 help:
 	@echo "make search    find the quality/speed Pareto front (study in $(STUDY))"
 	@echo "make report    draw the report of that study again"
+	@echo "make demo      train its best configuration, serve it, and ask it about clips with modalities switched off"
 	@echo "make test      the quick tests; make test-all adds the slow ones"
 	@echo "make lint      ruff and mypy; make format mends what ruff can"
 	@echo "make docs      the documentation, into build/docs (open build/docs/index.html)"
@@ -30,6 +33,9 @@ search: $(INSTALLED)
 
 report: $(INSTALLED)
 	@$(RUN) -m analysis $(or $(ARGS),$(STUDY))
+
+demo: $(INSTALLED_DEMO)
+	@$(RUN) examples/live.py $(ARGS)
 
 test: $(INSTALLED_DEV)
 	@$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -61,7 +67,7 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; a minute or two) ..."
 	@if [ -e $(VENV)/.incomplete ] || [ ! -x $(RUN) ]; then rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); fi
-	@rm -f $(INSTALLED) $(INSTALLED_DEV) && touch $(VENV)/.incomplete
+	@rm -f $(INSTALLED) $(INSTALLED_DEMO) $(INSTALLED_DEV) && touch $(VENV)/.incomplete
 	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	@$(RUN) -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e "$(1)"
 	@$(RUN) -c "import $(USED)"
@@ -72,6 +78,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(call install,.)
 	@touch $@
 
+$(INSTALLED_DEMO): pyproject.toml constraints.txt
+	$(call install,.[onnx$(comma)serve])
+	@touch $(INSTALLED) $@
+
 $(INSTALLED_DEV): pyproject.toml constraints.txt
 	$(call install,.[dev])
-	@touch $(INSTALLED) $@
+	@touch $(INSTALLED) $(INSTALLED_DEMO) $@
