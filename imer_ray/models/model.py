@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES, modality_mask, same_of_all, targets_given
+from imer_ray.data.missing import MODALITIES, modality_mask, targets_given
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.parts import Parts
@@ -95,7 +95,10 @@ class Recogniser(nn.Module):
         available."""
         recorded = frames & available[..., None]
         frames = torch.where(available[..., None], frames, recorded.any(1, keepdim=True))
-        latents = latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None]
+        return self.fuse_marked(latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None], frames)
+
+    def fuse_marked(self, latents: Tensor, frames: Tensor) -> Tensor:
+        """As `fuse`, where the marks are in the latents and a filled modality has its frames."""
         return self.fusion((latents * self.std + self.mean) * frames[..., None], frames)
 
     def reconstruct(self, features: Tensor, available: Tensor) -> Tensor:
@@ -120,10 +123,14 @@ class Recogniser(nn.Module):
 class PatternRecogniser(nn.Module):
     """`Recogniser` where every clip has the same modalities available."""
 
+    absent: Tensor
+
     def __init__(self, recogniser: Recogniser, available: tuple[bool, ...]) -> None:
         super().__init__()
         self.recogniser, self.available = recogniser, available
         self.recovered = targets_given(available, recogniser.recoverable.tolist())
+        absent = [[[0.0]] if there else [[1.0]] for there in available]
+        self.register_buffer("absent", torch.tensor(absent, device=recogniser.missing.device), persistent=False)
 
     def refine(self, latents: Tensor) -> Tensor:
         """Latents [B, M, L, D] with the recovered modalities passed through their refiners."""
@@ -136,7 +143,12 @@ class PatternRecogniser(nn.Module):
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         """Predictions [B] from latents [B, M, L, D] and frames [B, M, L], which are absent of what is missing."""
-        return self.recogniser.classify(self.refine(latents), same_of_all(self.available, latents), frames)
+        own, recogniser = frames.any(1), self.recogniser
+        whole = torch.stack([frames[:, m] if there else own for m, there in enumerate(self.available)], dim=1)
+        features = recogniser.fuse_marked(self.refine(latents) + self.absent * recogniser.missing[:, None], whole)
+        if recogniser.reconstructor is not None and not all(self.available):
+            features = recogniser.reconstructor(features)
+        return recogniser.head(features)
 
 
 class EmotionModel(nn.Module):
