@@ -122,7 +122,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, dro
     """softmax(q k^T / sqrt(d)) v for [N, H, L, d]; ``drop`` [N] is the dropout rate of each row's weights."""
     if drop is None:
         allowed = None if mask is None else mask.allowed
-        if torch.compiler.is_exporting():  # the mask is there, whatever the clips
+        if torch.compiler.is_exporting():
+            if allowed is None and causal:
+                allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
             out = plain_attention(q, k, v, allowed)
         else:
             out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal and mask is None)

@@ -143,10 +143,10 @@ class PatternRecovery(nn.Module):
         for targets in [self.targets] if is_shared and self.targets else [(m,) for m in self.targets]:
             rows, there, count = latents, frames, len(targets)
             if count > 1:
-                rows, there = latents.repeat(count, 1, 1, 1), frames.repeat(count, 1, 1)
+                rows, there = torch.cat([latents] * count), torch.cat([frames] * count)
             own, *others = (noise.of(m) for m in targets)
             source = own.joined(others) if others else own
-            which = torch.tensor(targets, device=latents.device).repeat_interleave(B) if is_shared else targets[0]
+            which = torch.tensor(targets, device=latents.device)[:, None].expand(-1, B).flatten() if is_shared else targets[0]
             x_T = initial_noise(recovery.sde, rows[:, 0].shape, source, latents.device)
             denoiser = recovery.denoiser(which, rows, self.known, there)
             drawn = sampler.sample(denoiser, recovery.sde, x_T, num_steps, source).to(latents.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,12 @@ from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
-from imer_ray.diffusion.noise import RowNoise
+from imer_ray.diffusion.noise import RowNoise, normal_numbers
 from imer_ray.errors import UserError
-from imer_ray.models.pattern_model import PatternModel
+from imer_ray.models.pattern_model import PatternModel, noise_of
 from imer_ray.received import one_line
 
-MAX_EVALUATIONS = 16  # of a network by a graph: every one adds its operations to the graph, and seconds to its export
+MAX_EVALUATIONS = 32  # of a network by a graph: every one adds its operations to the graph, and seconds to its export
 EXAMPLE_CLIPS = 3  # torch.export takes the sizes 0 and 1 for constants
 
 
@@ -133,12 +134,20 @@ def _one_clip(shape: Mapping[str, tuple[int, int]]) -> tuple[dict[str, Tensor], 
     return features, {m: torch.ones(1, size[0], dtype=torch.bool) for m, size in shape.items()}
 
 
-def noise_of(model: PatternModel, batch: Batch, seed: int, shape: GraphShape) -> NDArray[np.float32]:
-    """The noise [B, N, T, K, L', D'] with which the graph draws what the model draws for a batch's clips."""
-    num_draws, _, *rest = shape.noise
-    source, size = model.noise(batch, seed), int(np.prod(rest))
-    streams = [source.of(m).standard_normal((len(source.keys), size), "cpu", torch.float32) for m in shape.targets]
-    return torch.stack(streams, 1).view(num_draws, len(batch), len(streams), *rest).transpose(0, 1).numpy()
+def inputs_of(batch: Batch, shape: GraphShape, seed: int) -> dict[str, NDArray[Any]]:
+    """What a graph is given of a batch's clips; it then draws what the model would draw."""
+    features = {m: batch.features[m].numpy() for m in shape.pattern}
+    frames = {f"{m}_frames": batch.frames[m].numpy() for m in shape.pattern}
+    return {**features, **frames, **({"noise": _noise(batch, shape, seed)} if shape.noise else {})}
+
+
+def _noise(batch: Batch, shape: GraphShape, seed: int) -> NDArray[np.float32]:
+    """[B, N, T, K, L', D'], equal to what `PatternModel.noise` gives the samplers."""
+    num_draws, num_targets, *rest = shape.noise
+    source, size = noise_of(batch, shape.pattern, num_draws, seed), math.prod(rest)
+    streams = [normal_numbers(source.of(m).keys, 0, size) for m in shape.targets]
+    by_draw = np.stack(streams, 1).reshape(num_draws, len(batch), num_targets, *rest)
+    return np.ascontiguousarray(by_draw.swapaxes(0, 1))
 
 
 def example(shape: GraphShape, num_clips: int = EXAMPLE_CLIPS) -> tuple[Any, ...]:
