@@ -7,20 +7,21 @@ import hashlib
 import json
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 HERE = pathlib.Path(__file__).parent
-ABOUT = json.loads((HERE / "graphs.json").read_text(encoding="utf-8"))
 ORDER, U = ("l", "a", "v"), np.uint64
 
 
-def predict(clip):  # noqa: ANN001, ANN201
+def predict(clip: dict) -> float:
     """The sentiment of {modality: features [T, D]}."""
-    inputs, key = {}, np.array([ABOUT["seed"] % 2**64], U)
+    about = json.loads((HERE / "graphs.json").read_text(encoding="utf-8"))
+    inputs, key = {}, np.array([about["seed"] % 2**64], U)
     for number, m in enumerate(ORDER):
-        x, there = _placed(np.asarray(clip[m]), ABOUT["modalities"][m]) if m in clip else (None, np.zeros(1, bool))
+        x, there = _placed(np.asarray(clip[m]), about["modalities"][m]) if m in clip else (None, np.zeros(1, bool))
         if there.any():
             inputs[m], inputs[f"{m}_frames"] = x[None], there[None]
             digest = int.from_bytes(hashlib.sha256(x[there].tobytes()).digest()[:8], "little")
@@ -28,7 +29,7 @@ def predict(clip):  # noqa: ANN001, ANN201
     pattern = "".join(m for m in ORDER if m in inputs)
     if not pattern:
         sys.exit("nothing of the clip is available")
-    graph = ABOUT["graphs"][pattern]
+    graph = about["graphs"][pattern]
     if "noise" in graph["inputs"]:
         shape = graph["inputs"]["noise"][1:]
         rows = [_mixed(_mixed(key, draw), ORDER.index(m)) for draw in range(shape[0]) for m in graph["draws"]]
@@ -39,9 +40,11 @@ def predict(clip):  # noqa: ANN001, ANN201
     return float(onnxruntime.InferenceSession(content).run(["value"], inputs)[0][0])
 
 
-def _placed(x, about):  # noqa: ANN001, ANN202
+def _placed(x: np.ndarray, about: dict) -> tuple:
     """The last frames of x where the model reads them, standardised, and which are there: all between zeros at the ends."""
     L, (mean, std) = about["frames"], (np.float32(about[name]) for name in ("mean", "std"))
+    if x.ndim != 2 or x.shape[1] != len(mean) or x.dtype.kind not in "fiu":
+        sys.exit(f"the model reads [frames, {len(mean)}] numbers, and was given {x.shape} of {x.dtype}")
     with np.errstate(over="ignore"):
         x = x.astype(np.float32)
     x = np.where(np.isfinite(x), x, np.float32(0))
@@ -55,7 +58,7 @@ def _placed(x, about):  # noqa: ANN001, ANN202
     return np.where(there[:, None], (out - mean) / std, np.float32(0)), there
 
 
-def _mixed(keys, number):  # noqa: ANN001, ANN202
+def _mixed(keys: np.ndarray, number: Any) -> np.ndarray:
     """splitmix64."""
     z = keys + U(0x9E3779B97F4A7C15) * (np.array(number, U) + U([1]))
     z = (z ^ (z >> U(30))) * U(0xBF58476D1CE4E5B9)
@@ -63,7 +66,7 @@ def _mixed(keys, number):  # noqa: ANN001, ANN202
     return z ^ (z >> U(31))
 
 
-def _normal(keys, size):  # noqa: ANN001, ANN202
+def _normal(keys: np.ndarray, size: int) -> np.ndarray:
     """The first numbers of N(0, 1) of each key's stream, by Box and Muller."""
     bits = _mixed(keys[:, None], np.arange((size + 1) // 2, dtype=U))
     u = (bits.view(np.uint32).astype(np.float32) + np.float32(0.5)) * np.float32(2**-32)
