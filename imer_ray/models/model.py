@@ -95,11 +95,18 @@ class Recogniser(nn.Module):
         available."""
         recorded = frames & available[..., None]
         frames = torch.where(available[..., None], frames, recorded.any(1, keepdim=True))
-        return self.fuse_marked(latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None], frames)
+        return self._fuse_marked(latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None], frames)
 
-    def fuse_marked(self, latents: Tensor, frames: Tensor) -> Tensor:
-        """As `fuse`, where the marks are in the latents and a filled modality has its frames."""
-        return self.fusion((latents * self.std + self.mean) * frames[..., None], frames)
+    def _fuse_marked(self, marked: Tensor, frames: Tensor) -> Tensor:
+        return self.fusion((marked * self.std + self.mean) * frames[..., None], frames)
+
+    def answer(self, marked: Tensor, frames: Tensor, is_complete: bool) -> Tensor:
+        """As `classify`, where the marks of what was missing are in the latents and a filled modality has its frames;
+        ``is_complete``: nothing was missing of any clip."""
+        features = self._fuse_marked(marked, frames)
+        if self.reconstructor is not None and not is_complete:
+            features = self.reconstructor(features)
+        return self.head(features)
 
     def reconstruct(self, features: Tensor, available: Tensor) -> Tensor:
         """Features [B, F] as they would be of complete data; those of complete clips stay as they are."""
@@ -145,10 +152,8 @@ class PatternRecogniser(nn.Module):
         """Predictions [B] from latents [B, M, L, D] and frames [B, M, L], which are absent of what is missing."""
         own, recogniser = frames.any(1), self.recogniser
         whole = torch.stack([frames[:, m] if there else own for m, there in enumerate(self.available)], dim=1)
-        features = recogniser.fuse_marked(self.refine(latents) + self.absent * recogniser.missing[:, None], whole)
-        if recogniser.reconstructor is not None and not all(self.available):
-            features = recogniser.reconstructor(features)
-        return recogniser.head(features)
+        marked = self.refine(latents) + self.absent * recogniser.missing[:, None]
+        return recogniser.answer(marked, whole, all(self.available))
 
 
 class EmotionModel(nn.Module):

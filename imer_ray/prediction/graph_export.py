@@ -98,7 +98,7 @@ def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> P
                 sizes = {name: tuple(tensor.shape) for name, tensor in tensors_of(graph).items()}
                 key = _Structure(pattern, settings, tuple(shape["recoverable"]), sizes).key
                 if key not in known:
-                    known[key] = OnnxGraph(exported(ready, inputs), inputs)
+                    known[key] = OnnxGraph(exported(ready, inputs), inputs.inputs)
                 content = known[key].filled(graph)
                 difference = _difference(graph, inputs, content)
                 if difference > TOLERANCE:

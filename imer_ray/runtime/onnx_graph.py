@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from imer_ray.errors import UserError
-from imer_ray.runtime.pattern_graph import GraphShape, PatternGraph, quiet
+from imer_ray.runtime.pattern_graph import quiet
 
 OPSET = 20
 OUTPUT = "value"
@@ -32,15 +32,18 @@ class OnnxGraph:
     """The graph of a structure: what models that differ in weights alone have in common.
 
     Making one takes seconds, as `torch.export` and the exporter trace it; filling it with weights takes a fraction.
-    Inputs are those of the shape, and the output is ``value`` [B].
+    Its output is called ``value``.
+
+    Args:
+        inputs: what the program's are called.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, shape: GraphShape) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, inputs: Iterable[str]) -> None:
         need("onnx", "onnxscript")
         with quiet():
             made = torch.onnx.export(
                 program,
-                input_names=list(shape.inputs),
+                input_names=list(inputs),
                 output_names=["graph_output"],
                 opset_version=OPSET,
                 dynamo=True,
@@ -52,13 +55,13 @@ class OnnxGraph:
         self._weights = {name for name in program.state_dict if name in made.model.graph.initializers}
         self._weights |= {name for name in program.constants if name in made.model.graph.initializers}
 
-    def filled(self, graph: PatternGraph) -> bytes:
-        """The file of a model of this structure."""
+    def filled(self, module: nn.Module) -> bytes:
+        """The file of a module of this structure."""
         import onnx_ir
         from onnx_ir.passes import common
         from onnxscript import optimizer
 
-        tensors, model = tensors_of(graph), self._model.clone()
+        tensors, model = tensors_of(module), self._model.clone()
         for name in self._weights & tensors.keys():
             value = tensors[name].detach().cpu().contiguous().numpy()
             model.graph.initializers[name].const_value = onnx_ir.tensor(value, name=name)

@@ -23,6 +23,7 @@ from imer_ray.models.pattern_model import PatternModel, noise_of
 from imer_ray.received import one_line
 
 MAX_EVALUATIONS = 32  # of a network by a graph: every one adds its operations to the graph, and seconds to its export
+MAX_BATCH = 2**20
 EXAMPLE_CLIPS = 3  # torch.export takes the sizes 0 and 1 for constants
 
 
@@ -70,8 +71,8 @@ class GivenNoise:
     def __init__(self, streams: Mapping[int, Tensor]) -> None:
         self.streams = streams
 
-    def of(self, identity: int) -> _GivenRows:
-        return _GivenRows(self.streams[identity])
+    def of(self, identity: int) -> GivenRows:
+        return GivenRows(self.streams[identity])
 
     def joined(self, others: Sequence[Any]) -> GivenNoise:
         raise NotImplementedError("each modality draws from a stream of its own")
@@ -80,17 +81,17 @@ class GivenNoise:
         raise NotImplementedError("each modality draws from a stream of its own")
 
 
-class _GivenRows:
+class GivenRows:
     """The arrays [R, K, L', D'] of one stream, or of several, handed out one after another."""
 
     def __init__(self, arrays: Tensor) -> None:
         self.arrays, self.position = arrays, 0
 
-    def of(self, identity: int) -> _GivenRows:
+    def of(self, identity: int) -> GivenRows:
         raise NotImplementedError("the streams of a graph have none within them")
 
-    def joined(self, others: Sequence[Any]) -> _GivenRows:
-        return _GivenRows(torch.cat([self.arrays, *(other.arrays for other in others)]))
+    def joined(self, others: Sequence[Any]) -> GivenRows:
+        return GivenRows(torch.cat([self.arrays, *(other.arrays for other in others)]))
 
     def standard_normal(self, shape: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
         self.position += 1
@@ -181,13 +182,20 @@ def exported(model: PatternModel, shape: GraphShape) -> torch.export.ExportedPro
     Raises:
         UserError: some part of the model, which must be another laboratory's, asks its data how to go on.
     """
-    inputs = example(shape)
-    batch = {0: torch.export.Dim("batch", max=2**20)}
+    return traced(PatternGraph(model).eval(), example(shape))
+
+
+def traced(module: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+    """The program of a module whose inputs, tensors [B, ...] or {name: tensor}, may have any B.
+
+    Raises:
+        UserError: it does what depends on them.
+    """
+    batch = {0: torch.export.Dim("batch", max=MAX_BATCH)}
     sizes = tuple(dict.fromkeys(x, batch) if isinstance(x, dict) else batch for x in inputs)
-    graph = PatternGraph(model).eval()
     with quiet(), torch.no_grad():
         try:
-            return torch.export.export(graph, inputs, dynamic_shapes=sizes, strict=False)
+            return torch.export.export(module, inputs, dynamic_shapes=sizes, strict=False)
         except Exception as error:  # torch.export has no class of its own for what cannot be traced
             raise UserError(
                 f"this model has no graph: a component of it does what depends on the clips' number or content "

@@ -21,7 +21,7 @@ from imer_ray.diffusion.parametrization import PARAMETRIZATIONS
 from imer_ray.evaluation.cost import parts_of
 from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS
-from imer_ray.evaluation.timing.speedup import cost, reference_for
+from imer_ray.evaluation.timing.speedup import cost, eager_reference, reference_for
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
@@ -171,7 +171,8 @@ def measured(disturb: Callable[[Batch], None] = lambda batch: None, **speed: flo
         return own(batch)
 
     settings = SpeedConfig(**{"batch_size": 2, "num_threads": 1, "reference_steps": 1, **speed})
-    return cost(model, reference_for(parts.encoder, DIMS, lengths, "cpu"), clips(2), clips(1), "av", settings, predict)
+    reference = eager_reference(reference_for(parts.encoder, DIMS, lengths, "cpu"), "av")
+    return cost(model, clips(2), clips(1), settings, predict, predict, reference)
 
 
 def test_one_disturbed_reading_does_not_make_a_speed() -> None:
