@@ -5,8 +5,8 @@ number (``pick=4``, or ``pick=4.1`` for a further point of its recogniser), or `
 among points whose single-clip latency stays within the budget.
 
 ``python -m imer_ray.export model=models/knee format=onnx`` writes a trained model as graphs, one for each set of
-available modalities, into ``onnx/`` in the folder of every seed: for ``runtime=onnx``, and for anybody with ONNX Runtime,
-as ``client.py`` beside them shows. ``format=torch`` writes programs for ``torch.export.load`` into ``torch/``.
+available modalities, into ``onnx/`` in the folder of every seed: for ``runtime=onnx``, and for anybody who has ONNX
+Runtime, as ``client.py`` beside them shows. ``format=torch`` writes programs for ``torch.export.load`` into ``torch/``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def export_model(options: ExportConfig) -> None:
         UserError: there is no such model, it has no graph, a package is missing, or the pick of a study is named too.
     """
     if options.pick is not None or options.max_latency_ms is not None or options.output is not None:
-        raise UserError("model=... writes graphs into the model's folder: pick, max_latency_ms and output are of a study")
+        raise UserError(
+            "model=... writes graphs into the model's folder: pick, max_latency_ms and output are of a study"
+        )
     from imer_ray.prediction.graph_export import export_graphs
 
     assert options.model is not None

@@ -14,10 +14,11 @@ from imer_ray.config.slices import Cost
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.diffusion.sdes.vp import VP
-from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.errors import UserError
+from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.evaluation.timing.graphs import graph_predictor, graph_reference
-from imer_ray.evaluation.timing.speedup import cost, eager_reference, reference_for, timed_pattern
+from imer_ray.evaluation.timing.reference_work import eager_reference
+from imer_ray.evaluation.timing.speedup import cost, reference_for, timed_pattern
 from imer_ray.models.compiled import NUM_WARM_UPS
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser, build_recogniser_of
 from imer_ray.models.parts import Diffusion, Parts
@@ -101,7 +102,9 @@ def measure(
         raise UserError(f"speed.runtime=onnx is measured on a CPU, not on {device}: set speed.runtime=eager")
     ready = PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws)
     predict = graph_predictor(ready, dataset.dims, dataset.lengths, speed.num_threads, seed)
-    theirs = graph_reference(reference, pattern, speed.reference_steps, dataset.dims, dataset.lengths, speed.num_threads)
+    theirs = graph_reference(
+        reference, pattern, speed.reference_steps, dataset.dims, dataset.lengths, speed.num_threads
+    )
     return cost(model, batch, one, speed, predict, eager, theirs)
 
 

@@ -28,6 +28,10 @@ class Sampler(Protocol):
         """Solve the reverse process from x_T [B, L, D] in ``num_steps`` steps."""
         ...
 
+    def num_evaluations(self, num_steps: int) -> int:
+        """Network evaluations (NFE) that ``num_steps`` steps take."""
+        ...
+
 
 class Recovery(nn.Module):
     """Draw missing modalities from their conditional diffusions, given the available ones.
@@ -146,7 +150,11 @@ class PatternRecovery(nn.Module):
                 rows, there = torch.cat([latents] * count), torch.cat([frames] * count)
             own, *others = (noise.of(m) for m in targets)
             source = own.joined(others) if others else own
-            which = torch.tensor(targets, device=latents.device)[:, None].expand(-1, B).flatten() if is_shared else targets[0]
+            which = (
+                torch.tensor(targets, device=latents.device)[:, None].expand(-1, B).flatten()
+                if is_shared
+                else targets[0]
+            )
             x_T = initial_noise(recovery.sde, rows[:, 0].shape, source, latents.device)
             denoiser = recovery.denoiser(which, rows, self.known, there)
             drawn = sampler.sample(denoiser, recovery.sde, x_T, num_steps, source).to(latents.dtype)

@@ -1,4 +1,4 @@
-"""Write the graphs of a trained model into its folder: ``onnx/`` for ONNX Runtime, ``torch/`` for `torch.export.load`."""
+"""Write the graphs of a trained model into its folder: ``onnx/`` for ONNX Runtime, ``torch/`` for torch.export.load."""
 
 from __future__ import annotations
 

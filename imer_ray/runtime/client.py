@@ -41,8 +41,8 @@ def predict(clip: dict) -> float:
 
 
 def _placed(x: np.ndarray, about: dict) -> tuple:
-    """The last frames of x where the model reads them, standardised, and which are there: all between zeros at the ends."""
-    L, (mean, std) = about["frames"], (np.float32(about[name]) for name in ("mean", "std"))
+    """The last frames of x where the model reads them, standardised, and which are there: all but zeros at the ends."""
+    L, (mean, std) = about["frames"], (np.array(about[name], np.float32) for name in ("mean", "std"))
     if x.ndim != 2 or x.shape[1] != len(mean) or x.dtype.kind not in "fiu":
         sys.exit(f"the model reads [frames, {len(mean)}] numbers, and was given {x.shape} of {x.dtype}")
     with np.errstate(over="ignore"):
@@ -60,7 +60,7 @@ def _placed(x: np.ndarray, about: dict) -> tuple:
 
 def _mixed(keys: np.ndarray, number: Any) -> np.ndarray:
     """splitmix64."""
-    z = keys + U(0x9E3779B97F4A7C15) * (np.array(number, U) + U([1]))
+    z = keys + U(0x9E3779B97F4A7C15) * (np.array(number, U) + np.array([1], U))
     z = (z ^ (z >> U(30))) * U(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> U(27))) * U(0x94D049BB133111EB)
     return z ^ (z >> U(31))

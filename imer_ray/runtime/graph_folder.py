@@ -1,8 +1,8 @@
-"""The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, what they take in ``graphs.json``,
-and a client that needs neither PyTorch nor imer_ray.
+"""The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, ``graphs.json`` with what they
+take, and a client that needs neither PyTorch nor imer_ray.
 
-Graphs take features that are standardised already: noise follows from these (`imer_ray.models.pattern_model.clip_keys`),
-so that whoever asks has to standardise anyway.
+Graphs take features that are standardised already: noise follows from these, as
+`imer_ray.models.pattern_model.clip_keys` says, so that whoever asks has to standardise anyway.
 """
 
 from __future__ import annotations

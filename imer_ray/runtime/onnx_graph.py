@@ -75,4 +75,7 @@ class OnnxGraph:
 
 def tensors_of(module: nn.Module) -> Mapping[str, Tensor]:
     """Parameters and buffers by name, those that are kept in no file as well."""
-    return {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }

@@ -77,7 +77,9 @@ def check_graph(content: bytes, name: str) -> None:
     tensors = list(graph.initializer)
     for node in graph.node:
         if node.domain not in ("", "ai.onnx"):
-            raise UserError(f"{name} asks for the operator {shown(node.op_type)} of {shown(node.domain)}; ours are standard")
+            raise UserError(
+                f"{name} asks for the operator {shown(node.op_type)} of {shown(node.domain)}; ours are standard"
+            )
         for attribute in node.attribute:
             if attribute.HasField("g") or len(attribute.graphs):
                 raise UserError(f"{name} has a loop or a branch ({shown(node.op_type)}), which no graph of ours has")

@@ -206,7 +206,9 @@ def traced(module: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedP
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without what the exporters warn and log of their own insides."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export", "onnxscript", "onnx_ir")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export", "onnxscript", "onnx_ir")
+    ]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

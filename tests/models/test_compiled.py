@@ -19,7 +19,8 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
 from imer_ray.evaluation.predict import Inference, predict_clips, predictor
-from imer_ray.evaluation.timing.speedup import cost, eager_reference
+from imer_ray.evaluation.timing.reference_work import eager_reference
+from imer_ray.evaluation.timing.speedup import cost
 from imer_ray.models.compiled import compile_parts, parts
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts

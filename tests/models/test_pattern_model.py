@@ -14,6 +14,7 @@ from torch import Tensor
 from imer_ray.data.missing import MODALITIES, PATTERNS, fillable, targets_given
 from imer_ray.models.pattern_model import PatternModel, by_pattern, clip_keys
 
+
 class SameNoise:
     """The same numbers for every row and target, so that who draws first makes no difference."""
 

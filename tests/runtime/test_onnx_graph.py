@@ -1,4 +1,4 @@
-"""A graph predicts what the model does: every recovery, sampler, backbone, fusion and pattern, for any number of clips."""
+"""A graph predicts what the model does: every recovery, sampler, backbone, fusion, pattern and number of clips."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.parametrization import PARAMETRIZATIONS
 from imer_ray.evaluation.cost import parts_of
 from imer_ray.evaluation.predict import Inference, predictor
+from imer_ray.evaluation.timing.reference_work import eager_reference
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS
-from imer_ray.evaluation.timing.speedup import cost, eager_reference, reference_for
+from imer_ray.evaluation.timing.speedup import cost, reference_for
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery

@@ -14,7 +14,7 @@ from imer_ray.config.components import build, option
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.denoiser import Denoiser
-from imer_ray.evaluation.timing.speedup import Reference, Work
+from imer_ray.evaluation.timing.reference_work import Reference, Work
 from imer_ray.models.backbones.imder_unet import Condition
 from imer_ray.models.model import EmotionModel
 from imer_ray.models.pattern_model import PatternModel

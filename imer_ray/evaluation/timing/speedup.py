@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from imer_ray.config.components import Component, build, option
 from imer_ray.config.experiment import DiffusionConfig, ExperimentConfig, SpeedConfig
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES, pattern_mask
+from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
+from imer_ray.evaluation.timing.reference_work import REFERENCE_STEPS, Reference, reference_clock
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS, median_interval, without_outliers
 from imer_ray.evaluation.timing.stopwatch import Clock, timed
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
@@ -30,13 +30,7 @@ from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
 from imer_ray.models.threads import threads
 from imer_ray.stages.node_load import num_neighbours
-from imer_ray.training.loop import seeded
 
-REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
-Work = tuple[Callable[[], Any], Callable[[], Any]]
-"""The reference's work on a batch: some of its steps, and all the rest."""
-Reference = Callable[[Batch, int], Work]
-"""What makes the work, of a batch and a number of steps."""
 DISTURBED = 2.0  # the highest of a speedup's readings over the lowest, above which they disagree
 # torch 2.13 knows the cost of fused attention on GPUs only; without this, attention would be free on a CPU.
 CPU_ATTENTION = {
@@ -223,45 +217,3 @@ def timed_pattern(model: EmotionModel) -> str:
     recoverable = None if model.recovery is None else model.recovery.recoverable
     missing = 0 if recoverable is None else int(recoverable.int().argmax())
     return "".join(m for number, m in enumerate(MODALITIES) if number != missing)
-
-
-def reference_clock(work: Work, num_steps: int, clock: Clock) -> Callable[[], float]:
-    """A function that times IMDer on a batch, in seconds: ``num_steps`` of its 100 equal steps, scaled up.
-
-    All the rest (encoder, refiner, fusion, head) is a few percent of it. It is timed here in full, once and right after
-    the steps, and counted as so many of them.
-    """
-    some_steps, rest = work
-    some_steps()
-    per_reading = REFERENCE_STEPS / num_steps + timed(rest, clock) / timed(some_steps, clock)
-    return lambda: timed(some_steps, clock) * per_reading
-
-
-def eager_reference(reference: EmotionModel, pattern: str) -> Reference:
-    """The reference in PyTorch, where the modalities of ``pattern`` are available."""
-
-    @torch.no_grad()
-    def work(batch: Batch, num_steps: int) -> Work:
-        assert reference.recovery is not None
-        recovery = reference.recovery
-        sampler = build(option("diffusion/sampler", "euler_maruyama"))
-        latents, frames = reference.encoder(batch.features, batch.frames)
-        available = pattern_mask(pattern).to(latents.device).expand(len(batch), -1)
-        generator = seeded(0, "reference", device=latents.device)
-        starts = []
-        for m in (~available[0]).nonzero().flatten().tolist():
-            x_T = torch.randn(latents[:, m].shape, generator=generator, device=latents.device) * recovery.sde.prior_std
-            starts.append((recovery.denoiser(m, latents, available, frames), x_T))
-
-        @torch.no_grad()
-        def some_steps() -> None:
-            for denoiser, x_T in starts:
-                sampler.sample(denoiser, recovery.sde, x_T, num_steps, generator)
-
-        @torch.no_grad()
-        def rest() -> None:
-            reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames)
-
-        return some_steps, rest
-
-    return work

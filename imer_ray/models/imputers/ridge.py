@@ -118,7 +118,7 @@ class PatternRidge(nn.Module):
         self.maps = nn.ModuleDict({str(m): imputer.maps[f"{name}_{MODALITIES[m]}"] for m in missing})
 
     def forward(self, latents: Tensor, frames: Tensor, sampler: Any, num_steps: int, noise: Any) -> Tensor:
-        """Latents [B, M, L, D] with what is missing filled; those, and frames [B, M, L], of what is missing are zero."""
+        """Latents [B, M, L, D] with what is missing filled; they and frames [B, M, L] of what is missing are zero."""
         columns, own = list((latents * frames[..., None]).unbind(1)), frames.any(1)[..., None]
         read = torch.cat([columns[m].flatten(1) for m in self.sources], dim=1) if self.sources else None
         for m, linear in self.maps.items():
