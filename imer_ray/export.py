@@ -3,10 +3,15 @@
 Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of both), a trial's
 number (``pick=4``, or ``pick=4.1`` for a further point of its recogniser), or ``max_latency_ms=5``: the best quality
 among points whose single-clip latency stays within the budget.
+
+``python -m imer_ray.export model=models/knee format=onnx`` writes a trained model as graphs, one for each set of
+available modalities, into ``onnx/`` in the folder of every seed: for ``runtime=onnx``, and for anybody who has ONNX
+Runtime, as ``client.py`` beside them shows. ``format=torch`` writes programs for ``torch.export.load`` into ``torch/``.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -18,7 +23,7 @@ import yaml
 from imer_ray import __version__, cli
 from imer_ray.config.commands import ExportConfig
 from imer_ray.config.compose import compose
-from imer_ray.errors import UserError
+from imer_ray.errors import UserError, printable
 from imer_ray.files import similar, write_whole
 from imer_ray.received import shortened
 from imer_ray.results.schema import RESULTS
@@ -34,10 +39,31 @@ NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.(0|[1-9][0-9]{0,8}))?")  # a trial
 
 def main(overrides: list[str]) -> None:
     options = compose(ExportConfig, "export", overrides)
+    if options.model is not None:
+        export_model(options)
+        return
     if (options.pick is None) == (options.max_latency_ms is None):
         raise UserError("say what to export: pick=quality, speed, knee or a trial's number, or max_latency_ms=5")
     path = export(Path(options.run), options.pick, options.max_latency_ms, options.output)
     print(f"wrote {path}")
+
+
+def export_model(options: ExportConfig) -> None:
+    """Write the graphs of a trained model into its folder.
+
+    Raises:
+        UserError: there is no such model, it has no graph, a package is missing, or the pick of a study is named too.
+    """
+    if options.pick is not None or options.max_latency_ms is not None or options.output is not None:
+        raise UserError(
+            "model=... writes graphs into the model's folder: pick, max_latency_ms and output are of a study"
+        )
+    from imer_ray.prediction.graph_export import export_graphs
+
+    assert options.model is not None
+    folders = export_graphs(Path(options.model), options.format, functools.partial(print, flush=True))
+    for folder in folders:
+        print(f"wrote {printable(str(folder))}")
 
 
 def export(run: Path, pick: str | None, max_latency_ms: float | None = None, output: str | None = None) -> Path:

@@ -26,6 +26,7 @@ def save_model(
     recovers: bool = True,
     weights: int = 0,
     small: tuple[str, ...] = SMALL,
+    at_the_end: tuple[str, ...] = (),
 ) -> Dataset:
     """Write ``folder/<seed>``, whose weights follow from ``weights`` and the seed; the data that it would be of."""
     config = experiment(*small, *overrides, f"seed={seed}")
@@ -43,6 +44,6 @@ def save_model(
         if not bool(parameter.any()):
             nn.init.normal_(parameter, std=0.05)
     shape = {"dims": dataset.dims, "lengths": dataset.lengths, "label_kind": dataset.label_kind}
-    shape |= {"at_the_end": sorted(dataset.at_the_end), "feature_names": dict(dataset.feature_names)}
+    shape |= {"at_the_end": sorted(dataset.at_the_end | {*at_the_end}), "feature_names": dict(dataset.feature_names)}
     save(folder / str(seed), model, config, shape, dataset.statistics)
     return dataset

@@ -164,6 +164,9 @@ class ExportConfig:
     pick: str | None = None  # quality, speed, knee or a trial's number
     max_latency_ms: float | None = None  # best quality within this latency of one clip
     output: FilePath | None = None  # None: export/<pick>.yaml in the study's folder
+    model: FilePath | None = None  # a trained model's folder, whose graphs are written into it instead
+    # of the graphs: for ONNX Runtime, with a client, or for torch.export.load
+    format: str = field(default="onnx", metadata={"choices": ("onnx", "torch")})
 
 
 @dataclass(frozen=True, kw_only=True)

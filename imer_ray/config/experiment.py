@@ -18,6 +18,7 @@ MAX_SPEED = {"batch_size": 4096, "num_threads": 1024, "reference_steps": 100, "m
 
 
 PRECISIONS = ("fp32", "bf16")
+RUNTIMES = ("eager", "onnx")
 
 STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's name
     *("encode", "pretrain", "recover", "distill", "impute", "mixture", "bank"),
@@ -178,6 +179,8 @@ class LossConfig:
 class SpeedConfig:
     """How cost is measured beside the IMDer reference (`imer_ray.evaluation.timing.speedup`)."""
 
+    # what computes, on both sides: eager (PyTorch), or onnx (ONNX Runtime, which takes seconds to make a graph)
+    runtime: str = field(default="eager", metadata={"choices": RUNTIMES})
     batch_size: int = 32  # clips of a batch, beside which one clip alone is timed as well
     num_threads: int = 1  # on a CPU
     reference_steps: int = 1  # of the reference's 100 equal steps, timed and scaled up; benchmarks time all 100

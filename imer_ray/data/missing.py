@@ -17,6 +17,8 @@ from torch import Tensor
 from imer_ray.errors import UserError
 
 MODALITIES = ("l", "a", "v")
+Available = Tensor | tuple[bool, ...]
+"""Bool [B, M]; or [M] as plain booleans where all clips have the same modalities."""
 
 
 def pattern_mask(name: str) -> Tensor:
@@ -54,7 +56,7 @@ def targets_given(available: Sequence[bool], recoverable: Sequence[bool]) -> tup
 
 def same_of_all(available: Sequence[bool], clips: Tensor) -> Tensor:
     """[B, M]: the same modalities of every one of the clips [B, ...]."""
-    return torch.tensor(available, device=clips.device).expand(len(clips), len(available))
+    return torch.tensor(available, device=clips.device).expand(clips.shape[0], len(available))
 
 
 PATTERNS = {name: pattern_mask(name) for name in ("l", "a", "v", "la", "lv", "av", "lav")}

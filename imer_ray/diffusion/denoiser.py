@@ -61,12 +61,14 @@ def input_scale(alpha_t: Tensor | float, sigma_t: Tensor | float, sigma_data: fl
 def expand_time(sde: SDE, x_t: Tensor, t: Tensor | float) -> tuple[Tensor | float, Tensor | float, Tensor]:
     """alpha_t, sigma_t that broadcast against x_t [B, L, D], and the times [B]; numbers where t is one number.
 
-    Times never have less than single precision: the last steps of a half-precision time would fall together.
+    Times never have less than single precision: the last steps of a half-precision time would fall together. While a
+    graph is exported one number gives times [1], so that what networks make of it is a constant of the graph.
     """
     dtype = torch.promote_types(x_t.dtype, torch.float32)
     if isinstance(t, float):
         alpha_t, sigma_t = marginal_at(sde, t)
-        return alpha_t, sigma_t, torch.full((len(x_t),), t, device=x_t.device, dtype=dtype)
+        count = 1 if torch.compiler.is_exporting() else len(x_t)
+        return alpha_t, sigma_t, torch.full((count,), t, device=x_t.device, dtype=dtype)
     times = t.to(device=x_t.device, dtype=dtype).expand(len(x_t))
     alpha, sigma = (value.to(x_t.dtype)[:, None, None] for value in sde.marginal_prob(times))
     return alpha, sigma, times

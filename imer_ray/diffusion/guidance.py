@@ -28,7 +28,8 @@ def guided(network: Network, weight: float) -> Network:
     """
 
     def both(x: Tensor, t: Tensor) -> Tensor:
-        conditional, unconditional = network(torch.cat([x, x]), torch.cat([t, t])).chunk(2)
+        times = t if torch.compiler.is_exporting() else torch.cat([t, t])  # a graph's is one for all rows
+        conditional, unconditional = network(torch.cat([x, x]), times).unflatten(0, (2, -1)).unbind(0)
         return unconditional + weight * (conditional - unconditional)
 
     return both

@@ -14,11 +14,15 @@ from imer_ray.config.slices import Cost
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.diffusion.sdes.vp import VP
+from imer_ray.errors import UserError
 from imer_ray.evaluation.predict import Inference, predictor
+from imer_ray.evaluation.timing.graphs import graph_predictor, graph_reference
+from imer_ray.evaluation.timing.reference_work import eager_reference
 from imer_ray.evaluation.timing.speedup import cost, reference_for, timed_pattern
 from imer_ray.models.compiled import NUM_WARM_UPS
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser, build_recogniser_of
 from imer_ray.models.parts import Diffusion, Parts
+from imer_ray.models.pattern_model import PatternModel
 from imer_ray.models.recovery import build_filling
 from imer_ray.stages.context import Context
 from imer_ray.training.loop import seeded
@@ -90,9 +94,18 @@ def measure(
     batch, one = (dataset.batch(split, some).to(device) for some in (rows, rows[:1]))
     reference = reference_for(encoder, dataset.dims, dataset.lengths, device)
     pattern = timed_pattern(model)
-    predict = predictor(model, inference, pattern, seed)
+    eager = predictor(model, inference, pattern, seed)
     num_warm_ups = NUM_WARM_UPS if inference.is_compiled else 1
-    return cost(model, reference, batch, one, pattern, speed, predict, num_warm_ups)
+    if speed.runtime == "eager":
+        return cost(model, batch, one, speed, eager, eager, eager_reference(reference, pattern), num_warm_ups)
+    if device != "cpu":
+        raise UserError(f"speed.runtime=onnx is measured on a CPU, not on {device}: set speed.runtime=eager")
+    ready = PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws)
+    predict = graph_predictor(ready, dataset.dims, dataset.lengths, speed.num_threads, seed)
+    theirs = graph_reference(
+        reference, pattern, speed.reference_steps, dataset.dims, dataset.lengths, speed.num_threads
+    )
+    return cost(model, batch, one, speed, predict, eager, theirs)
 
 
 COST_FILE = "cost.json"

@@ -37,7 +37,7 @@ class Mask(NamedTuple):
 
 def attention_mask(frames: Tensor, num_queries: int, causal: bool) -> Mask | None:
     """The mask of ``num_queries`` query frames (S of them if ``causal``) for memory [N, S]; None if all is there."""
-    if bool(frames.all()):
+    if not torch.compiler.is_exporting() and bool(frames.all()):
         return None
     allowed = frames[:, None].expand(-1, num_queries, -1)
     if causal:
@@ -104,7 +104,7 @@ class Layer(nn.Module):
         """x [G, B L, d] -> the same; ``known`` is what `remember` made of the memory, None for self-attention."""
         query = self.attention_norm(normalise(x))
         k, v = self._keys_values(query, batch_size) if known is None else known
-        N, (d, H) = len(x) * batch_size, (x.shape[-1], self.num_heads)
+        N, (d, H) = x.shape[0] * batch_size, (x.shape[-1], self.num_heads)
         q = self.query(query).view(N, -1, H, d // H).transpose(1, 2)
         attended = attend(q, k, v, mask, causal, drop).transpose(1, 2).reshape(x.shape)
         x = x + F.dropout(self.out(attended), self.res_dropout, self.training)
@@ -122,7 +122,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, dro
     """softmax(q k^T / sqrt(d)) v for [N, H, L, d]; ``drop`` [N] is the dropout rate of each row's weights."""
     if drop is None:
         allowed = None if mask is None else mask.allowed
-        out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal and mask is None)
+        if torch.compiler.is_exporting():
+            if allowed is None and causal:
+                allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+            out = plain_attention(q, k, v, allowed)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal and mask is None)
     else:
         allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
         allowed = (allowed.tril() if causal else allowed) if mask is None else mask.allowed
@@ -131,6 +136,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, dro
         keep = 1 - drop[:, None, None, None]
         out = (weights * (torch.rand_like(weights) < keep) / keep) @ v
     return out if mask is None else out * mask.alive[:, None]
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """`F.scaled_dot_product_attention` in few operations, for graphs; ``mask`` is bool, or added to the scores."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1) @ v
 
 
 class Encoders(nn.Module):

@@ -49,7 +49,7 @@ def parts(model: EmotionModel) -> Iterator[tuple[nn.Module, str]]:
         yield from ((network, "forward") for network in model.recovery.networks)
     if isinstance(model.recogniser, Recogniser):
         yield from ((refiner, "forward") for refiner in model.recogniser.refiners or ())
-        yield model.recogniser, "classify"
+        yield model.recogniser, "answer"
 
 
 def check_compiler(device_type: str, mode: str) -> None:

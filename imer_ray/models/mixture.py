@@ -159,7 +159,7 @@ class Components(nn.Module):
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         """z [N, M, R] of latents [N, M, L, D]."""
         x = (latents * frames[..., None]).flatten(2)
-        return ((x - self.centre).transpose(0, 1) @ self.basis).transpose(0, 1)
+        return ((x - self.centre).transpose(0, 1) @ self.basis.to(x.dtype)).transpose(0, 1)
 
 
 class MixtureRecogniser(nn.Module):
@@ -250,15 +250,48 @@ class MixtureRecogniser(nn.Module):
 
 
 class PatternMixture(nn.Module):
-    """`MixtureRecogniser` where every clip has the same modalities available."""
+    """`MixtureRecogniser` where every clip has the same modalities available.
+
+    All that a clip's numbers are multiplied with is worked out beforehand, the solution of the triangular system too
+    (white = L^-1 residual). In double precision up to the label's mixture: an inverse doubles the digits that are lost
+    where a covariance is nearly singular.
+    """
+
+    present: Tensor
+    present_means: Tensor
+    whitening: Tensor
+    gain: Tensor
+    log_weights: Tensor
+    label_means: Tensor
+    label_std: Tensor
 
     def __init__(self, recogniser: MixtureRecogniser, available: tuple[bool, ...]) -> None:
         super().__init__()
-        self.recogniser, self.given = recogniser, recogniser._given(available)
+        self.recogniser = recogniser
+        there = recogniser._numbers(torch.tensor([available], device=recogniser.means.device))[0]
+        known = Mixture(*(x.double() for x in vars(recogniser.mixture).values())).given(there)
+        identity = torch.eye(len(known.present), dtype=torch.float64, device=there.device)
+        tensors = {
+            "present": known.present,
+            "present_means": known.present_means,
+            "whitening": torch.linalg.solve_triangular(known.factor, identity, upper=False).mT.contiguous(),
+            "gain": known.gain[:, -1, :, None],  # of the label, which is the last missing number
+            "log_weights": (known.log_weights + known.log_scale)[..., None],
+            "label_means": known.missing_means[:, :, -1:],
+            "label_std": known.covariances[:, -1, -1].sqrt().to(recogniser.means.dtype),
+        }
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         """Predictions [N] from latents [N, M, L, D] and frames [N, M, L]."""
         own = self.recogniser
         with torch.autocast(latents.device.type, enabled=False):
-            z = nn.functional.pad(own.components(latents.to(own.means.dtype), frames).flatten(1), (0, 1))
-            return median(*self.given(z).label()) * own.label_scale + own.label_centre
+            z = own.components(latents.double(), frames).flatten(1)
+            residual = z.index_select(1, self.present)[None] - self.present_means
+            log_joint = self.log_weights - 0.5 * (residual @ self.whitening).square().sum(2, keepdim=True)
+            weights, means = (
+                x.squeeze(2).T.to(own.means.dtype)
+                for x in (log_joint.softmax(0), self.label_means + residual @ self.gain)
+            )
+            return median(weights, means, self.label_std) * own.label_scale + own.label_centre

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES, modality_mask, same_of_all, targets_given
+from imer_ray.data.missing import MODALITIES, modality_mask, targets_given
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.parts import Parts
@@ -95,8 +95,18 @@ class Recogniser(nn.Module):
         available."""
         recorded = frames & available[..., None]
         frames = torch.where(available[..., None], frames, recorded.any(1, keepdim=True))
-        latents = latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None]
-        return self.fusion((latents * self.std + self.mean) * frames[..., None], frames)
+        return self._fuse_marked(latents + torch.where(available[..., None], 0.0, self.missing)[:, :, None], frames)
+
+    def _fuse_marked(self, marked: Tensor, frames: Tensor) -> Tensor:
+        return self.fusion((marked * self.std + self.mean) * frames[..., None], frames)
+
+    def answer(self, marked: Tensor, frames: Tensor, is_complete: bool) -> Tensor:
+        """As `classify`, where the marks of what was missing are in the latents and a filled modality has its frames;
+        ``is_complete``: nothing was missing of any clip."""
+        features = self._fuse_marked(marked, frames)
+        if self.reconstructor is not None and not is_complete:
+            features = self.reconstructor(features)
+        return self.head(features)
 
     def reconstruct(self, features: Tensor, available: Tensor) -> Tensor:
         """Features [B, F] as they would be of complete data; those of complete clips stay as they are."""
@@ -120,10 +130,14 @@ class Recogniser(nn.Module):
 class PatternRecogniser(nn.Module):
     """`Recogniser` where every clip has the same modalities available."""
 
+    absent: Tensor
+
     def __init__(self, recogniser: Recogniser, available: tuple[bool, ...]) -> None:
         super().__init__()
         self.recogniser, self.available = recogniser, available
         self.recovered = targets_given(available, recogniser.recoverable.tolist())
+        absent = [[[0.0]] if there else [[1.0]] for there in available]
+        self.register_buffer("absent", torch.tensor(absent, device=recogniser.missing.device), persistent=False)
 
     def refine(self, latents: Tensor) -> Tensor:
         """Latents [B, M, L, D] with the recovered modalities passed through their refiners."""
@@ -136,7 +150,10 @@ class PatternRecogniser(nn.Module):
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         """Predictions [B] from latents [B, M, L, D] and frames [B, M, L], which are absent of what is missing."""
-        return self.recogniser.classify(self.refine(latents), same_of_all(self.available, latents), frames)
+        own, recogniser = frames.any(1), self.recogniser
+        whole = torch.stack([frames[:, m] if there else own for m, there in enumerate(self.available)], dim=1)
+        marked = self.refine(latents) + self.absent * recogniser.missing[:, None]
+        return recogniser.answer(marked, whole, all(self.available))
 
 
 class EmotionModel(nn.Module):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -61,15 +62,20 @@ class PatternModel(nn.Module):
         if self.filling is None:
             return latents, frames
         if self.num_draws > 1:
-            latents, frames = latents.repeat(self.num_draws, 1, 1, 1), frames.repeat(self.num_draws, 1, 1)
+            latents, frames = torch.cat([latents] * self.num_draws), torch.cat([frames] * self.num_draws)
         return self.filling(latents, frames, self.sampler, self.num_steps, noise), frames
 
     def noise(self, batch: Batch, seed: int) -> RowNoise:
         """Noise for a batch's clips; each one's depends on the seed and on its content alone."""
         if not self.targets:
             return RowNoise(np.zeros(len(batch), np.uint64))
-        keys = clip_keys({m: batch.digests[m] for m in self.pattern}, seed)
-        return RowNoise(np.concatenate([mixed(keys, draw) for draw in range(self.num_draws)]))
+        return noise_of(batch, self.pattern, self.num_draws, seed)
+
+
+def noise_of(batch: Batch, pattern: str, num_draws: int, seed: int) -> RowNoise:
+    """Noise for a batch's clips of which a pattern is available: all clips' first draws first."""
+    keys = clip_keys({m: batch.digests[m] for m in pattern}, seed)
+    return RowNoise(np.concatenate([mixed(keys, draw) for draw in range(num_draws)]))
 
 
 def clip_keys(digests: Mapping[str, NDArray[np.uint64]], seed: int) -> NDArray[np.uint64]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES, fillable, modality_mask, same_of_all, targets_given
+from imer_ray.data.missing import MODALITIES, Available, fillable, modality_mask, targets_given
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided
 from imer_ray.diffusion.noise import Noise, Streams, initial_noise
@@ -26,6 +26,10 @@ class Sampler(Protocol):
         self, denoiser: Denoiser, sde: Any, x_T: Tensor, num_steps: int, generator: torch.Generator | Noise
     ) -> Tensor:
         """Solve the reverse process from x_T [B, L, D] in ``num_steps`` steps."""
+        ...
+
+    def num_evaluations(self, num_steps: int) -> int:
+        """Network evaluations (NFE) that ``num_steps`` steps take."""
         ...
 
 
@@ -67,16 +71,17 @@ class Recovery(nn.Module):
             found = [(n, wanted[:, m].nonzero().squeeze(1), m) for m, n in enumerate(self.networks) if somewhere[m]]
         yield from (call for call in found if len(call[1]))
 
-    def denoiser(self, target: int | Tensor, latents: Tensor, available: Tensor, frames: Tensor) -> Denoiser:
+    def denoiser(self, target: int | Tensor, latents: Tensor, available: Available, frames: Tensor) -> Denoiser:
         """The denoiser of one modality, or of the modalities [B] of the rows with a shared network, given the
         condition; what the network can compute of it in advance is computed here."""
         if len(self.networks) == 1 and isinstance(target, int):
-            target = torch.full((len(latents),), target, device=latents.device)
+            target = torch.full((latents.shape[0],), target, device=latents.device)
         network: Any = self.networks[target if isinstance(target, int) else 0]
         dropped, guides = None, self.guidance != 1
         if guides:  # every row twice, the second time without its condition
-            dropped = torch.arange(2 * len(latents), device=latents.device) >= len(latents)
-            latents, available, frames = (torch.cat([x, x]) for x in (latents, available, frames))
+            dropped = torch.arange(2 * latents.shape[0], device=latents.device) >= latents.shape[0]
+            latents, frames = torch.cat([latents, latents]), torch.cat([frames, frames])
+            available = torch.cat([available, available]) if isinstance(available, Tensor) else available
             target = torch.cat([target, target]) if isinstance(target, Tensor) else target
         cache = condition(network, latents, available, frames, target, dropped)
 
@@ -136,21 +141,24 @@ class PatternRecovery(nn.Module):
         What is filled has the frames that any available modality of the clip has, and zeros elsewhere. Each target has
         a stream of ``noise`` of its own.
         """
-        recovery, B, columns = self.recovery, len(latents), list(latents.unbind(1))
+        recovery, B, columns = self.recovery, latents.shape[0], list(latents.unbind(1))
         absent = ~frames.any(1)[..., None]
         is_shared = len(recovery.networks) == 1
         for targets in [self.targets] if is_shared and self.targets else [(m,) for m in self.targets]:
             rows, there, count = latents, frames, len(targets)
             if count > 1:
-                rows, there = latents.repeat(count, 1, 1, 1), frames.repeat(count, 1, 1)
+                rows, there = torch.cat([latents] * count), torch.cat([frames] * count)
             own, *others = (noise.of(m) for m in targets)
             source = own.joined(others) if others else own
-            known = same_of_all(self.known, rows)
-            which = torch.tensor(targets, device=latents.device).repeat_interleave(B) if is_shared else targets[0]
+            which = (
+                torch.tensor(targets, device=latents.device)[:, None].expand(-1, B).flatten()
+                if is_shared
+                else targets[0]
+            )
             x_T = initial_noise(recovery.sde, rows[:, 0].shape, source, latents.device)
-            denoiser = recovery.denoiser(which, rows, known, there)
+            denoiser = recovery.denoiser(which, rows, self.known, there)
             drawn = sampler.sample(denoiser, recovery.sde, x_T, num_steps, source).to(latents.dtype)
-            for m, x in zip(targets, drawn.chunk(count), strict=True):
+            for m, x in zip(targets, drawn.unflatten(0, (count, -1)).unbind(0), strict=True):
                 columns[m] = x.masked_fill(absent, 0.0)
         return torch.stack(columns, dim=1)
 
@@ -158,7 +166,7 @@ class PatternRecovery(nn.Module):
 def condition(
     network: Network,
     latents: Tensor,
-    available: Tensor,
+    available: Available,
     frames: Tensor,
     target: int | Tensor,
     dropped: Tensor | None = None,

@@ -23,8 +23,10 @@ from imer_ray.evaluation.predict import BATCH_SIZE, Inference, predictor
 from imer_ray.models.model import EmotionModel
 from imer_ray.prediction.calibration import Calibration, read_calibration
 from imer_ray.prediction.clip import Clip, Reads, batch_of
+from imer_ray.prediction.onnx_runtime import graphs_of, onnx_predictor
+from imer_ray.runtime.graph_folder import GraphFolder
 
-RUNTIMES = ("auto", "eager")
+RUNTIMES = ("auto", "eager", "onnx")
 Run = Callable[[Batch], NDArray[np.float64]]
 
 
@@ -85,7 +87,8 @@ class Predictor:
         """The model in a folder, such as ``models/quality`` (all seeds) or ``models/quality/1111`` (one).
 
         Args:
-            runtime: "eager" (PyTorch) or "auto" (the fastest that the folder holds).
+            runtime: "eager" (PyTorch), "onnx" (the graphs that the command export wrote), or "auto" (the graphs where
+                there are some of these weights).
 
         Raises:
             UserError: the folder holds no trained model, a file in it is damaged, or it is too old for raw features.
@@ -97,7 +100,8 @@ class Predictor:
         members = []
         for one in found:
             model, config = load(one)
-            members.append(_Member(one, model, config, in_single_precision(_statistics(one))))
+            graphs = graphs_of(one, runtime)
+            members.append(_Member(one, model, config, in_single_precision(_statistics(one)), graphs))
         reads = Reads(
             dims=shape["dims"],
             lengths=shape["lengths"],
@@ -155,8 +159,16 @@ class Predictor:
 class _Member:
     """A model trained with one seed."""
 
-    def __init__(self, folder: Path, model: EmotionModel, config: ModelConfig, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: EmotionModel,
+        config: ModelConfig,
+        statistics: Statistics,
+        graphs: GraphFolder | None,
+    ) -> None:
         self.folder, self.model, self.config, self.statistics = folder, model, config, statistics
+        self._graphs = graphs
         self._runner = functools.cache(self._made_runner)
 
     def values(self, pattern: str, clips: Sequence[Clip], reads: Reads) -> NDArray[np.float64]:
@@ -171,6 +183,9 @@ class _Member:
         return tuple(MODALITIES[m] for m in targets_given(available, self.model.recovery.recoverable.tolist()))
 
     def _made_runner(self, pattern: str) -> Run:
+        if self._graphs is not None:
+            by_graph = onnx_predictor(self._graphs, pattern, self.config.seed)
+            return lambda batch: by_graph(batch).astype(np.float64)
         predict = predictor(self.model, Inference.of_model(self.config), pattern, self.config.seed)
         return lambda batch: predict(batch).double().numpy()
 

@@ -19,6 +19,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
 from imer_ray.evaluation.predict import Inference, predict_clips, predictor
+from imer_ray.evaluation.timing.reference_work import eager_reference
 from imer_ray.evaluation.timing.speedup import cost
 from imer_ray.models.compiled import compile_parts, parts
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
@@ -93,8 +94,9 @@ def test_compiled_predictions_are_the_same_and_no_number_of_clips_compiles_again
     assert graphs[3] == graphs[-1], "a number of clips was compiled for"
     batch, one = clips_of(2), clips_of(1)
     flops = {
-        cost(m, model, batch, one, "av", SPEED, predictor(m, inference_of(c), "av", 0), warm_ups)["flops_per_clip"]
+        cost(m, batch, one, SPEED, predict, predict, eager_reference(model, "av"), warm_ups)["flops_per_clip"]
         for m, c, warm_ups in ((model, config, 1), (faster, compiled, 3))
+        for predict in [predictor(m, inference_of(c), "av", 0)]
     }
     assert len(flops) == 1 and flops.pop() > 0  # operations are counted as written
 

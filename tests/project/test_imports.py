@@ -30,9 +30,10 @@ MAY_IMPORT = {  # beside itself and the leaves
     "models": ("config", "data", "diffusion"),
     "extraction": ("config", "data", "models"),
     "training": ("config", "data", "diffusion", "models", "stages"),
-    "evaluation": ("config", "data", "diffusion", "models", "stages", "training", "results"),
+    "runtime": ("data", "diffusion", "models"),
+    "evaluation": ("config", "data", "diffusion", "models", "runtime", "stages", "training", "results"),
     "prediction": (
-        *("config", "data", "diffusion", "models", "stages", "training", "evaluation", "results"),
+        *("config", "data", "diffusion", "models", "runtime", "stages", "training", "evaluation", "results"),
         "extraction",
     ),
     "tasks": ("config", "data", "diffusion", "models", "stages", "training", "evaluation"),
@@ -156,14 +157,16 @@ def test_what_is_imported_is_a_declared_dependency() -> None:
     reader = ROOT / "imer_ray" / "models" / "sentence_encoder.py"
     extraction = {*(ROOT / "imer_ray" / "extraction").glob("*.py")}
     serving = {*(ROOT / "imer_ray" / "serving").glob("*.py")}
-    files = {*package_files()} - {*loggers.values(), reader} - extraction - serving
+    runtime = {*(ROOT / "imer_ray" / "runtime").glob("*.py")}
+    files = {*package_files()} - {*loggers.values(), reader} - extraction - serving - runtime
     distributions = packages_distributions()
     used = {canonicalize_name(distributions[module][0]) for module in foreign(files)}
     assert used == declared
     for name, path in loggers.items():  # a choice that not all make: the extra of its name brings its package
         assert foreign([path]) == {name}
         assert [Requirement(line).name.partition("-")[0] for line in extras[name]] == [name]
-    for extra, of_it in {"text": {reader}, "extract": {reader, *extraction}, "serve": serving}.items():
+    of_extras = {"text": {reader}, "extract": {reader, *extraction}, "serve": serving, "onnx": runtime}
+    for extra, of_it in of_extras.items():
         brought = {canonicalize_name(Requirement(line).name) for line in extras[extra]}
         found = {canonicalize_name(distributions[module][0]) for module in foreign(of_it)}
         assert brought <= found <= declared | brought

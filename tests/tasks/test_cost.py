@@ -18,14 +18,17 @@ from imer_ray.config.slices import Cost
 from imer_ray.data.batch import Batch
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.parametrization import PARAMETRIZATIONS
-from imer_ray.evaluation.cost import parts_of
+from imer_ray.errors import UserError
+from imer_ray.evaluation.cost import measure, parts_of
 from imer_ray.evaluation.predict import Inference, predictor
+from imer_ray.evaluation.timing.reference_work import eager_reference
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS
 from imer_ray.evaluation.timing.speedup import cost, reference_for
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
 from imer_ray.systems import decoupled, imder, masked, rohydr, zero
+from imer_ray.training.latents import load_dataset
 from imer_ray.training.loop import seeded
 
 PROCESSES = [
@@ -126,6 +129,7 @@ def test_what_is_the_same_work_is_measured_once(config: ExperimentConfig) -> Non
         {"compile": "default"},
         {"refiner__num_blocks": 5},
         {"speed__batch_size": 8},
+        {"speed__runtime": "onnx"},
         {"split": "test"},  # a final training measures for itself
     ],
 )
@@ -171,7 +175,8 @@ def measured(disturb: Callable[[Batch], None] = lambda batch: None, **speed: flo
         return own(batch)
 
     settings = SpeedConfig(**{"batch_size": 2, "num_threads": 1, "reference_steps": 1, **speed})
-    return cost(model, reference_for(parts.encoder, DIMS, lengths, "cpu"), clips(2), clips(1), "av", settings, predict)
+    reference = eager_reference(reference_for(parts.encoder, DIMS, lengths, "cpu"), "av")
+    return cost(model, clips(2), clips(1), settings, predict, predict, reference)
 
 
 def test_one_disturbed_reading_does_not_make_a_speed() -> None:
@@ -209,3 +214,39 @@ def test_measuring_ends_with_a_narrow_interval_or_at_a_limit(
         assert repeats != [1] or found[f"speedup{size}_low"] == middle == found[f"speedup{size}_high"]
     assert found["concurrency"] >= 0 and found["latency_ms_b1"] > 0
     assert found["clips_per_s"] == pytest.approx(2 / (1e-3 * found["latency_ms"]))
+
+
+@pytest.mark.slow
+def test_the_exported_graph_is_timed_beside_the_references() -> None:
+    """Both in ONNX Runtime; what is counted is the same work."""
+    config = experiment(*SMALL, "diffusion.num_steps=1", "diffusion.backbone=mixer", "diffusion.backbone.num_layers=1")
+    dataset, parts = load_dataset(config), Parts.of(of_model(config))
+    latent_dim, num_frames = parts.encoder.latent_dim, parts.encoder.length(min(dataset.lengths.values()))
+    model = EmotionModel(
+        build_encoder(parts.encoder, dataset.dims, dataset.lengths),
+        build_recovery(parts.diffusion, latent_dim, num_frames),
+        build_recogniser(latent_dim, parts.fusion, parts.refiner),
+    ).eval()
+    inference = Inference.of(config, config.diffusion)
+    found = {}
+    for runtime in ("eager", "onnx"):
+        speed = SpeedConfig(runtime=runtime, batch_size=4, max_repeats=3)
+        found[runtime] = measure(model, dataset, "valid", parts.encoder, inference, speed, 0, "cpu")
+    eager, onnx = found["eager"], found["onnx"]
+    assert eager.keys() == onnx.keys()
+    assert eager["flops_per_clip"] == onnx["flops_per_clip"] > 0
+    assert onnx["latency_ms_b1"] < eager["latency_ms_b1"]
+    assert onnx["speedup_vs_imder"] > 1
+
+
+def test_graphs_are_timed_on_a_cpu_only() -> None:
+    config = experiment(*SMALL)
+    dataset, parts = load_dataset(config), Parts.of(of_model(config))
+    model = EmotionModel(
+        build_encoder(parts.encoder, dataset.dims, dataset.lengths),
+        None,
+        build_recogniser(parts.encoder.latent_dim, parts.fusion),
+    ).eval()
+    speed, inference = SpeedConfig(runtime="onnx"), Inference.of(config, None)
+    with pytest.raises(UserError, match=r"speed\.runtime=onnx is measured on a CPU"):
+        measure(model, dataset, "valid", parts.encoder, inference, speed, 0, "meta")

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from imer_ray.config.components import Component, build, option
 from imer_ray.config.experiment import DiffusionConfig, ExperimentConfig, SpeedConfig
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES, pattern_mask
+from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
+from imer_ray.evaluation.timing.reference_work import REFERENCE_STEPS, Reference, reference_clock
 from imer_ray.evaluation.timing.robust_median import MIN_READINGS, median_interval, without_outliers
 from imer_ray.evaluation.timing.stopwatch import Clock, timed
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
@@ -30,9 +30,7 @@ from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
 from imer_ray.models.threads import threads
 from imer_ray.stages.node_load import num_neighbours
-from imer_ray.training.loop import seeded
 
-REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
 DISTURBED = 2.0  # the highest of a speedup's readings over the lowest, above which they disagree
 # torch 2.13 knows the cost of fused attention on GPUs only; without this, attention would be free on a CPU.
 CPU_ATTENTION = {
@@ -152,16 +150,16 @@ class _Size:
 
 def cost(
     model: EmotionModel,
-    reference: EmotionModel,
     batch: Batch,
     one: Batch,
-    pattern: str,
     speed: SpeedConfig,
-    predict: Callable[[Batch], Tensor],
+    predict: Callable[[Batch], Any],
+    counted: Callable[[Batch], Any],
+    reference: Reference,
     num_warm_ups: int = 1,
 ) -> dict[str, float]:
-    """Cost of ``predict(batch)`` with the modalities of ``pattern``, for a batch and for one clip, after so many calls
-    that are not timed.
+    """Cost of ``predict(batch)`` for a batch and for one clip, after so many calls that are not timed; ``counted`` is
+    the same work in PyTorch, of which the operations are counted.
 
     Both are timed in turn with the reference until both speedups' 95 % intervals (`readings.median_interval`) are
     narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached;
@@ -177,7 +175,7 @@ def cost(
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     # Compiled code is not counted, so nothing runs compiled here.
     with threads(speed.num_threads), torch.compiler.set_stance("force_eager"), counter:
-        predict(one)
+        counted(one)
     alone = speed.num_threads == 1 and batch.labels.device.type == "cpu"
     neighbours, clock = list[int](), time.thread_time if alone else time.perf_counter
     with threads(speed.num_threads):
@@ -185,8 +183,7 @@ def cost(
         for some in (batch, one):
             for _ in range(num_warm_ups):
                 predict(some)
-            available = pattern_mask(pattern).to(some.labels.device).expand(len(some), -1)
-            theirs = reference_clock(reference, some, available, speed.reference_steps, clock)
+            theirs = reference_clock(reference(some, speed.reference_steps), speed.reference_steps, clock)
             sizes.append(_Size(functools.partial(predict, some), theirs, clock))
         end = clock() + speed.max_seconds
         while len(neighbours) < speed.max_repeats:
@@ -220,35 +217,3 @@ def timed_pattern(model: EmotionModel) -> str:
     recoverable = None if model.recovery is None else model.recovery.recoverable
     missing = 0 if recoverable is None else int(recoverable.int().argmax())
     return "".join(m for number, m in enumerate(MODALITIES) if number != missing)
-
-
-@torch.no_grad()
-def reference_clock(
-    reference: EmotionModel, batch: Batch, available: Tensor, num_steps: int, clock: Clock
-) -> Callable[[], float]:
-    """A function that times IMDer on a batch, in seconds: ``num_steps`` of its 100 equal steps, scaled up.
-
-    All the rest (encoder, refiner, fusion, head) is a few percent of it. It is timed here in full, once and right after
-    the steps, and counted as so many of them.
-    """
-    assert reference.recovery is not None
-    recovery = reference.recovery
-    sampler = build(option("diffusion/sampler", "euler_maruyama"))
-    latents, frames = reference.encoder(batch.features, batch.frames)
-    generator = seeded(0, "reference", device=latents.device)
-    starts = []
-    for m in (~available[0]).nonzero().flatten().tolist():
-        x_T = torch.randn(latents[:, m].shape, generator=generator, device=latents.device) * recovery.sde.prior_std
-        starts.append((recovery.denoiser(m, latents, available, frames), x_T))
-
-    @torch.no_grad()
-    def some_steps() -> None:
-        for denoiser, x_T in starts:
-            sampler.sample(denoiser, recovery.sde, x_T, num_steps, generator)
-
-    def rest() -> None:
-        reference.recogniser(reference.encoder(batch.features, batch.frames)[0], available, frames)
-
-    some_steps()
-    per_reading = REFERENCE_STEPS / num_steps + timed(rest, clock) / timed(some_steps, clock)
-    return lambda: timed(some_steps, clock) * per_reading

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from imer_ray.data.missing import Available
+
 
 class Network(Protocol):
     """A conditional score network of one target modality, or one shared by all.
@@ -22,7 +24,7 @@ class Network(Protocol):
     def condition(
         self,
         latents: Tensor,
-        available: Tensor,
+        available: Available,
         frames: Tensor,
         targets: Tensor | None = None,
         dropped: Tensor | None = None,
@@ -30,14 +32,16 @@ class Network(Protocol):
         """Everything that depends on neither x_t nor t, computed once per sampling run.
 
         Args:
-            latents, available, frames: [B, M, L, D], [B, M], [B, M, L]; the target's own are never read.
+            latents, available, frames: [B, M, L, D], [B, M], [B, M, L]; the target's own are never read. ``available``
+                is M booleans where all rows have the same.
             targets: [B], which modality each row recovers; a shared network needs it, others know their target.
             dropped: [B], True where the row sees no condition (its frames are known none the less); None: nowhere.
         """
         ...
 
     def __call__(self, x: Tensor, t: Tensor, cache: Any) -> Tensor:
-        """x [B, L, D], t [B] and what `condition` gave, to the network's output [B, L, D]."""
+        """x [B, L, D], t [B] and what `condition` gave, to the network's output [B, L, D]. One t [1] serves all rows of
+        a graph that is exported."""
         ...
 
 

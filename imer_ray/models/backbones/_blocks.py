@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imer_ray.models.backbones._rows import without_unread
+from imer_ray.models.attention import plain_attention
+from imer_ray.models.backbones._rows import picked, without_unread
 
 NUM_TIME_FEATURES = 64
 MAX_RATE = 1000.0  # of the time features, in radians per unit of t
@@ -62,7 +64,8 @@ class Layer(nn.Module):
         B, L, W = h.shape
         qkv = self.qkv(modulated(h, shift, scale)).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         k, v = qkv[1:] if memory is None else torch.cat([qkv[1:], memory], dim=3)
-        attended = F.scaled_dot_product_attention(qkv[0], k, v, mask).transpose(1, 2).reshape(B, L, W)
+        attend = plain_attention if torch.compiler.is_exporting() else F.scaled_dot_product_attention
+        attended = attend(qkv[0], k, v, mask).transpose(1, 2).reshape(B, L, W)
         h = torch.addcmul(h, gate, self._drop(self.attended(attended)))
         hidden = F.silu(self.expand(modulated(h, shift_mlp, scale_mlp)))
         return torch.addcmul(h, gate_mlp, self._drop(self.contract(hidden)))
@@ -84,12 +87,13 @@ class SourceTokens(nn.Module):
         self.embed = nn.ModuleList(nn.Linear(latent_dim, width) for _ in range(num_sources))
         self.mark = nn.Parameter(torch.randn(num_sources, 1, width) * 0.02)
 
-    def forward(self, x: Tensor, present: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, S, L, D], present [B, S, L], position [L, W] to tokens [B, S L, W] and which may be read [B, S L].
+    def forward(self, x: Tensor, present: Tensor, position: Tensor, sources: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """x [B, S, L, D], present [B, S, L], position [L, W] and the S' ``sources`` that may be read to tokens
+        [B, S' L, W] and which may be read [B, S' L].
 
         In evaluation tokens that no row reads are left out.
         """
-        tokens = torch.cat([embed(x[:, i]) for i, embed in enumerate(self.embed)], dim=1)
-        tokens = tokens + (self.mark + position).flatten(0, 1)
-        read = present.flatten(1)
+        embedded = torch.cat([self.embed[i](x[:, i]) for i in sources], dim=1)
+        tokens = embedded + (self.mark[sources] + position).flatten(0, 1)
+        read = picked(present, sources).flatten(1)
         return (tokens, read) if self.training else without_unread(tokens, read)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES
+from imer_ray.data.missing import MODALITIES, Available
 
 
 def sources_of(target: int | None) -> list[int]:
@@ -13,9 +15,21 @@ def sources_of(target: int | None) -> list[int]:
     return [m for m in range(len(MODALITIES)) if m != target]
 
 
+def sources_read(target: int | None, available: Available) -> list[int]:
+    """Which sources, by their places in `sources_of`, some row may read as far as is known before any row is."""
+    return [i for i, m in enumerate(sources_of(target)) if isinstance(available, Tensor) or available[m]]
+
+
+def picked(x: Tensor, places: Sequence[int]) -> Tensor:
+    """x [B, S, ...] at some places [B, S', ...], which are in order."""
+    if len(places) == x.shape[1]:
+        return x
+    return x.index_select(1, torch.tensor(places, device=x.device))
+
+
 def readable(
     latents: Tensor,
-    available: Tensor,
+    available: Available,
     frames: Tensor,
     target: int | None,
     targets: Tensor | None = None,
@@ -24,7 +38,7 @@ def readable(
     """The other modalities' latents, zero where absent, and which frames may be read.
 
     Args:
-        latents, available, frames: [B, M, L, D], [B, M], [B, M, L].
+        latents, available, frames: [B, M, L, D], [B, M] or [M] booleans, [B, M, L].
         target: the network's; None: shared, then ``targets`` [B] has each row's.
         dropped: [B], True where a row sees nothing but which frames it has.
 
@@ -34,7 +48,11 @@ def readable(
         it is missing).
     """
     sources = sources_of(target)
-    present = frames[:, sources] & available[:, sources, None]
+    present = picked(frames, sources)
+    if isinstance(available, Tensor):
+        present = present & available[:, sources, None]
+    elif not all(available[m] for m in sources):
+        present = present & torch.tensor([[available[m]] for m in sources], device=present.device)
     if target is None:
         if targets is None:
             raise ValueError("a shared network must be told which modality each row recovers")
@@ -43,7 +61,7 @@ def readable(
     own = own | ~own.any(1, keepdim=True)
     if dropped is not None:
         present = present & ~dropped[:, None, None]
-    return latents[:, sources].masked_fill(~present[..., None], 0.0), present, own
+    return picked(latents, sources).masked_fill(~present[..., None], 0.0), present, own
 
 
 def subset_number(present: Tensor) -> Tensor:
@@ -54,6 +72,8 @@ def subset_number(present: Tensor) -> Tensor:
 
 def without_unread(tokens: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [B, S, W] and read [B, S] without those that no row reads, such as a modality missing everywhere."""
+    if torch.compiler.is_exporting():  # a graph has one shape for all clips
+        return tokens, read
     somewhere = read.any(0)
     if bool(somewhere.all()):
         return tokens, read
@@ -63,7 +83,7 @@ def without_unread(tokens: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
 
 def attention_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor | None:
     """[B, 1, 1, S], 0 where allowed [B, S] and else -inf, added to attention scores; None if everything is allowed."""
-    if bool(allowed.all()):
+    if not torch.compiler.is_exporting() and bool(allowed.all()):
         return None
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)[:, None, None]
 

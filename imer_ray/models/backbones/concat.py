@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from imer_ray.data.missing import Available
 from imer_ray.models.attention import sinusoidal_positions
 from imer_ray.models.backbones._blocks import (
     NUM_TIME_FEATURES,
@@ -23,7 +24,14 @@ from imer_ray.models.backbones._blocks import (
     time_features,
     time_rates,
 )
-from imer_ray.models.backbones._rows import attention_bias, marked, readable, sources_of, target_marks
+from imer_ray.models.backbones._rows import (
+    attention_bias,
+    marked,
+    readable,
+    sources_of,
+    sources_read,
+    target_marks,
+)
 
 
 @dataclass(frozen=True)
@@ -90,22 +98,23 @@ class ConcatNetwork(nn.Module):
     def condition(
         self,
         latents: Tensor,
-        available: Tensor,
+        available: Available,
         frames: Tensor,
         targets: Tensor | None = None,
         dropped: Tensor | None = None,
     ) -> Condition:
         """The condition's tokens, and which tokens of the sequence each row may attend to."""
         x, present, own = readable(latents, available, frames, self.target, targets, dropped)
-        tokens, read = self.sources(x, present, self.position)
-        allowed = torch.cat([own.new_ones(len(x), 1), own, read], dim=1)
+        tokens, read = self.sources(x, present, self.position, sources_read(self.target, available))
+        allowed = torch.cat([own.new_ones(x.shape[0], 1), own, read], dim=1)
         mark = None if self.target_marks is None else self.target_marks[targets]
         return Condition(tokens, attention_bias(allowed, x.dtype), mark)
 
     def forward(self, x: Tensor, t: Tensor, cache: Condition) -> Tensor:
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
         time = marked(self.time(time_features(t, self.time_rates)), cache.mark)
-        h = torch.cat([time[:, None], self.frame_in(x) + self.position, cache.tokens], dim=1)
+        first = time[:, None].expand(x.shape[0], 1, -1)
+        h = torch.cat([first, self.frame_in(x) + self.position, cache.tokens], dim=1)
         for layer, norms in zip(self.layers, self.norms, strict=True):
             h = layer(h, norms.unbind(0), None, cache.mask)
         h = modulated(h[:, 1 : 1 + x.shape[1]], *self.last_norm)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imer_ray.data.missing import Available
 from imer_ray.models.attention import sinusoidal_positions
 from imer_ray.models.backbones._blocks import (
     NUM_TIME_FEATURES,
@@ -19,7 +20,14 @@ from imer_ray.models.backbones._blocks import (
     time_features,
     time_rates,
 )
-from imer_ray.models.backbones._rows import attention_bias, readable, sources_of, subset_number, target_marks
+from imer_ray.models.backbones._rows import (
+    attention_bias,
+    readable,
+    sources_of,
+    sources_read,
+    subset_number,
+    target_marks,
+)
 
 CONDITIONINGS = ("pooled", "in_context")
 
@@ -118,7 +126,7 @@ class DitNetwork(nn.Module):
     def condition(
         self,
         latents: Tensor,
-        available: Tensor,
+        available: Available,
         frames: Tensor,
         targets: Tensor | None = None,
         dropped: Tensor | None = None,
@@ -131,7 +139,7 @@ class DitNetwork(nn.Module):
             pooled = self.pooled(x, present)
             told = pooled if told is None else told + pooled
         if self.sources is not None:
-            tokens, read = self.sources(x, present, self.position)
+            tokens, read = self.sources(x, present, self.position, sources_read(self.target, available))
             allowed = torch.cat([allowed, read], dim=1)
         return Condition(told, tokens, attention_bias(allowed, x.dtype))
 
@@ -139,7 +147,7 @@ class DitNetwork(nn.Module):
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
         c = self.time(time_features(t, self.time_rates))
         c = F.silu(c if cache.told is None else c + cache.told)
-        per_layer = self.modulation(c).view(len(x), 1, -1, self.width).split(self.num_modulations, dim=2)
+        per_layer = self.modulation(c).view(c.shape[0], 1, -1, self.width).split(self.num_modulations, dim=2)
         h = self.frame_in(x) + self.position
         if cache.tokens is not None:
             h = torch.cat([h, cache.tokens], dim=1)

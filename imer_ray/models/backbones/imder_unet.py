@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imer_ray.data.missing import Available
 from imer_ray.models.attention import Encoders, KeysValues
 from imer_ray.models.backbones._rows import readable
 
@@ -73,7 +74,7 @@ class ImderUnetNetwork(nn.Module):
     def condition(
         self,
         latents: Tensor,
-        available: Tensor,
+        available: Available,
         frames: Tensor,
         targets: Tensor | None = None,
         dropped: Tensor | None = None,

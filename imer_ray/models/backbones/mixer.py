@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imer_ray.data.missing import Available
 from imer_ray.models.backbones._blocks import NUM_TIME_FEATURES, time_features, time_rates
-from imer_ray.models.backbones._rows import marked, readable, sources_of, subset_number, target_marks
+from imer_ray.models.backbones._rows import marked, readable, sources_of, sources_read, subset_number, target_marks
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,18 @@ class MixerNetwork(nn.Module):
     def condition(
         self,
         latents: Tensor,
-        available: Tensor,
+        available: Available,
         frames: Tensor,
         targets: Tensor | None = None,
         dropped: Tensor | None = None,
     ) -> Condition:
         """What the available frames add to every layer, and which frames the clip has."""
         x, present, own = readable(latents, available, frames, self.target, targets, dropped)
-        told = sum(
-            (embed(x[:, i]) * present[:, i, :, None] for i, embed in enumerate(self.source_in)), start=x.new_zeros(())
-        )
+        sources = sources_read(self.target, available)
+        told = sum((self.source_in[i](x[:, i]) * present[:, i, :, None] for i in sources), start=x.new_zeros(()))
         told = told + self.subset[subset_number(present)][:, None]
         told = told + self.along_time(told.mT).mT
-        memory = self.memory(told).view(len(x), x.shape[2], self.num_layers, self.width)
+        memory = self.memory(told).view(x.shape[0], x.shape[2], self.num_layers, self.width)
         mark = None if self.target_marks is None else self.target_marks[targets]
         return Condition(memory.unbind(2), own[..., None].to(x.dtype), mark)
 
@@ -98,7 +98,7 @@ class MixerNetwork(nn.Module):
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
         memories, own, mark = cache
         time = marked(self.time(time_features(t, self.time_rates)), mark)
-        modulations = self.modulation(time).view(len(x), self.num_layers, 2, 1, self.width).unbind(1)
+        modulations = self.modulation(time).view(time.shape[0], self.num_layers, 2, 1, self.width).unbind(1)
         h = self.frame_in(x) + self.position
         for layer, memory, modulation in zip(self.layers, memories, modulations, strict=True):
             h = layer((h + memory) * own, modulation)

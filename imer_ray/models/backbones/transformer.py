@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from imer_ray.data.missing import Available
 from imer_ray.models.attention import sinusoidal_positions
 from imer_ray.models.backbones._blocks import (
     NUM_TIME_FEATURES,
@@ -23,7 +24,16 @@ from imer_ray.models.backbones._blocks import (
     time_features,
     time_rates,
 )
-from imer_ray.models.backbones._rows import attention_bias, marked, readable, sources_of, target_marks, without_unread
+from imer_ray.models.backbones._rows import (
+    attention_bias,
+    marked,
+    picked,
+    readable,
+    sources_of,
+    sources_read,
+    target_marks,
+    without_unread,
+)
 
 
 @dataclass(frozen=True)
@@ -97,18 +107,19 @@ class TransformerNetwork(nn.Module):
     def condition(
         self,
         latents: Tensor,
-        available: Tensor,
+        available: Available,
         frames: Tensor,
         targets: Tensor | None = None,
         dropped: Tensor | None = None,
     ) -> Condition:
         """Keys and values of the available modalities' frames for every layer, and which of them each row may read."""
         x, present, own = readable(latents, available, frames, self.target, targets, dropped)
-        B = len(x)
-        tokens = torch.cat([embed(x[:, i]) for i, embed in enumerate(self.source_in)], dim=1)
-        tokens = tokens + (self.source + self.position).flatten(0, 1)
+        B = x.shape[0]
+        sources = sources_read(self.target, available)
+        embedded = torch.cat([self.source_in[i](x[:, i]) for i in sources], dim=1)
+        tokens = embedded + (self.source[sources] + self.position).flatten(0, 1)
         tokens = torch.cat([self.nothing.expand(B, 1, -1), tokens], dim=1)
-        readable_tokens = torch.cat([present.new_ones(B, 1), present.flatten(1)], dim=1)
+        readable_tokens = torch.cat([present.new_ones(B, 1), picked(present, sources).flatten(1)], dim=1)
         if not self.training:
             tokens, readable_tokens = without_unread(tokens, readable_tokens)
         memory = self.memory(self.memory_norm(tokens))
@@ -120,7 +131,7 @@ class TransformerNetwork(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cache: Condition) -> Tensor:
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
         time = marked(self.time(time_features(t, self.time_rates)), cache.mark)
-        per_layer = self.modulation(time).view(len(x), 1, -1, self.width).split(self.num_modulations, dim=2)
+        per_layer = self.modulation(time).view(time.shape[0], 1, -1, self.width).split(self.num_modulations, dim=2)
         h = self.frame_in(x) + self.position
         for layer, modulation, memory in zip(self.layers, per_layer, cache.memories, strict=False):
             h = layer(h, modulation.unbind(2), memory, cache.mask)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES, PATTERNS, modality_mask
+from imer_ray.data.missing import MODALITIES, PATTERNS, modality_mask, targets_given
 from imer_ray.errors import UserError
 from imer_ray.models.imputers import fill
 
@@ -87,6 +87,10 @@ class RidgeImputer(nn.Module):
                 linear.bias.copy_(bias)
         return chosen
 
+    def for_pattern(self, available: tuple[bool, ...]) -> PatternRidge:
+        """The same where every clip has these modalities."""
+        return PatternRidge(self, available)
+
     def forward(
         self, latents: Tensor, available: Tensor, frames: Tensor, sampler: Any, num_steps: int, generator: Any
     ) -> tuple[Tensor, int]:
@@ -100,6 +104,26 @@ class RidgeImputer(nn.Module):
                     found = self.maps[f"{name}_{MODALITIES[m]}"](read)
                     estimates[rows, m] = found.view(len(rows), *latents.shape[2:]).to(estimates.dtype)
         return fill(latents, available, frames, estimates, self.recoverable), 0
+
+
+class PatternRidge(nn.Module):
+    """`RidgeImputer` where every clip has the same modalities available."""
+
+    def __init__(self, imputer: RidgeImputer, available: tuple[bool, ...]) -> None:
+        super().__init__()
+        recoverable = imputer.recoverable.tolist()
+        self.sources = [m for m, there in enumerate(available) if there and recoverable[m]]
+        name = "".join(MODALITIES[m] for m in self.sources)
+        missing = targets_given(available, recoverable)
+        self.maps = nn.ModuleDict({str(m): imputer.maps[f"{name}_{MODALITIES[m]}"] for m in missing})
+
+    def forward(self, latents: Tensor, frames: Tensor, sampler: Any, num_steps: int, noise: Any) -> Tensor:
+        """Latents [B, M, L, D] with what is missing filled; they and frames [B, M, L] of what is missing are zero."""
+        columns, own = list((latents * frames[..., None]).unbind(1)), frames.any(1)[..., None]
+        read = torch.cat([columns[m].flatten(1) for m in self.sources], dim=1) if self.sources else None
+        for m, linear in self.maps.items():
+            columns[int(m)] = (linear(read).to(latents.dtype).unflatten(1, latents.shape[2:])).masked_fill(~own, 0.0)
+        return torch.stack(columns, dim=1)
 
 
 def incomplete() -> Iterator[tuple[str, list[int], list[int]]]:

@@ -1,0 +1,139 @@
+"""Write the graphs of a trained model into its folder: ``onnx/`` for ONNX Runtime, ``torch/`` for torch.export.load."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imer_ray.config.resolve import tree_of
+from imer_ray.data.missing import PATTERNS
+from imer_ray.errors import UserError
+from imer_ray.evaluation.model_collection import models_in
+from imer_ray.evaluation.model_folder import WEIGHTS, load, read_shape, read_statistics
+from imer_ray.evaluation.predict import Inference
+from imer_ray.files import sha256
+from imer_ray.models.pattern_model import PatternModel
+from imer_ray.runtime.graph_folder import About, GraphWriter
+from imer_ray.runtime.onnx_graph import OPSET, OnnxGraph, need, tensors_of
+from imer_ray.runtime.onnx_session import OnnxSession
+from imer_ray.runtime.pattern_graph import (
+    GraphShape,
+    PatternGraph,
+    check_can_be_exported,
+    example,
+    exported,
+    quiet,
+    shape_of,
+)
+
+ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
+TOLERANCE = 1e-4  # of a prediction, or of its size where that is above 1: rounding makes a hundredth of it
+CHECKED_CLIPS = 5
+Say = Callable[[str], None]
+
+
+def export_graphs(folder: Path, kind: str, say: Say = print) -> list[Path]:
+    """Write one graph a pattern for every seed of a model; the folders that were written.
+
+    A graph is written when its predictions of random clips are those of the model. Seeds that differ in weights alone
+    share what the exporter works out, which is most of the time.
+
+    Args:
+        folder: of one seed's model, or with those of several.
+        kind: "onnx" or "torch".
+        say: is given a line for each graph.
+
+    Raises:
+        UserError: there is no model, its sampler takes too many steps, a component of it has no graph, or a package is
+            missing.
+    """
+    if kind == "onnx":
+        need("onnx", "onnxscript", "onnxruntime")
+    known: dict[str, OnnxGraph] = {}
+    return [_export(one, kind, known, say) for one in models_in(folder)]
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """All that the operations of a graph depend on."""
+
+    pattern: str
+    config: Mapping[str, Any]
+    recoverable: tuple[str, ...]
+    sizes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def key(self) -> str:
+        return json.dumps(vars(self), sort_keys=True, default=str)
+
+
+def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> Path:
+    model, config = load(folder)
+    shape, statistics, inference = read_shape(folder), read_statistics(folder), Inference.of_model(config)
+    if statistics is None:
+        raise UserError(f"the model in {folder} was saved without the statistics of its training clips; train it again")
+    if inference.sampler is not None:
+        check_can_be_exported(inference.sampler.num_evaluations(inference.num_steps))
+    client = resources.files("imer_ray.runtime") / "client.py"
+    about = About(
+        seed=config.seed,
+        source=sha256(folder / WEIGHTS),
+        label_kind=shape["label_kind"],
+        at_the_end=frozenset(shape.get("at_the_end", ())),
+    )
+    settings = {name: value for name, value in tree_of(config).items() if name not in ("seed", "data")}
+    with GraphWriter(folder / kind, about, statistics, ENDINGS[kind]) as writer:
+        for number, pattern in enumerate(PATTERNS, start=1):
+            ready = PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws).eval()
+            inputs, graph = shape_of(ready, shape["dims"], shape["lengths"]), PatternGraph(ready)
+            if kind == "onnx":
+                sizes = {name: tuple(tensor.shape) for name, tensor in tensors_of(graph).items()}
+                key = _Structure(pattern, settings, tuple(shape["recoverable"]), sizes).key
+                if key not in known:
+                    known[key] = OnnxGraph(exported(ready, inputs), inputs.inputs)
+                content = known[key].filled(graph)
+                difference = _difference(graph, inputs, content)
+                if difference > TOLERANCE:
+                    raise UserError(
+                        f"the graph of {folder} for {pattern} does not predict what the model does (it differs by "
+                        f"{difference:.2g}), so that nothing was written; use runtime=eager"
+                    )
+                told = f", differs from PyTorch by {difference:.0e}"
+            else:
+                content, told = _program(ready, inputs), ""
+            writer.add(inputs, content)
+            say(f"{folder / kind}: {pattern} ({number} of {len(PATTERNS)}), {len(content) / 1e6:.1f} MB{told}")
+        if kind == "onnx":
+            writer.finish(OPSET, client.read_text(encoding="utf-8"))
+        else:
+            writer.finish()
+    return folder / kind
+
+
+def _difference(graph: PatternGraph, shape: GraphShape, content: bytes) -> float:
+    """The largest difference between predictions of a graph and of the model on random clips, relative above 1."""
+    inputs = example(shape, CHECKED_CLIPS)
+    with torch.no_grad():
+        expected = graph(*inputs).numpy()
+    flat = (x.numpy() for part in inputs for x in (part.values() if isinstance(part, dict) else (part,)))
+    found = OnnxSession(content, f"{shape.pattern}.onnx")(dict(zip(shape.inputs, flat, strict=True)))
+    difference = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+    return difference if difference == difference else float("inf")
+
+
+def _program(model: PatternModel, shape: GraphShape) -> bytes:
+    """A file for `torch.export.load`, without the names of this machine's files."""
+    program, file = exported(model, shape), io.BytesIO()
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    with quiet():
+        torch.export.save(program, file)
+    return file.getvalue()

@@ -1,0 +1,88 @@
+"""An ONNX graph opened: checked first, whoever made it, then run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imer_ray.errors import UserError
+from imer_ray.received import one_line, shown
+from imer_ray.runtime.onnx_graph import OUTPUT, need
+
+MAX_GRAPH_BYTES = 2**28  # a graph of ours has a few MB
+MAX_NODES = 100_000
+Array = NDArray[Any]
+
+
+class OnnxSession:
+    """A graph that is ready to be asked.
+
+    Args:
+        content: of its file.
+        name: of the file, for messages.
+        num_threads: of one call.
+
+    Raises:
+        UserError: the file is damaged or is no graph of ours, or ONNX Runtime cannot run it.
+    """
+
+    def __init__(self, content: bytes, name: str, num_threads: int = 1) -> None:
+        need("onnxruntime", "onnx")
+        check_graph(content, name)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no class of their own that is public
+            raise UserError(f"{name} is damaged: ONNX Runtime cannot open it ({one_line(error)})") from error
+        self.inputs = {one.name: tuple(one.shape) for one in self._session.get_inputs()}
+
+    def __call__(self, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
+        """Predictions [B]."""
+        return self._session.run([OUTPUT], dict(inputs))[0]
+
+
+def check_graph(content: bytes, name: str) -> None:
+    """Refuse what is no graph of ours before anything of it is run.
+
+    Ours hold all their weights, so that no other file is read, and are plain: standard operators one after another,
+    without functions, loops or branches.
+
+    Raises:
+        UserError: the file is damaged, too large, refers to other files, or holds something else than such a graph.
+    """
+    import onnx
+
+    if len(content) > MAX_GRAPH_BYTES:
+        raise UserError(f"{name} has {len(content):,} bytes, and no graph has more than {MAX_GRAPH_BYTES:,}")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception as error:  # protobuf's, which is no package of ours
+        raise UserError(f"{name} is damaged or no ONNX file") from error
+    graph = model.graph
+    if not graph.node or [one.name for one in graph.output] != [OUTPUT]:
+        raise UserError(f"{name} is no graph of a model: it has no output {OUTPUT}")
+    if len(graph.node) > MAX_NODES:
+        raise UserError(f"{name} has {len(graph.node):,} operations, and no graph has more than {MAX_NODES:,}")
+    if len(model.functions) or len(model.training_info) or len(graph.sparse_initializer):
+        raise UserError(f"{name} holds functions or training steps, which no graph of ours has")
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise UserError(
+                f"{name} asks for the operator {shown(node.op_type)} of {shown(node.domain)}; ours are standard"
+            )
+        for attribute in node.attribute:
+            if attribute.HasField("g") or len(attribute.graphs):
+                raise UserError(f"{name} has a loop or a branch ({shown(node.op_type)}), which no graph of ours has")
+            tensors += [attribute.t, *attribute.tensors]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) for tensor in tensors):
+        raise UserError(f"{name} keeps weights in other files, which are not read")

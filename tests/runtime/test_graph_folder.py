@@ -1,0 +1,108 @@
+"""A folder of graphs is whole or not there, and what somebody put into one is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imer_ray.errors import UserError
+from imer_ray.runtime.graph_folder import ABOUT, About, GraphFolder, GraphWriter
+from imer_ray.runtime.pattern_graph import GraphShape
+
+SHAPE = GraphShape("lv", {"l": (6, 5), "v": (6, 4)}, (2, 1, 3, 6, 8), (1,))
+STATISTICS = {m: (torch.zeros(size).double(), torch.ones(size).double()) for m, size in {"l": 5, "v": 4}.items()}
+SETTINGS = About(seed=7, source="abc", label_kind="regression", at_the_end=frozenset("v"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with GraphWriter(tmp_path / "onnx", SETTINGS, STATISTICS, ".onnx") as writer:
+        writer.add(SHAPE, b"a graph")
+        writer.finish(20, "print('client')")
+    return tmp_path / "onnx"
+
+
+def changed(folder: Path, **changes: Any) -> None:
+    about = json.loads((folder / ABOUT).read_text())
+    (folder / ABOUT).write_text(json.dumps({**about, **changes}))
+
+
+def test_what_is_written_is_read(folder: Path) -> None:
+    graphs = GraphFolder(folder)
+    assert (graphs.seed, graphs.source, graphs.patterns) == (7, "abc", ("lv",))
+    assert graphs.shape("lv") == SHAPE and graphs.content("lv") == b"a graph"
+    about = json.loads((folder / ABOUT).read_text())
+    assert about["graphs"]["lv"]["inputs"] == {
+        "l": [None, 6, 5],
+        "v": [None, 6, 4],
+        "l_frames": [None, 6],
+        "v_frames": [None, 6],
+        "noise": [None, 2, 1, 3, 6, 8],
+    }
+    assert about["modalities"]["v"]["at_the_end"] and not about["modalities"]["l"]["at_the_end"]
+    assert sorted(path.name for path in folder.iterdir()) == ["client.py", "graphs.json", "lv.onnx"]
+    assert [path.name for path in folder.parent.iterdir()] == ["onnx"]
+
+
+def test_a_folder_that_was_not_finished_is_not_there_and_leaves_the_older_one(folder: Path) -> None:
+    with pytest.raises(RuntimeError), GraphWriter(folder, SETTINGS, STATISTICS, ".onnx") as writer:
+        writer.add(SHAPE, b"another")
+        raise RuntimeError
+    assert GraphFolder(folder).content("lv") == b"a graph"
+    assert [path.name for path in folder.parent.iterdir()] == ["onnx"]
+
+
+def test_no_graphs_are_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        GraphFolder(tmp_path)
+
+
+def test_another_graph_than_was_written_is_refused(folder: Path) -> None:
+    (folder / "lv.onnx").write_bytes(b"b graph")
+    with pytest.raises(UserError, match=r"lv\.onnx is damaged: .*checksum"):
+        GraphFolder(folder).content("lv")
+    (folder / "lv.onnx").unlink()
+    with pytest.raises(UserError, match=r"lv\.onnx is missing"):
+        GraphFolder(folder).content("lv")
+    with pytest.raises(UserError, match="no graph for the modalities la"):
+        GraphFolder(folder).content("la")
+
+
+GRAPH = {"file": "lv.onnx", "sha256": "0", "inputs": {"l": [None, 6, 5], "l_frames": [None, 6]}, "draws": []}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "other"},
+        {"version": "1"},
+        {"version": 99},
+        {"seed": "one"},
+        {"graphs": 3},
+        {"graphs": {"xyz": GRAPH}},
+        {"graphs": {"lv": GRAPH}},  # lacks v
+        {"graphs": {"l": {**GRAPH, "inputs": {"l": [None, 10**12, 5], "l_frames": [None, 10**12]}}}},
+        {"graphs": {"l": {**GRAPH, "inputs": {"l": [None, -6, 5], "l_frames": [None, -6]}}}},
+        {"graphs": {"l": {**GRAPH, "inputs": {**GRAPH["inputs"], "noise": [None, 1, 2, 1, 6, 8]}}}},
+        {"graphs": {"l": {**GRAPH, "draws": ["q"]}}},
+        {"graphs": {"l": None}},
+    ],
+    ids=str,
+)
+def test_a_damaged_description_is_one_sentence(folder: Path, changes: dict[str, Any]) -> None:
+    changed(folder, **changes)
+    with pytest.raises(UserError, match=r"graphs\.json") as caught:
+        GraphFolder(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_lies_in_its_folder_whatever_the_description_says(folder: Path, tmp_path: Path) -> None:
+    """The file's name in it is for the client; ours is that of the pattern."""
+    about = json.loads((folder / ABOUT).read_text())
+    about["graphs"]["lv"]["file"] = "../../secret"
+    changed(folder, **about)
+    assert GraphFolder(folder).content("lv") == b"a graph"

@@ -1,0 +1,208 @@
+"""A graph predicts what the model does: every recovery, sampler, backbone, fusion, pattern and number of clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pattern_models import DIMS, clips, model_of
+
+from imer_ray.config.components import options
+from imer_ray.data.missing import PATTERNS
+from imer_ray.models.mixture import Components, MixtureRecogniser
+from imer_ray.models.model import EmotionModel, Recogniser
+from imer_ray.models.pattern_model import PatternModel
+from imer_ray.runtime.onnx_graph import OnnxGraph
+from imer_ray.runtime.onnx_session import OnnxSession
+from imer_ray.runtime.pattern_graph import PatternGraph, exported, inputs_of, shape_of
+from imer_ray.training.loop import seeded
+
+SIZES = (1, 3, 8)
+TOLERANCE = 1e-5  # of predictions of about 1: single precision in another order
+GUIDED = ("diffusion.guidance=1.5", "diffusion.condition_dropout=0.1")
+BACKBONES = [
+    (name, sharing)
+    for name in options("diffusion/backbone")
+    for sharing in ("per_modality", "shared")
+    if (name, sharing) != ("imder_unet", "shared")  # which cannot be
+]
+
+
+def session_of(ready: PatternModel, num_frames: int) -> tuple[OnnxSession, Any]:
+    shape = shape_of(ready, DIMS, dict.fromkeys(DIMS, num_frames))
+    content = OnnxGraph(exported(ready, shape), shape.inputs).filled(PatternGraph(ready))
+    return OnnxSession(content, "a graph"), shape
+
+
+def check(ready: PatternModel, num_frames: int = 6) -> None:
+    """Compare with the model on clips half of which end early, whose noise is their own."""
+    session, shape = session_of(ready, num_frames)
+    assert set(session.inputs) == set(shape.inputs)
+    for size in SIZES:
+        batch = clips(size, num_frames)
+        with torch.no_grad():
+            expected = ready(batch.features, batch.frames, ready.noise(batch, 5)).numpy()
+        found = session(inputs_of(batch, shape, 5))
+        assert found.shape == (size,)
+        np.testing.assert_allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def check_settings(pattern: str, *overrides: str, num_steps: int = 2, num_draws: int = 1, **others: Any) -> None:
+    num_frames = 8 if "diffusion.backbone=imder_unet" in overrides else 6
+    layers = () if num_frames == 6 else ("diffusion.backbone.num_layers=1",)
+    model, sampler = model_of(*overrides, *layers, num_frames=num_frames, **others)
+    check(PatternModel(model, pattern, sampler, num_steps, num_draws), num_frames)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "overrides", "others"),
+    [
+        ("a", ("diffusion.sharing=shared", *GUIDED), {"num_draws": 2}),
+        ("lv", ("diffusion.backbone=mixer", "fusion=mult"), {}),
+        ("v", (), {"imputer": "regression"}),
+        ("lav", (), {}),
+    ],
+    ids=str,
+)
+def test_a_graph_predicts_what_the_model_does(pattern: str, overrides: tuple[str, ...], others: Any) -> None:
+    check_settings(pattern, *overrides, **others)
+
+
+def mixture_model() -> EmotionModel:
+    """With covariances that are nearly singular, as those of few clips are."""
+    model, _ = model_of()
+    g, rank, count = seeded(0, "mixture"), 5, 3
+    recogniser = MixtureRecogniser(Components(3, 6 * 8, rank), count)
+    recogniser.components.basis.copy_(torch.randn(3, 6 * 8, rank, generator=g) / 7)
+    roots = torch.randn(count, 16, 16, generator=g)
+    recogniser.covariances.copy_(roots @ roots.mT / 16 + 1e-3 * torch.eye(16))
+    recogniser.means.copy_(torch.randn(count, 16, generator=g))
+    return EmotionModel(model.encoder, None, recogniser).eval()
+
+
+@pytest.mark.parametrize("pattern", ["l", "av"])
+def test_a_mixture_is_read_in_double_precision(pattern: str) -> None:
+    model = mixture_model()
+    check(PatternModel(model, pattern))
+    batch, available = clips(8), PATTERNS[pattern].expand(8, -1)
+    latents, frames = model.encoder(batch.features, batch.frames)
+    ready = PatternModel(model, pattern)
+    found = ready(batch.features, batch.frames, ready.noise(batch, 0))
+    expected = model.recogniser.double()(latents, available, frames)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+
+
+def test_one_structure_takes_the_weights_of_another_model() -> None:
+    """What the exporter folds or shares in one model must not be taken for a part of the structure."""
+    model, sampler = model_of("diffusion.backbone=mixer")
+    other, _ = model_of("diffusion.backbone=mixer")
+    for parameter in other.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=seeded(1, tuple(parameter.shape))) * 0.2)
+    first, second = (PatternModel(one, "la", sampler, 1) for one in (model, other))
+    shape = shape_of(first, DIMS, dict.fromkeys(DIMS, 6))
+    graph, batch = OnnxGraph(exported(first, shape), shape.inputs), clips(3)
+    for ready in (second, first, second):
+        found = OnnxSession(graph.filled(PatternGraph(ready)), "a graph")(inputs_of(batch, shape, 0))
+        expected = ready(batch.features, batch.frames, ready.noise(batch, 0))
+        np.testing.assert_allclose(found, expected.numpy(), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_a_file_says_nothing_of_the_machine_that_made_it() -> None:
+    model, _ = model_of(imputer="mean")
+    ready = PatternModel(model, "l")
+    shape = shape_of(ready, DIMS, dict.fromkeys(DIMS, 6))
+    content = OnnxGraph(exported(ready, shape), shape.inputs).filled(PatternGraph(ready))
+    assert b".py" not in content and b"site-packages" not in content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["l", "v", "la", "lav"])
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize(("backbone", "sharing"), BACKBONES)
+def test_every_backbone_has_graphs(backbone: str, sharing: str, guided: bool, pattern: str) -> None:
+    words = (f"diffusion.backbone={backbone}", f"diffusion.sharing={sharing}", *(GUIDED if guided else ()))
+    check_settings(pattern, *words, num_draws=2 if guided else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conditioning", ["pooled", "in_context"])
+def test_every_way_to_condition_has_graphs(conditioning: str) -> None:
+    check_settings("a", "diffusion.backbone=dit", f"diffusion.backbone.conditioning={conditioning}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharing", ["per_modality", "shared"])
+@pytest.mark.parametrize("sampler", options("diffusion/sampler"))
+def test_every_sampler_has_graphs(sampler: str, sharing: str) -> None:
+    """At so many steps that none of them overshoots."""
+    words = ("diffusion.backbone=mixer", f"diffusion.sharing={sharing}", f"diffusion.sampler={sampler}")
+    check_settings("a", *words, num_steps=8, num_draws=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("imputer", options("imputer"))
+def test_every_imputer_has_graphs(imputer: str, pattern: str) -> None:
+    check_settings(pattern, imputer=imputer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["a", "lv", "lav"])
+@pytest.mark.parametrize("fusion", options("fusion"))
+def test_every_fusion_and_every_pattern_have_graphs(fusion: str, pattern: str) -> None:
+    check_settings(pattern, f"fusion={fusion}", "diffusion.backbone=mixer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_what_cannot_be_recovered_is_left_out_of_graphs(pattern: str) -> None:
+    check_settings(pattern, "diffusion.sharing=shared", recoverable=("l", "a"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refiner", [*options("refiner"), None])
+def test_every_refiner_has_graphs(refiner: str | None) -> None:
+    model, sampler = model_of(*(() if refiner is None else (f"refiner={refiner}",)))
+    if refiner is None:
+        model.recogniser.refiners = None
+    check(PatternModel(model, "lv", sampler, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["a", "lav"])
+def test_systems_without_recovery_and_with_a_reconstructor_have_graphs(pattern: str) -> None:
+    model, _ = model_of()
+    check(PatternModel(EmotionModel(model.encoder, None, model.recogniser), pattern))
+    own = model.recogniser
+    assert isinstance(own, Recogniser)
+    from imer_ray.models.adversary import Reconstructor
+
+    reconstructor = Reconstructor(own.head.num_features).eval()
+    torch.nn.init.normal_(reconstructor.out.weight, std=0.1)
+    with_one = Recogniser(own.fusion, own.head, None, 8, reconstructor).eval()
+    check(PatternModel(EmotionModel(model.encoder, None, with_one), pattern))
+
+
+@pytest.mark.slow
+def test_modalities_of_other_lengths_have_graphs() -> None:
+    """Longer ones are averaged down, also where the lengths are no multiples."""
+    from experiments import experiment, of_model
+
+    from imer_ray.models.model import build_encoder
+    from imer_ray.models.parts import Parts
+
+    model, sampler = model_of()
+    lengths = {"l": 6, "a": 11, "v": 18}
+    encoder = build_encoder(Parts.of(of_model(experiment("encoder.latent_dim=8"))).encoder, DIMS, lengths).eval()
+    ready = PatternModel(EmotionModel(encoder, model.recovery, model.recogniser), "av", sampler, 1)
+    shape = shape_of(ready, DIMS, lengths)
+    session = OnnxSession(OnnxGraph(exported(ready, shape), shape.inputs).filled(PatternGraph(ready)), "a graph")
+    features = {m: torch.randn(4, lengths[m], DIMS[m], generator=seeded(0, m)) for m in "av"}
+    frames = {m: torch.arange(lengths[m])[None] < torch.tensor([[1], [4], [6], [18]]) for m in "av"}
+    noise = torch.randn(4, *shape.noise, generator=seeded(1, "noise"))
+    expected = PatternGraph(ready)(features, frames, noise)
+    given = {**features, **{f"{m}_frames": x for m, x in frames.items()}, "noise": noise}
+    found = session({name: x.detach().numpy() for name, x in given.items()})
+    np.testing.assert_allclose(found, expected.detach().numpy(), rtol=TOLERANCE, atol=TOLERANCE)
