@@ -39,7 +39,6 @@ import numpy as np
 import serving_hostile
 import serving_load
 import torch
-from imer_ray.prediction.onnx_runtime import graphs_of, onnx_predictor
 
 import imer_ray
 from imer_ray.config.components import Component, option
@@ -53,6 +52,7 @@ from imer_ray.evaluation.timing.stopwatch import timed
 from imer_ray.export import main as export
 from imer_ray.models.threads import threads
 from imer_ray.prediction.clip import read_clip
+from imer_ray.prediction.onnx_runtime import graphs_of, onnx_predictor
 from imer_ray.prediction.predictor import Predictor
 
 PATTERN = "av"  # where time is measured: language is missing

@@ -194,6 +194,7 @@ def traced(module: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedP
     batch = {0: torch.export.Dim("batch", max=MAX_BATCH)}
     sizes = tuple(dict.fromkeys(x, batch) if isinstance(x, dict) else batch for x in inputs)
     with quiet(), torch.no_grad():
+        module(*inputs)  # works out what is kept for all clips, such as a time grid, which is no part of the graph
         try:
             return torch.export.export(module, inputs, dynamic_shapes=sizes, strict=False)
         except Exception as error:  # torch.export has no class of its own for what cannot be traced
