@@ -30,7 +30,7 @@ WIDTHS = {"l": 24, "a": 6, "v": 12}
 GIVEN = """
 import numpy as np
 text, sound, vision = (np.ones((3, width), np.float32) for width in (24, 6, 12))
-word, frame = text[0], vision[0]
+word, tone, image = text[0], sound[0], vision[0]
 """
 
 
