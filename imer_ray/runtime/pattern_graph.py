@@ -146,8 +146,8 @@ def _noise(batch: Batch, shape: GraphShape, seed: int) -> NDArray[np.float32]:
     """[B, N, T, K, L', D'], equal to what `PatternModel.noise` gives the samplers."""
     num_draws, num_targets, *rest = shape.noise
     source, size = noise_of(batch, shape.pattern, num_draws, seed), math.prod(rest)
-    streams = [normal_numbers(source.of(m).keys, 0, size) for m in shape.targets]
-    by_draw = np.stack(streams, 1).reshape(num_draws, len(batch), num_targets, *rest)
+    keys = np.stack([source.of(m).keys for m in shape.targets], 1)  # [N B, T]
+    by_draw = normal_numbers(keys.ravel(), 0, size).reshape(num_draws, len(batch), num_targets, *rest)
     return np.ascontiguousarray(by_draw.swapaxes(0, 1))
 
 
