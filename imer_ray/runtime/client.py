@@ -76,5 +76,5 @@ def _normal(keys: np.ndarray, size: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    with np.lib.npyio.NpzFile(sys.argv[1]) as archive:  # of arrays alone, no pickles
+    with np.load(sys.argv[1], allow_pickle=False) as archive:
         print(predict(dict(archive)))
