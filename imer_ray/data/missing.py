@@ -8,7 +8,7 @@ A mask depends on the split as a whole and on (split, protocol, setting, seed), 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,13 @@ def targets_given(available: Sequence[bool], recoverable: Sequence[bool]) -> tup
 def same_of_all(available: Sequence[bool], clips: Tensor) -> Tensor:
     """[B, M]: the same modalities of every one of the clips [B, ...]."""
     return torch.tensor(available, device=clips.device).expand(clips.shape[0], len(available))
+
+
+def with_modalities(x: Tensor, others: Mapping[int, Tensor]) -> Tensor:
+    """x [B, M, ...] with other values [B, ...] for some modalities, by number."""
+    if not others:
+        return x
+    return torch.cat([others[m][:, None] if m in others else x[:, m : m + 1] for m in range(x.shape[1])], dim=1)
 
 
 PATTERNS = {name: pattern_mask(name) for name in ("l", "a", "v", "la", "lv", "av", "lav")}

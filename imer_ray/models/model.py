@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
-from imer_ray.data.missing import MODALITIES, modality_mask, targets_given
+from imer_ray.data.missing import MODALITIES, modality_mask, targets_given, with_modalities
 from imer_ray.models.adversary import Reconstructor
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.parts import Parts
@@ -143,15 +143,13 @@ class PatternRecogniser(nn.Module):
         """Latents [B, M, L, D] with the recovered modalities passed through their refiners."""
         if self.recogniser.refiners is None or not self.recovered:
             return latents
-        columns = list(latents.unbind(1))
-        for m in self.recovered:
-            columns[m] = self.recogniser.refiners[m](columns[m]).to(latents.dtype)
-        return torch.stack(columns, dim=1)
+        refiners = self.recogniser.refiners
+        return with_modalities(latents, {m: refiners[m](latents[:, m]).to(latents.dtype) for m in self.recovered})
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         """Predictions [B] from latents [B, M, L, D] and frames [B, M, L], which are absent of what is missing."""
         own, recogniser = frames.any(1), self.recogniser
-        whole = torch.stack([frames[:, m] if there else own for m, there in enumerate(self.available)], dim=1)
+        whole = with_modalities(frames, {m: own for m, there in enumerate(self.available) if not there})
         marked = self.refine(latents) + self.absent * recogniser.missing[:, None]
         return recogniser.answer(marked, whole, all(self.available))
 

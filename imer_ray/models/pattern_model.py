@@ -54,7 +54,8 @@ class PatternModel(nn.Module):
         read. ``noise`` has a row for each clip and draw, all clips' first draws first."""
         latents, present = self.encoder({m: features[m] for m in self.pattern}, {m: frames[m] for m in self.pattern})
         filled, present = self.fill(latents, present, noise)
-        return self.recogniser(filled, present).view(self.num_draws, -1).mean(0)
+        answers = self.recogniser(filled, present)
+        return answers if self.num_draws == 1 else answers.view(self.num_draws, -1).mean(0)
 
     def fill(self, latents: Tensor, frames: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
         """Latents [num_draws x B, M, L, D] in which missing modalities are recovered, and frames beside them, from

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES, Available, fillable, modality_mask, targets_given
+from imer_ray.data.missing import MODALITIES, Available, fillable, modality_mask, targets_given, with_modalities
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided
 from imer_ray.diffusion.noise import Noise, Streams, initial_noise
@@ -141,7 +141,7 @@ class PatternRecovery(nn.Module):
         What is filled has the frames that any available modality of the clip has, and zeros elsewhere. Each target has
         a stream of ``noise`` of its own.
         """
-        recovery, B, columns = self.recovery, latents.shape[0], list(latents.unbind(1))
+        recovery, B, filled = self.recovery, latents.shape[0], dict[int, Tensor]()
         absent = ~frames.any(1)[..., None]
         is_shared = len(recovery.networks) == 1
         for targets in [self.targets] if is_shared and self.targets else [(m,) for m in self.targets]:
@@ -158,9 +158,9 @@ class PatternRecovery(nn.Module):
             x_T = initial_noise(recovery.sde, rows[:, 0].shape, source, latents.device)
             denoiser = recovery.denoiser(which, rows, self.known, there)
             drawn = sampler.sample(denoiser, recovery.sde, x_T, num_steps, source).to(latents.dtype)
-            for m, x in zip(targets, drawn.unflatten(0, (count, -1)).unbind(0), strict=True):
-                columns[m] = x.masked_fill(absent, 0.0)
-        return torch.stack(columns, dim=1)
+            of_each = drawn.unflatten(0, (count, -1)).unbind(0) if count > 1 else (drawn,)
+            filled |= {m: x.masked_fill(absent, 0.0) for m, x in zip(targets, of_each, strict=True)}
+        return with_modalities(latents, filled)
 
 
 def condition(

@@ -61,7 +61,7 @@ class PatternGraph(nn.Module):
     ) -> Tensor:
         if noise is None:
             return self.model(features, frames, GivenNoise({}))
-        rows = noise.transpose(0, 1).flatten(0, 1)  # all clips' first draws first
+        rows = noise[:, 0] if noise.shape[1] == 1 else noise.transpose(0, 1).flatten(0, 1)  # all first draws first
         return self.model(features, frames, GivenNoise({m: rows[:, i] for i, m in enumerate(self.model.targets)}))
 
 

@@ -87,7 +87,7 @@ class MixerNetwork(nn.Module):
         """What the available frames add to every layer, and which frames the clip has."""
         x, present, own = readable(latents, available, frames, self.target, targets, dropped)
         sources = sources_read(self.target, available)
-        told = sum((self.source_in[i](x[:, i]) * present[:, i, :, None] for i in sources), start=x.new_zeros(()))
+        told = sum((self.source_in[i](x[:, i]) for i in sources), start=x.new_zeros(()))  # of absent frames zeros
         told = told + self.subset[subset_number(present)][:, None]
         told = told + self.along_time(told.mT).mT
         memory = self.memory(told).view(x.shape[0], x.shape[2], self.num_layers, self.width)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imer_ray.data.missing import MODALITIES, PATTERNS, modality_mask, targets_given
+from imer_ray.data.missing import MODALITIES, PATTERNS, modality_mask, targets_given, with_modalities
 from imer_ray.errors import UserError
 from imer_ray.models.imputers import fill
 
@@ -119,11 +119,12 @@ class PatternRidge(nn.Module):
 
     def forward(self, latents: Tensor, frames: Tensor, sampler: Any, num_steps: int, noise: Any) -> Tensor:
         """Latents [B, M, L, D] with what is missing filled; they and frames [B, M, L] of what is missing are zero."""
-        columns, own = list((latents * frames[..., None]).unbind(1)), frames.any(1)[..., None]
-        read = torch.cat([columns[m].flatten(1) for m in self.sources], dim=1) if self.sources else None
+        if not self.maps:
+            return latents
+        absent, read, found = ~frames.any(1)[..., None], latents[:, self.sources].flatten(1), {}
         for m, linear in self.maps.items():
-            columns[int(m)] = (linear(read).to(latents.dtype).unflatten(1, latents.shape[2:])).masked_fill(~own, 0.0)
-        return torch.stack(columns, dim=1)
+            found[int(m)] = linear(read).to(latents.dtype).unflatten(1, latents.shape[2:]).masked_fill(absent, 0.0)
+        return with_modalities(latents, found)
 
 
 def incomplete() -> Iterator[tuple[str, list[int], list[int]]]:
