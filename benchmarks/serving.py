@@ -209,7 +209,7 @@ def memory_mb(pid: int) -> float:
     """Private memory of a server and its replicas."""
     total = 0
     for one in (pid, *replicas(pid)):
-        lines = Path(f"/proc/{one}/status").read_text().splitlines()
+        lines = Path(f"/proc/{one}/status").read_text(encoding="utf-8").splitlines()
         total += next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
     return total / 1024
 
@@ -219,7 +219,7 @@ def below(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = path.read_text().rpartition(")")[2].split()
+            fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:  # it has ended
             continue
         children.setdefault(int(fields[1]), []).append(int(path.parent.name))

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 import imer_ray
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".github", "analysis", "benchmarks", "clusters", "docs", "imer_ray", "search_spaces", "tests")
+FOLDERS = (".github", "analysis", "benchmarks", "clusters", "docs", "examples", "imer_ray", "search_spaces", "tests")
 TEXT = (".py", ".md", ".cff", ".css", ".ipynb", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".json", "")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -1,4 +1,4 @@
-"""What docs/getting-started.md and analysis/explore.ipynb tell people to run, runs, in their order."""
+"""What docs/getting-started.md and the notebooks in analysis/ tell people to run, runs, in their order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "getting-started.md").read_text()
-NOTEBOOK = json.loads((ROOT / "analysis" / "explore.ipynb").read_text())
+NOTEBOOKS = {"explore": "10 trials", "use_a_model": "l (language) 24"}
+"""Name -> what it prints."""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
 
 
@@ -57,8 +58,10 @@ def test_the_page_leaves_what_it_says(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_notebook_runs_on_what_the_page_left(folder: Path) -> None:
-    cells = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
-    (folder / "analysis").mkdir()
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_on_what_the_page_left(folder: Path, name: str) -> None:
+    notebook = json.loads((ROOT / "analysis" / f"{name}.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    (folder / "analysis").mkdir(exist_ok=True)
     said = run(folder / "analysis", "python", "-c", "\n".join(cells))
-    assert "10 trials" in said
+    assert NOTEBOOKS[name] in said

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("analysis", "benchmarks", "imer_ray", "tests")
+FOLDERS = ("analysis", "benchmarks", "examples", "imer_ray", "tests")
 MOST = 300  # lines; about 250 already ask for a seam
 
 
