@@ -112,7 +112,8 @@ def main() -> None:
     in_order = dataset.labels("test").argsort().tolist()
     rows = [in_order[int(place * (len(in_order) - 1) / (NUM_CLIPS - 1))] for place in range(NUM_CLIPS)]
     table = switched_off(dataset, rows)
-    print(table[["clip", "label", "available", "value", "low", "high", "probability_positive"]].round(2).to_string())
+    shown = table[["clip", "label", "available", "value", "low", "high", "probability_positive"]]
+    print(shown[table["clip"] == rows[0]].round(2).to_string(index=False))
     drawn = {"answers": answers.answers(table)}
     drawn["stream"] = answers.stream(played(dataset, rows[-1]), float(dataset.labels("test")[rows[-1]]))
     for name, figure in drawn.items():
