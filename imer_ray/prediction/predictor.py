@@ -96,12 +96,12 @@ class Predictor:
         if runtime not in RUNTIMES:
             raise UserError(f"runtime={runtime}: {hint(runtime, RUNTIMES)}")
         found = models_in(Path(folder))
-        shape = read_shape(found[0])
         members = []
         for one in found:
             model, config = load(one)
             graphs = graphs_of(one, runtime)
             members.append(_Member(one, model, config, in_single_precision(_statistics(one)), graphs))
+        shape = read_shape(found[0])
         reads = Reads(
             dims=shape["dims"],
             lengths=shape["lengths"],
