@@ -35,7 +35,8 @@ class Prediction:
     """An answer about one clip.
 
     Attributes:
-        value: the sentiment, on the scale of the labels; of binary labels the logit of being positive. The mean over
+        value: the sentiment, on the scale of the labels, whose ends it may pass; of binary labels the logit of being
+            positive. The mean over
             the seeds.
         low, high: between which the label lies with a chance of 90 %; None where the model was not calibrated.
         probability_positive: that the label is above 0; None where the model was not calibrated.
