@@ -36,8 +36,7 @@ class Prediction:
 
     Attributes:
         value: the sentiment, on the scale of the labels, whose ends it may pass; of binary labels the logit of being
-            positive. The mean over
-            the seeds.
+            positive. The mean over the seeds.
         low, high: between which the label lies with a chance of 90 %; None where the model was not calibrated.
         probability_positive: that the label is above 0; None where the model was not calibrated.
         available: the modalities that were read, such as "lv".
