@@ -88,7 +88,7 @@ def test_from_a_search_to_scores(installation: Installation, folder: Path) -> No
         ["evaluate", "model=trained"],
         ["stages", "ls"],
         ["generate", "shape=mosi", "output=clips.pkl"],
-        ["convert", "input=clips.pkl", "output=clips"],
+        ["convert", "input=clips.pkl", "output=converted"],
     ):
         done = installation.run("-m", f"imer_ray.{words[0]}", *words[1:], cwd=folder)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
