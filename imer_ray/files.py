@@ -67,7 +67,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     If the block fails or is interrupted, the old file stays.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    aside = beside(path)
     with disk_errors(path):
         _make(path.parent)
         try:
@@ -79,6 +79,23 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
+
+
+def beside(path: Path) -> Path:
+    """A hidden name of its own beside a path, where what will be there is made."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+
+
+def replace_folder(folder: Path, aside: Path) -> None:
+    """Put the folder ``aside``, which is whole, in the place of ``folder``, which there need not be.
+
+    The old one is moved away first and removed last: removing takes a while, in which it would be half there.
+    """
+    old = beside(folder)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(aside, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_absent(output: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from imer_ray.errors import UserError
 
 MODALITIES = ("l", "a", "v")
+WORDS = {"l": "language", "a": "acoustic", "v": "visual"}
 Available = Tensor | tuple[bool, ...]
 """Bool [B, M]; or [M] as plain booleans where all clips have the same modalities."""
 

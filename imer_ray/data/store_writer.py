@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from imer_ray.data.mmsa_frames import KINDS, filled_frames, repair
 from imer_ray.data.padding import Ints, Recorded
 from imer_ray.data.store import CHUNK
 from imer_ray.errors import UserError
-from imer_ray.files import disk_errors, sha256
+from imer_ray.files import beside, disk_errors, sha256
 
 
 def check_output(output: Path) -> None:
@@ -37,7 +36,7 @@ def check_output(output: Path) -> None:
 def write(data: MmsaFile, noted: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """Write the folder ``output``, whole or not at all, and return its manifest, in which ``noted`` is kept."""
     check_output(output)
-    aside = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
+    aside = beside(output)
     with disk_errors(output):
         aside.mkdir(parents=True)
         try:

@@ -29,15 +29,19 @@ class Noise(Protocol):
         ...
 
 
-class Streams(Noise, Protocol):
-    """A source with further, independent ones for the same rows."""
+class Stream(Noise, Protocol):
+    """A source that others can be joined to."""
 
-    def of(self, identity: int) -> Streams:
-        """The source of this number; the same number gives the same source."""
+    def joined(self, others: Sequence[Any]) -> Noise:
+        """One source for this one's rows and those of other streams, one after another."""
         ...
 
-    def joined(self, others: Sequence[Streams]) -> Streams:
-        """One source for this one's rows and those of others, one after another."""
+
+class Streams(Protocol):
+    """Independent sources for the same rows."""
+
+    def of(self, identity: int) -> Stream:
+        """The source of this number; the same number gives the same source."""
         ...
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,7 @@ from imer_ray.evaluation.model_manifest import (
     write_manifest,
 )
 from imer_ray.evaluation.outline import check_fit, untrained
-from imer_ray.files import disk_errors
+from imer_ray.files import beside, disk_errors, replace_folder
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.model import EmotionModel
 from imer_ray.models.parts import Parts
@@ -67,7 +65,7 @@ def save(
         statistics: of its training clips.
         files: what else belongs into the folder, by name.
     """
-    aside, old = (folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}") for _ in range(2))
+    aside = beside(folder)
     shape = {**shape, STATISTICS: {m: [x.tolist() for x in both] for m, both in statistics.items()}}
     with disk_errors(folder):
         aside.mkdir(parents=True)  # with the permissions that the user gives new folders
@@ -78,12 +76,9 @@ def save(
             for name, content in (files or {}).items():
                 (aside / name).write_bytes(content)
             write_manifest(aside, describe(config, shape))
-            if folder.exists():
-                os.rename(folder, old)  # removing it takes a while, in which it would be half there
-            os.rename(aside, folder)
+            replace_folder(folder, aside)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, ModelConfig]:
@@ -210,6 +205,21 @@ def read_statistics(folder: Path) -> Statistics | None:
             f"{ADVICE}"
         )
     return {m: (kept[m][0], kept[m][1]) for m in MODALITIES}
+
+
+def needed_statistics(folder: Path) -> Statistics:
+    """As `read_statistics`, where there is nothing to compute them from.
+
+    Raises:
+        UserError: as there; or the model was saved before they were kept.
+    """
+    statistics = read_statistics(folder)
+    if statistics is None:
+        raise UserError(
+            f"the model in {folder} was saved without the statistics of its training clips, by which new clips must be "
+            "standardised; train it again"
+        )
+    return statistics
 
 
 def _are_sizes(given: Any) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Statistics, standardised
-from imer_ray.data.missing import MODALITIES
+from imer_ray.data.missing import MODALITIES, WORDS
 from imer_ray.data.mmsa_frames import filled_frames, repair
 from imer_ray.data.padding import extent
 from imer_ray.errors import UserError
@@ -23,7 +23,6 @@ from imer_ray.received import shown
 
 MAX_VALUES = 2**24  # numbers of one modality of a clip: an hour of sound
 NUMBERS = (float, int, np.floating, np.integer)
-WORDS = {"l": "language", "a": "acoustic", "v": "visual"}
 
 
 class ClipError(UserError):

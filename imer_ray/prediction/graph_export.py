@@ -17,7 +17,7 @@ from imer_ray.config.resolve import tree_of
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
 from imer_ray.evaluation.model_collection import models_in
-from imer_ray.evaluation.model_folder import WEIGHTS, load, read_shape, read_statistics
+from imer_ray.evaluation.model_folder import WEIGHTS, load, needed_statistics, read_shape
 from imer_ray.evaluation.predict import Inference
 from imer_ray.files import sha256
 from imer_ray.models.pattern_model import PatternModel
@@ -79,9 +79,7 @@ class _Structure:
 
 def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> Path:
     model, config = load(folder)
-    shape, statistics, inference = read_shape(folder), read_statistics(folder), Inference.of_model(config)
-    if statistics is None:
-        raise UserError(f"the model in {folder} was saved without the statistics of its training clips; train it again")
+    shape, statistics, inference = read_shape(folder), needed_statistics(folder), Inference.of_model(config)
     if inference.sampler is not None:
         check_can_be_exported(inference.sampler.num_evaluations(inference.num_steps))
     client = resources.files("imer_ray.runtime") / "client.py"

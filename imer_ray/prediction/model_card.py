@@ -12,6 +12,7 @@ import yaml
 
 from imer_ray import __version__
 from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.data.missing import WORDS
 from imer_ray.evaluation.comparison_table import NAMES
 from imer_ray.evaluation.tables import COVERAGE, PERCENT
 from imer_ray.results.text_encoder import ENCODER, SUFFIX
@@ -23,7 +24,6 @@ HEAD = {
     "metrics": ["accuracy", "f1", "mae"],
 }
 SHOWN = {name: NAMES[name] for name in ("Non0_acc_2", "Non0_F1_score", "MAE", "Corr")} | {COVERAGE: "coverage (%)"}
-MODALITIES = {"l": "language", "a": "acoustic", "v": "visual"}
 ANSWERS = {
     "regression": "its sentiment as a number from -3 (negative) to 3 (positive)",
     "binary": "whether its sentiment is negative (below 0) or positive (above 0)",
@@ -101,7 +101,7 @@ def _reads(shape: Mapping[str, Any]) -> Iterator[str]:
     names = shape.get("feature_names", {})
     yield "## What it reads"
     lines = ["| modality | features | numbers a frame | frames |", "|---|---|---:|---:|"]
-    for m, name in MODALITIES.items():
+    for m, name in WORDS.items():
         features = names.get(m) or "not noted; those of the training data"
         lines.append(f"| `{m}`, {name} | {features} | {shape['dims'][m]} | {shape['lengths'][m]} |")
     yield "\n".join(lines)

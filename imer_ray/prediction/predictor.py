@@ -18,7 +18,7 @@ from imer_ray.data.dataset import Statistics, in_single_precision
 from imer_ray.data.missing import MODALITIES, targets_given
 from imer_ray.errors import UserError, hint
 from imer_ray.evaluation.model_collection import models_in
-from imer_ray.evaluation.model_folder import load, read_shape, read_statistics
+from imer_ray.evaluation.model_folder import load, needed_statistics, read_shape
 from imer_ray.evaluation.predict import BATCH_SIZE, Inference, predictor
 from imer_ray.models.model import EmotionModel
 from imer_ray.prediction.calibration import Calibration, read_calibration
@@ -100,7 +100,7 @@ class Predictor:
         for one in found:
             model, config = load(one)
             graphs = graphs_of(one, runtime)
-            members.append(_Member(one, model, config, in_single_precision(_statistics(one)), graphs))
+            members.append(_Member(one, model, config, in_single_precision(needed_statistics(one)), graphs))
         shape = read_shape(found[0])
         reads = Reads(
             dims=shape["dims"],
@@ -188,13 +188,3 @@ class _Member:
             return lambda batch: by_graph(batch).astype(np.float64)
         predict = predictor(self.model, Inference.of_model(self.config), pattern, self.config.seed)
         return lambda batch: predict(batch).double().numpy()
-
-
-def _statistics(folder: Path) -> Statistics:
-    statistics = read_statistics(folder)
-    if statistics is None:
-        raise UserError(
-            f"the model in {folder} was saved without the statistics of its training clips, by which new clips must be "
-            "standardised; train it again"
-        )
-    return statistics

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from imer_ray import __version__
 from imer_ray.data.dataset import Statistics
 from imer_ray.data.missing import MODALITIES, PATTERNS
 from imer_ray.errors import UserError
-from imer_ray.files import disk_errors
+from imer_ray.files import beside, disk_errors, replace_folder
 from imer_ray.received import read_bytes, read_json, shown
 from imer_ray.runtime.onnx_session import MAX_GRAPH_BYTES
 from imer_ray.runtime.pattern_graph import GraphShape
@@ -59,7 +57,7 @@ class GraphWriter:
 
     def __init__(self, folder: Path, about: About, statistics: Statistics, ending: str) -> None:
         self.folder, self.about, self.statistics, self.ending = folder, about, statistics, ending
-        self._aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+        self._aside = beside(folder)
         self._graphs: dict[str, Any] = {}
         self._features: dict[str, tuple[int, int]] = {}
 
@@ -102,15 +100,11 @@ class GraphWriter:
             },
             "graphs": self._graphs,
         }
-        old = self._aside.with_name(f"{self._aside.name}-old")
         with disk_errors(self.folder):
             (self._aside / ABOUT).write_text(json.dumps(about), encoding="utf-8")
             if client is not None:
                 (self._aside / CLIENT).write_text(client, encoding="utf-8")
-            if self.folder.exists():
-                os.rename(self.folder, old)
-            os.rename(self._aside, self.folder)
-        shutil.rmtree(old, ignore_errors=True)
+            replace_folder(self.folder, self._aside)
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._aside, ignore_errors=True)

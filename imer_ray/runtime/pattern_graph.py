@@ -74,21 +74,12 @@ class GivenNoise:
     def of(self, identity: int) -> GivenRows:
         return GivenRows(self.streams[identity])
 
-    def joined(self, others: Sequence[Any]) -> GivenNoise:
-        raise NotImplementedError("each modality draws from a stream of its own")
-
-    def standard_normal(self, shape: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
-        raise NotImplementedError("each modality draws from a stream of its own")
-
 
 class GivenRows:
     """The arrays [R, K, L', D'] of one stream, or of several, handed out one after another."""
 
     def __init__(self, arrays: Tensor) -> None:
         self.arrays, self.position = arrays, 0
-
-    def of(self, identity: int) -> GivenRows:
-        raise NotImplementedError("the streams of a graph have none within them")
 
     def joined(self, others: Sequence[Any]) -> GivenRows:
         return GivenRows(torch.cat([self.arrays, *(other.arrays for other in others)]))
@@ -194,10 +185,10 @@ def traced(module: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedP
     batch = {0: torch.export.Dim("batch", max=MAX_BATCH)}
     sizes = tuple(dict.fromkeys(x, batch) if isinstance(x, dict) else batch for x in inputs)
     with quiet(), torch.no_grad():
-        module(*inputs)  # works out what is kept for all clips, such as a time grid, which is no part of the graph
         try:
+            module(*inputs)  # works out what is kept for all clips, such as a time grid, which is no part of the graph
             return torch.export.export(module, inputs, dynamic_shapes=sizes, strict=False)
-        except Exception as error:  # torch.export has no class of its own for what cannot be traced
+        except Exception as error:  # what cannot be traced has no class of its own
             raise UserError(
                 f"this model has no graph: a component of it does what depends on the clips' number or content "
                 f"({one_line(error)}); use runtime=eager"

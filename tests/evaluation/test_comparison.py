@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from experiments import experiment, of_model
+from saved_models import save_model
 
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
@@ -20,33 +20,13 @@ from imer_ray.evaluation import comparison_table
 from imer_ray.evaluation.comparison import Scored, check_same_masks, compare, cost_of, open_model, score_model
 from imer_ray.evaluation.feature_latents import latents_of
 from imer_ray.evaluation.model_collection import collect
-from imer_ray.evaluation.model_folder import save
 from imer_ray.evaluation.predict import predict_protocol
 from imer_ray.evaluation.tables import summarise
-from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
-from imer_ray.models.parts import Parts
-from imer_ray.models.recovery import build_recovery
 from imer_ray.results.text_encoder import SHAPES, SUFFIX, with_encoder
 from imer_ray.training.latents import load_dataset
 
-SMALL = ["data.num_train=8", "data.num_valid=8", "data.num_test=60", "diffusion.num_steps=1", "data.num_frames=4"]
 SEEDS = (1, 2)
 FIXED = Component.of(option("protocol", "fixed"))
-
-
-def make_model(folder: Path, seed: int, *overrides: str, recovers: bool = True, weights: int = 0) -> None:
-    """Write an untrained model whose weights follow from ``weights`` and the seed."""
-    config = experiment(*SMALL, *overrides, f"seed={seed}")
-    dataset = load_dataset(config)
-    config = of_model(replace(config, data_fingerprint=dataset.fingerprint))
-    parts = Parts.of(config)
-    torch.manual_seed(100 * weights + seed)
-    encoder, latent_dim = build_encoder(parts.encoder, dataset.dims, dataset.lengths), parts.encoder.latent_dim
-    recovery = build_recovery(parts.diffusion, latent_dim, 4) if recovers else None
-    recogniser = build_recogniser(latent_dim, parts.fusion, parts.refiner if recovers else None)
-    model = EmotionModel(encoder, recovery, recogniser)
-    shape = {"dims": dataset.dims, "lengths": dataset.lengths}
-    save(folder / str(seed), model, config, shape, dataset.statistics)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +35,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for number, name in enumerate(("ours", "theirs")):
         for seed in SEEDS:
-            make_model(folder / name, seed, weights=number)
-            make_model(folder / name / "baselines/masked", seed, recovers=False, weights=5)
-            make_model(folder / name / "baselines/zero", seed, recovers=False, weights=6 + number)
+            save_model(folder / name, seed, weights=number)
+            save_model(folder / name / "baselines/masked", seed, recovers=False, weights=5)
+            save_model(folder / name / "baselines/zero", seed, recovers=False, weights=6 + number)
     return folder
 
 
@@ -69,10 +49,10 @@ def test_baselines_are_listed_once_where_their_weights_are_the_same(models: Path
 
 
 def test_models_of_other_data_are_refused_and_those_of_one_name_told_apart(models: Path, tmp_path: Path) -> None:
-    make_model(tmp_path / "far", 1, "data.seed=3")
+    save_model(tmp_path / "far", 1, "data.seed=3")
     with pytest.raises(UserError, match=r"far/1 was trained on other data .* than .*ours/1"):
         collect([models / "ours", tmp_path / "far"])
-    make_model(tmp_path / "ours", 1)
+    save_model(tmp_path / "ours", 1)
     assert list(collect([models / "ours", tmp_path / "ours"]))[:2] == [f"{models.name}/ours", f"{tmp_path.name}/ours"]
     with pytest.raises(UserError, match="no trained model"):
         collect([tmp_path])
@@ -151,7 +131,7 @@ def test_other_clips_are_standardised_as_the_training_clips_were(models: Path) -
 
 def test_a_model_of_before_reads_its_statistics_from_its_data_or_says_what_is_missing(tmp_path: Path) -> None:
     protocol = FIXED
-    make_model(tmp_path / "old", 1)
+    save_model(tmp_path / "old", 1)
     with_them = open_model(tmp_path / "old/1", protocol, {"num_train": 300})
     shape = json.loads((tmp_path / "old/1/shape.json").read_text())
     del shape["statistics"]
@@ -220,7 +200,7 @@ def test_published_rows_are_marked_and_without_interval(frame: pd.DataFrame) -> 
 
 def test_speedups_say_what_a_text_encoder_leaves_of_them(frame: pd.DataFrame, tmp_path: Path) -> None:
     quick = ("speed.batch_size=2", "speed.max_repeats=1", "speed.max_seconds=0", "speed.reference_steps=1")
-    make_model(tmp_path / "one", 1, "data.num_frames=8", *quick, recovers=False)
+    save_model(tmp_path / "one", 1, "data.num_frames=8", *quick, recovers=False)
     found = cost_of(open_model(tmp_path / "one/1", FIXED, {}), "test")
     for column in SHAPES:
         assert found[column + SUFFIX] == pytest.approx(with_encoder(column, found[column], 8))
