@@ -63,10 +63,17 @@ def test_a_cluster_that_begins_to_listen_is_waited_for(monkeypatch):
     with socket.socket() as holder:
         holder.bind(("", 0))
         number = holder.getsockname()[1]
-        timer = threading.Timer(0.3, holder.listen)
-        timer.start()
+        begun = threading.Event()
+
+        def listen() -> None:
+            begun.set()
+            holder.listen()
+
+        listener = threading.Timer(0.3, listen)
+        listener.start()
         module._wait_for_port(f"127.0.0.1:{number}", "there", deadline=60.0)
-        assert not timer.is_alive()
+        assert begun.is_set()
+        listener.join()
 
 
 def test_what_listens_but_never_answers_is_no_cluster():
