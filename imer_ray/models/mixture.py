@@ -165,8 +165,7 @@ class Components(nn.Module):
 class MixtureRecogniser(nn.Module):
     """Predicts the median of the label's posterior given the modalities that are available.
 
-    Trained by expectation maximisation, which needs no complete clips (Ghahramani and Jordan, Supervised learning from
-    incomplete data via an EM approach, NIPS 1993); see `imer_ray.tasks.mixture`.
+    Trained by `imer_ray.models.expectation_maximisation`, which needs no complete clips.
     """
 
     weights: Tensor

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from imer_ray.config.slices import Mixture as Settings
-from imer_ray.models.mixture import Components, Mixture, MixtureRecogniser, patterns
+from imer_ray.models.expectation_maximisation import fit
+from imer_ray.models.mixture import Components, MixtureRecogniser, patterns
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
@@ -17,10 +16,6 @@ from imer_ray.training.latents import Latents
 from imer_ray.training.loaders import load_latents, load_shape
 from imer_ray.training.loop import seeded
 from imer_ray.training.losses import has_label, under_patterns
-
-NUM_STARTS = 4  # EM finds a local optimum; the best of so many is kept
-NUM_ITERATIONS = 80
-TOLERANCE = 1e-4  # of the mean log-likelihood of a clip, below which EM has converged
 
 
 @reads(Settings)
@@ -63,17 +58,6 @@ def fit_recogniser(latents: Latents, rank: int, num_components: int, generator: 
     return recogniser.eval()
 
 
-def fit(z: Tensor, present: Tensor, num_components: int, generator: torch.Generator) -> Mixture:
-    """The best of several mixtures of z [N, F], of which ``present`` [N, F] was seen, by posterior mode.
-
-    Covariances have the inverse-Wishart prior of Fraley and Raftery, Bayesian Regularization for Normal Mixture
-    Estimation and Model-Based Clustering, Journal of Classification 24 (2007), section 3.2: F + 2 degrees of freedom,
-    and a scale that gives every component its share K^(-2/F) of the whole variance.
-    """
-    found = [_climb(z, present, _start(z, present, num_components, generator)) for _ in range(NUM_STARTS)]
-    return max(found, key=lambda pair: pair[0])[1]
-
-
 def label_loss(recogniser: MixtureRecogniser, latents: Latents, label_kind: str) -> float:
     """Mean over patterns and clips of -ln p(label | available); of its sign's probability where labels are binary."""
     total, known = [], has_label(latents.labels)
@@ -90,57 +74,3 @@ def label_loss(recogniser: MixtureRecogniser, latents: Latents, label_kind: str)
                 likelihood = torch.distributions.Normal(mean, std).log_prob(labels[clips, None]).exp()
             total.append(-(weight * likelihood).sum(1).clamp(min=1e-12).log())
     return float(torch.cat(total).mean())
-
-
-def _start(z: Tensor, present: Tensor, num_components: int, generator: torch.Generator) -> Mixture:
-    """Centres far from each other (Arthur and Vassilvitskii, k-means++, SODA 2007), covariances of a component's
-    share."""
-    filled = z * present
-    size = z.shape[1]
-    centres = filled[torch.randint(len(z), (1,), generator=generator)]
-    while len(centres) < num_components:
-        distance = torch.cdist(filled, centres).amin(1).square() + 1e-12
-        centres = torch.cat([centres, filled[torch.multinomial(distance, 1, generator=generator)]])
-    covariance = torch.eye(size, dtype=z.dtype) * num_components ** (-2 / size)
-    return Mixture(
-        torch.full((num_components,), 1 / num_components, dtype=z.dtype),
-        centres,
-        covariance.repeat(num_components, 1, 1),
-    )
-
-
-def _climb(z: Tensor, present: Tensor, mixture: Mixture) -> tuple[float, Mixture]:
-    """EM until the log-posterior stands still; that and the mixture."""
-    groups = [(pattern, z[rows]) for pattern, rows in patterns(present)]
-    count, size = mixture.means.shape
-    freedom, scale = size + 2, torch.eye(size, dtype=z.dtype) * count ** (-2 / size)
-    before = -math.inf
-    for _ in range(NUM_ITERATIONS):
-        log_likelihood = torch.zeros((), dtype=z.dtype)
-        weight = torch.zeros(count, dtype=z.dtype)
-        first = torch.zeros(count, size, dtype=z.dtype)
-        second = torch.zeros(count, size, size, dtype=z.dtype)
-        for pattern, rows in groups:
-            known = mixture.condition(rows, pattern)
-            log_likelihood += known.log_joint.logsumexp(1).sum()
-            r = known.log_joint.softmax(1)
-            filled = rows[:, None].repeat(1, count, 1)
-            filled[:, :, known.missing] = known.means
-            weight += r.sum(0)
-            first += torch.einsum("nk,nkf->kf", r, filled)
-            second += torch.einsum("nk,nkf,nkg->kfg", r, filled, filled)
-            u = known.missing
-            second[:, u[:, None], u] += r.sum(0)[:, None, None] * known.covariances
-        precision = torch.linalg.inv(mixture.covariances)
-        prior = -0.5 * (
-            (freedom + size + 1) * torch.linalg.slogdet(mixture.covariances).logabsdet + (precision * scale).sum((1, 2))
-        )
-        posterior = float((log_likelihood + prior.sum()) / len(z))
-        means = first / weight.clamp(min=1e-8)[:, None]
-        scatter = second - weight[:, None, None] * means[:, :, None] * means[:, None]
-        covariances = (scale + scatter) / (freedom + weight + size + 1)[:, None, None]
-        mixture = Mixture((weight + 1) / (weight + 1).sum(), means, (covariances + covariances.mT) / 2)
-        if posterior - before < TOLERANCE:
-            break
-        before = posterior
-    return posterior, mixture

@@ -13,8 +13,9 @@ from scipy import optimize, stats
 
 from imer_ray.data.missing import PATTERNS
 from imer_ray.data.synthetic import Synthetic
+from imer_ray.models.expectation_maximisation import InverseWishart, climb, fit, start
 from imer_ray.models.mixture import Components, Mixture, MixtureRecogniser, median, patterns
-from imer_ray.tasks.mixture import _climb, _start, fit, fit_recogniser
+from imer_ray.tasks.mixture import fit_recogniser
 from imer_ray.training.latents import Latents
 
 
@@ -98,11 +99,10 @@ def test_every_step_of_em_raises_the_posterior(mixture, monkeypatch):
     z = sample(mixture, 400)
     present = torch.rand(z.shape, generator=generator(1)) > 0.3
     present[~present.any(1)] = True
-    start = _start(z, present, 2, generator(2))
-    reached = []
+    begin, prior, reached = start(z, present, 2, generator(2)), InverseWishart.weak(3, 2), []
     for count in range(1, 12):
-        monkeypatch.setattr("imer_ray.tasks.mixture.NUM_ITERATIONS", count)
-        reached.append(_climb(z, present, start)[0])
+        monkeypatch.setattr("imer_ray.models.expectation_maximisation.NUM_ITERATIONS", count)
+        reached.append(climb(z, present, begin, prior)[0])
     assert all(b >= a - 1e-3 for a, b in zip(reached, reached[1:], strict=False))  # weights have a prior of their own
     assert reached[-1] > reached[0] + 0.1
 

@@ -1,0 +1,128 @@
+"""Gaussian mixtures by expectation maximisation, from clips that need not be complete.
+
+Ghahramani and Jordan, Supervised learning from incomplete data via an EM approach, NIPS 1993.
+Legend: N clips, K components, F numbers of a clip.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imer_ray.models.mixture import Mixture, patterns
+
+NUM_STARTS = 4  # EM finds a local optimum; the best of so many is kept
+NUM_ITERATIONS = 80
+TOLERANCE = 1e-4  # of the mean log-likelihood of a clip, below which EM has converged
+
+
+@dataclass(frozen=True)
+class InverseWishart:
+    """p(C) ~ |C|^(-n/2) exp(-tr(scale C^-1) / 2) of every covariance: its mode joins ``num_clips`` n clips, whose
+    scatter is ``scale`` I, to those of a component.
+
+    Of Wishart's degrees of freedom nu there are n - F - 1.
+    """
+
+    num_clips: float
+    scale: float
+
+    @classmethod
+    def weak(cls, size: int, num_components: int) -> InverseWishart:
+        """F + 2 degrees of freedom, and a scale that gives every component its share K^(-2/F) of the whole variance, 1.
+
+        Fraley and Raftery, Bayesian Regularization for Normal Mixture Estimation and Model-Based Clustering, Journal of
+        Classification 24 (2007), section 3.2.
+        """
+        return cls(2 * size + 3, share(size, num_components))
+
+    @classmethod
+    def of_clips(cls, num_clips: float, size: int, num_components: int) -> InverseWishart:
+        """As much as ``num_clips`` clips say, of independent numbers with a component's share of the variance."""
+        return cls(num_clips, num_clips * share(size, num_components))
+
+    def log_density(self, covariances: Tensor) -> Tensor:
+        """ln p(C) [K] of covariances [K, F, F], up to a constant."""
+        inverse = torch.linalg.inv(covariances).diagonal(dim1=1, dim2=2).sum(1)
+        return -0.5 * (self.num_clips * torch.linalg.slogdet(covariances).logabsdet + self.scale * inverse)
+
+    def mode(self, scatter: Tensor, weight: Tensor) -> Tensor:
+        """Covariances [K, F, F] given the scatter [K, F, F] of clips that weigh [K]."""
+        identity = torch.eye(scatter.shape[1], dtype=scatter.dtype)
+        covariances = (self.scale * identity + scatter) / (self.num_clips + weight)[:, None, None]
+        return (covariances + covariances.mT) / 2
+
+
+def share(size: int, num_components: int) -> float:
+    """K^(-2/F): a component's variance where K of them fill the volume of one of variance 1."""
+    return float(num_components ** (-2 / size))
+
+
+def fit(
+    z: Tensor,
+    present: Tensor,
+    num_components: int,
+    generator: torch.Generator,
+    prior: InverseWishart | None = None,
+    num_starts: int = NUM_STARTS,
+) -> Mixture:
+    """The best of several mixtures of z [N, F], of which ``present`` [N, F] was seen, by posterior mode.
+
+    Args:
+        z: of mean about 0 and variance about 1; what is not present is not read.
+        prior: of the covariances; `InverseWishart.weak` where there is none.
+    """
+    prior = InverseWishart.weak(z.shape[1], num_components) if prior is None else prior
+    starts = (start(z, present, num_components, generator) for _ in range(num_starts))
+    return max((climb(z, present, begin, prior) for begin in starts), key=lambda found: found[0])[1]
+
+
+def start(z: Tensor, present: Tensor, num_components: int, generator: torch.Generator) -> Mixture:
+    """Centres far from each other (Arthur and Vassilvitskii, k-means++, SODA 2007), covariances of a component's
+    share."""
+    filled = z * present
+    size = z.shape[1]
+    centres = filled[torch.randint(len(z), (1,), generator=generator)]
+    while len(centres) < num_components:
+        distance = torch.cdist(filled, centres).amin(1).square() + 1e-12
+        centres = torch.cat([centres, filled[torch.multinomial(distance, 1, generator=generator)]])
+    covariance = torch.eye(size, dtype=z.dtype) * share(size, num_components)
+    return Mixture(
+        torch.full((num_components,), 1 / num_components, dtype=z.dtype),
+        centres,
+        covariance.repeat(num_components, 1, 1),
+    )
+
+
+def climb(z: Tensor, present: Tensor, mixture: Mixture, prior: InverseWishart) -> tuple[float, Mixture]:
+    """EM until the log-posterior of a clip stands still; that and the mixture."""
+    groups = [(pattern, z[rows]) for pattern, rows in patterns(present)]
+    count, size = mixture.means.shape
+    before = -math.inf
+    for _ in range(NUM_ITERATIONS):
+        log_likelihood = torch.zeros((), dtype=z.dtype)
+        weight = torch.zeros(count, dtype=z.dtype)
+        first = torch.zeros(count, size, dtype=z.dtype)
+        second = torch.zeros(count, size, size, dtype=z.dtype)
+        for pattern, rows in groups:
+            known = mixture.condition(rows, pattern)
+            log_likelihood += known.log_joint.logsumexp(1).sum()
+            r = known.log_joint.softmax(1)
+            filled = rows[:, None].repeat(1, count, 1)
+            filled[:, :, known.missing] = known.means
+            weight += r.sum(0)
+            first += torch.einsum("nk,nkf->kf", r, filled)
+            second += torch.einsum("nk,nkf,nkg->kfg", r, filled, filled)
+            u = known.missing
+            second[:, u[:, None], u] += r.sum(0)[:, None, None] * known.covariances
+        posterior = float((log_likelihood + prior.log_density(mixture.covariances).sum()) / len(z))
+        means = first / weight.clamp(min=1e-8)[:, None]
+        scatter = second - weight[:, None, None] * means[:, :, None] * means[:, None]
+        mixture = Mixture((weight + 1) / (weight + 1).sum(), means, prior.mode(scatter, weight))
+        if posterior - before < TOLERANCE:
+            break
+        before = posterior
+    return posterior, mixture
