@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from imer_ray.config.slices import Mixture as Settings
 from imer_ray.models.expectation_maximisation import fit
