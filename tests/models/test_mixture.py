@@ -95,16 +95,36 @@ def test_median_is_the_root_that_scipy_finds(seed, num_components, narrowest):
         assert found[i] == pytest.approx(root, abs=1e-5)
 
 
-def test_every_step_of_em_raises_the_posterior(mixture, monkeypatch):
+@pytest.mark.parametrize("prior", [InverseWishart.weak(3, 2), InverseWishart.of_clips(200.0, 3, 2)], ids=str)
+def test_every_step_of_em_raises_the_posterior(prior, mixture, monkeypatch):
     z = sample(mixture, 400)
     present = torch.rand(z.shape, generator=generator(1)) > 0.3
     present[~present.any(1)] = True
-    begin, prior, reached = start(z, present, 2, generator(2)), InverseWishart.weak(3, 2), []
+    begin, reached = start(z, present, 2, generator(2)), []
     for count in range(1, 12):
         monkeypatch.setattr("imer_ray.models.expectation_maximisation.NUM_ITERATIONS", count)
         reached.append(climb(z, present, begin, prior)[0])
     assert all(b >= a - 1e-3 for a, b in zip(reached, reached[1:], strict=False))  # weights have a prior of their own
     assert reached[-1] > reached[0] + 0.1
+
+
+@given(st.integers(0, 10**6), st.floats(5.0, 200.0))
+@settings(max_examples=15)
+def test_the_covariance_of_a_component_is_the_mode_of_its_posterior(seed, num_clips):
+    """ln p(C) + ln p(clips | C) = ln p(C) - (n ln |C| + tr(C^-1 scatter)) / 2 falls off on all sides."""
+    g = generator(seed)
+    root, turn = (torch.randn(1, 3, 3, generator=g, dtype=torch.float64) for _ in range(2))
+    scatter, n = 40 * root @ root.mT, torch.tensor([40.0], dtype=torch.float64)
+    prior = InverseWishart.of_clips(num_clips, 3, 2)
+    mode = prior.mode(scatter, n)
+
+    def log_posterior(c):
+        fit_of_clips = n * torch.linalg.slogdet(c).logabsdet + torch.linalg.solve(c, scatter).diagonal(0, 1, 2).sum(1)
+        return float(prior.log_density(c) - 0.5 * fit_of_clips)
+
+    for step in (0.05, -0.05):
+        other = torch.matrix_exp(step * turn) @ mode @ torch.matrix_exp(step * turn).mT
+        assert log_posterior(other) < log_posterior(mode)
 
 
 def test_em_finds_the_mixture_though_a_third_of_the_numbers_is_missing(mixture):

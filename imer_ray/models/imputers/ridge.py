@@ -153,19 +153,15 @@ def ridge(x: Tensor, y: Tensor, strengths: Sequence[float]) -> tuple[Tensor, Ten
     """
     mean_x, mean_y = x.mean(0), y.mean(0)
     u, s, vt = torch.linalg.svd(x - mean_x, full_matrices=False)
-    errors = [float(_left_out(u, s, y - mean_y, strength).square().mean()) for strength in strengths]
-    best = strengths[errors.index(min(errors))]
-    weight = (vt.T @ ((s / (s.square() + best))[:, None] * (u.T @ (y - mean_y)))).T
+    centred = y - mean_y
+    projected = u.T @ centred
+    best, least = strengths[0], float("inf")
+    for strength in strengths:
+        f = s.square() / (s.square() + strength)
+        leverage = 1 / len(x) + u.square() @ f
+        left_out = (centred - u @ (f[:, None] * projected)) / (1 - leverage)[:, None]
+        error = float(left_out.square().mean())
+        if error < least:
+            best, least = strength, error
+    weight = (vt.T @ ((s / (s.square() + best))[:, None] * projected)).T
     return weight, mean_y - weight @ mean_x, best
-
-
-def left_out(x: Tensor, y: Tensor, strength: float) -> Tensor:
-    """Residuals [n, T] of y [n, T], each of `ridge` on all other rows of x [n, P], with this strength."""
-    u, s, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-    return _left_out(u, s, y - y.mean(0), strength)
-
-
-def _left_out(u: Tensor, s: Tensor, centred: Tensor, strength: float) -> Tensor:
-    f = s.square() / (s.square() + strength)
-    leverage = 1 / len(u) + u.square() @ f
-    return (centred - u @ (f[:, None] * (u.T @ centred))) / (1 - leverage)[:, None]

@@ -6,7 +6,7 @@ variance of what lies beyond them,
     x_m = c_m + V_m z_m + e_m,   e_m ~ N(0, s_m^2 (I - V_m V_m')),   p(z_m | z_o) = sum_k w_k(z_o) N(mu_k(z_o), C_k)
 
 for every set o of other modalities, with mu_k linear in z_o and C_k the same for all z_o. Given x_t = alpha x_m +
-sigma n, the mean follows in closed form (Bishop, Pattern Recognition and Machine Learning, 2006, equations 2.113-2.117):
+sigma n, the mean of x_m follows (Bishop, Pattern Recognition and Machine Learning, 2006, equations 2.113-2.117):
 
     D_0 = E[x_m | x_t, x_o] = sum_k r_k E[x_m | x_t, k],   r_k ~ w_k N(x_t; alpha (c + V mu_k), S_k),
     S_k = alpha^2 (V C_k V' + s^2 (I - V V')) + sigma^2 I

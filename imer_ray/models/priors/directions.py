@@ -13,11 +13,11 @@ LEAST_SHARE = 1e-6  # of a modality's mean variance: what varies less is taken t
 
 
 @torch.no_grad()
-def fit_directions(prior: Prior, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
+def fit_directions(prior: Prior, clips: Clips, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Set the prior's centre, basis and rest variance, of every modality that some clip has together with another.
 
-    A modality recorded in n clips has at most (n - 1) / 2 directions. The rest variance is the sum of squares that is
-    left, over its degrees of freedom (n - 1 - r) (P - r).
+    A modality recorded in n clips has ``rank`` directions r, or (n - 1) / 2 if these are fewer. The rest variance is
+    the sum of squares that is left, over its degrees of freedom (n - 1 - r) (P - r).
 
     Returns:
         z [N, M, R], float64, of variance about 1; its scale [M, R], 0 in columns not used: V'(x - c) = scale z; and
@@ -31,7 +31,7 @@ def fit_directions(prior: Prior, clips: Clips) -> tuple[Tensor, Tensor, Tensor]:
         x = (clips.x[:, m] * clips.frames[:, m, :, None])[recorded[:, m]].flatten(1).double() - components.centre[m]
         n, basis = len(x), components.basis[m]
         length = basis.norm(dim=0)
-        length[(n - 1) // 2 :] = 0.0
+        length[min(rank, (n - 1) // 2) :] = 0.0
         r = int((length > 0).sum())
         if r == 0:
             continue

@@ -12,9 +12,7 @@ from imer_ray.models.expectation_maximisation import NUM_STARTS, InverseWishart,
 from imer_ray.models.mixture import Mixture
 from imer_ray.models.priors import Clips, Prior
 from imer_ray.models.priors.directions import fit_directions
-from imer_ray.models.priors.held_out import cross_validated
-
-NUM_FOLDS = 3
+from imer_ray.models.priors.held_out import Part, held_out
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class MixturePrior:
 
     ranks: tuple[int, ...] = (3, 6, 12)
     num_components: tuple[int, ...] = (1, 2, 4, 6)
-    strengths: tuple[float, ...] = (10.0, 40.0, 160.0)
+    strengths: tuple[float, ...] = (10.0, 40.0, 160.0, 640.0)
 
     def __post_init__(self) -> None:
         for name in ("ranks", "num_components", "strengths"):
@@ -55,18 +53,18 @@ class MixturePrior:
         return Prior(latent_dim, num_frames, max(self.ranks), max(self.num_components))
 
     def fit(self, prior: Prior, clips: Clips, generator: torch.Generator) -> dict[str, float]:
-        """Fit the prior; return the size chosen and its `log_likelihood` in cross-validation.
+        """Fit the prior; return the size chosen and its held-out log-likelihood.
 
         The rank and the number of Gaussians are chosen together, with the strength in the middle; then the strength.
         """
-        middle = sorted(self.strengths)[len(self.strengths) // 2]
+        middle = sorted(self.strengths)[(len(self.strengths) - 1) // 2]
         sizes = [Size(rank, count, middle) for rank in self.ranks for count in self.num_components]
         best, score = self._best(sizes, clips, generator)
         sizes = [Size(best.rank, best.num_components, strength) for strength in self.strengths if strength != middle]
         if sizes:
             other, other_score = self._best(sizes, clips, generator)
             best, score = (other, other_score) if other_score > score else (best, score)
-        fit_mixture(prior, *fit_directions(prior, clips), best, generator)
+        fit_mixture(prior, *fit_directions(prior, clips, prior.rank), best, generator)
         return {
             "rank": float(best.rank),
             "components": float(best.num_components),
@@ -77,14 +75,14 @@ class MixturePrior:
     def _best(self, sizes: list[Size], clips: Clips, generator: torch.Generator) -> tuple[Size, float]:
         """The size of the largest held-out likelihood, and that."""
 
-        def fitted(part: Clips) -> Iterator[Prior]:
+        def fitted(part: Part) -> Iterator[Prior]:
             prior = self.build(clips.x.shape[3], clips.x.shape[2])
-            known = fit_directions(prior, part)
+            known = fit_directions(prior, part, prior.rank)
             for size in sizes:
                 fit_mixture(prior, *known, size, generator, num_starts=1)
                 yield prior
 
-        scores = cross_validated(clips, NUM_FOLDS, generator, fitted)
+        scores = held_out(clips, fitted)
         return sizes[int(scores.argmax())], float(scores.max())
 
 
