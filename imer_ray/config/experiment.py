@@ -14,6 +14,7 @@ from imer_ray.config.components import Component
 # What a prediction may take at most, whoever wrote the configuration: a number of steps must not run for ever.
 MAX_STEPS = 2000  # of a sampler: the most that score-based models were published with (Song et al., 2021)
 MAX_DRAWS = 100  # all draws of a batch are in memory at once
+MAX_FOLDS = 20  # each is a pretraining of its own
 MAX_SPEED = {"batch_size": 4096, "num_threads": 1024, "reference_steps": 100, "max_repeats": 10_000, "max_seconds": 600}
 
 
@@ -21,7 +22,7 @@ PRECISIONS = ("fp32", "bf16")
 RUNTIMES = ("eager", "onnx")
 
 STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's name
-    *("encode", "pretrain", "recover", "distill", "impute", "mixture", "bank"),
+    *("encode", "prior", "pretrain", "recover", "distill", "impute", "mixture", "bank"),
     *("recognise", "fuse", "classify", "joint", "cost", "evaluate"),
 )
 
@@ -94,6 +95,7 @@ class DiffusionConfig:
     sigma_data: float = 1.0  # standard deviation of the latents; they are standardised
     weighting: Component = component("diffusion/weighting")  # how much an error at each time counts
     time_sampling: Component = component("diffusion/time_sampling")  # which times are trained on
+    prior: Component = component("diffusion/prior")  # closed form of the latents that the network stands on
     backbone: Component = component("diffusion/backbone")  # the network
     sharing: str = field(default="per_modality", metadata={"choices": ("per_modality", "shared")})  # of the network
     condition_dropout: float = 0.0  # share of the training clips that see no condition
@@ -146,11 +148,13 @@ class BankConfig:
     sampler: Component = component("diffusion/sampler")  # of the reference
     num_steps: int = 4  # of the reference
     num_draws: int = 1  # recoveries of each clip and pattern
+    folds: int = 1  # of the training clips, each drawn by networks that the others trained; 1: all trained all
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1 or self.num_draws < 1:
-            raise ValueError("bank.num_steps and bank.num_draws must be at least 1")
+        if min(self.num_steps, self.num_draws, self.folds) < 1:
+            raise ValueError("bank.num_steps, bank.num_draws and bank.folds must be at least 1")
         check_at_most(num_steps=(self.num_steps, MAX_STEPS), num_draws=(self.num_draws, MAX_DRAWS))
+        check_at_most(folds=(self.folds, MAX_FOLDS))
 
 
 @dataclass(frozen=True, kw_only=True)

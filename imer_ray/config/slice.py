@@ -19,6 +19,11 @@ def at(path: str, **given: Any) -> Any:
     return field(metadata={"path": path}, **given)
 
 
+def unless_none() -> Any:
+    """A component that is read unless it is the option ``none``, and then is None, which leaves it out of the tree."""
+    return field(default=None, metadata={"unless": "none"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Slice:
     """Some settings of a configuration or of one of its sections, under the names that they have there.
@@ -32,11 +37,12 @@ class Slice:
         """Pick the fields from a typed configuration; what is ``given`` is not looked for there."""
         picked = dict(given)
         for f in _declared(cast(type, cls)):
-            if f.name not in given and not f.is_optional:
+            if f.name not in given and (f.unless is not None or not f.is_optional):
                 value = config
                 for name in (*f.parents, f.last):
                     value = getattr(value, name)
-                picked[f.name] = f.kind.of(value) if f.is_slice else value
+                if f.unless is None or value.name != f.unless:
+                    picked[f.name] = f.kind.of(value) if f.is_slice else value
         return cls(**picked)
 
     @classmethod
@@ -76,6 +82,7 @@ class _Declared:
     kind: Any
     is_slice: bool
     is_optional: bool
+    unless: str | None
 
 
 @functools.cache
@@ -86,7 +93,8 @@ def _declared(cls: type) -> tuple[_Declared, ...]:
         *parents, last = f.metadata.get("path", f.name).split(".")
         hint = hints(cls)[f.name]
         kind = next((kind for kind in get_args(hint) if kind is not type(None)), hint) if _is_optional(hint) else hint
-        found.append(_Declared(f.name, tuple(parents), last, kind, _is_slice(kind), f.default is None))
+        unless = f.metadata.get("unless")
+        found.append(_Declared(f.name, tuple(parents), last, kind, _is_slice(kind), f.default is None, unless))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from imer_ray.config.components import Component
 from imer_ray.config.experiment import LoopConfig, SpeedConfig
-from imer_ray.config.slice import Slice, at
+from imer_ray.config.slice import Slice, at, unless_none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,14 @@ class DiffusionProcess(Slice):
     sde: Component
     parametrization: str
     sigma_data: float
+    backbone: Component
+    prior: Component | None = unless_none()
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearntDiffusion(DiffusionProcess):
     """One network's, in training."""
 
-    backbone: Component
     condition_dropout: float
 
 
@@ -53,7 +54,6 @@ class TrainedDiffusion(LearntDiffusion):
 class RecoveringDiffusion(DiffusionProcess):
     """All networks', where missing modalities are drawn from them."""
 
-    backbone: Component
     sharing: str
     guidance: float
 
@@ -88,6 +88,7 @@ class TimedDiffusion(Slice):
     num_steps: int
     num_draws: int
     guided: bool
+    prior: Component | None = unless_none()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +101,26 @@ class Encode(StageSlice):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fold(Slice):
+    """One of ``count`` parts of the training clips, which is left out."""
+
+    number: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior(StageSlice):
+    prior: Component = at("diffusion.prior")
+    fold: Fold | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain(StageSlice):
     modality: str  # l, a, v or, of a network for all of them, shared
     encoder: Component
     diffusion: TrainedDiffusion
     loop: LoopConfig = at("training.pretrain")
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +160,7 @@ class Draws(Slice):
     num_draws: int
     sampler: Component | None = None
     num_steps: int | None = None
+    folds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

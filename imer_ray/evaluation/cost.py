@@ -43,6 +43,7 @@ def parts_of(config: Cost) -> Parts:
             sharing=config.diffusion.sharing,
             parametrization="v",
             guidance=GUIDANCE if config.diffusion.guided else 1.0,
+            prior=None if config.diffusion.prior is None else config.diffusion.prior.build(),
         )
     return Parts(
         encoder=config.encoder.build(),

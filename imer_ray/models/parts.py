@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from imer_ray.config.experiment import DiffusionConfig, ModelConfig
-from imer_ray.config.slices import Evaluate, RecoveringDiffusion
+from imer_ray.config.slices import DiffusionProcess, Evaluate, RecoveringDiffusion
 from imer_ray.models.backbones import Backbone
+from imer_ray.models.prior_network import PriorNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffusion:
-    """A diffusion process and the networks that reverse it.
+class DiffusionNetwork:
+    """A diffusion process and a network that reverses it, on top of a closed form where there is a ``prior``."""
+
+    sde: Any
+    backbone: Backbone
+    parametrization: str
+    sigma_data: float = 1.0
+    prior: Any = None
+
+    @classmethod
+    def of(cls, settings: DiffusionConfig | DiffusionProcess) -> Self:
+        return cls(**cls._settings(settings))
+
+    @staticmethod
+    def _settings(settings: DiffusionConfig | DiffusionProcess) -> dict[str, Any]:
+        prior = settings.prior
+        return {
+            "sde": settings.sde.build(),
+            "backbone": settings.backbone.build(),
+            "parametrization": settings.parametrization,
+            "sigma_data": settings.sigma_data,
+            "prior": None if prior is None or prior.name == "none" else prior.build(),
+        }
+
+    def build(self, latent_dim: int, num_frames: int, target: int | None) -> Any:
+        """An untrained network of modality number ``target``; None: one that all targets share."""
+        network = self.backbone.build(latent_dim, num_frames, target)
+        if self.prior is None:
+            return network
+        prior = self.prior.build(latent_dim, num_frames)
+        return PriorNetwork(network, prior, target, latent_dim, self.sde, self.parametrization, self.sigma_data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion(DiffusionNetwork):
+    """The networks of all modalities.
 
     Attributes:
         sharing: "per_modality" or "shared", of the network.
         guidance: weight of `imer_ray.diffusion.guidance.guided`; 1: none.
     """
 
-    sde: Any
-    backbone: Backbone
     sharing: str
-    parametrization: str
-    sigma_data: float = 1.0
     guidance: float = 1.0
 
     @classmethod
-    def of(cls, settings: DiffusionConfig | RecoveringDiffusion) -> Diffusion:
-        return cls(
-            sde=settings.sde.build(),
-            backbone=settings.backbone.build(),
-            sharing=settings.sharing,
-            parametrization=settings.parametrization,
-            sigma_data=settings.sigma_data,
-            guidance=settings.guidance,
-        )
+    def of(cls, settings: DiffusionConfig | RecoveringDiffusion) -> Self:  # type: ignore[override]
+        return cls(**cls._settings(settings), sharing=settings.sharing, guidance=settings.guidance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,7 +186,7 @@ def build_recovery(
 ) -> Recovery:
     """The diffusions of all three modalities, of which those ``recoverable`` are used."""
     targets = [MODALITIES.index(m) if m in MODALITIES else None for m in network_names(diffusion.sharing)]
-    networks: list[Any] = [diffusion.backbone.build(latent_dim, num_frames, target) for target in targets]
+    networks: list[Any] = [diffusion.build(latent_dim, num_frames, target) for target in targets]
     return Recovery(
         nn.ModuleList(networks),
         diffusion.sde,

@@ -16,9 +16,11 @@ from imer_ray.config.slices import (
     Draws,
     Encode,
     Evaluate,
+    Fold,
     Fuse,
     Impute,
     Pretrain,
+    Prior,
     Recognise,
     Recover,
     RecoveringDiffusion,
@@ -75,14 +77,38 @@ def encode(config: ExperimentConfig, **given: float) -> Stage:
     return stage("encode", Encode.of(config, **given))
 
 
-def pretrain(config: ExperimentConfig, encoded: Stage) -> dict[str, Stage]:
-    """One stage per modality, by the role under which others read its network; one for all where it is shared."""
-    return _by_role(config, lambda m, _: stage(f"pretrain[{m}]", Pretrain.of(config, modality=m), encode=encoded))
+def prior(config: ExperimentConfig, encoded: Stage, fold: Fold | None = None) -> dict[str, Stage]:
+    """The closed form that networks stand on, under its role; nothing with ``diffusion.prior=none``."""
+    if config.diffusion.prior.name == "none":
+        return {}
+    return {"prior": stage(_of_fold("prior", fold), Prior.of(config, fold=fold), encode=encoded)}
 
 
-def recover(config: ExperimentConfig, encoded: Stage) -> dict[str, Stage]:
+def pretrain(config: ExperimentConfig, encoded: Stage, fold: Fold | None = None) -> dict[str, Stage]:
+    """One stage per modality, by the role under which others read its network; one for all where it is shared.
+
+    They learn from the training clips outside the ``fold``.
+    """
+    return _learn(config, encoded, "pretrain", Pretrain, fold)
+
+
+def recover(config: ExperimentConfig, encoded: Stage, fold: Fold | None = None) -> dict[str, Stage]:
     """As `pretrain`, but each stage trains the refiners of its modalities, too."""
-    return _by_role(config, lambda m, _: stage(f"recover[{m}]", Recover.of(config, modality=m), encode=encoded))
+    return _learn(config, encoded, "recover", Recover, fold)
+
+
+def _learn(
+    config: ExperimentConfig, encoded: Stage, kind: str, read: type[Pretrain], fold: Fold | None
+) -> dict[str, Stage]:
+    inputs = {"encode": encoded, **prior(config, encoded, fold)}
+    return _by_role(
+        config,
+        lambda m, _: stage(_of_fold(f"{kind}[{m}]", fold), read.of(config, modality=m, fold=fold), **inputs),
+    )
+
+
+def _of_fold(name: str, fold: Fold | None) -> str:
+    return name if fold is None else f"{name}[{fold.number + 1}/{fold.count}]"
 
 
 def _by_role(config: ExperimentConfig, of_network: Callable[[str, str], Stage]) -> dict[str, Stage]:
@@ -107,14 +133,31 @@ def distill(config: ExperimentConfig, encoded: Stage, networks: Mapping[str, Sta
     return _by_role(config, student)
 
 
-def bank(config: ExperimentConfig, encoded: Stage, networks: Mapping[str, Stage]) -> Stage:
-    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own."""
+def bank(
+    config: ExperimentConfig,
+    encoded: Stage,
+    networks: Mapping[str, Stage],
+    trained: Callable[[ExperimentConfig, Stage, Fold], Mapping[str, Stage]],
+) -> Stage:
+    """The reference bank is drawn with one accurate sampler for all trials; ``same`` uses the trial's own.
+
+    With ``bank.folds`` training clips are drawn by networks that were ``trained`` on the other folds.
+    """
     is_own = config.bank.mode == "same"
-    how = config.diffusion if is_own else config.bank
-    draws = Draws(num_draws=config.bank.num_draws, sampler=how.sampler, num_steps=how.num_steps)
+    how, count = config.diffusion if is_own else config.bank, config.bank.folds
+    draws = Draws(
+        num_draws=config.bank.num_draws,
+        sampler=how.sampler,
+        num_steps=how.num_steps,
+        folds=count if count > 1 else None,
+    )
     guidance = config.diffusion.guidance if is_own else 1.0
     diffusion = RecoveringDiffusion.of(config.diffusion, guidance=guidance)
-    return stage("bank", Bank.of(config, bank=draws, diffusion=diffusion), encode=encoded, **networks)
+    inputs = dict(networks)
+    for number in range(count if count > 1 else 0):
+        others = trained(config, encoded, Fold(number=number, count=count))
+        inputs |= {f"{role}_{number}": found for role, found in others.items()}
+    return stage("bank", Bank.of(config, bank=draws, diffusion=diffusion), encode=encoded, **inputs)
 
 
 def imputer(name: str) -> Component:

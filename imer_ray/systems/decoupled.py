@@ -15,5 +15,6 @@ def graph(config: ExperimentConfig, split: str) -> Stage:
     networks = _stages.distill(config, encoded, teachers)
     # The teachers' accurate samples are what students aim at, so one bank and recogniser serve both; only a bank of
     # the trial's own sampler is of the trial's own networks, too.
-    banked = _stages.bank(config, encoded, networks if config.bank.mode == "same" else teachers)
+    drawn_from = networks if config.bank.mode == "same" else teachers
+    banked = _stages.bank(config, encoded, drawn_from, _stages.pretrain)
     return _stages.evaluate(config, split, encoded, _stages.recognise(config, encoded, banked), networks)

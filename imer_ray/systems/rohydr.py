@@ -17,6 +17,6 @@ def graph(config: ExperimentConfig, split: str) -> Stage:
     recovered = _stages.recover(config, encoded)
     networks = _stages.distill(config, encoded, recovered)
     drawn_from = networks if config.bank.mode == "same" else recovered  # as in `decoupled`
-    banked = _stages.bank(config, encoded, drawn_from)
+    banked = _stages.bank(config, encoded, drawn_from, _stages.recover)
     fused = _stages.fuse(config, encoded, recovered, banked)
     return _stages.evaluate(config, split, encoded, _stages.classify(config, encoded, banked, fused), networks)

@@ -31,6 +31,7 @@ from imer_ray.diffusion.noise import initial_noise
 from imer_ray.diffusion.samplers.heun import Heun
 from imer_ray.diffusion.time_grid import time_grid
 from imer_ray.diffusion.time_sampling import Uniform
+from imer_ray.models.parts import DiffusionNetwork
 from imer_ray.models.recovery import condition
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
@@ -54,7 +55,7 @@ def run(config: Distill, context: Context) -> dict[str, float]:
     process, latent_dim = Process.of(config.diffusion), config.encoder.build().latent_dim
     train, valid = (Clips.of(load_latents(context, split), targets) for split in ("train", "valid"))
     target = targets[0] if len(targets) == 1 else None
-    teacher: Any = config.diffusion.backbone.build().build(latent_dim, train.latents.num_frames, target)
+    teacher: Any = DiffusionNetwork.of(config.diffusion).build(latent_dim, train.latents.num_frames, target)
     teacher.load_state_dict(load_file(context.inputs["teacher"] / f"network_{name}.safetensors"))
     if not len(train):  # the teacher has learnt nothing, either
         if context.rank == 0:

@@ -29,7 +29,7 @@ from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.denoising import Denoising, denoising_step, random_drop
-from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
+from imer_ray.training.loaders import load_latents, load_prior, load_recogniser, load_shape
 from imer_ray.training.loop import seeded, summary
 from imer_ray.training.losses import (
     check_learnable,
@@ -52,6 +52,7 @@ def run(config: Joint, context: Context) -> dict[str, float]:
     sampler, num_steps = config.diffusion.sampler.build(), config.diffusion.num_steps
     torch.manual_seed(seeded(config.seed, "joint").initial_seed())
     recovery = build_recovery(diffusion, parts.encoder.latent_dim, data["train"].num_frames, shape["recoverable"])
+    load_prior(recovery.networks, context)
     model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(parts, context, config.seed)})
     model.to(context.device)
 

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from imer_ray.config.slices import JointDiffusion, LearntDiffusion, Pretrain, TrainedDiffusion
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.loss import denoising_loss
+from imer_ray.models.parts import DiffusionNetwork
+from imer_ray.models.prior_network import PriorNetwork
 from imer_ray.models.recovery import condition
 from imer_ray.stages.context import Context
-from imer_ray.training.loaders import load_latents
+from imer_ray.training.loaders import load_latents, load_prior
 from imer_ray.training.loop import Training, fit, seeded
 from imer_ray.training.losses import check_learnable
 
@@ -77,16 +79,18 @@ def train(
     """Train a network and what ``model_with`` puts beside it; ``step`` gives the losses from the model and then what
     `denoising_step` takes after the network.
 
-    A modality that no training clip recorded together with another one has nothing to train on: no epoch is done.
+    A modality that no training clip recorded together with another one has nothing to train on, and a prior without a
+    network nothing to train: no epoch is done. On a prior the network never ends worse on validation clips than the
+    prior alone.
     """
     name, targets = config.modality, targets_of(config.modality)
     shared = len(targets) > 1
-    data = {split: load_latents(context, split) for split in ("train", "valid")}
+    data = {"train": load_latents(context, "train").without(config.fold), "valid": load_latents(context, "valid")}
     denoising = Denoising.of_training(config.diffusion)
     torch.manual_seed(seeded(config.seed, "pretrain", name if shared else targets[0]).initial_seed())
-    network = config.diffusion.backbone.build().build(
-        latent_dim, data["train"].num_frames, None if shared else targets[0]
-    )
+    built = DiffusionNetwork.of(config.diffusion)
+    network = built.build(latent_dim, data["train"].num_frames, None if shared else targets[0])
+    load_prior([network], context)
     model = model_with(network).to(context.device)
 
     def forward(
@@ -119,7 +123,7 @@ def train(
 
     rows = usable_pairs(data["train"].recorded, targets).cpu()
     check_learnable(data["train"].recorded)
-    if not len(rows):
+    if not len(rows) or not any(True for _ in model.parameters()):
         return model.eval(), []
     training = Training(
         module=model,
@@ -129,7 +133,21 @@ def train(
         seed=config.seed,
         validate=validate if len(valid_rows) else None,
     )
-    return model, fit(training, context)
+    history = fit(training, context)
+    if len(valid_rows):
+        keep_the_better(network, lambda: validate(model))
+    return model, history
+
+
+@torch.no_grad()
+def keep_the_better(network: nn.Module, validate: Callable[[], float]) -> None:
+    """Of a network on a prior and the prior alone, leave the one that the validation clips like better."""
+    if not isinstance(network, PriorNetwork) or not network.has_network:
+        return
+    trained, gain = validate(), network.gain.clone()
+    network.reset()
+    if validate() > trained:
+        network.gain.copy_(gain)
 
 
 def denoising_step(

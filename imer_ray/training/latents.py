@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.config.slices import StageSlice
+from imer_ray.config.slices import Fold, StageSlice
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
@@ -35,6 +35,14 @@ class Latents:
     def num_frames(self) -> int:
         return self.x.shape[2]
 
+    def without(self, fold: Fold | None) -> Latents:
+        """The clips outside a fold; all of them without one."""
+        return self if fold is None else self[folds(len(self.x), fold.count) != fold.number]
+
+    def __getitem__(self, rows: Tensor) -> Latents:
+        rows = rows.to(self.x.device)
+        return Latents(*(t[rows] for t in (self.x, self.frames, self.recorded, self.labels)))
+
     def to(self, device: str) -> Latents:
         return Latents(*(t.to(device) for t in (self.x, self.frames, self.recorded, self.labels)))
 
@@ -44,6 +52,11 @@ class Latents:
     @staticmethod
     def load(path: Path) -> Latents:
         return Latents(**load_file(path))
+
+
+def folds(num_clips: int, count: int) -> Tensor:
+    """[N]: the fold of each clip. A fold is a run of neighbours, which often come from one video."""
+    return torch.arange(num_clips) * count // num_clips
 
 
 def load_dataset(config: ExperimentConfig | StageSlice) -> Dataset:

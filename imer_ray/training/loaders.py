@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -18,19 +19,20 @@ from imer_ray.training.latents import Latents
 from imer_ray.training.loop import seeded
 
 IMPUTER_FILE = "imputer.safetensors"
+PRIOR_FILE = "prior.safetensors"
 
 
-def load_filling(parts: Parts, context: Context, num_frames: int) -> Any:
-    """The frozen imputer of the input ``imputer`` or the diffusions of the inputs ``network_l``, ...; None without
-    either."""
+def load_filling(parts: Parts, context: Context, num_frames: int, fold: int | None = None) -> Any:
+    """The frozen imputer of the input ``imputer`` or the diffusions of the inputs ``network_l``, ... (``network_l_0``,
+    ... of a ``fold``); None without either."""
     filling = build_filling(parts, num_frames, load_shape(context)["recoverable"])
     if filling is None:
         return None
-    filling.load_state_dict(_filling_weights(parts, context))
+    filling.load_state_dict(_filling_weights(parts, context, "" if fold is None else f"_{fold}"))
     return filling.eval().requires_grad_(False).to(context.device)
 
 
-def _filling_weights(parts: Parts, context: Context) -> dict[str, Tensor]:
+def _filling_weights(parts: Parts, context: Context, ending: str = "") -> dict[str, Tensor]:
     """The trained weights of an imputer or of diffusions, none without either; the inputs ``network_l``, ``network_a``
     and ``network_v`` are one and the same where they share a network."""
     if parts.imputer is not None:
@@ -38,9 +40,16 @@ def _filling_weights(parts: Parts, context: Context) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     names = () if parts.diffusion is None else network_names(parts.diffusion.sharing)
     for number, (modality, name) in enumerate(zip(MODALITIES, names, strict=False)):
-        trained = load_file(context.inputs[f"network_{modality}"] / f"network_{name}.safetensors")
+        trained = load_file(context.inputs[f"network_{modality}{ending}"] / f"network_{name}.safetensors")
         found |= {f"networks.{number}.{key}": tensor for key, tensor in trained.items()}
     return found
+
+
+def load_prior(networks: Iterable[Any], context: Context) -> None:
+    """Give untrained networks the prior of the input ``prior``, where there is one."""
+    if folder := context.inputs.get("prior"):
+        for network in networks:
+            network.prior.load_state_dict(load_file(folder / PRIOR_FILE))
 
 
 def load_shape(context: Context) -> dict[str, Any]:

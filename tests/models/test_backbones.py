@@ -11,7 +11,8 @@ from imer_ray.config.components import build, option, options
 from imer_ray.models.backbones.dit import CONDITIONINGS, Dit
 
 NAN = float("nan")
-BACKBONES = [build(option("diffusion/backbone", name)) for name in options("diffusion/backbone")]
+NAMES = [name for name in options("diffusion/backbone") if name != "none"]  # which learns nothing
+BACKBONES = [build(option("diffusion/backbone", name)) for name in NAMES]
 BACKBONES += [
     dataclasses.replace(b, conditioning=c) for b in BACKBONES if isinstance(b, Dit) for c in CONDITIONINGS[1:]
 ]

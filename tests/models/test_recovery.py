@@ -16,7 +16,8 @@ from imer_ray.diffusion.samplers.heun import Heun
 from imer_ray.diffusion.sdes.vp import VP
 from imer_ray.models.recovery import Recovery
 
-SHAREABLE = [b for b in (build(option("diffusion/backbone", n)) for n in options("diffusion/backbone")) if b.shareable]
+NAMES = [name for name in options("diffusion/backbone") if name != "none"]  # which has nothing to guide
+SHAREABLE = [b for b in (build(option("diffusion/backbone", name)) for name in NAMES) if b.shareable]
 NUM_STEPS = 3
 
 

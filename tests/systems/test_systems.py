@@ -51,7 +51,10 @@ class TestEverySystem(SystemContract):
 
 def test_every_kind_of_stage_can_be_named_and_no_other() -> None:
     found = {s.kind for name in SYSTEMS for s in _graph(_config(f"system={name}")).in_order()}
-    found |= {s.kind for s in _graph(_config("system=decoupled", "distill.method=reflow")).in_order()}
+    found |= {
+        s.kind
+        for s in _graph(_config("system=decoupled", "distill.method=reflow", "diffusion.prior=gaussian")).in_order()
+    }
     assert found == set(STAGE_KINDS)
     compose(SearchConfig, "search", ["scaling.train_stages=[encode,joint]"])
     with pytest.raises(UserError, match=r"scaling\.train_stages=encod: .*did you mean encode\?"):

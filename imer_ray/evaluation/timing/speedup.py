@@ -48,6 +48,7 @@ def reference_diffusion() -> DiffusionConfig:
         sde=chosen("sde", "imder_ve"),
         weighting=chosen("weighting", "uniform"),
         time_sampling=chosen("time_sampling", "uniform"),
+        prior=chosen("prior", "none"),
         backbone=chosen("backbone", "imder_unet", cached=False),
         sampler=chosen("sampler", "euler_maruyama"),
         parametrization="score",

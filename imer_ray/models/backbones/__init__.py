@@ -17,9 +17,11 @@ class Network(Protocol):
 
     Attributes:
         scale_input: whether x_t must come with unit variance.
+        starts_at_zero: whether the output of an untrained network is 0.
     """
 
     scale_input: bool
+    starts_at_zero: bool
 
     def condition(
         self,

@@ -69,6 +69,7 @@ class ConcatNetwork(nn.Module):
     """F(x_t, t) = out(h) + s(t) x_t, both terms 0 at first (as in the Transformer)."""
 
     scale_input = True
+    starts_at_zero = True
     time_rates: Tensor
 
     def __init__(self, settings: Concat, latent_dim: int, num_frames: int, target: int | None) -> None:

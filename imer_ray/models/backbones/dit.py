@@ -95,6 +95,7 @@ class DitNetwork(nn.Module):
     """F(x_t, t) = out(h) + s(t) x_t, both terms 0 at first."""
 
     scale_input = True
+    starts_at_zero = True
     time_rates: Tensor
 
     def __init__(self, settings: Dit, latent_dim: int, num_frames: int, target: int | None) -> None:

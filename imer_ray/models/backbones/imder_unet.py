@@ -64,6 +64,7 @@ class ImderUnetNetwork(nn.Module):
     """``score_net`` and, beside it, the 1x1 convolution that fuses two available modalities into one condition."""
 
     scale_input = False
+    starts_at_zero = False
 
     def __init__(self, settings: ImderUnet, latent_dim: int, target: int) -> None:
         super().__init__()

@@ -52,6 +52,7 @@ class MixerNetwork(nn.Module):
     """F(x_t, t) = out(h) + s(t) x_t, both terms 0 at first (as in the Transformer); L is fixed at ``num_frames``."""
 
     scale_input = True
+    starts_at_zero = True
     time_rates: Tensor
 
     def __init__(self, settings: Mixer, latent_dim: int, num_frames: int, target: int | None) -> None:

@@ -69,6 +69,7 @@ class TransformerNetwork(nn.Module):
     """
 
     scale_input = True
+    starts_at_zero = True
     time_rates: Tensor
 
     def __init__(self, settings: Transformer, latent_dim: int, num_frames: int, target: int | None) -> None:
