@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from imer_ray.models.expectation_maximisation import NUM_STARTS, InverseWishart, fit
 from imer_ray.models.mixture import Mixture
