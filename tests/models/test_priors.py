@@ -82,7 +82,7 @@ def test_the_density_is_that_of_the_dense_mixture(world, latents, frames):
 @given(st.integers(0, 10**6), st.floats(0.05, 1.0), st.floats(0.01, 30.0), st.sampled_from(CASES))
 @settings(max_examples=12)
 def test_the_mean_follows_from_the_density_by_tweedie_s_formula(seed, alpha, sigma, case):
-    """E[x_0 | x_t] = (x_t + sigma^2 grad ln p(x_t)) / alpha (Efron, 2011, equation 2.8)."""
+    """E[x_0 | x_t] = (x_t + sigma^2 grad ln p(x_t)) / alpha (Efron, Tweedie's Formula and Selection Bias, 2011)."""
     world, g = make_world(seed), torch.Generator().manual_seed(seed)
     latents = torch.randn(5, M, L, D, generator=g, dtype=torch.float64)
     given_ = world.prior.condition(case[0], latents, case[1], torch.ones(5, M, L, dtype=torch.bool))

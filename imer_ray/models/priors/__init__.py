@@ -81,15 +81,15 @@ class Prior(nn.Module):
         M, S, P, K = len(MODALITIES), NUM_SETS, num_frames * latent_dim, num_components
         R = min(rank, P)
         F = M * R
-        one = torch.full((S, K), -math.inf)
-        one[:, 0] = 0.0
+        log_weights = torch.full((S, K), -math.inf)
+        log_weights[:, 0] = 0.0
         self.size, self.rank, self.num_components = P, R, K
         for name, table in {
             "centre": torch.zeros(M, P),
             "basis": torch.zeros(M, P, R),
             "rest_variance": torch.ones(M),
             # ln w_k p(z_o | k) = log_weights - |z whitening + shift|^2 / 2, z = (z_l, z_a, z_v) [F]
-            "log_weights": one,
+            "log_weights": log_weights,
             "whitening": torch.zeros(S, F, K * F),
             "shift": torch.zeros(S, K, F),
             # mu_k Q_k = offset + z gain and C_k = Q_k diag(values) Q_k', eigenvectors of all components side by side

@@ -111,7 +111,7 @@ def ledoit_wolf(x: Tensor) -> Tensor:
         (1 - b/d) S + b/d tr(S)/T I,   d = |S - tr(S)/T I|^2,   b = min(d, sum_i |x_i x_i' - S|^2 / n^2)
 
     Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal of Multivariate
-    Analysis 88 (2004), section 3.3.
+    Analysis 88 (2004), equation 14.
     """
     n, size = x.shape
     sample = x.T @ x / n

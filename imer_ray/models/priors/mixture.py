@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from imer_ray.models.expectation_maximisation import NUM_STARTS, InverseWishart, fit
 from imer_ray.models.mixture import Mixture
 from imer_ray.models.priors import Clips, Prior
-from imer_ray.models.priors.directions import fit_directions
+from imer_ray.models.priors.directions import Coordinates, fit_directions
 from imer_ray.models.priors.held_out import Part, held_out
 
 
@@ -64,7 +63,7 @@ class MixturePrior:
         if sizes:
             other, other_score = self._best(sizes, clips, generator)
             best, score = (other, other_score) if other_score > score else (best, score)
-        fit_mixture(prior, *fit_directions(prior, clips, prior.rank), best, generator)
+        fit_mixture(prior, fit_directions(prior, clips, prior.rank), best, generator)
         return {
             "rank": float(best.rank),
             "components": float(best.num_components),
@@ -77,9 +76,9 @@ class MixturePrior:
 
         def fitted(part: Part) -> Iterator[Prior]:
             prior = self.build(clips.x.shape[3], clips.x.shape[2])
-            known = fit_directions(prior, part, prior.rank)
+            coordinates = fit_directions(prior, part, prior.rank)
             for size in sizes:
-                fit_mixture(prior, *known, size, generator, num_starts=1)
+                fit_mixture(prior, coordinates, size, generator, num_starts=1)
                 yield prior
 
         scores = held_out(clips, fitted)
@@ -88,22 +87,20 @@ class MixturePrior:
 
 def fit_mixture(
     prior: Prior,
-    z: Tensor,
-    scale: Tensor,
-    known: Tensor,
+    coordinates: Coordinates,
     size: Size,
     generator: torch.Generator,
     num_starts: int = NUM_STARTS,
 ) -> None:
-    """Fit a mixture of one size to what `fit_directions` returned."""
-    R = prior.rank
+    """Take the laws of a prior, whose directions are fitted, from a mixture of one size."""
+    (z, scale, known), R = coordinates, prior.rank
     told = ((scale > 0) & (torch.arange(R) < size.rank)).flatten()
     if not told.any():
         return
     numbers, present = z.flatten(1)[:, told], known.repeat_interleave(R, 1)[:, told]
     some, F, K = present.any(1), int(told.sum()), size.num_components
-    weak = InverseWishart.of_clips(size.strength, F, K)
-    found = fit(numbers[some], present[some], K, generator, weak, num_starts)
+    wishart = InverseWishart.of_clips(size.strength, F, K)
+    found = fit(numbers[some], present[some], K, generator, wishart, num_starts)
     deviation = torch.where(scale > 0, scale, prior.rest_variance.double().sqrt()[:, None]).flatten()
     means = torch.zeros(K, len(told), dtype=z.dtype)
     means[:, told] = found.means
