@@ -6,13 +6,17 @@ from safetensors.torch import save_file
 
 from imer_ray.config.slices import Evaluate
 from imer_ray.evaluation.cost import load_cost
-from imer_ray.evaluation.predict import Inference, predict_protocol
+from imer_ray.evaluation.forecasts import clip_metrics
+from imer_ray.evaluation.predict import Inference, draw_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model
+
+PREDICTIONS = "predictions.safetensors"  # {setting: [N]}
+BY_CLIP = "by_clip.safetensors"  # {<setting>.<metric>: [N]}, of metrics that are means over clips
 
 
 @reads(Evaluate)
@@ -21,7 +25,11 @@ def run(config: Evaluate, context: Context) -> dict[str, float]:
     dataset = load_dataset(config)
     split, protocol, inference = config.split, config.protocol.build(), Inference.of(config, config.diffusion)
     model = load_model(Parts.of(config), context)
-    predictions = predict_protocol(model, dataset, split, protocol, inference, config.seed, context.device)
-    results = score(predictions, dataset, split, protocol)
-    save_file({k: v.contiguous() for k, v in predictions.items()}, context.folder / "predictions.safetensors")
+    drawn = draw_protocol(model, dataset, split, protocol, inference, config.seed, context.device)
+    predictions = {setting: of_setting.mean for setting, of_setting in drawn.items()}
+    by_clip = clip_metrics(drawn, model, dataset, split, protocol, inference, config.seed, context.device)
+    results = score(predictions, dataset, split, protocol, by_clip)
+    save_file({k: v.contiguous() for k, v in predictions.items()}, context.folder / PREDICTIONS)
+    flat = {f"{setting}.{name}": v for setting, found in by_clip.items() for name, v in found.items()}
+    save_file(flat, context.folder / BY_CLIP)
     return {**results, "nfe": float(inference.num_evaluations), **load_cost(context)}

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from experiments import experiment
 from torch.distributions import MultivariateNormal
 
 from imer_ray.data.missing import MODALITIES, PATTERNS, seeded
@@ -12,7 +13,6 @@ from imer_ray.data.synthetic import LABEL_LIMIT, NUM_SIGNALS, Synthetic
 from imer_ray.data.warp import STRETCH, TriangularWarp
 from imer_ray.systems._stages import encode
 from imer_ray.tasks.mixture import fit
-from tests.experiments import experiment
 
 PLAIN = Synthetic(num_train=300, num_valid=50, num_test=2000)
 WARPED = dataclasses.replace(PLAIN, warp="triangular")
