@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from safetensors.torch import save_file
-
 from imer_ray.config.slices import Evaluate
+from imer_ray.evaluation import scored_clips
 from imer_ray.evaluation.cost import load_cost
 from imer_ray.evaluation.forecasts import clip_metrics
 from imer_ray.evaluation.predict import Inference, draw_protocol
@@ -14,9 +13,6 @@ from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model
-
-PREDICTIONS = "predictions.safetensors"  # {setting: [N]}
-BY_CLIP = "by_clip.safetensors"  # {<setting>.<metric>: [N]}, of metrics that are means over clips
 
 
 @reads(Evaluate)
@@ -29,7 +25,5 @@ def run(config: Evaluate, context: Context) -> dict[str, float]:
     predictions = {setting: of_setting.mean for setting, of_setting in drawn.items()}
     by_clip = clip_metrics(drawn, model, dataset, split, protocol, inference, config.seed, context.device)
     results = score(predictions, dataset, split, protocol, by_clip)
-    save_file({k: v.contiguous() for k, v in predictions.items()}, context.folder / PREDICTIONS)
-    flat = {f"{setting}.{name}": v for setting, found in by_clip.items() for name, v in found.items()}
-    save_file(flat, context.folder / BY_CLIP)
+    scored_clips.save(context.folder, predictions, by_clip)
     return {**results, "nfe": float(inference.num_evaluations), **load_cost(context)}
