@@ -37,7 +37,7 @@ def main(overrides: list[str]) -> Path:
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
     from imer_ray.tuning.replication import repeats
-    from imer_ray.tuning.study import failures
+    from imer_ray.tuning.study import failures, selection
     from imer_ray.tuning.study.lock import only_driver
     from imer_ray.tuning.study.results_file import write
     from imer_ray.tuning.study.study import open_record, plan
@@ -60,6 +60,7 @@ def main(overrides: list[str]) -> Path:
                 kept = "no trial has succeeded yet, and what was computed is kept"
                 raise UserError("; ".join(part for part in (over, kept, said) if part))
             raise UserError(f"none of the {len(failed)} trials succeeded: {said or 'none was proposed'}")
+        selection.write(planned)
         _report(planned.folder)
         if said := failures.statement(record.rows, len(record.finished)):
             print(said)

@@ -13,6 +13,7 @@ import yaml
 
 FIXED_KEYS = ("data", "protocol", "system", "source", "settings")
 CAUTION = "published, not comparable one to one"
+MARK, REPRODUCED = "†", "reproduced"
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Published:
     """Rows as `imer_ray.evaluation.tables.summarise` has them, and their footnotes.
 
     Attributes:
-        rows: ``Model`` (with the number of its source, as ``IMDer [1]``), ``Setting``, ``Source`` and metrics.
-        footnotes: what each number refers to, one line each.
+        rows: ``Model`` (with the number of its source, as ``IMDer [1]``, and a mark where its released code chose or
+            counted otherwise than one would think), ``Setting``, ``Source`` and metrics.
+        footnotes: what each number and mark refers to, one line each.
     """
 
     rows: pd.DataFrame
@@ -32,17 +34,21 @@ def published(data: str, protocol: str) -> Published:
     """All published rows for a data set (``mosi`` or ``mosei``) under a protocol (``fixed`` or ``random``)."""
     content = _content()
     numbers: dict[str, int] = {}
+    marked: dict[str, str] = {}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for table in content["tables"]:
         if (table["data"], table["protocol"]) != (data, protocol):
             continue
         number = numbers.setdefault(table["source"], len(numbers) + 1)
-        model, source = f"{table['system']} [{number}]", content["sources"][table["source"]]["cite"]
+        system, source = table["system"], content["sources"][table["source"]]
+        if system in content["marks"] and source["kind"] != REPRODUCED:
+            marked[system] = f"{MARK} {system}: {content['marks'][system]}."
+        model = f"{system}{MARK if system in marked else ''} [{number}]"
         for i, setting in enumerate(table["settings"]):
-            row = rows.setdefault((model, setting), {"Model": model, "Setting": setting, "Source": source})
+            row = rows.setdefault((model, setting), {"Model": model, "Setting": setting, "Source": source["cite"]})
             row |= {metric: values[i] for metric, values in table.items() if metric not in FIXED_KEYS}
     footnotes = [_footnote(number, content["sources"][source]) for source, number in numbers.items()]
-    return Published(pd.DataFrame(list(rows.values())), footnotes)
+    return Published(pd.DataFrame(list(rows.values())), [*footnotes, *marked.values()])
 
 
 def data_of(sha256: str | None) -> str | None:

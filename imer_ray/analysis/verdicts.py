@@ -50,6 +50,23 @@ def told_apart(study: Study) -> str | None:
     return said + (f", and {_listed(others)} cannot be told apart from quality" if others else "")
 
 
+def selection(study: Study) -> str | None:
+    """How much of the picks' quality is the luck of the clips that chose them; None if that is not known."""
+    if study.optimism is None or not study.picks:
+        return None
+    is_share = study.quality.column.endswith(SHARES)
+    lost = {name: (100 if is_share else 1) * study.optimism.by_pick[name] for name in study.picks}
+    digits, unit = (1, f"points of {study.quality.name}") if is_share else (3, f"in {study.quality.name}")
+    mean = sum(lost.values()) / len(lost)
+    if mean <= 0:
+        return "picks that are chosen on one half of the validation clips are as good on the other half"
+    each = ", ".join(f"{name} {value:.{digits}f}" for name, value in lost.items())
+    return (
+        f"the picks' validation quality is optimistic by about {mean:.{digits}f} {unit} ({each}): chosen on one half "
+        "of the clips, they lose as much on the other"
+    )
+
+
 def rivals(study: Study) -> Iterator[str]:
     """A sentence for every baseline that beats points of the study."""
     if study.points.empty:
@@ -82,7 +99,7 @@ def next_command(study: Study) -> str:
 
 def lines(study: Study) -> list[str]:
     """All there is to say below the table on a terminal."""
-    return [said for said in (*rivals(study), told_apart(study), speed(study)) if said]
+    return [said for said in (*rivals(study), told_apart(study), selection(study), speed(study)) if said]
 
 
 def _axes(study: Study) -> tuple[Axis, Axis]:

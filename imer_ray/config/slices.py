@@ -225,7 +225,7 @@ class Mixture(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(StageSlice):
-    version = 4
+    version = 5
     split: str
     encoder: Component
     fusion: Component

@@ -130,6 +130,19 @@ class Posterior:
         r, z = self.responsibilities, self.means[..., : self.num_shared]
         return r @ self.mixture.offsets[m] + torch.einsum("nk,nkq,kpq->np", r, z, self.mixture.loadings[m])
 
+    def component_means(self, m: str) -> Tensor:
+        """E[x_m | available, c] [N, K, P_m] of a modality not available."""
+        z = self.means[..., : self.num_shared]
+        return self.mixture.offsets[m] + torch.einsum("nkq,kpq->nkp", z, self.mixture.loadings[m])
+
+    def frame_covariances(self, m: str, dim: int) -> Tensor:
+        """Cov[x_m | available, c] [K, L, D, D] of each frame of ``dim`` = D numbers, of a modality not available."""
+        loadings = self.mixture.loadings[m].unflatten(1, (-1, dim))
+        own = self.mixture.private[m].unflatten(0, (-1, dim))
+        shared = self.covariances[:, None, : self.num_shared, : self.num_shared]
+        noise = self.mixture.noise_std**2 * torch.eye(dim, dtype=torch.float64)
+        return loadings @ shared @ loadings.mT + own @ own.mT + noise
+
 
 def normal_cdf(x: Tensor) -> Tensor:
     return 0.5 * torch.erfc(-x / math.sqrt(2))

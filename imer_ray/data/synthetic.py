@@ -30,6 +30,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import SPLITS, Dataset, Split, settings_fingerprint, standardisation
 from imer_ray.data.factor_mixture import FactorMixture, Posterior
 from imer_ray.data.missing import MODALITIES, seeded
+from imer_ray.data.warp import TriangularWarp
 from imer_ray.errors import UserError
 
 GENERATOR_VERSION = 1  # raised when the same settings give other clips
@@ -64,6 +65,8 @@ class Synthetic:
         clue: how far apart the manners lie, in standard deviations of the private factors (see `CLUES`).
         label_noise: standard deviation of the label given the factors.
         frame_noise: standard deviation of each number's own noise, relative to the signals.
+        warp: "triangular" sends every frame's features through `imer_ray.data.warp`, so that no mixture of few
+            Gaussians is their law; the Bayes optimum is the same as without. None: as they are drawn.
     """
 
     num_train: int = 1284
@@ -80,6 +83,7 @@ class Synthetic:
     clue: float = 2.1
     label_noise: float = 0.3
     frame_noise: float = 0.5
+    warp: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_train", "num_valid", "num_test", "num_frames"):
@@ -95,17 +99,20 @@ class Synthetic:
         for name in ("clue", "label_noise", "frame_noise"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.warp not in (None, "triangular"):
+            raise ValueError(f"warp must be triangular or null, not {self.warp}")
 
     @property
     def dims(self) -> dict[str, int]:
         return {"l": self.dim_l, "a": self.dim_a, "v": self.dim_v}
 
     def fingerprint(self) -> str:
-        return settings_fingerprint(kind="synthetic", version=GENERATOR_VERSION, **asdict(self))
+        settings = {name: value for name, value in asdict(self).items() if value is not None}
+        return settings_fingerprint(kind="synthetic", version=GENERATOR_VERSION, **settings)
 
     @functools.cached_property
     def mixture(self) -> FactorMixture:
-        """The generating model of raw features [N, L x D_m]."""
+        """The generating model of raw features [N, L x D_m], before they are warped."""
         num_manners = 1 + len(MODALITIES)
         loadings, offsets, private = {}, {}, {}
         for i, m in enumerate(MODALITIES):
@@ -127,6 +134,13 @@ class Synthetic:
             label_std=self.label_noise,
         )
 
+    @functools.cached_property
+    def warps(self) -> dict[str, TriangularWarp]:
+        """{m: what every frame of the raw features goes through}; empty without a warp."""
+        if self.warp is None:
+            return {}
+        return {m: TriangularWarp.of(self._directions(m), seeded("warp", self.world_seed, m)) for m in MODALITIES}
+
     def clips(self, split: str) -> tuple[dict[str, Tensor], Tensor]:
         """Raw features {m: [N, L x D_m]} and labels [N] of a split, in float64.
 
@@ -143,6 +157,8 @@ class Synthetic:
         num_clips, num_chunks = sizes[split], math.ceil(sizes[split] / CHUNK)
         parts = [self.mixture.sample(CHUNK, seeded("clips", self.seed, split, chunk)) for chunk in range(num_chunks)]
         x = {m: torch.cat([part[0][m] for part in parts])[:num_clips] for m in MODALITIES}
+        for m, warp in self.warps.items():
+            x[m] = warp(x[m].unflatten(1, (self.num_frames, -1))).flatten(1)
         return x, torch.cat([part[1] for part in parts])[:num_clips].clamp(-LABEL_LIMIT, LABEL_LIMIT)
 
     @functools.cached_property
@@ -172,18 +188,25 @@ class Synthetic:
         )
 
     def oracle(self) -> Oracle:
-        return Oracle(self.mixture, self.statistics)
+        return Oracle(self.mixture, self.statistics, self.warps)
 
     def _signals(self, m: str) -> Tensor:
         """[L x D, signals]: orthogonal columns of mean square 1, each a direction of features and a course in time."""
         generator = seeded("world", self.world_seed, m)
-        random = torch.randn(self.dims[m], NUM_SIGNALS, generator=generator, dtype=torch.float64)
-        directions = torch.linalg.qr(random).Q
+        directions = _orthonormal(self.dims[m], generator)
         phase = torch.rand(NUM_SIGNALS, generator=generator, dtype=torch.float64)
         time = torch.arange(self.num_frames, dtype=torch.float64)[:, None] / self.num_frames
         course = 1 + 0.5 * torch.cos(2 * math.pi * (time + phase))
         course = course / course.square().mean(0).sqrt()
         return (course[:, None] * directions * math.sqrt(self.dims[m])).reshape(-1, NUM_SIGNALS)
+
+    def _directions(self, m: str) -> Tensor:
+        """[D, signals] of `_signals`, orthonormal."""
+        return _orthonormal(self.dims[m], seeded("world", self.world_seed, m))
+
+
+def _orthonormal(dim: int, generator: torch.Generator) -> Tensor:
+    return torch.linalg.qr(torch.randn(dim, NUM_SIGNALS, generator=generator, dtype=torch.float64)).Q
 
 
 @dataclass(frozen=True)
@@ -197,10 +220,12 @@ class BayesPrediction:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Exact answers about synthetic clips, for any available modalities; ``statistics``: {m: mean and deviation}."""
+    """Exact answers about synthetic clips, for any available modalities; ``statistics``: {m: mean and deviation},
+    ``warps``: {m: what raw features went through}."""
 
     mixture: FactorMixture
     statistics: Mapping[str, tuple[Tensor, Tensor]]
+    warps: Mapping[str, TriangularWarp]
 
     def predict(self, batch: Batch, available: Tensor) -> BayesPrediction:
         """Bayes-optimal predictions from what is available [B, M] of a batch of standardised clips."""
@@ -215,7 +240,7 @@ class Oracle:
         out = batch.features[m].double().clone()
         for rows, posterior in self._posteriors(batch, available):
             if not bool(available[rows[0], MODALITIES.index(m)]):
-                out[rows] = self.standardise(m, posterior.expected(m).reshape(-1, *out.shape[1:]))
+                out[rows] = self.standardise(m, self._expected_raw(m, posterior, out.shape[1:]))
         return out
 
     def standardise(self, m: str, raw: Tensor) -> Tensor:
@@ -233,5 +258,14 @@ class Oracle:
         for pattern in available.unique(dim=0):
             rows = (available == pattern).all(1).nonzero().squeeze(1)
             present = [m for m, is_present in zip(MODALITIES, pattern.tolist(), strict=True) if is_present]
-            x = {m: self.raw(m, batch.features[m][rows]).flatten(1) for m in present}
-            yield rows, self.mixture.posterior(x)
+            raw = {m: self.raw(m, batch.features[m][rows]) for m in present}
+            x = {m: self.warps[m].inverse(frames) if m in self.warps else frames for m, frames in raw.items()}
+            yield rows, self.mixture.posterior({m: frames.flatten(1) for m, frames in x.items()})
+
+    def _expected_raw(self, m: str, posterior: Posterior, shape: torch.Size) -> Tensor:
+        """E[x_m | available] [B, L, D], raw; ``shape`` is (L, D)."""
+        if m not in self.warps:
+            return posterior.expected(m).reshape(-1, *shape)
+        means = posterior.component_means(m).unflatten(2, shape)  # [B, K, L, D]
+        expected = self.warps[m].expected(means, posterior.frame_covariances(m, shape[1]))
+        return torch.einsum("nk,nkld->nld", posterior.responsibilities, expected)

@@ -19,9 +19,10 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.bayes_optimum import bayes_optimum
 from imer_ray.evaluation.cost import measure
+from imer_ray.evaluation.forecasts import clip_metrics
 from imer_ray.evaluation.model_folder import load, read_shape, read_statistics
 from imer_ray.evaluation.model_manifest import ADVICE
-from imer_ray.evaluation.predict import Inference, predict_protocol
+from imer_ray.evaluation.predict import Inference, draw_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
 from imer_ray.models.model import EmotionModel
@@ -120,7 +121,9 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
     """
     config, dataset = trained.config, trained.dataset
     protocol = config.protocol.build()
-    predictions = predict_protocol(trained.model, dataset, split, protocol, trained.inference, trained.seed, DEVICE)
+    made_by = (protocol, trained.inference, trained.seed, DEVICE)
+    drawn = draw_protocol(trained.model, dataset, split, *made_by)
+    predictions = {setting: of_setting.mean for setting, of_setting in drawn.items()}
     masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
     for setting, values in predictions.items():
         if not bool(torch.isfinite(values[masks[setting].any(1)]).all()):
@@ -128,17 +131,18 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
                 f"the model in {trained.folder} predicts numbers that are not finite (setting {setting}): its weights "
                 f"or settings are damaged; {ADVICE}"
             )
+    by_clip = clip_metrics(drawn, trained.model, dataset, split, *made_by)
 
     def scored(kept: np.ndarray) -> Mapping[str, float]:
         left_out = torch.from_numpy(~kept)
         try:
             left = {setting: values.masked_fill(left_out, math.nan) for setting, values in predictions.items()}
-            return score(left, dataset, split, protocol)
+            return score(left, dataset, split, protocol, by_clip)
         except UserError:  # too few clips are left
             return {}
 
     return Scored(
-        metrics=score(predictions, dataset, split, protocol),
+        metrics=score(predictions, dataset, split, protocol, by_clip),
         replicates=jackknife(scored, dataset.size(split)) if with_replicates else {},
         masks={setting: _digest(mask) for setting, mask in masks.items()},
         optimum=bayes_optimum(config, split),

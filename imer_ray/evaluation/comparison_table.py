@@ -23,9 +23,14 @@ NAMES = {
     "Mult_acc_7": "ACC7 (%)",
     "MAE": "MAE",
     "Corr": "Corr",
+    "CRPS": "CRPS",
+    "NLL": "NLL (nats)",
 }
-ORDER = ("Non0_F1_score", "Non0_acc_2", "Mult_acc_7", "MAE", "Corr", "Mult_acc_5", "Has0_acc_2", "Has0_F1_score")
-LOWER_IS_BETTER = ("MAE",)
+ORDER = (
+    *("Non0_F1_score", "Non0_acc_2", "Mult_acc_7", "MAE", "Corr", "Mult_acc_5", "Has0_acc_2", "Has0_F1_score"),
+    *("CRPS", "NLL"),
+)
+LOWER_IS_BETTER = ("MAE", "CRPS", "NLL")
 COST_NAMES = {
     "nfe": "NFE",
     "flops_per_clip": "MFLOPs/clip",

@@ -15,6 +15,8 @@ from imer_ray.errors import NonFiniteError, UserError
 
 TWO_CLASS_METRICS = ("Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score")
 REGRESSION_METRICS = ("Mult_acc_5", "Mult_acc_7", "MAE", "Corr")
+COVERAGES = ("PICP_50", "PICP_90")
+PREDICTIVE_METRICS = ("CRPS", "NLL", *COVERAGES)  # of distributions in place of predictions: see `predictive`
 
 
 def _both_signs(truth: NDArray) -> bool:
@@ -35,7 +37,7 @@ _NEEDS: dict[str, tuple[Callable[[NDArray], bool], str]] = {
     **dict.fromkeys(("Has0_acc_2", "Has0_F1_score"), (_negative_and_others, "labels below 0 and others")),
     "Mult_acc_5": (_several_classes(2), "labels of more than one of its five classes"),
     "Mult_acc_7": (_several_classes(3), "labels of more than one of its seven classes"),
-    "MAE": (lambda truth: len(truth) > 0, "a label"),
+    **dict.fromkeys(("MAE", *PREDICTIVE_METRICS), (lambda truth: len(truth) > 0, "a label")),
     "Corr": (lambda truth: len(truth) > 0 and bool(np.ptp(truth) > 0), "labels that differ"),
 }
 

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,27 +89,65 @@ def predictor(model: EmotionModel, inference: Inference, pattern: str, seed: int
     What is drawn for a clip depends on ``seed`` and on what of it is available, not on the clips beside it. Compiles
     ``model`` if predictions are to be compiled.
     """
-    if inference.is_compiled:
-        compile_parts(model, inference.compile)
-    ready = PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws)
-    device, half = next(model.encoder.buffers()).device, inference.precision == "bf16"
+    ready = _ready(model, inference, pattern)
 
     @torch.no_grad()
     def predict(batch: Batch) -> Tensor:
         noise = ready.noise(batch, seed)  # where the clips are: a GPU need not send them back
-        there = batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        there = batch.to(_device(model))
+        with _precision(model, inference):
             return ready(there.features, there.frames, noise).float()
 
     return predict
 
 
+class Drawn(NamedTuple):
+    """Predictions [N], each the mean over its clip's draws, and these [N, S]; NaN where there is nothing to read."""
+
+    mean: Tensor
+    draws: Tensor
+
+
+def _drawer(model: EmotionModel, inference: Inference, pattern: str, seed: int) -> Callable[[Batch], Tensor]:
+    """``draw(batch) -> [B, 1 + S]``: what `predictor` predicts, and the S draws that it averages."""
+    ready = _ready(model, inference, pattern)
+
+    @torch.no_grad()
+    def draw(batch: Batch) -> Tensor:
+        noise = ready.noise(batch, seed)
+        there = batch.to(_device(model))
+        with _precision(model, inference):
+            answers = ready.answers(there.features, there.frames, noise)
+            mean = ready.averaged(answers)  # in the precision of `predictor`'s, so that the two are equal
+        draws = answers.view(ready.num_draws, -1).T.expand(-1, inference.num_draws)
+        return torch.cat([mean[:, None], draws], 1).float()
+
+    return draw
+
+
+def _ready(model: EmotionModel, inference: Inference, pattern: str) -> PatternModel:
+    if inference.is_compiled:
+        compile_parts(model, inference.compile)
+    return PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws)
+
+
+def _device(model: EmotionModel) -> torch.device:
+    return next(model.encoder.buffers()).device
+
+
+def _precision(model: EmotionModel, inference: Inference) -> torch.autocast:
+    return torch.autocast(_device(model).type, torch.bfloat16, enabled=inference.precision == "bf16")
+
+
 def predict_clips(batch: Batch, available: Tensor, predictor_for: Callable[[str], Callable[[Batch], Tensor]]) -> Tensor:
-    """Predictions [B] on the CPU where ``available`` [B, M] says which recorded modalities may be used; NaN of a clip
-    with none."""
+    """Predictions [B, ...] on the CPU where ``available`` [B, M] says which recorded modalities may be used; NaN of a
+    clip with none."""
     out = torch.full((len(batch),), math.nan)
     for pattern, rows in by_pattern(available & batch.recorded):
-        out[rows] = predictor_for(pattern)(batch if len(rows) == len(batch) else batch.select(rows)).cpu()
+        found = predictor_for(pattern)(batch if len(rows) == len(batch) else batch.select(rows)).cpu()
+        if out.shape[1:] != found.shape[1:]:
+            out = out.new_full((len(batch), *found.shape[1:]), math.nan)
+        out[rows] = found
     return out
 
 
@@ -123,12 +161,27 @@ def predict_protocol(
     device: str,
 ) -> dict[str, Tensor]:
     """{setting: predictions [N]} under every setting of a protocol, NaN where it leaves a clip nothing to read."""
-    predictor_for = functools.cache(lambda pattern: predictor(model.to(device), inference, pattern, seed))
+    drawn = draw_protocol(model, dataset, split, protocol, inference, seed, device)
+    return {setting: of_setting.mean for setting, of_setting in drawn.items()}
+
+
+def draw_protocol(
+    model: EmotionModel,
+    dataset: Dataset,
+    split: str,
+    protocol: Any,
+    inference: Inference,
+    seed: int,
+    device: str,
+) -> dict[str, Drawn]:
+    """As `predict_protocol`, with the draws; a clip for which nothing is drawn has its prediction in place of each."""
+    drawer_for = functools.cache(lambda pattern: _drawer(model.to(device), inference, pattern, seed))
     out = {}
     for setting in protocol.settings():
         available = protocol.mask(setting, dataset.recorded(split), split, seed)
-        out[setting] = torch.full((len(available),), math.nan)
+        found = torch.full((len(available), 1 + inference.num_draws), math.nan)
         for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
             if len(rows):  # an empty tensor is split into one empty part
-                out[setting][rows] = predict_clips(dataset.batch(split, rows), available[rows], predictor_for)
+                found[rows] = predict_clips(dataset.batch(split, rows), available[rows], drawer_for)
+        out[setting] = Drawn(found[:, 0], found[:, 1:])
     return out

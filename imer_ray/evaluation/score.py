@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,9 +19,19 @@ from imer_ray.training.losses import has_label
 MIN_CLIPS = 2
 
 
-def score(predictions: Mapping[str, Tensor], dataset: Dataset, split: str, protocol: Any) -> dict[str, float]:
+def score(
+    predictions: Mapping[str, Tensor],
+    dataset: Dataset,
+    split: str,
+    protocol: Any,
+    by_clip: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({}),
+) -> dict[str, float]:
     """``<split>.<metric>``, the mean over the settings in which something is missing, and
-    ``<split>.<setting>.<metric>``."""
+    ``<split>.<setting>.<metric>``.
+
+    Args:
+        by_clip: setting -> metric -> [N], of metrics that are means over clips (`imer_ray.evaluation.forecasts`).
+    """
     labels = dataset.labels(split)
     results: dict[str, float] = {}
     incomplete: dict[str, list[float]] = {}
@@ -29,6 +40,7 @@ def score(predictions: Mapping[str, Tensor], dataset: Dataset, split: str, proto
         if int(scored.sum()) < MIN_CLIPS:
             continue
         found = metrics(values[scored].numpy(), labels[scored].numpy(), dataset.label_kind)
+        found |= {name: float(of_clips[scored].mean()) for name, of_clips in by_clip.get(setting, {}).items()}
         for name, value in found.items():
             results[f"{split}.{setting}.{name}"] = value
             if setting not in protocol.complete:

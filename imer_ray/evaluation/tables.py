@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from imer_ray.evaluation.metrics import COVERAGES, PREDICTIVE_METRICS
 from imer_ray.evaluation.significance import half_width
 
 COVERAGE = "coverage_90"  # share of labels within the 90 % interval (`imer_ray.prediction.coverage`)
@@ -20,8 +21,9 @@ METRICS = (
     "MAE",
     "Corr",
     COVERAGE,
+    *PREDICTIVE_METRICS,
 )
-PERCENT = (*METRICS[:6], COVERAGE)  # the others are reported as they are
+PERCENT = (*METRICS[:6], COVERAGE, *COVERAGES)  # the others are reported as they are
 BAYES, ZERO = "bayes", "zero"  # the optimum, where it is known, and what recovery has to beat
 GAP = "gap_closed"
 

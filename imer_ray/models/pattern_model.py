@@ -52,9 +52,17 @@ class PatternModel(nn.Module):
     def forward(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor], noise: Streams) -> Tensor:
         """Predictions [B] from {m: [B, L_m, D_m]} and {m: [B, L_m]}; of others than the available modalities nothing is
         read. ``noise`` has a row for each clip and draw, all clips' first draws first."""
+        return self.averaged(self.answers(features, frames, noise))
+
+    def answers(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor], noise: Streams) -> Tensor:
+        """As `forward`, but of every draw: [num_draws x B]."""
         latents, present = self.encoder({m: features[m] for m in self.pattern}, {m: frames[m] for m in self.pattern})
         filled, present = self.fill(latents, present, noise)
-        answers = self.recogniser(filled, present)
+        answers: Tensor = self.recogniser(filled, present)
+        return answers
+
+    def averaged(self, answers: Tensor) -> Tensor:
+        """Predictions [B] from `answers`."""
         return answers if self.num_draws == 1 else answers.view(self.num_draws, -1).mean(0)
 
     def fill(self, latents: Tensor, frames: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load, load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from imer_ray.config.experiment import ExperimentConfig, ModelConfig
@@ -21,6 +21,7 @@ from imer_ray.evaluation.model_folder import read_shape, save
 from imer_ray.evaluation.model_manifest import README
 from imer_ray.evaluation.predict import Inference
 from imer_ray.evaluation.score import score
+from imer_ray.evaluation.scored_clips import read_predictions
 from imer_ray.evaluation.tables import summarise
 from imer_ray.evaluation.validation_file import LABELS, VALIDATION, validation_of
 from imer_ray.models.parts import Parts
@@ -72,7 +73,7 @@ def write(
     at_the_end = [m for m in MODALITIES if m in dataset.at_the_end]
     shape = {**load_shape(context), "at_the_end": at_the_end, "feature_names": dict(dataset.feature_names)}
     validation = validation_of(model, dataset, Inference.of_model(kept), config.seed, DEVICE)
-    protocol, scored = config.protocol.build(), load_file(store.open(stage.key).folder / "predictions.safetensors")
+    protocol, scored = config.protocol.build(), read_predictions(store.open(stage.key).folder)
     predictions = {setting: scored[setting] for setting in protocol.settings()}
 
     tensors = load(validation)

@@ -46,7 +46,7 @@ COST_AXES = {
     "nfe": Axis("nfe", "NFE", "network evaluations (NFE)", False, log=True),
     "num_parameters": Axis("num_parameters", "parameters", "parameters", False, log=True),
 }
-ERRORS = ("MAE",)  # metrics of which less is better
+ERRORS = ("MAE", "CRPS", "NLL")  # metrics of which less is better
 
 
 def quality_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:

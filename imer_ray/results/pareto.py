@@ -83,6 +83,17 @@ def knee(front: ArrayLike) -> int:
     return int(np.lexsort((np.linalg.norm(scaled, axis=1), below_line))[0])
 
 
+def picks(objectives: ArrayLike) -> dict[str, int]:
+    """quality, speed, knee -> index of the point [N, 2] (quality, speed) that has this name: the front's two ends and
+    its `knee`; empty if nothing was measured."""
+    points = _checked(objectives)
+    front = np.flatnonzero(pareto_front(points))
+    if not len(front):
+        return {}
+    order = front[np.lexsort((points[front, 1], points[front, 0]))]
+    return {"quality": int(order[0]), "speed": int(order[-1]), "knee": int(order[knee(points[order])])}
+
+
 def _checked(objectives: ArrayLike) -> Points:
     points = np.asarray(objectives, dtype=np.float64)
     if points.ndim != 2:

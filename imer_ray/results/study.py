@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from imer_ray.errors import printable
 from imer_ray.results.attainment import times_on_front
 from imer_ray.results.axes import QUALITY, SPEED, Axis, quality_axis, speed_axis
 from imer_ray.results.counting import identity
+from imer_ray.results.optimism import Optimism, read_optimism
 from imer_ray.results.origin import data_of, protocol_of
-from imer_ray.results.pareto import knee, non_domination_rank
+from imer_ray.results.pareto import non_domination_rank, picks
 from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, RESULTS, DataInfo, UserError, read_results
 from imer_ray.results.seeds import NUM_SEEDS, averaged, on_each_seed
 
@@ -41,6 +42,7 @@ class Study:
         baselines: name -> measured columns, of systems measured beside the search.
         data: the clips that it is of; of an old file no more than their name and content, if these are known.
         protocol: the name of the missing protocol that quality is measured under, if it is known.
+        optimism: by how much choosing flatters the picks, if it is known.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Study:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     data: DataInfo | None = None
     protocol: str | None = None
+    optimism: Optimism | None = None
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:
@@ -120,14 +123,10 @@ class Study:
     @functools.cached_property
     def picks(self) -> dict[str, int]:
         """quality, knee, speed -> index in `points`; where they coincide the first name stands."""
-        if self.front.empty:
-            return {}
-        index = self.front.index
-        chosen = {"quality": index[0], "speed": index[-1], "knee": index[knee(self.front[[QUALITY, SPEED]])]}
         first: dict[int, str] = {}
-        for name, point in chosen.items():
-            first.setdefault(int(point), name)
-        return {name: point for point, name in sorted(first.items(), key=lambda item: index.get_loc(item[0]))}
+        for name, point in picks(self.points[[QUALITY, SPEED]].astype(float)).items():
+            first.setdefault(point, name)
+        return {name: point for point, name in sorted(first.items(), key=lambda at: self.front.index.get_loc(at[0]))}
 
     @functools.cached_property
     def varying(self) -> list[str]:
@@ -160,7 +159,8 @@ def load(run: Path) -> Study:
         UserError: there are no results, or they cannot be read.
     """
     frame = read_results(run / RESULTS)
-    return of_frame(frame, folder=run, baselines=_baselines(run / BASELINES))
+    study = of_frame(frame, folder=run, baselines=_baselines(run / BASELINES))
+    return replace(study, optimism=read_optimism(run, study.quality.column))
 
 
 def of_frame(

@@ -40,6 +40,8 @@ def stage(name: str, read: StageSlice, **inputs: Stage) -> Stage:
     named, location = _named(tree)
     if path := named["data"].pop("path", None):
         location.setdefault("data", {})["path"] = path
+    # As the optional fields of a slice: what data have learnt to do since leaves the keys of others as they were.
+    named["data"] = {setting: value for setting, value in named["data"].items() if value is not None}
     kind = name.partition("[")[0]
     if kind not in STAGE_KINDS:
         raise ValueError(f"imer_ray.config.experiment.STAGE_KINDS lacks {kind}: scaling.train_stages could not name it")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from safetensors.torch import save_file
-
 from imer_ray.config.slices import Evaluate
+from imer_ray.evaluation import scored_clips
 from imer_ray.evaluation.cost import load_cost
-from imer_ray.evaluation.predict import Inference, predict_protocol
+from imer_ray.evaluation.forecasts import clip_metrics
+from imer_ray.evaluation.predict import Inference, draw_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
@@ -21,7 +21,9 @@ def run(config: Evaluate, context: Context) -> dict[str, float]:
     dataset = load_dataset(config)
     split, protocol, inference = config.split, config.protocol.build(), Inference.of(config, config.diffusion)
     model = load_model(Parts.of(config), context)
-    predictions = predict_protocol(model, dataset, split, protocol, inference, config.seed, context.device)
-    results = score(predictions, dataset, split, protocol)
-    save_file({k: v.contiguous() for k, v in predictions.items()}, context.folder / "predictions.safetensors")
+    drawn = draw_protocol(model, dataset, split, protocol, inference, config.seed, context.device)
+    predictions = {setting: of_setting.mean for setting, of_setting in drawn.items()}
+    by_clip = clip_metrics(drawn, model, dataset, split, protocol, inference, config.seed, context.device)
+    results = score(predictions, dataset, split, protocol, by_clip)
+    scored_clips.save(context.folder, predictions, by_clip)
     return {**results, "nfe": float(inference.num_evaluations), **load_cost(context)}

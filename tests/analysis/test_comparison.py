@@ -1,5 +1,6 @@
 """Figures of compared systems: what they draw is what the files say."""
 
+import copy
 import json
 import os
 
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from imer_ray.analysis import published as published_numbers
 from imer_ray.analysis import settings_curve, systems
 from imer_ray.analysis.figures import feature_map, losses, panels, scores
-from imer_ray.analysis.published import CAUTION, published
+from imer_ray.analysis.published import CAUTION, MARK, published
 from imer_ray.results.schema import UserError
 from imer_ray.results.study import load
 
@@ -212,3 +214,29 @@ def test_losses_that_are_not_finite_are_drawn_as_far_as_they_are(tmp_path):
     values = [1.0, float("nan"), float("inf"), 1e30, 0.5]
     (tmp_path / "history.json").write_text(json.dumps({"encode": [{"loss": value} for value in values]}))
     assert systems.draw_training(tmp_path, {"ours": [tmp_path]}) == ["training"]
+
+
+@pytest.mark.parametrize(("kind", "is_marked"), [("quoted", True), ("reproduced", False)])
+def test_rows_of_code_that_chose_by_the_test_split_are_marked_and_say_so(monkeypatch, kind, is_marked):
+    """Rows that others ran with code of their own are not, nor are systems of which nothing is known."""
+    content = copy.deepcopy(published_numbers._content())
+    content["sources"]["made"] = {"cite": "a table", "kind": kind}
+    for system in (*content["marks"], "Other"):
+        row = {"data": "made", "protocol": "fixed", "system": system, "source": "made"}
+        content["tables"].append({**row, "settings": ["l"], "Non0_acc_2": [50.0]})
+    monkeypatch.setattr(published_numbers, "_content", lambda: content)
+    found = published("made", "fixed")
+    marked = {f"{system}{MARK} [1]" for system in content["marks"]} if is_marked else set()
+    assert {model for model in found.rows["Model"] if MARK in model} == marked and "Other [1]" in set(
+        found.rows["Model"]
+    )
+    said = [line for line in found.footnotes if line.startswith(MARK)]
+    assert len(said) == len(marked) and all("at commit" in line for line in said)
+
+
+@pytest.mark.parametrize("data", ["mosi", "mosei"])
+@pytest.mark.parametrize("protocol", ["fixed", "random"])
+def test_no_mark_is_explained_that_stands_at_no_row(data, protocol):
+    found = published(data, protocol)
+    explained = {line.split(":")[0].removeprefix(f"{MARK} ") for line in found.footnotes if line.startswith(MARK)}
+    assert explained == {model.split(MARK)[0] for model in found.rows["Model"] if MARK in model}

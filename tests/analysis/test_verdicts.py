@@ -16,6 +16,7 @@ from imer_ray.analysis import progress, report, verdicts
 from imer_ray.analysis.studies import cautions
 from imer_ray.analysis.table import render
 from imer_ray.export import export
+from imer_ray.results.optimism import Optimism, write_optimism
 from imer_ray.results.schema import METADATA_KEY, DataInfo, Objective, StudyInfo
 from imer_ray.results.study import load
 from imer_ray.results.text_encoder import with_encoder
@@ -166,3 +167,19 @@ def test_an_output_without_a_run_or_a_name_is_refused(small, words):
     folder = small(FRONT)
     with pytest.raises(SystemExit):
         command.main([word.format(folder) for word in words])
+
+
+def test_what_choosing_flatters_is_said_in_points_or_that_it_flatters_nothing(small):
+    def told(metric="valid.Non0_F1_score", **by_pick):
+        folder = small(FRONT, folder=f"{metric}{len(by_pick)}{sum(by_pick.values()):.2f}")
+        found = Optimism(metric=metric, num_points=4, num_halves=40, by_pick=by_pick)
+        write_optimism(folder, found)
+        return verdicts.selection(load(folder))
+
+    assert told(quality=0.031, knee=0.011, speed=0.0) == (
+        "the picks' validation quality is optimistic by about 1.4 points of Non0 F1 (quality 3.1, knee 1.1, speed 0.0)"
+        ": chosen on one half of the clips, they lose as much on the other"
+    )
+    nothing = "picks that are chosen on one half of the validation clips are as good on the other half"
+    assert told(quality=-0.01, knee=0.0, speed=0.0) == nothing
+    assert told(metric="valid.MAE", quality=0.1, knee=0.1, speed=0.1) is None, "it is of another study's quality"

@@ -72,7 +72,8 @@ def test_batches_follow_the_given_order():
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Synthetic)])
 def test_every_setting_changes_the_fingerprint(field):
     value = getattr(SMALL, field)
-    other = tuple(v / 2 for v in value) if isinstance(value, tuple) else value + 1
+    others = {"warp": "triangular"}
+    other = tuple(v / 2 for v in value) if isinstance(value, tuple) else others.get(field) or value + 1
     assert dataclasses.replace(SMALL, **{field: other}).fingerprint() != SMALL.fingerprint()
     assert dataclasses.replace(SMALL).fingerprint() == SMALL.fingerprint()
 
@@ -100,6 +101,7 @@ def test_seeds_change_the_clips_and_the_world_only_where_signals_lie():
         {"clarity": (1.0, -1.0, 1.0)},
         {"clue": 0.0},
         {"frame_noise": -1.0},
+        {"warp": "spline"},
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imer_ray.errors import UserError, hint
+from imer_ray.evaluation.metrics import COVERAGES
 from imer_ray.results.schema import COSTS, METRIC_PREFIX
 from imer_ray.tuning.objectives.objectives import METRICS, NotMeasured
 
@@ -90,8 +91,8 @@ def _parsed(text: str) -> Constraint:
 
 def _check_column(column: str, text: str) -> None:
     """A cost, or a metric as its mean (``valid.MAE``) or in a setting of the protocol (``valid.l.MAE``)."""
-    metric = column.rpartition(".")[2]
-    if column in COSTS or (column.startswith(METRIC_PREFIX) and metric in METRICS):
+    metrics = (*METRICS, *COVERAGES)
+    if column in COSTS or (column.startswith(METRIC_PREFIX) and column.rpartition(".")[2] in metrics):
         return
-    known = (*COSTS, *(METRIC_PREFIX + name for name in METRICS))
+    known = (*COSTS, *(METRIC_PREFIX + name for name in metrics))
     raise UserError(f"study.constraints: {text!r}: the results have no column {column}; {hint(column, known)}")

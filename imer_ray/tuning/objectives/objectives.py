@@ -39,11 +39,13 @@ def _log10_1p(value: float) -> float:
     return _log10(1.0 + value)
 
 
-# metric -> (minimised form, its label, reference): a coin flip for two classes, no correlation, MAE 3 of [-3, 3]
+# metric -> (minimised form, its label, reference): a coin flip for two classes, no correlation, MAE 3 of [-3, 3], and
+# as much of CRPS, which is MAE where nothing is left open; of NLL, what any label in [-3, 3] being as likely costs
 _QUALITY: Mapping[str, tuple[Transform, str, float]] = {
     **{name: (_one_minus, "1 - {}", 0.5) for name in ("Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score")},
     **{name: (_one_minus, "1 - {}", 1.0) for name in ("Mult_acc_5", "Mult_acc_7", "Corr")},
-    "MAE": (_same, "{}", 3.0),
+    **{name: (_same, "{}", 3.0) for name in ("MAE", "CRPS")},
+    "NLL": (_same, "{} (nats)", math.log(6.0)),
 }
 
 METRICS = tuple(_QUALITY)  # of quality, each in a column of the results

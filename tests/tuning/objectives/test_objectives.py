@@ -7,10 +7,11 @@ import pytest
 
 from imer_ray.config.commands import StudyConfig
 from imer_ray.errors import UserError
+from imer_ray.evaluation.metrics import REGRESSION_METRICS, TWO_CLASS_METRICS
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised, objectives
 
 SPEEDS = next(f for f in dataclasses.fields(StudyConfig) if f.name == "speed").metadata["choices"]
-QUALITIES = ("Has0_acc_2", "Has0_F1_score", "Non0_acc_2", "Non0_F1_score", "Mult_acc_5", "Mult_acc_7", "MAE", "Corr")
+QUALITIES = (*TWO_CLASS_METRICS, *REGRESSION_METRICS, "CRPS", "NLL")
 WORSE = {"speedup_vs_imder": 10.0, "speedup_vs_imder_b1": 7.0, "flops_per_clip": 1e9, "nfe": 50.0}
 BETTER = {"speedup_vs_imder": 90.0, "speedup_vs_imder_b1": 70.0, "flops_per_clip": 1e7, "nfe": 2.0}
 
@@ -19,7 +20,7 @@ BETTER = {"speedup_vs_imder": 90.0, "speedup_vs_imder_b1": 70.0, "flops_per_clip
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_what_is_better_is_less_and_what_is_useful_is_below_the_reference(quality, speed):
     wanted = objectives(quality=quality, speed=speed)
-    good, bad = (0.4, 1.2) if quality == "MAE" else (0.9, 0.6)
+    good, bad = (0.4, 1.2) if quality in ("MAE", "CRPS", "NLL") else (0.9, 0.6)
     better = minimised({**BETTER, f"valid.{quality}": good}, wanted)
     worse = minimised({**WORSE, f"valid.{quality}": bad}, wanted)
     for b, w, objective in zip(better, worse, wanted, strict=True):

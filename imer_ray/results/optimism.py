@@ -1,0 +1,80 @@
+"""By how much the picks look better than they are, because the clips that rank them also chose them.
+
+Of many points with noisy qualities the best one is best partly by luck. The luck shows where points are chosen on one
+half of the validation clips and measured on the other (holdout; Cawley and Talbot, On over-fitting in model selection
+and subsequent selection bias in performance evaluation, JMLR 11, 2010).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imer_ray.errors import UserError
+from imer_ray.files import write_whole
+from imer_ray.results.pareto import picks
+
+OPTIMISM = "optimism.json"  # in a study's folder
+NAMES = ("quality", "speed", "knee")
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimism:
+    """Means over random halves.
+
+    Attributes:
+        metric: the column that quality is computed from.
+        num_points: that were chosen among.
+        num_halves: that were chosen on.
+        by_pick: quality, speed and knee -> how much worse the point that has this name on one half is on the other.
+    """
+
+    metric: str
+    num_points: int
+    num_halves: int
+    by_pick: Mapping[str, float]
+
+
+def optimism(chosen_on: Floats, measured_on: Floats, speed: Floats) -> dict[str, float]:
+    """Mean over halves of what each pick loses from the half that it is chosen on to the other.
+
+    Args:
+        chosen_on, measured_on: quality [R, N], minimised, of N points on R halves and on what is left by each.
+        speed: [N], minimised, which depends on no clip's label.
+    """
+    lost: dict[str, list[float]] = {name: [] for name in NAMES}
+    for ours, theirs in zip(chosen_on, measured_on, strict=True):
+        for name, index in picks(np.stack([ours, speed], 1)).items():
+            lost[name].append(float(theirs[index] - ours[index]))
+    return {name: float(np.mean(values)) for name, values in lost.items()}
+
+
+def write_optimism(folder: Path, found: Optimism) -> None:
+    """Write it beside the results."""
+    write_whole(folder / OPTIMISM, json.dumps(asdict(found), indent=1).encode())
+
+
+def read_optimism(folder: Path, metric: str) -> Optimism | None:
+    """What `write_optimism` wrote into a study's folder; None if nothing, or of another ``metric``.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / OPTIMISM
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = Optimism(**{**content, "by_pick": {name: float(content["by_pick"][name]) for name in NAMES}})
+        if not all(math.isfinite(value) for value in found.by_pick.values()):
+            raise ValueError("its numbers are none")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, or run the search again to write it anew") from error
+    return found if found.metric == metric else None
