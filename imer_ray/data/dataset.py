@@ -51,6 +51,14 @@ class Split:
     recorded: Tensor
     labels: Tensor
 
+    @property
+    def presence(self) -> str:
+        """A hash of which modalities and frames of the clips are there."""
+        digest = hashlib.sha256(self.recorded.numpy().tobytes())
+        for m in MODALITIES:
+            digest.update(self.frames[m].numpy().tobytes())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -96,6 +104,21 @@ class Dataset:
     @functools.cached_property
     def _scale(self) -> Statistics:
         return in_single_precision(self.statistics)
+
+    def under(self, protocol: Any, setting: str, split: str, seed: int) -> Dataset:  # noqa: ANN401 (a component)
+        """The same clips, of which whatever a protocol's setting takes away from ``split`` was not recorded.
+
+        A protocol has ``mask``, as `imer_ray.data.missing.Fixed`, or ``frame_masks``, as
+        `imer_ray.data.missing_frames.Frames`. What it takes away is never read.
+        """
+        part = self.splits[split]
+        if hasattr(protocol, "frame_masks"):
+            there = {m: part.frames[m] & part.recorded[:, i, None] for i, m in enumerate(MODALITIES)}
+            frames = protocol.frame_masks(setting, there, split, seed)
+            left = replace(part, frames=frames, recorded=torch.stack([frames[m].any(1) for m in MODALITIES], 1))
+        else:
+            left = replace(part, recorded=protocol.mask(setting, part.recorded, split, seed))
+        return replace(self, splits={**self.splits, split: left})
 
     def standardised_by(self, statistics: Statistics) -> Dataset:
         """The same clips with features standardised by other clips' ``statistics``: those a model was trained on."""

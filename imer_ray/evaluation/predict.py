@@ -126,9 +126,10 @@ def predict_protocol(
     predictor_for = functools.cache(lambda pattern: predictor(model.to(device), inference, pattern, seed))
     out = {}
     for setting in protocol.settings():
-        available = protocol.mask(setting, dataset.recorded(split), split, seed)
+        left = dataset.under(protocol, setting, split, seed)
+        available = left.recorded(split)
         out[setting] = torch.full((len(available),), math.nan)
         for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
             if len(rows):  # an empty tensor is split into one empty part
-                out[setting][rows] = predict_clips(dataset.batch(split, rows), available[rows], predictor_for)
+                out[setting][rows] = predict_clips(left.batch(split, rows), available[rows], predictor_for)
     return out

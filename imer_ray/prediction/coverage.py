@@ -32,7 +32,7 @@ def coverage(
     incomplete = []
     for setting, of_setting in predictions.items():
         values = of_setting.numpy().astype(np.float64)
-        available = protocol.mask(setting, dataset.recorded(split), split, seed)
+        available = dataset.under(protocol, setting, split, seed).recorded(split)
         asked = np.isfinite(labels) & np.isfinite(values)
         if asked.sum() < MIN_CLIPS:
             continue
