@@ -93,13 +93,18 @@ class Dataset:
         """[N], NaN where a clip has none."""
         return self.splits[split].labels
 
+    def frames(self, split: str, rows: Tensor) -> dict[str, Tensor]:
+        """{m: [B, L_m]}: which frames were recorded of the clips at ``rows`` [B] of a split."""
+        part = self.splits[split]
+        recorded = part.recorded[rows]
+        return {m: part.frames[m][rows] & recorded[:, i, None] for i, m in enumerate(MODALITIES)}
+
     def batch(self, split: str, indices: Tensor | Sequence[int]) -> Batch:
         """The clips at ``indices`` [B] of a split, in this order."""
         part, rows = self.splits[split], torch.as_tensor(indices, dtype=torch.int64)
-        recorded = part.recorded[rows]
-        frames = {m: part.frames[m][rows] & recorded[:, i, None] for i, m in enumerate(MODALITIES)}
+        frames = self.frames(split, rows)
         features = {m: standardised(part.gather[m](rows), frames[m], *self._scale[m]) for m in MODALITIES}
-        return Batch(features, frames, recorded, part.labels[rows], rows)
+        return Batch(features, frames, part.recorded[rows], part.labels[rows], rows)
 
     @functools.cached_property
     def _scale(self) -> Statistics:
@@ -113,8 +118,7 @@ class Dataset:
         """
         part = self.splits[split]
         if hasattr(protocol, "frame_masks"):
-            there = {m: part.frames[m] & part.recorded[:, i, None] for i, m in enumerate(MODALITIES)}
-            frames = protocol.frame_masks(setting, there, split, seed)
+            frames = protocol.frame_masks(setting, self.frames(split, torch.arange(self.size(split))), split, seed)
             left = replace(part, frames=frames, recorded=torch.stack([frames[m].any(1) for m in MODALITIES], 1))
         else:
             left = replace(part, recorded=protocol.mask(setting, part.recorded, split, seed))

@@ -194,14 +194,19 @@ def unequal_mask(recorded: Tensor, rates: Sequence[float], generator: torch.Gene
     order = torch.rand(recorded.shape, generator=generator, dtype=torch.float64).masked_fill(~recorded, 2.0)
     num_missing = [round(rate * count) for rate, count in zip(rates, recorded.sum(0).tolist(), strict=True)]
     available = recorded & (order.argsort(0).argsort(0) >= torch.tensor(num_missing))
-    for clip in (recorded.any(1) & ~available.any(1)).nonzero().squeeze(1).tolist():
-        others = available & (available.sum(1, keepdim=True) > 1) & recorded[clip]
-        m = int(order[clip].argmin())  # one that it recorded
-        if bool(others.any()):
-            choice = int(torch.multinomial(others.flatten().double(), 1, generator=generator))
-            other, m = divmod(choice, len(rates))
-            available[other, m] = False
-        available[clip, m] = True
+    while True:
+        empty = recorded.any(1) & ~available.any(1)
+        to_give = available & (available.sum(1, keepdim=True) > 1)
+        if not bool((to_give.any(0) & recorded[empty].any(0)).any()):
+            break
+        chances = torch.rand(recorded.shape, generator=generator, dtype=torch.float64).masked_fill(~recorded, -1.0)
+        for m in range(len(rates)):
+            takers = (empty & (chances.argmax(1) == m)).nonzero().squeeze(1)
+            givers = (available[:, m] & (available.sum(1) > 1)).nonzero().squeeze(1)
+            chosen = givers[torch.randperm(len(givers), generator=generator)][: len(takers)]
+            available[chosen, m], available[takers[: len(chosen)], m] = False, True
+    left = empty.nonzero().squeeze(1)
+    available[left, order[left].argmin(1)] = True
     return available
 
 

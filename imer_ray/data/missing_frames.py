@@ -54,9 +54,13 @@ class Frames:
         rate = torch.full((len(frames["l"]),), float(setting), dtype=torch.float64)
         return drop(frames, rate, self.kind, seeded(split, "frames", self.kind, setting, seed))
 
-    def training_masks(self, frames: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """What is left of the frames of training clips, each of which has one of the rates with equal chance."""
-        rates = torch.tensor(self.rates, dtype=torch.float64)
+    def training_masks(
+        self, frames: Mapping[str, Tensor], generator: torch.Generator, complete: bool = True
+    ) -> dict[str, Tensor]:
+        """What is left of the frames of training clips, each of which has one of the rates with equal chance; only of
+        those above 0 where not even ``complete`` data shall be seen."""
+        wanted = [rate for rate in self.rates if complete or rate > 0] or self.rates
+        rates = torch.tensor(wanted, dtype=torch.float64)
         choice = torch.randint(len(rates), (len(frames["l"]),), generator=generator, device=generator.device)
         return drop(frames, rates[choice.cpu()], self.kind, generator)
 
