@@ -114,7 +114,7 @@ class Random:
     Attributes:
         rates: a setting for each of them. Or, where modalities are missing at rates of their own, a single setting of
             {modality: rate}, such as ``{l: 0.2, a: 0.5, v: 0.7}`` (see `unequal_mask`); one without a rate is not
-            missing. Unequal rates are those of MissBench, arXiv:2603.09874.
+            missing. As in Pham et al., MissBench, arXiv:2603.09874 (2026).
     """
 
     rates: Mapping[str, float] | tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

@@ -1,7 +1,8 @@
 """Which frames are available where clips lose frames and not only whole modalities.
 
 Random frames of each modality: Zhang et al., Towards Robust Multimodal Sentiment Analysis with Incomplete Data, NeurIPS
-2024, arXiv:2409.20012. The same frames of all modalities, and runs of frames: CIDer, arXiv:2506.10452.
+2024, arXiv:2409.20012. The same frames of all modalities, and runs of frames: Zhong et al., Towards Robust Multimodal
+Emotion Recognition under Missing Modalities and Distribution Shifts, arXiv:2506.10452 (2025).
 
 Legend: N clips, L_m frames of modality m in l, a, v. Masks {m: bool [N, L_m]} are True where a frame is there; what is
 left is always a part of what was recorded.
