@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import resources
 from importlib.resources.abc import Traversable
+from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from imer_ray.config import plugins
@@ -188,7 +189,7 @@ def resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
 
 def checked(value: Any, hint: Any, path: str) -> Any:
     """Check one plain value against its annotation; an int becomes a float where one is asked for, a text a list."""
-    allowed = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    allowed = get_args(hint) if isinstance(hint, UnionType) or type(None) in get_args(hint) else (hint,)
     if isinstance(value, Typed):
         value = read(value, allowed)
     if value is None and type(None) in allowed:

@@ -178,6 +178,7 @@ class Recognise(StageSlice):
     loop: LoopConfig = at("training.recognise")
     refiner: Component | None = None
     recovery: float | None = at("loss.recovery", default=None)
+    protocol: Component | None = None  # of missing frames, where recognisers learn under it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +199,7 @@ class Classify(StageSlice):
     refiner: Component
     lambda_c: float = at("loss.lambda_c")
     loop: LoopConfig = at("training.classify")
+    protocol: Component | None = None  # of missing frames, where recognisers learn under it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +210,7 @@ class Joint(StageSlice):
     diffusion: JointDiffusion
     weight: float = at("loss.diffusion")
     loop: LoopConfig = at("training.joint")
+    protocol: Component | None = None  # of missing frames, where recognisers learn under it
 
 
 @dataclass(frozen=True, kw_only=True)

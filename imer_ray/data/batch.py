@@ -52,6 +52,16 @@ class Batch:
             index=self.index[rows],
         )
 
+    def with_frames(self, frames: Mapping[str, Tensor]) -> Batch:
+        """The same clips as if only these of their frames {m: [B, L_m]} had been recorded."""
+        return Batch(
+            features={m: x.masked_fill(~frames[m][..., None], 0.0) for m, x in self.features.items()},
+            frames=frames,
+            recorded=torch.stack([frames[m].any(1) for m in self.features], 1),
+            labels=self.labels,
+            index=self.index,
+        )
+
     def to(self, device: str | torch.device) -> Batch:
         return Batch(
             features={m: x.to(device, non_blocking=True) for m, x in self.features.items()},

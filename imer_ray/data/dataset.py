@@ -51,6 +51,14 @@ class Split:
     recorded: Tensor
     labels: Tensor
 
+    @property
+    def presence(self) -> str:
+        """A hash of which modalities and frames of the clips are there."""
+        digest = hashlib.sha256(self.recorded.numpy().tobytes())
+        for m in MODALITIES:
+            digest.update(self.frames[m].numpy().tobytes())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -85,17 +93,36 @@ class Dataset:
         """[N], NaN where a clip has none."""
         return self.splits[split].labels
 
+    def frames(self, split: str, rows: Tensor) -> dict[str, Tensor]:
+        """{m: [B, L_m]}: which frames were recorded of the clips at ``rows`` [B] of a split."""
+        part = self.splits[split]
+        recorded = part.recorded[rows]
+        return {m: part.frames[m][rows] & recorded[:, i, None] for i, m in enumerate(MODALITIES)}
+
     def batch(self, split: str, indices: Tensor | Sequence[int]) -> Batch:
         """The clips at ``indices`` [B] of a split, in this order."""
         part, rows = self.splits[split], torch.as_tensor(indices, dtype=torch.int64)
-        recorded = part.recorded[rows]
-        frames = {m: part.frames[m][rows] & recorded[:, i, None] for i, m in enumerate(MODALITIES)}
+        frames = self.frames(split, rows)
         features = {m: standardised(part.gather[m](rows), frames[m], *self._scale[m]) for m in MODALITIES}
-        return Batch(features, frames, recorded, part.labels[rows], rows)
+        return Batch(features, frames, part.recorded[rows], part.labels[rows], rows)
 
     @functools.cached_property
     def _scale(self) -> Statistics:
         return in_single_precision(self.statistics)
+
+    def under(self, protocol: Any, setting: str, split: str, seed: int) -> Dataset:  # noqa: ANN401 (a component)
+        """The same clips, of which whatever a protocol's setting takes away from ``split`` was not recorded.
+
+        A protocol has ``mask``, as `imer_ray.data.missing.Fixed`, or ``frame_masks``, as
+        `imer_ray.data.missing_frames.Frames`. What it takes away is never read.
+        """
+        part = self.splits[split]
+        if hasattr(protocol, "frame_masks"):
+            frames = protocol.frame_masks(setting, self.frames(split, torch.arange(self.size(split))), split, seed)
+            left = replace(part, frames=frames, recorded=torch.stack([frames[m].any(1) for m in MODALITIES], 1))
+        else:
+            left = replace(part, recorded=protocol.mask(setting, part.recorded, split, seed))
+        return replace(self, splits={**self.splits, split: left})
 
     def standardised_by(self, statistics: Statistics) -> Dataset:
         """The same clips with features standardised by other clips' ``statistics``: those a model was trained on."""

@@ -52,39 +52,54 @@ class FactorMixture:
         y = (self.label_weights[c] * z).sum(1) + self.label_std * _normal(generator, num_clips)
         return x, y
 
-    def posterior(self, x: Mapping[str, Tensor]) -> Posterior:
-        """Exact posterior given the modalities in x {m: [N, P_m]}; the prior if there is none (N = 1)."""
+    def posterior(self, x: Mapping[str, Tensor], observed: Mapping[str, Tensor] | None = None) -> Posterior:
+        """Exact posterior given the modalities in x {m: [N, P_m]}; the prior if there is none (N = 1).
+
+        Where ``observed`` {m: bool [N, P_m]} is given, only the numbers that are True are known: each clip has factors
+        of a precision of its own, I + sum_p G_p' G_p / noise_std^2 over its known numbers p, with G_p = d x_p / d f.
+        """
         num_components, num_shared = self.label_weights.shape
         order = list(self.loadings)
         sizes = [num_shared] + [self.private[m].shape[1] for m in order]
         starts = dict(zip(order, torch.tensor(sizes).cumsum(0).tolist(), strict=False))
-        num_clips = len(next(iter(x.values()))) if x else 1
+        num_clips, num_factors = len(next(iter(x.values()))) if x else 1, sum(sizes)
         log_evidence = self.weights.log().expand(num_clips, -1).clone()
-        means = torch.zeros(num_clips, num_components, sum(sizes), dtype=torch.float64)
-        covariances = torch.zeros(num_components, sum(sizes), sum(sizes), dtype=torch.float64)
+        means = torch.zeros(num_clips, num_components, num_factors, dtype=torch.float64)
+        covariances = []
         for k in range(num_components):
-            precision = torch.eye(sum(sizes), dtype=torch.float64)
-            projected = torch.zeros(num_clips, sum(sizes), dtype=torch.float64)
+            precision = torch.eye(num_factors, dtype=torch.float64)[None]  # [1 or N, F, F]
+            projected = torch.zeros(num_clips, num_factors, dtype=torch.float64)
             square = torch.zeros(num_clips, dtype=torch.float64)
             for m, values in x.items():
-                own = torch.zeros(values.shape[1], sum(sizes), dtype=torch.float64)  # d x_m / d f
+                own = torch.zeros(values.shape[1], num_factors, dtype=torch.float64)  # d x_m / d f
                 own[:, :num_shared] = self.loadings[m][k]
                 own[:, starts[m] : starts[m] + self.private[m].shape[1]] = self.private[m]
                 residual = values - self.offsets[m][k]
-                precision += own.T @ own / self.noise_std**2
+                if observed is None:
+                    precision = precision + own.T @ own / self.noise_std**2
+                else:
+                    residual = residual.masked_fill(~observed[m], 0.0)
+                    each = (own[:, :, None] * own[:, None]).flatten(1)
+                    summed = (observed[m].double() @ each).unflatten(1, (num_factors, -1))
+                    precision = precision + summed / self.noise_std**2
                 projected += residual @ own / self.noise_std**2
                 square += residual.square().sum(1) / self.noise_std**2
             factor = torch.linalg.cholesky(precision)
-            means[:, k] = torch.cholesky_solve(projected.T, factor).T
-            covariances[k] = torch.cholesky_inverse(factor)
+            of_each = projected.view(len(factor), -1, num_factors)
+            means[:, k] = torch.cholesky_solve(of_each.mT, factor).mT.reshape(num_clips, -1)
+            covariances.append(torch.cholesky_inverse(factor))
             # log N(x; b, G G' + s^2 I) without the terms that all components share.
-            log_evidence[:, k] -= 0.5 * (square - (projected * means[:, k]).sum(1)) + factor.diagonal().log().sum()
-        return Posterior(self, log_evidence.softmax(1), means, covariances, starts, num_shared)
+            log_determinant = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+            log_evidence[:, k] -= 0.5 * (square - (projected * means[:, k]).sum(1) + log_determinant)
+        found = torch.stack(covariances, 1)
+        whole = found[0] if observed is None else found
+        return Posterior(self, log_evidence.softmax(1), means, whole, starts, num_shared)
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Mixture of Gaussians over the factors: responsibilities [N, K], means [N, K, F], covariances [K, F, F]."""
+    """Mixture of Gaussians over the factors: responsibilities [N, K], means [N, K, F] and covariances [K, F, F], or
+    [N, K, F, F] where what is known differs from clip to clip."""
 
     mixture: FactorMixture
     responsibilities: Tensor
@@ -94,11 +109,11 @@ class Posterior:
     num_shared: int
 
     def label(self) -> tuple[Tensor, Tensor]:
-        """Mean [N, K] and standard deviation [K] of y in each component."""
+        """Mean [N, K] and standard deviation, [K] or [N, K] as the covariances, of y in each component."""
         w = self.mixture.label_weights
         mean = torch.einsum("nkq,kq->nk", self.means[..., : self.num_shared], w)
-        shared = self.covariances[:, : self.num_shared, : self.num_shared]
-        return mean, (torch.einsum("kq,kqr,kr->k", w, shared, w) + self.mixture.label_std**2).sqrt()
+        shared = self.covariances[..., : self.num_shared, : self.num_shared]
+        return mean, (torch.einsum("kq,...kqr,kr->...k", w, shared, w) + self.mixture.label_std**2).sqrt()
 
     def label_cdf(self, value: Tensor | float) -> Tensor:
         """P(y <= value) [N]."""
@@ -126,9 +141,16 @@ class Posterior:
         return (self.responsibilities * clipped).sum(1)
 
     def expected(self, m: str) -> Tensor:
-        """E[x_m | available] [N, P_m] of a modality not available (its noise and private factors average out)."""
+        """E[x_m | available] [N, P_m] of what is not available of a modality; its noise averages out, and so do its
+        private factors where nothing of it is."""
         r, z = self.responsibilities, self.means[..., : self.num_shared]
-        return r @ self.mixture.offsets[m] + torch.einsum("nk,nkq,kpq->np", r, z, self.mixture.loadings[m])
+        private = self.mixture.private[m]
+        u = self.means[..., self.starts[m] : self.starts[m] + private.shape[1]]
+        return (
+            r @ self.mixture.offsets[m]
+            + torch.einsum("nk,nkq,kpq->np", r, z, self.mixture.loadings[m])
+            + torch.einsum("nk,nkr,pr->np", r, u, private)
+        )
 
     def component_means(self, m: str) -> Tensor:
         """E[x_m | available, c] [N, K, P_m] of a modality not available."""

@@ -1,5 +1,7 @@
 """Which modalities are available: patterns, the fixed and the random protocol.
 
+Of which frames are missing, see `imer_ray.data.missing_frames`.
+
 Legend: N clips, M = 3 modalities in the order l (language), a (acoustic), v (visual). Masks are bool, True = present.
 ``recorded`` [N, M] says what the data hold; ``available`` [N, M] what a model may read, always a part of ``recorded``.
 A mask depends on the split as a whole and on (split, protocol, setting, seed), never on batch size or worker count.
@@ -107,25 +109,60 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Random:
-    """A share of the recorded modality slots missing, at random over clips and modalities (see `random_mask`)."""
+    """A share of the recorded modality slots missing, at random over clips and modalities (see `random_mask`).
 
-    rates: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    Attributes:
+        rates: a setting for each of them. Or, where modalities are missing at rates of their own, a single setting of
+            {modality: rate}, such as ``{l: 0.2, a: 0.5, v: 0.7}`` (see `unequal_mask`); one without a rate is not
+            missing. As in Pham et al., MissBench, arXiv:2603.09874 (2026).
+    """
+
+    rates: Mapping[str, float] | tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
     def __post_init__(self) -> None:
-        if not self.rates or not all(0 <= rate < 1 for rate in self.rates):
-            raise ValueError(f"missing rates must be in [0, 1), not {list(self.rates)}")
+        if isinstance(self.rates, Mapping):
+            check_rates(tuple(self.rates.values()))
+            if not set(self.rates) <= set(MODALITIES):
+                raise ValueError(
+                    f"rates must be of the modalities {', '.join(MODALITIES)}, not {', '.join(self.rates)}"
+                )
+            if sum(self.rates.values()) > 2 + 1e-9:
+                raise ValueError(f"rates of modalities must add up to 2 at most, as each clip keeps one: {self.rates}")
+        else:
+            check_rates(self.rates)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.settings()))
 
     @property
     def complete(self) -> frozenset[str]:
         """The settings in which nothing recorded is missing."""
+        if isinstance(self.rates, Mapping):
+            return frozenset(() if any(self.rates.values()) else self.settings())
         return frozenset({str(0.0)})
 
     def settings(self) -> list[str]:
-        return [str(float(rate)) for rate in self.rates]
+        if isinstance(self.rates, Mapping):
+            return ["_".join(f"{m}{float(self.rates.get(m, 0.0))}" for m in MODALITIES)]
+        return rate_settings(self.rates)
 
     def mask(self, setting: str, recorded: Tensor, split: str, seed: int) -> Tensor:
         """Available modalities [N, M], the same whenever asked; clips with nothing recorded are False throughout."""
-        return random_mask(recorded, float(setting), seeded(split, "random", setting, seed))
+        generator = seeded(split, "random", setting, seed)
+        if isinstance(self.rates, Mapping):
+            return unequal_mask(recorded, [self.rates.get(m, 0.0) for m in MODALITIES], generator)
+        return random_mask(recorded, float(setting), generator)
+
+
+def check_rates(rates: Sequence[float]) -> None:
+    """Raise ValueError if there are no missing rates, or one at which nothing would be left."""
+    if not rates or not all(0 <= rate < 1 for rate in rates):
+        raise ValueError(f"missing rates must be in [0, 1), not {list(rates)}")
+
+
+def rate_settings(rates: Sequence[float]) -> list[str]:
+    """The names of a protocol's settings that are missing rates: these numbers."""
+    return [str(float(rate)) for rate in rates]
 
 
 def random_mask(recorded: Tensor, rate: float, generator: torch.Generator) -> Tensor:
@@ -143,6 +180,34 @@ def random_mask(recorded: Tensor, rate: float, generator: torch.Generator) -> Te
     missing = torch.zeros(recorded.numel(), dtype=torch.bool)
     missing[rank.flatten().argsort(stable=True)[:num_missing]] = True
     return recorded & ~missing.view_as(recorded)
+
+
+def unequal_mask(recorded: Tensor, rates: Sequence[float], generator: torch.Generator) -> Tensor:
+    """Drop each modality m from exactly round(rates[m] x clips that recorded it) clips at random, and leave every clip
+    that has a modality one.
+
+    Where a clip would lose all, it gets one of its modalities back, and another clip with something else to read loses
+    this modality in its stead. Only where there is no such clip, as can be where much was never recorded, fewer are
+    dropped than asked for.
+    """
+    recorded = recorded.cpu()
+    order = torch.rand(recorded.shape, generator=generator, dtype=torch.float64).masked_fill(~recorded, 2.0)
+    num_missing = [round(rate * count) for rate, count in zip(rates, recorded.sum(0).tolist(), strict=True)]
+    available = recorded & (order.argsort(0).argsort(0) >= torch.tensor(num_missing))
+    while True:
+        empty = recorded.any(1) & ~available.any(1)
+        to_give = available & (available.sum(1, keepdim=True) > 1)
+        if not bool((to_give.any(0) & recorded[empty].any(0)).any()):
+            break
+        chances = torch.rand(recorded.shape, generator=generator, dtype=torch.float64).masked_fill(~recorded, -1.0)
+        for m in range(len(rates)):
+            takers = (empty & (chances.argmax(1) == m)).nonzero().squeeze(1)
+            givers = (available[:, m] & (available.sum(1) > 1)).nonzero().squeeze(1)
+            chosen = givers[torch.randperm(len(givers), generator=generator)][: len(takers)]
+            available[chosen, m], available[takers[: len(chosen)], m] = False, True
+    left = empty.nonzero().squeeze(1)
+    available[left, order[left].argmin(1)] = True
+    return available
 
 
 def seeded(*identity: object) -> torch.Generator:

@@ -220,15 +220,15 @@ class BayesPrediction:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Exact answers about synthetic clips, for any available modalities; ``statistics``: {m: mean and deviation},
-    ``warps``: {m: what raw features went through}."""
+    """Exact answers about synthetic clips, for any available modalities and frames of them; ``statistics``: {m: mean
+    and deviation}, ``warps``: {m: what raw features went through}."""
 
     mixture: FactorMixture
     statistics: Mapping[str, tuple[Tensor, Tensor]]
     warps: Mapping[str, TriangularWarp]
 
     def predict(self, batch: Batch, available: Tensor) -> BayesPrediction:
-        """Bayes-optimal predictions from what is available [B, M] of a batch of standardised clips."""
+        """Bayes-optimal predictions from the frames of what is available [B, M] of a batch of standardised clips."""
         out = torch.zeros(3, len(batch), dtype=torch.float64)
         for rows, posterior in self._posteriors(batch, available):
             mean, median = posterior.label_mean(LABEL_LIMIT), posterior.label_median(LABEL_LIMIT)
@@ -236,12 +236,14 @@ class Oracle:
         return BayesPrediction(*out)
 
     def expected_features(self, m: str, batch: Batch, available: Tensor) -> Tensor:
-        """E[x_m | available] [B, L, D_m], float64, standardised as in the batch; x_m itself where it is available."""
-        out = batch.features[m].double().clone()
+        """E[x_m | available] [B, L, D_m], float64, standardised as in the batch; x_m itself in its frames where it is
+        available."""
+        features = batch.features[m].double()
+        out = features.clone()
         for rows, posterior in self._posteriors(batch, available):
-            if not bool(available[rows[0], MODALITIES.index(m)]):
-                out[rows] = self.standardise(m, self._expected_raw(m, posterior, out.shape[1:]))
-        return out
+            out[rows] = self.standardise(m, self._expected_raw(m, posterior, out.shape[1:]))
+        known = batch.frames[m] & available[:, MODALITIES.index(m), None]
+        return torch.where(known[..., None], features, out)
 
     def standardise(self, m: str, raw: Tensor) -> Tensor:
         """Raw features [..., D_m] to a batch's."""
@@ -259,8 +261,13 @@ class Oracle:
             rows = (available == pattern).all(1).nonzero().squeeze(1)
             present = [m for m, is_present in zip(MODALITIES, pattern.tolist(), strict=True) if is_present]
             raw = {m: self.raw(m, batch.features[m][rows]) for m in present}
-            x = {m: self.warps[m].inverse(frames) if m in self.warps else frames for m, frames in raw.items()}
-            yield rows, self.mixture.posterior({m: frames.flatten(1) for m, frames in x.items()})
+            x = {m: (self.warps[m].inverse(z) if m in self.warps else z).flatten(1) for m, z in raw.items()}
+            frames = {m: batch.frames[m][rows] for m in present}
+            if all(bool(there.all()) for there in frames.values()):
+                yield rows, self.mixture.posterior(x)
+            else:
+                observed = {m: there.repeat_interleave(batch.features[m].shape[2], 1) for m, there in frames.items()}
+                yield rows, self.mixture.posterior(x, observed)
 
     def _expected_raw(self, m: str, posterior: Posterior, shape: torch.Size) -> Tensor:
         """E[x_m | available] [B, L, D], raw; ``shape`` is (L, D)."""

@@ -26,7 +26,7 @@ def _optimum(data: Any, protocol: Any, split: str, seed: int) -> dict[str, float
     dataset, oracle = opened(data), data.oracle()
     predictions = {}
     for setting in protocol.settings():
-        available = protocol.mask(setting, dataset.recorded(split), split, seed)
-        parts = [oracle.predict(batch, available[batch.index]).median for batch in batches(dataset, split, "cpu")]
+        left = dataset.under(protocol, setting, split, seed)
+        parts = [oracle.predict(batch, batch.recorded).median for batch in batches(left, split, "cpu")]
         predictions[setting] = torch.cat(parts).float()
     return score(predictions, dataset, split, protocol)

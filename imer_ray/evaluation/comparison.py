@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from imer_ray.config.components import Component, with_changes
 from imer_ray.config.experiment import ModelConfig
@@ -26,7 +24,7 @@ from imer_ray.evaluation.predict import Inference, draw_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
 from imer_ray.models.model import EmotionModel
-from imer_ray.results.schema import COSTS
+from imer_ray.results.schema import AUILC, COSTS, WORST
 from imer_ray.results.text_encoder import columns_with_encoder
 from imer_ray.training.latents import load_dataset
 
@@ -62,7 +60,7 @@ class Scored:
     Attributes:
         metrics: ``<split>.<metric>`` and ``<split>.<setting>.<metric>``, as `score` has them.
         replicates: the same without each group of clips (see `imer_ray.evaluation.significance.jackknife`).
-        masks: setting -> hash of the availability mask.
+        masks: setting -> hash of the availability masks.
         optimum: metrics of the Bayes optimum under the same masks; empty where it is not known.
     """
 
@@ -124,9 +122,9 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
     made_by = (protocol, trained.inference, trained.seed, DEVICE)
     drawn = draw_protocol(trained.model, dataset, split, *made_by)
     predictions = {setting: of_setting.mean for setting, of_setting in drawn.items()}
-    masks = {s: protocol.mask(s, dataset.recorded(split), split, trained.seed) for s in protocol.settings()}
+    left = {s: dataset.under(protocol, s, split, trained.seed).splits[split] for s in protocol.settings()}
     for setting, values in predictions.items():
-        if not bool(torch.isfinite(values[masks[setting].any(1)]).all()):
+        if not bool(torch.isfinite(values[left[setting].recorded.any(1)]).all()):
             raise UserError(
                 f"the model in {trained.folder} predicts numbers that are not finite (setting {setting}): its weights "
                 f"or settings are damaged; {ADVICE}"
@@ -136,15 +134,15 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
     def scored(kept: np.ndarray) -> Mapping[str, float]:
         left_out = torch.from_numpy(~kept)
         try:
-            left = {setting: values.masked_fill(left_out, math.nan) for setting, values in predictions.items()}
-            return score(left, dataset, split, protocol, by_clip)
+            some = {setting: values.masked_fill(left_out, math.nan) for setting, values in predictions.items()}
+            return score(some, dataset, split, protocol, by_clip)
         except UserError:  # too few clips are left
             return {}
 
     return Scored(
         metrics=score(predictions, dataset, split, protocol, by_clip),
         replicates=jackknife(scored, dataset.size(split)) if with_replicates else {},
-        masks={setting: _digest(mask) for setting, mask in masks.items()},
+        masks={setting: part.presence[:16] for setting, part in left.items()},
         optimum=bayes_optimum(config, split),
     )
 
@@ -178,8 +176,9 @@ def check_same_masks(runs: Mapping[str, Mapping[int, Scored]]) -> None:
 def compare(ours: Mapping[int, Scored], theirs: Mapping[int, Scored], split: str) -> dict[str, float]:
     """{``<split>.<setting>.<metric>``: p-value of no difference}, over the seeds that both were trained with.
 
-    For each metric the settings are corrected for one another (`holm`); the mean over settings is one question of its
-    own, and is not.
+    For each metric the settings are corrected for one another (`holm`); the mean over settings and the area under the
+    rates are questions of their own, and are not. Of the worst setting there is none: a jackknife needs what changes
+    smoothly with the clips.
     """
     seeds = [seed for seed in ours if seed in theirs]
     if not seeds:
@@ -187,16 +186,13 @@ def compare(ours: Mapping[int, Scored], theirs: Mapping[int, Scored], split: str
     raw: dict[str, float] = {}
     for key in ours[seeds[0]].replicates:
         sides = [[one[seed] for seed in seeds] for one in (ours, theirs)]
-        if all(key in one.metrics and key in one.replicates for side in sides for one in side):
+        is_known = all(key in one.metrics and key in one.replicates for side in sides for one in side)
+        if is_known and not key.startswith(f"{split}.{WORST}."):
             a, b = (np.array([one.metrics[key] for one in side]) for side in sides)
             left, right = (np.stack([one.replicates[key] for one in side]) for side in sides)
             raw[key] = paired_p_value(a - b, left - right)
-    by_setting = [key for key in raw if key.count(".") > 1]
+    by_setting = [key for key in raw if key.count(".") > 1 and not key.startswith(f"{split}.{AUILC}.")]
     adjusted = dict(raw)
     for metric in dict.fromkeys(key.rpartition(".")[2] for key in by_setting):
         adjusted |= holm({key: raw[key] for key in by_setting if key.endswith(f".{metric}")})
     return adjusted
-
-
-def _digest(mask: Tensor) -> str:
-    return hashlib.sha256(mask.numpy().tobytes()).hexdigest()[:16]

@@ -43,10 +43,9 @@ class Forecasts:
 
     @classmethod
     def of(cls, drawn: Mapping[str, Drawn], dataset: Dataset, split: str, protocol: Any, seed: int) -> Forecasts:
-        recorded = dataset.recorded(split)
         return cls(
             labels=dataset.labels(split).double(),
-            available={s: protocol.mask(s, recorded, split, seed) & recorded for s in drawn},
+            available={s: dataset.under(protocol, s, split, seed).recorded(split) for s in drawn},
             draws={setting: of_setting.draws.double() for setting, of_setting in drawn.items()},
         )
 

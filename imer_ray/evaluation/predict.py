@@ -178,10 +178,11 @@ def draw_protocol(
     drawer_for = functools.cache(lambda pattern: _drawer(model.to(device), inference, pattern, seed))
     out = {}
     for setting in protocol.settings():
-        available = protocol.mask(setting, dataset.recorded(split), split, seed)
+        left = dataset.under(protocol, setting, split, seed)
+        available = left.recorded(split)
         found = torch.full((len(available), 1 + inference.num_draws), math.nan)
         for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
             if len(rows):  # an empty tensor is split into one empty part
-                found[rows] = predict_clips(dataset.batch(split, rows), available[rows], drawer_for)
+                found[rows] = predict_clips(left.batch(split, rows), available[rows], drawer_for)
         out[setting] = Drawn(found[:, 0], found[:, 1:])
     return out

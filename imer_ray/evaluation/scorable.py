@@ -11,6 +11,7 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.errors import UserError
 from imer_ray.evaluation.metrics import REGRESSION_METRICS, TWO_CLASS_METRICS, needed
 from imer_ray.evaluation.score import MIN_CLIPS, scored_labels
+from imer_ray.results.schema import AUILC, SUMMARIES, WORST
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.losses import has_label
 
@@ -30,16 +31,22 @@ def check_training(config: ExperimentConfig) -> None:
 
 
 def check_quality(config: ExperimentConfig, split: str, quality: str) -> None:
-    """Raise UserError unless ``quality``, a metric or ``<setting>.<metric>``, can be computed on a split."""
+    """Raise UserError unless ``quality``, a metric, ``<setting>.<metric>`` or a summary of settings, such as
+    ``worst.<metric>``, can be computed on a split."""
     setting, _, metric = quality.rpartition(".")
     labels = scored_labels(config, split)
-    if setting and setting not in labels:
+    if setting and setting not in (*labels, *SUMMARIES):
         raise UserError(
             f"study.quality={quality}: the protocol has no setting {setting}; choose one of {', '.join(labels)}, or "
-            f"{metric} alone for the mean over those in which something is missing"
+            f"{metric} alone for the mean over those in which something is missing, or {WORST}.{metric}"
         )
     incomplete = _incomplete(config, labels)
-    chosen = [labels[setting]] if setting else incomplete
+    chosen = [labels[setting]] if setting in labels else incomplete
+    if setting == AUILC and sum(name[0].isdigit() and len(y) >= MIN_CLIPS for name, y in labels.items()) < 2:
+        raise UserError(
+            f"study.quality={quality} is an area over missing rates, and protocol={config.protocol.name} has not two "
+            f"that can be scored; choose protocol=random or protocol=frames, or {metric} alone"
+        )
     _check(f"study.quality={quality}", metric, chosen, config, split)
 
 

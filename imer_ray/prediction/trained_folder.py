@@ -102,11 +102,12 @@ def mean_of_seeds(measured: Sequence[Measured], split: str) -> dict[str, float]:
     """
     first = measured[0]
     config, dataset, protocol = first.config, load_dataset(first.config), first.config.protocol.build()
-    recorded = dataset.recorded(split)
-    masks = [{s: protocol.mask(s, recorded, split, m.config.seed) for s in first.predictions} for m in measured]
+    seeds = {m.config.seed for m in measured}
+    left = [
+        {dataset.under(protocol, s, split, seed).splits[split].presence for seed in seeds} for s in first.predictions
+    ]
     calibration = read_calibration([one.folder for one in measured])
-    alike = all(torch.equal(other[s], mask) for other in masks for s, mask in masks[0].items())
-    if len(measured) < 2 or not alike or calibration is None:
+    if len(measured) < 2 or any(len(found) > 1 for found in left) or calibration is None:
         return {}
     means = {s: torch.stack([one.predictions[s] for one in measured]).mean(0) for s in first.predictions}
     covered = coverage(calibration, means, dataset, split, protocol, config.seed)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from imer_ray.results.schema import METRIC_PREFIX
+from imer_ray.results.schema import AUILC, METRIC_PREFIX, WORST
 
 QUALITY, SPEED = "objective.quality", "objective.speed"
 
@@ -56,8 +56,10 @@ def quality_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
     setting, _, metric = column.removeprefix(METRIC_PREFIX).rpartition(".")
     name = metric.removesuffix("_score").replace("_", " ")
     rates = any(c.startswith(METRIC_PREFIX) and c[len(METRIC_PREFIX)].isdigit() for c in frame)
-    if not setting:
-        label = f"mean {name} over missing {'rates' if rates else 'patterns'} (valid)"
+    if not setting or setting == WORST:
+        label = f"{setting or 'mean'} {name} over missing {'rates' if rates else 'patterns'} (valid)"
+    elif setting == AUILC:
+        label = f"area under the {name} over missing rates (valid)"
     else:
         label = f"{name} {f'at missing rate {setting}' if rates else f'with only {setting} available'} (valid)"
     return Axis(column, name, label, higher_is_better=metric not in ERRORS)

@@ -74,6 +74,8 @@ COSTS = (
 )
 CONFIG_PREFIX = "config."  # one column per configuration path; a component's own column holds its name
 METRIC_PREFIX = "valid."  # valid.<metric>: mean over the protocol's settings; valid.<setting>.<metric>: each of them
+# In a setting's place: the area under a metric's curve over missing rates, and its worst value of all settings.
+SUMMARIES = (AUILC, WORST) = ("AUILC", "worst")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,16 @@ from imer_ray.results.counting import identity
 from imer_ray.results.optimism import Optimism, read_optimism
 from imer_ray.results.origin import data_of, protocol_of
 from imer_ray.results.pareto import non_domination_rank, picks
-from imer_ray.results.schema import COLUMNS, CONFIG_PREFIX, METRIC_PREFIX, RESULTS, DataInfo, UserError, read_results
+from imer_ray.results.schema import (
+    COLUMNS,
+    CONFIG_PREFIX,
+    METRIC_PREFIX,
+    RESULTS,
+    SUMMARIES,
+    DataInfo,
+    UserError,
+    read_results,
+)
 from imer_ray.results.seeds import NUM_SEEDS, averaged, on_each_seed
 
 REQUIRED = ("trial", "status", QUALITY, SPEED)
@@ -138,7 +147,8 @@ class Study:
         """The protocol's settings -> the column with the quality metric in each; empty if quality is no such metric."""
         start, end = METRIC_PREFIX, "." + self.quality.column.rpartition(".")[2]
         columns = [c for c in self.frame if c.startswith(start) and c.endswith(end) and len(c) > len(start + end)]
-        return {c[len(start) : -len(end)]: c for c in sorted(columns, key=_setting_order)}
+        found = {c[len(start) : -len(end)]: c for c in sorted(columns, key=_setting_order)}
+        return {setting: column for setting, column in found.items() if setting not in SUMMARIES}
 
     @property
     def rivals(self) -> dict[str, tuple[float, float]]:

@@ -177,10 +177,17 @@ def imputed_bank(config: ExperimentConfig, encoded: Stage, chosen: Component, im
     return stage("bank", Bank.of(config, imputer=chosen, bank=Draws(num_draws=1)), encode=encoded, imputer=imputed)
 
 
+def frames_missing(config: ExperimentConfig) -> Component | None:
+    """The protocol that a recogniser learns under where frames are missing; else it learns under every pattern of
+    modalities, whatever it is scored under."""
+    return config.protocol if config.protocol.name == "frames" else None
+
+
 def recognise(config: ExperimentConfig, encoded: Stage, banked: Stage | None) -> Stage:
+    protocol = frames_missing(config)
     if banked is None:
-        return stage("recognise", Recognise.of(config), encode=encoded)
-    read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery)
+        return stage("recognise", Recognise.of(config, protocol=protocol), encode=encoded)
+    read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery, protocol=protocol)
     return stage("recognise", read, encode=encoded, bank=banked)
 
 
@@ -190,7 +197,8 @@ def fuse(config: ExperimentConfig, encoded: Stage, recovered: Mapping[str, Stage
 
 
 def classify(config: ExperimentConfig, encoded: Stage, banked: Stage, fused: Stage) -> Stage:
-    return stage("classify", Classify.of(config), encode=encoded, bank=banked, fuse=fused)
+    read = Classify.of(config, protocol=frames_missing(config))
+    return stage("classify", read, encode=encoded, bank=banked, fuse=fused)
 
 
 def evaluate(

@@ -9,6 +9,7 @@ from imer_ray.systems import _stages
 def graph(config: ExperimentConfig, split: str) -> Stage:
     """Diffusion and recogniser are one stage, so that every change of either trains both again."""
     encoded = _stages.encode(config)
-    joint = _stages.stage("joint", Joint.of(config), encode=encoded, **_stages.prior(config, encoded))
+    read = Joint.of(config, protocol=_stages.frames_missing(config))
+    joint = _stages.stage("joint", read, encode=encoded, **_stages.prior(config, encoded))
     networks = {f"network_{m}": joint for m in _stages.MODALITIES}
     return _stages.evaluate(config, split, encoded, joint, networks)

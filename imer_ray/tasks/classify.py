@@ -22,7 +22,8 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_shape
 from imer_ray.training.loop import summary
-from imer_ray.training.losses import task_loss, training_patterns
+from imer_ray.training.losses import task_loss
+from imer_ray.training.readings import Reading, load_readings
 from imer_ray.training.recognising import fit_recogniser
 
 
@@ -30,6 +31,7 @@ from imer_ray.training.recognising import fit_recogniser
 def run(config: Classify, context: Context) -> dict[str, float]:
     """Train on what the input ``fuse`` left; every clip is read complete and under a missing pattern of its own."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
+    latents, readings = data["train"], load_readings(config, context, data)
     banks = {split: Bank.load(context.inputs["bank"], split) for split in data}
     shape = load_shape(context)
     label_kind = shape["label_kind"]
@@ -38,23 +40,21 @@ def run(config: Classify, context: Context) -> dict[str, float]:
     recogniser.load_state_dict(load_file(context.inputs["fuse"] / "recogniser.safetensors"))
     recogniser.to(context.device)
 
-    def task(model: Recogniser, split: str, rows: Tensor, available: Tensor, draw: int) -> Tensor:
-        latents = data[split]
-        available = available.to(context.device)
-        filled = banks[split].fill(latents.x[rows], available, rows, draw)
-        return task_loss(model(filled, available, latents.frames[rows]), latents.labels[rows], label_kind)
+    def task(model: Recogniser, split: str, rows: Tensor, read: Reading, draw: int) -> Tensor:
+        filled = banks[split].fill(read.x, read.available, rows, draw)
+        return task_loss(model(filled, read.available, read.frames), data[split].labels[rows], label_kind)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        recorded = data["train"].recorded[rows].cpu()
-        available = training_patterns(recorded, generator, complete=False)
+        whole = Reading(*(t[rows[share]] for t in (latents.x, latents.frames, latents.recorded)))
+        some = readings.training(rows, share, generator, complete=False)
         draw = int(torch.randint(banks["train"].num_draws, (1,), generator=generator, device=generator.device))
-        complete, incomplete = (task(recogniser, "train", rows[share], a[share], draw) for a in (recorded, available))
+        complete, incomplete = (task(recogniser, "train", rows[share], read, draw) for read in (whole, some))
         return branches(complete, incomplete, config.lambda_c)
 
-    def valid_loss(average: Any, _: str, rows: Tensor, available: Tensor) -> Tensor:
-        return task(average, "valid", rows, available, 0)
+    def valid_loss(average: Any, _: str, rows: Tensor, read: Reading) -> Tensor:
+        return task(average, "valid", rows, read, 0)
 
-    history = fit_recogniser(recogniser, losses, valid_loss, data, config.loop, config.seed, context)
+    history = fit_recogniser(recogniser, losses, valid_loss, readings, data, config.loop, config.seed, context)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)

@@ -31,12 +31,8 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.denoising import Denoising, denoising_step, random_drop
 from imer_ray.training.loaders import load_latents, load_prior, load_recogniser, load_shape
 from imer_ray.training.loop import seeded, summary
-from imer_ray.training.losses import (
-    check_learnable,
-    recovery_loss,
-    task_loss,
-    training_patterns,
-)
+from imer_ray.training.losses import check_learnable, recovery_loss, task_loss
+from imer_ray.training.readings import Reading, load_readings
 from imer_ray.training.recognising import fit_recogniser
 
 
@@ -45,6 +41,7 @@ def run(config: Joint, context: Context) -> dict[str, float]:
     """Train score networks, refiners, fusion and head together; the sampler runs in every step."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     check_learnable(data["train"].recorded)
+    readings = load_readings(config, context, data)
     shape = load_shape(context)
     label_kind = shape["label_kind"]
     parts = Parts(encoder=config.encoder.build(), fusion=config.fusion.build(), refiner=config.refiner.build())
@@ -56,15 +53,12 @@ def run(config: Joint, context: Context) -> dict[str, float]:
     model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(parts, context, config.seed)})
     model.to(context.device)
 
-    def forward(
-        module: Any, split: str, rows: Tensor, available: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        latents = data[split]
+    def forward(module: Any, split: str, rows: Tensor, read: Reading, generator: torch.Generator) -> dict[str, Tensor]:
+        latents, available = data[split], read.available
         x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
-        available = available.to(x.device)
-        filled, _ = module["recovery"](x, available, frames, sampler, num_steps, generator)
+        filled, _ = module["recovery"](read.x, available, read.frames, sampler, num_steps, generator)
         refined = module["recogniser"].refine(filled, available)
-        predictions = module["recogniser"].classify(refined, available, frames)
+        predictions = module["recogniser"].classify(refined, available, read.frames)
         return {
             "task": task_loss(predictions, latents.labels[rows], label_kind),
             "recovery": recovery_loss(refined, x, recorded & ~available, frames),
@@ -72,11 +66,12 @@ def run(config: Joint, context: Context) -> dict[str, float]:
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         latents = data["train"]
-        available = training_patterns(latents.recorded[rows].cpu(), generator)[share]
-        rows = rows[share]
-        values = forward(model, "train", rows, available, generator)
-        x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
-        available = available.to(x.device)
+        read = readings.training(rows, share, generator)
+        rows, available = rows[share], read.available
+        values = forward(model, "train", rows, read, generator)
+        x = torch.where(available[..., None, None], read.x, latents.x[rows])
+        frames = torch.where(available[..., None], read.frames, latents.frames[rows])
+        recorded = latents.recorded[rows]
         score = torch.zeros(len(rows), device=x.device)
         for network, some, target in recovery.calls(recorded & ~available):
             t = denoising.time_sampling.sample(denoising.sde, len(some), generator)
@@ -88,11 +83,11 @@ def run(config: Joint, context: Context) -> dict[str, float]:
         values["loss"] = values["task"] + config.weight * (score + values["recovery"])
         return values
 
-    def valid_loss(average: Any, name: str, rows: Tensor, available: Tensor) -> Tensor:
+    def valid_loss(average: Any, name: str, rows: Tensor, read: Reading) -> Tensor:
         generator = seeded(config.seed, "valid", name, device=context.device)
-        return forward(average, "valid", rows, available, generator)["task"]
+        return forward(average, "valid", rows, read, generator)["task"]
 
-    history = fit_recogniser(model, losses, valid_loss, data, config.loop, config.seed, context)
+    history = fit_recogniser(model, losses, valid_loss, readings, data, config.loop, config.seed, context)
     if context.rank == 0:
         for network, name in zip(recovery.networks, network_names(diffusion.sharing), strict=True):
             save_file(weights(network), context.folder / f"network_{name}.safetensors")

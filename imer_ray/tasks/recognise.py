@@ -1,4 +1,7 @@
-"""Stage `recognise`: refiners, fusion and head under random missing patterns; recovered latents come from the bank."""
+"""Stage `recognise`: refiners, fusion and head under random missing patterns; recovered latents come from the bank.
+
+Under missing frames (`protocol=frames`) the bank's latents are still those recovered from whole modalities.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,17 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
 from imer_ray.training.loop import summary
-from imer_ray.training.losses import (
-    recovery_loss,
-    task_loss,
-    training_patterns,
-)
+from imer_ray.training.losses import recovery_loss, task_loss
+from imer_ray.training.readings import Reading, load_readings
 from imer_ray.training.recognising import fit_recogniser
 
 
 @reads(Recognise)
 def run(config: Recognise, context: Context) -> dict[str, float]:
-    """Train on every pattern with equal chance; without an input ``bank`` missing modalities stay zero."""
+    """Train on every pattern with equal chance, or under the protocol of missing frames where there is one; without an
+    input ``bank`` missing modalities stay zero."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
+    readings = load_readings(config, context, data)
     banks = {split: _load_bank(context, split) for split in data}
     label_kind = load_shape(context)["label_kind"]
     refiner = None if config.refiner is None else config.refiner.build()
@@ -36,28 +38,27 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
     recogniser = load_recogniser(parts, context, config.seed)
     num_draws = banks["train"].num_draws if banks["train"] else 1
 
-    def forward(model: Recogniser, split: str, rows: Tensor, available: Tensor, draw: int) -> dict[str, Tensor]:
-        latents, bank = data[split], banks[split]
-        x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
-        available = available.to(x.device)
-        filled = bank.fill(x, available, rows, draw) if bank else x * available[..., None, None]
+    def forward(model: Recogniser, split: str, rows: Tensor, read: Reading, draw: int) -> dict[str, Tensor]:
+        latents, bank, available = data[split], banks[split], read.available
+        filled = bank.fill(read.x, available, rows, draw) if bank else read.x * available[..., None, None]
         refined = model.refine(filled, available)
-        values = {"task": task_loss(model.classify(refined, available, frames), latents.labels[rows], label_kind)}
+        values = {"task": task_loss(model.classify(refined, available, read.frames), latents.labels[rows], label_kind)}
         values["loss"] = values["task"]
         if bank is not None and config.recovery is not None:
+            x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
             values["recovery"] = recovery_loss(refined, x, recorded & ~available, frames)
             values["loss"] = values["task"] + config.recovery * values["recovery"]
         return values
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        available = training_patterns(data["train"].recorded[rows].cpu(), generator)
+        read = readings.training(rows, share, generator)
         draw = int(torch.randint(num_draws, (1,), generator=generator, device=generator.device))
-        return forward(recogniser, "train", rows[share], available[share], draw)
+        return forward(recogniser, "train", rows[share], read, draw)
 
-    def valid_loss(average: Any, _: str, rows: Tensor, available: Tensor) -> Tensor:
-        return forward(average, "valid", rows, available, 0)["task"]
+    def valid_loss(average: Any, _: str, rows: Tensor, read: Reading) -> Tensor:
+        return forward(average, "valid", rows, read, 0)["task"]
 
-    history = fit_recogniser(recogniser, losses, valid_loss, data, config.loop, config.seed, context)
+    history = fit_recogniser(recogniser, losses, valid_loss, readings, data, config.loop, config.seed, context)
     if context.rank == 0:
         save_file(weights(recogniser), context.folder / "recogniser.safetensors")
     return summary(history)

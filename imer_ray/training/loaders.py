@@ -11,7 +11,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.model import EmotionModel, Recogniser, build_model, build_recogniser, build_refiners
+from imer_ray.models.model import (
+    EmotionModel,
+    Recogniser,
+    StandardisedEncoder,
+    build_encoder,
+    build_model,
+    build_recogniser,
+    build_refiners,
+)
 from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_filling, network_names
 from imer_ray.stages.context import Context
@@ -61,6 +69,14 @@ def load_shape(context: Context) -> dict[str, Any]:
 def load_latents(context: Context, split: str) -> Latents:
     """The latents that the input ``encode`` wrote for a split."""
     return Latents.load(context.inputs["encode"] / f"latents_{split}.safetensors").to(context.device)
+
+
+def load_encoder(encoder: Any, context: Context) -> StandardisedEncoder:
+    """The frozen network of an encoder component, as the input ``encode`` left it."""
+    shape = load_shape(context)
+    network = build_encoder(encoder, shape["dims"], shape["lengths"])
+    network.load_state_dict(load_file(context.inputs["encode"] / "encoder.safetensors"))
+    return network.eval().requires_grad_(False).to(context.device)
 
 
 def load_recogniser(parts: Parts, context: Context, seed: int) -> Recogniser:

@@ -1,23 +1,25 @@
-"""How a recogniser learns: from all clips with a label, watched under every missing pattern."""
+"""How a recogniser learns: from all clips with a label, watched in every setting of what may be missing."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from imer_ray.config.experiment import LoopConfig
 from imer_ray.stages.context import Context
 from imer_ray.training.latents import Latents
 from imer_ray.training.loop import Losses, Training, fit
-from imer_ray.training.losses import has_label, labelled, mean_over_patterns
+from imer_ray.training.losses import labelled
+from imer_ray.training.readings import Reading, Readings
 
 
 def fit_recogniser(
     module: nn.Module,
     losses: Losses,
-    task_loss: Callable[[nn.Module, str, Tensor, Tensor], Tensor],
+    task_loss: Callable[[nn.Module, str, Tensor, Reading], Tensor],
+    readings: Readings,
     data: Mapping[str, Latents],
     loop: LoopConfig,
     seed: int,
@@ -27,16 +29,13 @@ def fit_recogniser(
 
     Args:
         losses: what training minimises.
-        task_loss: of validation clips under a pattern, from the averaged weights, the pattern's name, rows [n] and
-            available modalities [n, M]: their losses [n]. Its mean over the patterns is what epochs and trials are
+        task_loss: of validation clips in a setting, from the averaged weights, the setting's name, rows [n] and what is
+            read of them: their losses [n]. Its mean over the settings of ``readings`` is what epochs and trials are
             compared by.
     """
-    valid = has_label(data["valid"].labels).cpu()
 
     def validate(average: nn.Module) -> float:
-        return mean_over_patterns(
-            functools.partial(task_loss, average), data["valid"].recorded, lambda available: valid
-        )
+        return float(torch.stack([task_loss(average, *read).mean() for read in readings.validation()]).mean())
 
     training = Training(
         module=module,

@@ -81,6 +81,85 @@ def test_posterior_equals_dense_gaussian_conditioning_for_every_pattern(mixture,
         np.testing.assert_allclose(posterior.expected(m), whole, rtol=1e-8, atol=1e-8)
 
 
+def holes(num_clips, seed=2):
+    """{m: [N, P_m]}: which numbers are known, at random; of some clips none."""
+    g = torch.Generator().manual_seed(seed)
+    share = torch.rand(num_clips, 1, generator=g)
+    return {m: torch.rand(num_clips, n, generator=g) < share for m, n in MODALITIES.items()}
+
+
+def test_posterior_of_any_numbers_equals_dense_gaussian_conditioning(mixture, clips):
+    x, _ = clips
+    observed = holes(40)
+    posterior = mixture.posterior(x, observed)
+    mean_y, std_y = posterior.label()
+    every, seen = torch.cat([x[m] for m in MODALITIES], 1).numpy(), torch.cat(list(observed.values()), 1).numpy()
+    assert len({tuple(row) for row in seen.tolist()}) > 30
+    for i in range(40):
+        o = np.flatnonzero(seen[i])
+        log_evidence, expected = [], []
+        for k in range(3):
+            mean, covariance = dense(mixture, k)
+            inner = covariance[np.ix_(o, o)]
+            gain = np.linalg.solve(inner, covariance[o]).T if len(o) else np.zeros((13, 0))
+            conditional = mean + gain @ (every[i, o] - mean[o])
+            np.testing.assert_allclose(mean_y[i, k], conditional[-1], rtol=1e-8, atol=1e-8)
+            np.testing.assert_allclose(std_y[i, k] ** 2, (covariance - gain @ covariance[o])[-1, -1], rtol=1e-8)
+            density = stats.multivariate_normal(mean[o], inner).logpdf(every[i, o]) if len(o) else 0.0
+            log_evidence.append(np.log(mixture.weights[k].item()) + density)
+            expected.append(conditional)
+        weights = np.exp(log_evidence - np.logaddexp.reduce(log_evidence))
+        np.testing.assert_allclose(posterior.responsibilities[i], weights, rtol=1e-7, atol=1e-12)
+        whole = np.concatenate([posterior.expected(m)[i] for m in MODALITIES])
+        unknown = np.flatnonzero(~seen[i])
+        np.testing.assert_allclose(whole[unknown], (weights @ np.stack(expected))[unknown], rtol=1e-7, atol=1e-7)
+
+
+def test_all_numbers_of_some_modalities_known_is_those_modalities_available(mixture, clips):
+    x, _ = clips
+    whole = mixture.posterior({"l": x["l"], "v": x["v"]})
+    of = {"l": torch.ones(40, 5, dtype=torch.bool), "v": torch.ones(40, 4, dtype=torch.bool)}
+    torch.testing.assert_close(
+        mixture.posterior({"l": x["l"], "v": x["v"]}, of).label_median(3.0), whole.label_median(3.0)
+    )
+    of["a"] = torch.zeros(40, 3, dtype=torch.bool)
+    holed = mixture.posterior({**x, "a": torch.full_like(x["a"], torch.nan)}, of)
+    torch.testing.assert_close(holed.label_median(3.0), whole.label_median(3.0))
+    torch.testing.assert_close(holed.expected("a"), whole.expected("a"))
+
+
+def test_posterior_of_any_numbers_equals_brute_force_importance_sampling(mixture, clips):
+    """Draws from the prior, weighted by how likely they make the numbers that are known."""
+    x, _ = clips
+    observed = {m: mask & (torch.arange(mask.shape[1]) < 2) for m, mask in holes(40, seed=5).items()}
+    posterior = mixture.posterior(x, observed)
+    num_draws, g = 400_000, torch.Generator().manual_seed(9)
+    c = torch.multinomial(mixture.weights, num_draws, replacement=True, generator=g)
+    z = torch.randn(num_draws, 2, generator=g, dtype=torch.float64)
+    y = (mixture.label_weights[c] * z).sum(1)  # without the label's noise, whose mean is 0
+    clean = {}
+    for m in MODALITIES:
+        u = torch.randn(num_draws, mixture.private[m].shape[1], generator=g, dtype=torch.float64)
+        clean[m] = mixture.offsets[m][c] + torch.einsum("npq,nq->np", mixture.loadings[m][c], z)
+        clean[m] += u @ mixture.private[m].T
+    for i in range(12):
+        log_weight = sum(
+            -((clean[m] - x[m][i]).square() * observed[m][i]).sum(1) / (2 * mixture.noise_std**2) for m in MODALITIES
+        )
+        weight = log_weight.softmax(0)
+        mean = (posterior.responsibilities[i] * posterior.label()[0][i]).sum()
+        estimate = (weight * y).sum()
+        # The standard error of a self-normalised estimate; five of them.
+        error = (weight.square() * (y - estimate).square()).sum().sqrt()
+        assert abs(mean - estimate) < 5 * error, i
+        found = torch.stack([weight[c == k].sum() for k in range(3)])
+        spread = torch.stack(
+            [(weight.square() * ((c == k).double() - found[k]).square()).sum().sqrt() for k in range(3)]
+        )
+        # Of a component that hardly any draw speaks for, the spread of the draws says little.
+        assert ((posterior.responsibilities[i] - found).abs() < 5 * spread + 1e-3).all(), i
+
+
 def test_label_median_halves_the_distribution_and_mean_equals_quadrature(mixture, clips):
     x, _ = clips
     posterior = mixture.posterior({"a": x["a"]})

@@ -97,3 +97,52 @@ def test_impossible_rates_are_refused(rates):
 def test_unknown_patterns_are_refused():
     with pytest.raises(ValueError, match="patterns"):
         Fixed(patterns=("l", "la", "x"))
+
+
+UNEQUAL = {"l": 0.2, "a": 0.5, "v": 0.7}
+
+
+def test_unequal_rates_are_one_setting_that_says_them_and_can_be_hashed():
+    protocol = Random(rates=UNEQUAL)
+    assert protocol.settings() == ["l0.2_a0.5_v0.7"] and protocol.complete == frozenset()
+    assert Random(rates={"v": 0.3}).settings() == ["l0.0_a0.0_v0.3"]
+    assert Random(rates={"l": 0.0}).complete == {"l0.0_a0.0_v0.0"}
+    assert hash(protocol) == hash(Random(rates=dict(reversed(UNEQUAL.items())))) != hash(Random())
+    assert protocol == Random(rates=dict(reversed(UNEQUAL.items())))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.tuples(*[st.floats(0, 0.99)] * 3), st.integers(0, 2**31))
+def test_of_whole_clips_each_modality_is_missing_at_its_own_rate_to_one_clip(size, rates, seed):
+    if sum(rates) > 2:
+        rates = tuple(rate * 2 / sum(rates) for rate in rates)
+    protocol = Random(rates=dict(zip(MODALITIES, rates, strict=True)))
+    available = protocol.mask(protocol.settings()[0], torch.ones(size, 3, dtype=torch.bool), "test", seed)
+    assert available.any(1).all()
+    for m, rate in enumerate(rates):
+        assert abs(int((~available[:, m]).sum()) - rate * size) <= 1
+
+
+@settings(deadline=None)
+@given(recorded_masks(), st.tuples(*[st.floats(0, 0.66)] * 3), st.integers(0, 2**31))
+def test_unequal_rates_never_take_more_than_asked_for_nor_all_of_a_clip(recorded, rates, seed):
+    protocol = Random(rates=dict(zip(MODALITIES, rates, strict=True)))
+    available = protocol.mask(protocol.settings()[0], recorded, "test", seed)
+    assert not (available & ~recorded).any() and torch.equal(available.any(1), recorded.any(1))
+    missing, slots = (recorded & ~available).sum(0), recorded.sum(0)
+    for m, rate in enumerate(rates):
+        assert int(missing[m]) <= round(rate * int(slots[m]))
+
+
+def test_a_mask_of_unequal_rates_is_frozen():
+    protocol = Random(rates=UNEQUAL)
+    mask = protocol.mask(protocol.settings()[0], ALL, "test", 1)
+    assert torch.equal(protocol.mask(protocol.settings()[0], ALL, "test", 1), mask)
+    assert not torch.equal(protocol.mask(protocol.settings()[0], ALL, "test", 2), mask)
+    assert (~mask).sum(0).tolist() == [137, 343, 480]  # of 686
+
+
+@pytest.mark.parametrize("rates", [{}, {"x": 0.1}, {"l": 1.0}, {"l": 0.9, "a": 0.9, "v": 0.9}], ids=str)
+def test_impossible_rates_of_modalities_are_refused(rates):
+    with pytest.raises(ValueError, match="rates"):
+        Random(rates=rates)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from imer_ray.data.missing import MODALITIES, PATTERNS
+from imer_ray.data.missing_frames import Frames
 from imer_ray.data.synthetic import LABEL_LIMIT, Synthetic
 from imer_ray.evaluation.metrics import metrics
 
@@ -208,3 +209,50 @@ def test_zeros_for_a_missing_modality_cost_points_and_expected_features_win_them
         optimum = acc2(bayes[name].median, batch.labels)
         assert optimum - zero > 0.03, (name, zero, optimum)
         assert recovered - zero > (optimum - zero) / 3, (name, zero, recovered, optimum)
+
+
+def test_the_oracle_reads_only_the_frames_that_are_there(large):
+    dataset, oracle, batch, _ = large
+    rows = torch.arange(2000)
+    left = dataset.under(Frames(kind="blocks"), "0.7", "test", 1).batch("test", rows)
+    everything = PATTERNS["lav"].expand(2000, 3)
+    found = oracle.predict(left, everything)
+    spoilt = {m: x.masked_fill(~left.frames[m][..., None], 1e6) for m, x in left.features.items()}
+    assert torch.equal(oracle.predict(dataclasses.replace(left, features=spoilt), everything).median, found.median)
+    whole = oracle.predict(batch.select(rows), everything)
+    assert (
+        torch.maximum(found.positive, 1 - found.positive).mean()
+        < torch.maximum(whole.positive, 1 - whole.positive).mean()
+    )
+    gone = {**left.frames, "v": torch.zeros(2000, 8, dtype=torch.bool)}
+    without = oracle.predict(dataclasses.replace(left, frames=gone), everything)
+    torch.testing.assert_close(without.mean, oracle.predict(left, PATTERNS["la"].expand(2000, 3)).mean)
+
+
+def test_the_oracle_is_calibrated_where_frames_are_missing():
+    """Noise strong enough that every frame counts; as for missing modalities above."""
+    num_clips = 4000
+    data = Synthetic(num_train=300, num_valid=20, num_test=num_clips, frame_noise=4.0)
+    left = data.load().under(Frames(), "0.8", "test", 1).batch("test", torch.arange(num_clips))
+    p, positive = data.oracle().predict(left, left.recorded).positive.numpy(), left.labels.numpy() > 0
+    error = np.sqrt(0.25 / num_clips)
+    assert abs(((p > 0.5) == positive).mean() - np.maximum(p, 1 - p).mean()) < 4 * error
+    for low in np.arange(0, 1, 0.2):
+        inside = (p >= low) & (p < low + 0.2)
+        assert abs(positive[inside].mean() - p[inside].mean()) < 4 * np.sqrt(0.25 / inside.sum())
+
+
+def test_expected_frames_leave_an_error_that_the_frames_that_are_there_do_not_explain(large):
+    dataset, oracle, _, _ = large
+    rows = torch.arange(4000)
+    whole, left = dataset.batch("test", rows), dataset.under(Frames(), "0.5", "test", 1).batch("test", rows)
+    for i, m in enumerate(MODALITIES):
+        expected = oracle.expected_features(m, left, left.recorded)
+        there = left.frames[m]
+        assert torch.equal(expected[there].float(), left.features[m][there])
+        error = (whole.features[m] - expected)[~there]
+        assert error.square().mean() < 0.6 * whole.features[m][~there].square().mean(), i
+        known = (left.features[m].sum(1) / there.sum(1, keepdim=True))[:, None].expand_as(expected)[~there]
+        # Errors of a clip's frames go together, so that a clip counts once.
+        z = (error * known).mean() / (error * known).std() * np.sqrt(len(error) / 8)
+        assert abs(z) < 5

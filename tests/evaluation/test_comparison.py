@@ -101,7 +101,8 @@ def test_comparison_is_antisymmetric_and_corrects_settings_but_not_their_mean(
     assert all(p == 1.0 for p in compare(one, runs["ours"], "test").values()), "a system does not differ from itself"
     assert compare({9: runs["ours"][1]}, runs["masked"], "test") == {}, "no seed in common"
     raw = {k: v for k, v in there.items() if k.endswith(".MAE")}
-    assert len(raw) == 4 and 0 <= min(raw.values()) and max(raw.values()) <= 1
+    assert raw.keys() >= {"test.MAE", "test.AUILC.MAE"} and "test.worst.MAE" not in raw
+    assert len(raw) == 5 and 0 <= min(raw.values()) and max(raw.values()) <= 1
 
 
 def test_recovered_latents_are_what_the_fusion_reads(models: Path) -> None:

@@ -101,6 +101,8 @@ NAN, REFUSED = np.nan, "those of the valid split of data store"
         (_unrecorded("train", *WIDTHS), "MAE", "no clip of the train split has a label and a recorded modality"),
         (_two_classes, "Corr", r"needs labels in \[-3, 3\], not -1 and 1 only"),
         (lambda tree: None, "w.MAE", "the protocol has no setting w; choose one of l, a, v, la, lv, av, lav"),
+        (lambda tree: None, "AUILC.MAE", "is an area over missing rates, and protocol=fixed has not two"),
+        (_labels("valid", 0), "worst.Non0_F1_score", f"needs labels below and above 0, and {REFUSED} are all 0"),
     ],
 )
 def test_a_search_whose_quality_the_data_cannot_tell_is_refused_while_it_is_planned(
@@ -122,6 +124,7 @@ def test_a_search_whose_quality_the_data_cannot_tell_is_refused_while_it_is_plan
         (_unrecorded("valid", "vision"), "Non0_F1_score"),
         (_unrecorded("valid", "vision"), "lav.Corr"),
         (_two_classes, "Has0_acc_2"),
+        (_unrecorded("valid", "vision"), "worst.Corr"),
     ],
 )
 def test_what_can_be_scored_is_not_refused(data: Callable[[Change], list[str]], change: Change, quality: str) -> None:
@@ -161,6 +164,14 @@ def test_evaluate_looks_at_the_data_before_anything_is_scored(
     save(tmp_path / "model/1", model, kept, {"dims": dataset.dims, "lengths": dataset.lengths}, dataset.statistics)
     with pytest.raises(UserError, match="the test split cannot be scored: Corr needs labels that differ"):
         evaluate([f"model={tmp_path / 'model'}"])
+
+
+def test_the_area_over_rates_needs_two_of_them(data: Callable[[Change], list[str]]) -> None:
+    words = data(lambda tree: None)
+    for protocol in ("random", "frames"):
+        check_quality(experiment(*words, f"protocol={protocol}"), "valid", "AUILC.MAE")
+        with pytest.raises(UserError, match=r"study\.quality=AUILC\.MAE is an area over missing rates"):
+            check_quality(experiment(*words, f"protocol={protocol}", "protocol.rates=[0.5]"), "valid", "AUILC.MAE")
 
 
 @pytest.mark.parametrize("protocol", [["protocol.patterns=[lav]"], ["protocol=random", "protocol.rates=[0.0]"]])

@@ -65,6 +65,25 @@ def test_missing_rates_are_told_from_patterns(tmp_path, write_run, rows_of):
     assert study.quality.label == "mean Non0 F1 over missing rates (valid)"
 
 
+@pytest.mark.parametrize(
+    ("summary", "label"),
+    [
+        ("worst", "worst Non0 F1 over missing patterns (valid)"),
+        ("AUILC", "area under the Non0 F1 over missing rates (valid)"),
+    ],
+)
+def test_a_summary_of_the_settings_is_none_of_them(tmp_path, write_run, rows_of, summary, label):
+    column = f"valid.{summary}.Non0_F1_score"
+    rows = [{**row, column: row["valid.l.Non0_F1_score"]} for row in rows_of(3)]
+    objectives = (
+        Objective(name="quality", metric=column, label=f"1 - {summary}.Non0_F1_score", reference=0.5),
+        Objective(name="speed", metric="nfe", label="NFE", reference=2.0),
+    )
+    study = load(write_run(tmp_path, rows=rows, objectives=objectives))
+    assert list(study.patterns) == ["l", "a", "v", "la", "lv", "av", "lav"]
+    assert study.quality.label == label and study.quality.column == column
+
+
 def test_quality_in_one_setting_and_speed_in_flops(tmp_path, write_run):
     objectives = (
         Objective(name="quality", metric="valid.a.Non0_F1_score", label="1 - a.Non0_F1_score", reference=0.5),

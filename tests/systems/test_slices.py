@@ -35,6 +35,7 @@ RUNS = {
     "zero": ("system=zero",),
     "rohydr": ("system=rohydr", "distill.method=consistency"),
     "decoupled": ("distill.method=reflow",),
+    "frames": ("system=masked", "protocol=frames"),
     "shared": ("diffusion.sharing=shared", "diffusion.guidance=2"),
 }
 EVERYWHERE = {f.name for f in fields(StageSlice)}  # part of every key, read or not
@@ -128,16 +129,17 @@ OTHER = {
     "diffusion.sharing": ("shared", "per_modality"),
     "bank.mode": ("same", "reference"),
     "distill.method": ("reflow", "consistency"),
+    "protocol": ("random", "fixed"),
 }
 BASE = ("diffusion.condition_dropout=0.1",)
 
 
 def another(path: str, value: Any, options: dict[str, Any]) -> Any:
     """A value that the configuration does not have."""
-    if path in options:
-        return next(name for name in options[path] if name != value)
     if path in OTHER:
         return next(choice for choice in OTHER[path] if choice != value)
+    if path in options:
+        return next(name for name in options[path] if name != value)
     if path == "diffusion.guidance":
         return 3.0 if value == 1 else 1.0
     if isinstance(value, bool):
@@ -171,3 +173,24 @@ def test_a_setting_recomputes_the_stages_that_it_always_has(words: str) -> None:
     for path, stages in found.items():
         above = [path, *(path.rsplit(".", up)[0] for up in range(1, path.count(".") + 1))]
         assert stages == next((named[place] for place in above if place in named), set()), path
+
+
+@pytest.mark.parametrize(
+    ("system", "learns"),
+    [
+        *((name, {"recognise"}) for name in ("autoencoder", "decoupled", "masked", "regression")),
+        *(("imder", {"joint"}), ("rohydr", {"classify"}), ("mean", set()), ("mixture", set()), ("zero", set())),
+    ],
+)
+def test_recognisers_that_learn_with_something_missing_learn_anew_where_frames_are_missing(
+    system: str, learns: set[str]
+) -> None:
+    """Of whole modalities they learn under every pattern, whichever protocol scores them."""
+    words = (f"system={system}", "distill.method=none")
+    fixed, random, frames, blocks = (
+        keys(experiment(*words, *protocol.split(), fingerprint="clips"))
+        for protocol in ("protocol=fixed", "protocol=random", "protocol=frames", "protocol=frames protocol.kind=blocks")
+    )
+    assert {name for name in fixed if fixed[name] != random[name]} == {"evaluate"}
+    assert {name for name in fixed if fixed[name] != frames[name]} == {"evaluate", *learns}
+    assert {name for name in fixed if frames[name] != blocks[name]} == {"evaluate", *learns}

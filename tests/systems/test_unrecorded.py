@@ -151,7 +151,7 @@ def test_every_system_scores_what_was_recorded_and_leaves_the_rest_missing(
 ) -> None:
     run = blind.run(*words)
     scored = {key.split(".")[1] for key in run.metrics if key.count(".") == 2 and key.startswith("valid.")}
-    assert scored == {"l", "a", "la", "lv", "av", "lav"}
+    assert scored == {"l", "a", "la", "lv", "av", "lav", "worst"}
     assert all(math.isfinite(value) for value in run.metrics.values())
     assert load_shape(run.context)["recoverable"] == ["l", "a"]
     for stage, result in run.results.items():

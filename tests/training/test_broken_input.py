@@ -65,7 +65,7 @@ def test_a_pattern_that_no_clip_recorded_is_not_scored_and_the_user_is_told(
 ) -> None:
     final, store, metrics = _run(tmp_path, _data(tmp_path, _without_vision), f"system={system}")
     settings = {key.split(".")[1] for key in metrics if key.startswith("valid.") and key.count(".") == 2}
-    assert settings == {"l", "a", "la", "lv", "av", "lav"}
+    assert settings == {"l", "a", "la", "lv", "av", "lav", "worst"}
     predictions = load_file(store.open(final.key).folder / "predictions.safetensors")
     assert torch.isnan(predictions["v"]).all()
     for with_vision, without in (("lv", "l"), ("av", "a"), ("lav", "la")):

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from imer_ray.analysis.figures.canvas import PAGE, figure, house_style
 from imer_ray.analysis.style import LIGHT, system_looks
+from imer_ray.results.schema import SUMMARIES
 
 LABELS = {"Non0_acc_2": "ACC2 (%)", "Non0_F1_score": "F1 (%)", "Mult_acc_7": "ACC7 (%)", "MAE": "MAE"}
 BAR_METRICS = ("Non0_acc_2", "Non0_F1_score")
@@ -26,7 +27,7 @@ PUBLISHED_MARKS = ("D", "p", "h", "*", "d", "8")
 @house_style
 def scores(frame: pd.DataFrame) -> Figure | None:
     """Figure of the table that `evaluate` wrote: its settings are missing rates or patterns."""
-    settings = [str(s) for s in dict.fromkeys(frame["Setting"]) if s != MEAN]
+    settings = [str(s) for s in dict.fromkeys(frame["Setting"]) if s not in (MEAN, *SUMMARIES)]
     if not settings:
         return None
     return rates(frame, settings) if settings[0][0].isdigit() else patterns(frame, settings)
@@ -62,7 +63,7 @@ def rates(frame: pd.DataFrame, settings: Sequence[str]) -> Figure:
     for ax in np.ravel(panels)[len(metrics) :]:
         ax.set_axis_off()
     for ax in np.ravel(panels)[max(0, len(metrics) - ncols) : len(metrics)]:
-        ax.set_xlabel("missing rate (share of modality slots)")
+        ax.set_xlabel("missing rate")
     handles: list[Any] = [Line2D([], [], label=system, **look) for system, look in looks.items()]
     _legend(fig, handles, frame, published, lines=True)
     return fig

@@ -211,7 +211,7 @@ def course(page: Page, study: Study) -> str:
             f"{study.quality.name} of the picked points with only these modalities: l language, a acoustic, v visual."
         )
         if study.at_rates:
-            note = f"{study.quality.name} of the picked points at each share of missing modalities."
+            note = f"{study.quality.name} of the picked points at each missing rate."
         parts.append(section("What is missing", chart, note=note))
     return f'<div class="pair">{"".join(parts)}</div>'
 

@@ -63,7 +63,8 @@ _SPEED: Mapping[str, tuple[str, Transform, str, float]] = {
 def objectives(quality: str, speed: str) -> tuple[Objective, Objective]:
     """(quality, speed) of a study's settings ``study.quality`` and ``study.speed``.
 
-    ``study.quality`` is a metric's name (its mean over the protocol's settings) or ``<setting>.<metric>``.
+    ``study.quality`` is a metric's name (its mean over the protocol's settings), ``<setting>.<metric>``,
+    ``worst.<metric>`` or ``AUILC.<metric>`` (see `imer_ray.evaluation.score.summaries`).
 
     Raises:
         UserError: there is no such metric.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.dataset import Dataset
 from imer_ray.evaluation.score import MIN_CLIPS
-from imer_ray.results.schema import METRIC_PREFIX, DataInfo, Objective
+from imer_ray.results.schema import METRIC_PREFIX, SUMMARIES, DataInfo, Objective
 from imer_ray.training.losses import has_label
 from imer_ray.tuning.trial.coordinator import SPLIT
 
@@ -17,9 +17,13 @@ def describe(config: ExperimentConfig, dataset: Dataset, quality: Objective) -> 
     setting, _, metric = quality.metric.removeprefix(METRIC_PREFIX).rpartition(".")
     labels, protocol = dataset.labels(SPLIT), config.protocol.build()
     counted = has_label(labels) & (labels != 0) if metric.startswith(SIGNED) else has_label(labels)
-    settings = [setting] if setting else [s for s in protocol.settings() if s not in protocol.complete]
-    masks = {s: protocol.mask(s, dataset.recorded(SPLIT), SPLIT, config.seed) for s in settings}
-    scored = {s: int((mask.any(1) & counted).sum()) for s, mask in masks.items()}
+    settings = (
+        [setting]
+        if setting and setting not in SUMMARIES
+        else [s for s in protocol.settings() if s not in protocol.complete]
+    )
+    left = {s: dataset.under(protocol, s, SPLIT, config.seed).recorded(SPLIT) for s in settings}
+    scored = {s: int((available.any(1) & counted).sum()) for s, available in left.items()}
     return DataInfo(
         name=config.data.name,
         fingerprint=dataset.fingerprint,

@@ -14,10 +14,11 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.data.missing import seeded
 from imer_ray.evaluation.metrics import PREDICTIVE_METRICS, metrics, needed
+from imer_ray.evaluation.score import summaries
 from imer_ray.evaluation.scored_clips import read_by_clip, read_predictions
 from imer_ray.results.axes import SPEED
 from imer_ray.results.optimism import OPTIMISM, Optimism, optimism, write_optimism
-from imer_ray.results.schema import METRIC_PREFIX
+from imer_ray.results.schema import METRIC_PREFIX, SUMMARIES
 from imer_ray.results.study import Study, load
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.store import Store
@@ -81,19 +82,22 @@ def _keys(study: Study) -> list[list[str]]:
 
 
 def _quality(store: Store, key: str, column: str, config: ExperimentConfig, labels: Tensor) -> Quality:
-    """The study's quality of one evaluation: a metric in a setting, or its mean over those in which something is
-    missing."""
+    """The study's quality of one evaluation: a metric in a setting, its mean over those in which something is missing,
+    or one of `summaries`."""
     setting, _, metric = column.removeprefix(METRIC_PREFIX).rpartition(".")
     folder = store.open(key).folder
     by_clip = read_by_clip(folder, metric) if metric in PREDICTIVE_METRICS else read_predictions(folder)
-    complete = config.protocol.build().complete
-    chosen = [setting] if setting else [name for name in by_clip if name not in complete]
-    kind = load_dataset(config).label_kind
+    complete, kind = config.protocol.build().complete, load_dataset(config).label_kind
 
     def quality(clips: Tensor) -> float:
-        found = [_of(metric, by_clip[name][clips], labels[clips], kind) for name in chosen]
-        found = [value for value in found if not math.isnan(value)]
-        return sum(found) / len(found) if found else math.nan
+        names = [setting] if setting in by_clip else by_clip
+        found = {name: _of(metric, by_clip[name][clips], labels[clips], kind) for name in names}
+        found = {name: value for name, value in found.items() if not math.isnan(value)}
+        if setting in SUMMARIES:
+            summed = summaries({name: {metric: value} for name, value in found.items()}, complete)
+            return summed.get(f"{setting}.{metric}", math.nan)
+        kept = [value for name, value in found.items() if setting or name not in complete]
+        return sum(kept) / len(kept) if kept else math.nan
 
     return quality
 

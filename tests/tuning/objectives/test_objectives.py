@@ -44,6 +44,13 @@ def test_a_single_setting_of_the_protocol_can_be_the_quality():
     assert minimised({"valid.la.Non0_F1_score": 0.9, "speedup_vs_imder": 1.0}, wanted) == pytest.approx((0.1, 0.0))
 
 
+@pytest.mark.parametrize("summary", ["worst", "AUILC"])
+def test_a_summary_of_the_settings_can_be_the_quality(summary):
+    wanted = objectives(quality=f"{summary}.MAE", speed="latency")
+    assert minimised({f"valid.{summary}.MAE": 1.2, "speedup_vs_imder": 10.0}, wanted) == pytest.approx((1.2, -1.0))
+    assert wanted[0].label == f"{summary}.MAE"
+
+
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [

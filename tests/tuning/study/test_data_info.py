@@ -49,6 +49,7 @@ def test_sizes_labels_and_frames_are_those_of_the_data(clips):
         ("Non0_F1_score", {"l": 5, "a": 7, "v": 7, "la": 7, "lv": 7, "av": 7}),
         ("l.Has0_acc_2", {"l": 7}),
         ("lav.Non0_acc_2", {"lav": 7}),
+        ("worst.MAE", {"l": 7, "a": 9, "v": 9, "la": 9, "lv": 9, "av": 9}),
     ],
 )
 def test_a_setting_counts_the_labelled_clips_that_recorded_any_of_it(clips, metric, scored):

@@ -1,0 +1,84 @@
+"""Frames missing, in every system: from clips to metrics, and what is hidden changes no prediction."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from experiments import experiment
+from safetensors.torch import load_file
+from torch import Tensor
+
+import imer_ray.systems
+from imer_ray.config.slices import Evaluate
+from imer_ray.data.dataset import Dataset
+from imer_ray.data.missing import MODALITIES
+from imer_ray.data.missing_frames import Frames
+from imer_ray.evaluation.bayes_optimum import bayes_optimum
+from imer_ray.evaluation.predict import Inference, predict_protocol
+from imer_ray.models.parts import Parts
+from imer_ray.stages.context import Context
+from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
+from imer_ray.systems import graph
+from imer_ray.testing.systems import SMALL
+from imer_ray.training.latents import load_dataset
+from imer_ray.training.loaders import load_model
+
+SYSTEMS = [m.name for m in pkgutil.iter_modules(imer_ray.systems.__path__) if not m.name.startswith("_")]
+QUICK = ("masked",)
+WORDS = (*SMALL, "encoder.latent_dim=8", "protocol=frames", "protocol.rates=[0.0,0.6,0.9]", "protocol.kind=blocks")
+CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SYSTEMS]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(str(tmp_path_factory.mktemp("stages")))
+
+
+def spoilt(dataset: Dataset, left: Dataset) -> Dataset:
+    """The valid clips with other values in all frames that are not ``left``."""
+    part, frames = dataset.splits["valid"], left.splits["valid"].frames
+
+    def gather_of(m: str) -> Any:
+        def gather(rows: Tensor) -> Tensor:
+            return part.gather[m](rows).masked_fill(~frames[m][rows][..., None], 100.0)
+
+        return gather
+
+    changed = dataclasses.replace(part, gather={m: gather_of(m) for m in MODALITIES})
+    return dataclasses.replace(dataset, splits={**dataset.splits, "valid": changed})
+
+
+@pytest.mark.parametrize("system", CASES)
+def test_every_rate_is_scored_and_what_is_hidden_changes_no_prediction(system: str, store: Store) -> None:
+    config = experiment(*WORDS, f"system={system}")
+    final = graph(config, "valid")
+    metrics = run_graph(final, store)[-1].metrics
+    for setting in ("0.0", "0.6", "0.9", "worst", "AUILC"):
+        assert 0 <= metrics[f"valid.{setting}.Non0_acc_2"] <= 1 and math.isfinite(metrics[f"valid.{setting}.MAE"])
+
+    read = Evaluate.read(final.settings)
+    inputs = {role: store.open(source.key).folder for role, source in final.inputs.items()}
+    model = load_model(Parts.of(read), Context(folder=Path(), checkpoint=Path(), inputs=inputs))
+    dataset, inference = load_dataset(config), Inference.of(read, read.diffusion)
+    scored = load_file(store.open(final.key).folder / "predictions.safetensors")
+    for rate in (0.6, 0.9):
+        one = Frames(kind="blocks", rates=(rate,))
+        other = spoilt(dataset, dataset.under(one, str(rate), "valid", config.seed))
+        predicted = predict_protocol(model, other, "valid", one, inference, config.seed, "cpu")[str(rate)]
+        assert torch.equal(predicted, scored[str(rate)])
+        assert not torch.equal(predicted, scored["0.0"])
+
+
+def test_the_optimum_is_scored_under_the_same_masks() -> None:
+    config = experiment(*WORDS, "data.num_test=2000", "data.frame_noise=8.0")
+    found = bayes_optimum(config, "test")
+    accuracy = [found[f"test.{rate}.Non0_acc_2"] for rate in ("0.0", "0.6", "0.9")]
+    assert accuracy == sorted(accuracy, reverse=True) and accuracy[0] - accuracy[2] > 0.05
+    assert found["test.worst.Non0_acc_2"] == accuracy[2]
