@@ -3,9 +3,9 @@ own label."""
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from experiments import experiment
 from pattern_models import clips, model_of
 
 from imer_ray.config.components import build, option
+from imer_ray.data.dataset import Dataset, Split
 from imer_ray.data.missing import PATTERNS
 from imer_ray.evaluation.forecasts import Forecasts, clip_metrics, halves
 from imer_ray.evaluation.metrics import PREDICTIVE_METRICS
@@ -22,15 +23,19 @@ NUM_CLIPS, NUM_DRAWS = 60, 3
 FIXED = build(option("protocol", "fixed"))
 
 
-def dataset(size: int = NUM_CLIPS, label_kind: str = "regression"):
+def dataset(size: int = NUM_CLIPS, label_kind: str = "regression") -> Dataset:
     batch = clips(size)
     labels = torch.linspace(-2, 2, size)
     labels[::7] = torch.nan
-    return SimpleNamespace(
+    gather = {m: functools.partial(torch.index_select, x, 0) for m, x in batch.features.items()}
+    split = Split(gather, batch.frames, batch.recorded, labels)
+    return Dataset(
+        dims={m: x.shape[2] for m, x in batch.features.items()},
+        lengths={m: x.shape[1] for m, x in batch.features.items()},
         label_kind=label_kind,
-        recorded=lambda split: batch.recorded,
-        labels=lambda split: labels,
-        batch=lambda split, rows: batch.select(rows),
+        fingerprint="clips",
+        splits={"valid": split, "test": split},
+        statistics={m: (torch.zeros(x.shape[2]), torch.ones(x.shape[2])) for m, x in batch.features.items()},
     )
 
 
