@@ -133,9 +133,11 @@ def imputed_bank(config: ExperimentConfig, encoded: Stage, chosen: Component, im
 
 
 def recognise(config: ExperimentConfig, encoded: Stage, banked: Stage | None) -> Stage:
+    """A loss without weight is not read, so that it is no part of the key."""
+    given: dict[str, Any] = {name: getattr(config.loss, name) or None for name in ("distillation", "ranking")}
     if banked is None:
-        return stage("recognise", Recognise.of(config), encode=encoded)
-    read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery)
+        return stage("recognise", Recognise.of(config, **given), encode=encoded)
+    read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery, **given)
     return stage("recognise", read, encode=encoded, bank=banked)
 
 

@@ -18,11 +18,13 @@ from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
 from imer_ray.training.loop import summary
 from imer_ray.training.losses import (
+    ranking_loss,
     recovery_loss,
     task_loss,
     training_patterns,
 )
 from imer_ray.training.recognising import fit_recogniser
+from imer_ray.training.teacher import Teacher
 
 
 @reads(Recognise)
@@ -34,6 +36,7 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
     refiner = None if config.refiner is None else config.refiner.build()
     parts = Parts(encoder=config.encoder.build(), fusion=config.fusion.build(), refiner=refiner)
     recogniser = load_recogniser(parts, context, config.seed)
+    teacher = None if config.distillation is None else Teacher.of(recogniser, data["train"])
     num_draws = banks["train"].num_draws if banks["train"] else 1
 
     def forward(model: Recogniser, split: str, rows: Tensor, available: Tensor, draw: int) -> dict[str, Tensor]:
@@ -42,17 +45,31 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
         available = available.to(x.device)
         filled = bank.fill(x, available, rows, draw) if bank else x * available[..., None, None]
         refined = model.refine(filled, available)
-        values = {"task": task_loss(model.classify(refined, available, frames), latents.labels[rows], label_kind)}
+        features = model.fuse(refined, available, frames)
+        predictions = model.head(features)
+        values = {"task": task_loss(predictions, latents.labels[rows], label_kind)}
         values["loss"] = values["task"]
         if bank is not None and config.recovery is not None:
             values["recovery"] = recovery_loss(refined, x, recorded & ~available, frames)
             values["loss"] = values["task"] + config.recovery * values["recovery"]
+        if teacher is not None and config.distillation is not None and split == "train":
+            hides = (recorded & ~available).any(1)
+            values["distillation"] = teacher.distillation_loss(rows, features, predictions, hides)
+            values["loss"] = values["loss"] + config.distillation * values["distillation"]
         return values
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        available = training_patterns(data["train"].recorded[rows].cpu(), generator)
+        recorded = data["train"].recorded[rows].cpu()
+        available = training_patterns(recorded, generator)
         draw = int(torch.randint(num_draws, (1,), generator=generator, device=generator.device))
-        return forward(recogniser, "train", rows[share], available[share], draw)
+        values = forward(recogniser, "train", rows[share], available[share], draw)
+        if config.ranking is not None:
+            more = available | training_patterns(recorded, generator)
+            richer = forward(recogniser, "train", rows[share], more[share], draw)["task"]
+            is_more = (more & ~available).any(1)[share].to(richer.device)
+            values["ranking"] = ranking_loss(richer, values["task"]) * is_more
+            values["loss"] = values["loss"] + config.ranking * values["ranking"]
+        return values
 
     def valid_loss(average: Any, _: str, rows: Tensor, available: Tensor) -> Tensor:
         return forward(average, "valid", rows, available, 0)["task"]
