@@ -75,7 +75,7 @@ class TrainingConfig:
     encode: LoopConfig = field(default_factory=LoopConfig)
     pretrain: LoopConfig = field(default_factory=LoopConfig)
     distill: LoopConfig = field(default_factory=LoopConfig)
-    impute: LoopConfig = field(default_factory=LoopConfig)  # of the system autoencoder
+    impute: LoopConfig = field(default_factory=LoopConfig)  # of the systems autoencoder and flow_transfer
     recognise: LoopConfig = field(default_factory=LoopConfig)
     fuse: LoopConfig = field(default_factory=LoopConfig)
     classify: LoopConfig = field(default_factory=LoopConfig)

@@ -33,8 +33,8 @@ def recovery_loss(refined: Tensor, truth: Tensor, wanted: Tensor, frames: Tensor
 
 
 def ranking_loss(more: Tensor, fewer: Tensor) -> Tensor:
-    """[B]: max(0, L_more - L_fewer), of task losses [B] of the same clips under nested patterns; 0 where more modalities
-    read no worse.
+    """[B]: max(0, L_more - L_fewer), of task losses [B] of the same clips under nested patterns; 0 where more
+    modalities read no worse.
 
     Where they do, a step down makes the reading of more better and that of fewer worse. With a weight of at most 1 the
     task loss of fewer, which is minimised beside it, holds against that.
