@@ -56,7 +56,7 @@ class FlowImputer(nn.Module):
     def __init__(self, settings: FlowTransfer, latent_dim: int, recoverable: Iterable[str]) -> None:
         super().__init__()
         self.register_buffer("recoverable", modality_mask(recoverable), persistent=False)
-        self.flows = nn.ModuleList(Flow(latent_dim, settings.num_couplings, settings.width) for _ in MODALITIES)
+        self.flows: Any = nn.ModuleList(Flow(latent_dim, settings.num_couplings, settings.width) for _ in MODALITIES)
         self.mean = nn.Parameter(torch.zeros(NUM_CLASSES, latent_dim))
         self.log_std = nn.Parameter(torch.zeros(NUM_CLASSES, latent_dim))
 
@@ -101,7 +101,7 @@ class PatternFlows(nn.Module):
         recoverable = imputer.recoverable.tolist()
         self.sources = [m for m, there in enumerate(available) if there and recoverable[m]]
         self.missing = targets_given(available, recoverable)
-        self.flows = imputer.flows
+        self.flows: Any = imputer.flows
 
     def forward(self, latents: Tensor, frames: Tensor, sampler: Any, num_steps: int, noise: Any) -> Tensor:
         """Latents [B, M, L, D] with what is missing filled; they and frames [B, M, L] of what is missing are zero."""
@@ -126,7 +126,7 @@ class Flow(nn.Module):
 
     def __init__(self, num_channels: int, num_couplings: int, width: int) -> None:
         super().__init__()
-        self.couplings = nn.ModuleList(Coupling(num_channels, k % 2, width) for k in range(num_couplings))
+        self.couplings: Any = nn.ModuleList(Coupling(num_channels, k % 2, width) for k in range(num_couplings))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z [B, L, D] of x [B, L, D] and log |det dz/dx| [B, L] of each frame."""
