@@ -23,12 +23,12 @@ class FlowTransfer:
 
     All flows carry clips of class c to one normal distribution, z ~ N(mu_c, diag sigma_c^2), so that what one modality
     says of the class holds for the others. They maximise log p(x_m | c) = log N(f_m(x_m); mu_c, sigma_c) +
-    log |det df_m/dx| of every training clip's modalities; no class is needed to recover. Of what clips of one class
-    differ in nothing ties one modality to another, as published: the refiners, which learn in the stage `recognise`,
-    must.
+    log |det df_m/dx| of every training clip's modalities; no class is needed to recover.
+    Beyond the class nothing ties one modality to another, as published; the refiners, which learn in the stage
+    `recognise`, mend what they can.
 
     Wang et al., Distribution-Consistent Modal Recovering for Incomplete Multimodal Learning (DiCMoR), ICCV 2023. As in
-    their code [3d7e617], couplings of a frame's channels alone, one prior for all modalities, and classes of the
+    their code [4bdb781], couplings of a frame's channels alone, one prior for all modalities, and classes of the
     rounded label. Mended: couplings change the two halves of the channels in turn [always the second half]. Simpler:
     several available modalities are averaged [joined by a convolution]. Smaller: 8 couplings [32].
 
