@@ -76,7 +76,7 @@ class TrainingConfig:
     encode: LoopConfig = field(default_factory=LoopConfig)
     pretrain: LoopConfig = field(default_factory=LoopConfig)
     distill: LoopConfig = field(default_factory=LoopConfig)
-    impute: LoopConfig = field(default_factory=LoopConfig)  # of the system autoencoder
+    impute: LoopConfig = field(default_factory=LoopConfig)  # of the systems autoencoder and flow_transfer
     recognise: LoopConfig = field(default_factory=LoopConfig)
     fuse: LoopConfig = field(default_factory=LoopConfig)
     classify: LoopConfig = field(default_factory=LoopConfig)
@@ -163,6 +163,9 @@ class LossConfig:
 
     recovery: float = 0.1  # refiner MSE in the recogniser
     diffusion: float = 0.1  # IMDer's weight of score and reconstruction losses in joint training
+    # Of the recogniser under missing patterns; 0: no such loss. See `imer_ray.training.losses`.
+    distillation: float = 0.0  # of its distance from what encode's recogniser says of the complete clip
+    ranking: float = 0.0  # of how much worse it reads a clip with more modalities than with fewer
     # RoHyDR's, as its authors use them for CMU-MOSI:
     lambda_g: float = (
         1.0  # of the refiner's MSE against the diffusion loss, in (L_diff + lambda_g L_rec)/(1 + lambda_g)
@@ -171,7 +174,7 @@ class LossConfig:
     lambda_c: float = 0.4  # of the incomplete branch's task loss against the complete one's
 
     def __post_init__(self) -> None:
-        for name in ("recovery", "diffusion", "lambda_g"):
+        for name in ("recovery", "diffusion", "distillation", "ranking", "lambda_g"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"loss weights must not be negative or infinite: {name} is {getattr(self, name)}")
         for name in ("lambda_al", "lambda_c"):

@@ -178,6 +178,8 @@ class Recognise(StageSlice):
     loop: LoopConfig = at("training.recognise")
     refiner: Component | None = None
     recovery: float | None = at("loss.recovery", default=None)
+    distillation: float | None = at("loss.distillation", default=None)
+    ranking: float | None = at("loss.ranking", default=None)
     protocol: Component | None = None  # of missing frames, where recognisers learn under it
 
 

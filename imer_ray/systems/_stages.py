@@ -184,10 +184,12 @@ def frames_missing(config: ExperimentConfig) -> Component | None:
 
 
 def recognise(config: ExperimentConfig, encoded: Stage, banked: Stage | None) -> Stage:
-    protocol = frames_missing(config)
+    """A loss without weight is not read, so that it is no part of the key."""
+    given: dict[str, Any] = {name: getattr(config.loss, name) or None for name in ("distillation", "ranking")}
+    given["protocol"] = frames_missing(config)
     if banked is None:
-        return stage("recognise", Recognise.of(config, protocol=protocol), encode=encoded)
-    read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery, protocol=protocol)
+        return stage("recognise", Recognise.of(config, **given), encode=encoded)
+    read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery, **given)
     return stage("recognise", read, encode=encoded, bank=banked)
 
 

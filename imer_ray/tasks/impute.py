@@ -1,6 +1,7 @@
 """Stage `impute`: what fills missing modalities without diffusion, by a closed form or trained by gradient.
 
-It needs no labels: every training clip that recorded what is asked for counts.
+It needs no labels: every training clip that recorded what is asked for counts. A density of classes reads them where
+they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from imer_ray.config.slices import Impute
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
-from imer_ray.training.imputing import train_imputer
+from imer_ray.training.imputing import train_density, train_imputer
 from imer_ray.training.loaders import IMPUTER_FILE, load_latents, load_shape
 from imer_ray.training.loop import seeded, summary
 
@@ -30,7 +31,8 @@ def run(config: Impute, context: Context) -> dict[str, float]:
     if config.loop is None:
         metrics = imputer.fit(train.x, train.recorded, train.frames)
     else:
-        metrics = summary(train_imputer(imputer, data, config.loop, context, config.seed))
+        train_it = train_density if hasattr(imputer, "negative_log_likelihood") else train_imputer
+        metrics = summary(train_it(imputer, data, config.loop, context, config.seed))
     if context.rank == 0:
         save_file(weights(imputer), context.folder / IMPUTER_FILE)
     return metrics

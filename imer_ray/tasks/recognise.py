@@ -20,9 +20,10 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.loaders import load_latents, load_recogniser, load_shape
 from imer_ray.training.loop import summary
-from imer_ray.training.losses import recovery_loss, task_loss
+from imer_ray.training.losses import ranking_loss, recovery_loss, task_loss
 from imer_ray.training.readings import Reading, load_readings
 from imer_ray.training.recognising import fit_recogniser
+from imer_ray.training.teacher import Teacher
 
 
 @reads(Recognise)
@@ -36,24 +37,38 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
     refiner = None if config.refiner is None else config.refiner.build()
     parts = Parts(encoder=config.encoder.build(), fusion=config.fusion.build(), refiner=refiner)
     recogniser = load_recogniser(parts, context, config.seed)
+    teacher = None if config.distillation is None else Teacher.of(recogniser, data["train"])
     num_draws = banks["train"].num_draws if banks["train"] else 1
 
     def forward(model: Recogniser, split: str, rows: Tensor, read: Reading, draw: int) -> dict[str, Tensor]:
         latents, bank, available = data[split], banks[split], read.available
         filled = bank.fill(read.x, available, rows, draw) if bank else read.x * available[..., None, None]
         refined = model.refine(filled, available)
-        values = {"task": task_loss(model.classify(refined, available, read.frames), latents.labels[rows], label_kind)}
+        features = model.fuse(refined, available, read.frames)
+        predictions = model.head(features)
+        values = {"task": task_loss(predictions, latents.labels[rows], label_kind)}
         values["loss"] = values["task"]
         if bank is not None and config.recovery is not None:
             x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
             values["recovery"] = recovery_loss(refined, x, recorded & ~available, frames)
             values["loss"] = values["task"] + config.recovery * values["recovery"]
+        if teacher is not None and config.distillation is not None and split == "train":
+            whole = Reading(latents.x[rows], latents.frames[rows], latents.recorded[rows])
+            hides = whole.num_frames > read.num_frames
+            values["distillation"] = teacher.distillation_loss(rows, features, predictions, hides)
+            values["loss"] = values["loss"] + config.distillation * values["distillation"]
         return values
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         read = readings.training(rows, share, generator)
         draw = int(torch.randint(num_draws, (1,), generator=generator, device=generator.device))
-        return forward(recogniser, "train", rows[share], read, draw)
+        values = forward(recogniser, "train", rows[share], read, draw)
+        if config.ranking is not None:
+            more = readings.more(read, rows, share, generator)
+            richer = forward(recogniser, "train", rows[share], more, draw)["task"]
+            values["ranking"] = ranking_loss(richer, values["task"]) * (more.num_frames > read.num_frames)
+            values["loss"] = values["loss"] + config.ranking * values["ranking"]
+        return values
 
     def valid_loss(average: Any, _: str, rows: Tensor, read: Reading) -> Tensor:
         return forward(average, "valid", rows, read, 0)["task"]

@@ -1,4 +1,5 @@
-"""How an imputer learns by gradient to recover what a random pattern hides, before any recogniser.
+"""How an imputer learns by gradient, before any recogniser: to recover what a random pattern hides, or how modalities
+are distributed.
 
 It needs no labels, and each clip may lack what was never recorded: that is no target.
 """
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from imer_ray.config.experiment import LoopConfig
 from imer_ray.stages.context import Context
-from imer_ray.training.latents import Latents
+from imer_ray.training.latents import BATCH_SIZE, Latents
 from imer_ray.training.loop import Training, fit
 from imer_ray.training.losses import check_learnable, mean_over_patterns, recovery_loss, training_patterns
 
@@ -47,6 +48,45 @@ def train_imputer(
 
     check_learnable(data["train"].recorded)
     rows, valid_rows = ((known[split].sum(1) > 1).nonzero().squeeze(1).cpu() for split in ("train", "valid"))
+    training = Training(
+        module=imputer,
+        losses=losses,
+        rows=rows,
+        loop=loop,
+        seed=seed,
+        validate=validate if len(valid_rows) else None,
+    )
+    return fit(training, context)
+
+
+def train_density(
+    imputer: Any, data: Mapping[str, Latents], loop: LoopConfig, context: Context, seed: int
+) -> list[dict[str, float]]:
+    """Maximise the likelihood of what was recorded, given the labels where there are any; the history of the losses.
+
+    Args:
+        imputer: with ``negative_log_likelihood(latents, recorded, frames, labels)``, as
+            `imer_ray.models.imputers.flow_transfer` has it.
+        data: latents of the splits ``train`` and ``valid``.
+    """
+
+    def loss(module: Any, split: str, rows: Tensor) -> Tensor:
+        latents = data[split]
+        return module.negative_log_likelihood(
+            latents.x[rows], latents.recorded[rows], latents.frames[rows], latents.labels[rows]
+        )
+
+    def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": loss(imputer, "train", rows[share])}
+
+    def validate(average: Any) -> float:
+        return float(torch.cat([loss(average, "valid", rows) for rows in valid_rows.split(BATCH_SIZE)]).mean())
+
+    check_learnable(data["train"].recorded)
+    rows, valid_rows = (
+        (latents.recorded & imputer.recoverable).any(1).nonzero().squeeze(1).cpu()
+        for latents in (data["train"], data["valid"])
+    )
     training = Training(
         module=imputer,
         losses=losses,

@@ -32,6 +32,19 @@ def recovery_loss(refined: Tensor, truth: Tensor, wanted: Tensor, frames: Tensor
     return error / weight.sum((1, 2)).clamp(min=1)
 
 
+def ranking_loss(more: Tensor, fewer: Tensor) -> Tensor:
+    """[B]: max(0, L_more - L_fewer), of task losses [B] of the same clips under nested patterns; 0 where more
+    modalities read no worse.
+
+    Where they do, a step down makes the reading of more better and that of fewer worse. With a weight of at most 1 the
+    task loss of fewer, which is minimised beside it, holds against that.
+
+    Li, Chen and Han, SimMLM: A Simple Framework for Multi-modal Learning with Missing Modality, 2025, arXiv:2507.19264
+    (more versus fewer).
+    """
+    return (more - fewer).clamp(min=0)
+
+
 def has_label(labels: Tensor) -> Tensor:
     """[N]: clips that carry a label."""
     return ~torch.isnan(labels)

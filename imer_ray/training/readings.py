@@ -34,6 +34,11 @@ class Reading:
     frames: Tensor
     available: Tensor
 
+    @property
+    def num_frames(self) -> Tensor:
+        """[B]: how many frames count, of all modalities together."""
+        return (self.frames & self.available[..., None]).sum((1, 2))
+
 
 class Readings(Protocol):
     """What is missing of training and of validation clips."""
@@ -41,6 +46,10 @@ class Readings(Protocol):
     def training(self, rows: Tensor, share: slice, generator: torch.Generator, complete: bool = True) -> Reading:
         """Of a share of the training clips ``rows`` [B]; what is missing is drawn for all of them, and may be nothing
         where ``complete`` data shall be seen, too."""
+        ...
+
+    def more(self, read: Reading, rows: Tensor, share: slice, generator: torch.Generator) -> Reading:
+        """Of the same share of training clips all that ``read`` has, and something beside it, which may be nothing."""
         ...
 
     def validation(self) -> Iterator[tuple[str, Tensor, Reading]]:
@@ -58,6 +67,10 @@ class Modalities:
     def training(self, rows: Tensor, share: slice, generator: torch.Generator, complete: bool = True) -> Reading:
         available = training_patterns(self.data["train"].recorded[rows].cpu(), generator, complete)[share]
         return _reading(self.data["train"], rows[share], available)
+
+    def more(self, read: Reading, rows: Tensor, share: slice, generator: torch.Generator) -> Reading:
+        other = self.training(rows, share, generator)
+        return Reading(read.x, read.frames, read.available | other.available)
 
     def validation(self) -> Iterator[tuple[str, Tensor, Reading]]:
         latents = self.data["valid"]
@@ -81,6 +94,10 @@ class Frames:
         left = self.protocol.training_masks(self.dataset.frames("train", rows), generator, complete)
         batch = self.dataset.batch("train", rows[share])
         return self._encoded(batch.with_frames({m: left[m][share] for m in MODALITIES}).to(self.device))
+
+    def more(self, read: Reading, rows: Tensor, share: slice, generator: torch.Generator) -> Reading:
+        """All frames: what any two drawings leave together would have to be encoded as well."""
+        return self._encoded(self.dataset.batch("train", rows[share]).to(self.device))
 
     def validation(self) -> Iterator[tuple[str, Tensor, Reading]]:
         for setting, latents in self.valid.items():

@@ -44,8 +44,8 @@ def imputer(request, clips):
     return built.eval()
 
 
-def test_the_folder_holds_the_three_rivals() -> None:
-    assert {c.__name__ for c in COMPONENTS} == {"Mean", "Ridge", "CascadeAutoencoder"}
+def test_the_folder_holds_the_four_rivals() -> None:
+    assert {c.__name__ for c in COMPONENTS} == {"Mean", "Ridge", "CascadeAutoencoder", "FlowTransfer"}
 
 
 def test_what_is_available_stays_and_clips_without_anything_stay_zero(imputer, clips) -> None:

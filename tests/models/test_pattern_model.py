@@ -39,6 +39,8 @@ class SameNoise:
         (("fusion=pooled",), {"imputer": "regression"}),
         ((), {"imputer": "autoencoder"}),
         ((), {"imputer": "mean"}),
+        ((), {"imputer": "flow_transfer"}),
+        ((), {"imputer": "flow_transfer", "recoverable": ("l", "a")}),
     ],
     ids=str,
 )

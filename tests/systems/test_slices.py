@@ -31,8 +31,8 @@ SMALL = (
     *(f"training.{stage}.num_epochs=1" for stage in STAGES),
 )
 RUNS = {
-    **{name: (f"system={name}",) for name in ("autoencoder", "imder", "masked", "mean", "mixture", "regression")},
-    "zero": ("system=zero",),
+    **{name: (f"system={name}",) for name in ("imder", "masked", "mean", "mixture", "student")},
+    **{name: (f"system={name}",) for name in ("autoencoder", "flow_transfer", "regression", "zero")},
     "rohydr": ("system=rohydr", "distill.method=consistency"),
     "decoupled": ("distill.method=reflow",),
     "frames": ("system=masked", "protocol=frames"),

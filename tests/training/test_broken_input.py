@@ -142,6 +142,7 @@ def test_clips_without_a_label_teach_recovery_and_not_the_task(tmp_path: Path) -
         ("decoupled", "pretrain[l]", False),
         ("regression", "impute", False),
         ("autoencoder", "impute", False),
+        ("flow_transfer", "impute", False),
     ]:
         first, second = weights(system, name)
         assert all(torch.equal(first[key], second[key]) for key in first) == same, (system, name)
