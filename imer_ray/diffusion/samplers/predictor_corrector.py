@@ -9,6 +9,7 @@ from torch import Tensor
 
 from imer_ray.diffusion.langevin import langevin_move
 from imer_ray.diffusion.noise import standard_normal
+from imer_ray.diffusion.recurrence import Recurrence, Step
 from imer_ray.diffusion.samplers import DenoiserFunction
 from imer_ray.diffusion.samplers.reverse_diffusion import reverse_diffusion_step
 from imer_ray.diffusion.sde import SDE
@@ -65,6 +66,16 @@ class PredictorCorrector:
                 z = standard_normal(x.shape, generator, x.device, x.dtype)
                 x = x + langevin_move(score, z, self.snr)
         return denoiser(x, last.t)
+
+    def recurrence(self, sde: SDE, num_steps: int) -> Recurrence:
+        """Each evaluation's step, for `imer_ray.diffusion.recurrence.recurrence_of`."""
+        way, steps = walk(sde, num_steps, self.spacing), list[Step]()
+        for t, s in way.steps:
+            c_x, c_0, G = reverse_diffusion_step(t, s)
+            steps.append(Step(t.t, t.alpha, t.sigma, c_x, (c_0,), G))
+            steps += [Step(s.t, s.alpha, s.sigma, 1.0, (0.0,), 0.0, self.snr)] * self.num_corrections
+        last = Step(way.last.t, way.last.alpha, way.last.sigma, 0.0, (1.0,), 0.0, draws=False)
+        return Recurrence(1.0, (*steps, last))
 
     def num_evaluations(self, num_steps: int) -> int:
         return (num_steps - 1) * (self.num_corrections + 1) + 1
