@@ -8,7 +8,8 @@ from torch import Tensor
 def langevin_move(score: Tensor, z: Tensor, snr: float | Tensor) -> Tensor:
     r"""What a Langevin step adds to x [B, L, D], from the score there and noise z ~ N(0, I), both [B, L, D].
 
-    $$ \epsilon\, s + \sqrt{2 \epsilon} z, \quad \epsilon = 2 \left( r \frac{\lVert z \rVert}{\lVert s \rVert} \right)^2 $$
+    $$ \epsilon\, s + \sqrt{2 \epsilon} z, \quad
+       \epsilon = 2 \left( r \frac{\lVert z \rVert}{\lVert s \rVert} \right)^2 $$
 
     r sets the ratio of the step's drift to its noise. Norms are a clip's own, over its n = L D numbers. As the step
     depends on the z and on the s that it multiplies, dynamics that went on for ever would draw a variance that is too
