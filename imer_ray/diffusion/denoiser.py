@@ -49,6 +49,10 @@ class Denoiser:
         """x_0 [B, L, D] for x_t [B, L, D] at the times t [B], or at one time (a number) for all."""
         self.num_evaluations += 1
         alpha_t, sigma_t, times = expand_time(self.sde, x_t, t)
+        return self.given_marginal(x_t, times, alpha_t, sigma_t)
+
+    def given_marginal(self, x_t: Tensor, times: Tensor, alpha_t: Tensor | float, sigma_t: Tensor | float) -> Tensor:
+        """x_0 [B, L, D] where alpha_t and sigma_t at the times are known; no evaluation is counted."""
         F = self.network(x_t * input_scale(alpha_t, sigma_t, self.sigma_data) if self.scale_input else x_t, times)
         return to_x0(self.parametrization, F.to(x_t.dtype), x_t, alpha_t, sigma_t, self.sigma_data)
 

@@ -140,7 +140,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, dro
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """`F.scaled_dot_product_attention` in few operations, for graphs; ``mask`` is bool, or added to the scores."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1) @ v

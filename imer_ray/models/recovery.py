@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from imer_ray.data.missing import MODALITIES, Available, fillable, modality_mask, targets_given, with_modalities
 from imer_ray.diffusion.denoiser import Denoiser
@@ -84,6 +85,8 @@ class Recovery(nn.Module):
             available = torch.cat([available, available]) if isinstance(available, Tensor) else available
             target = torch.cat([target, target]) if isinstance(target, Tensor) else target
         cache = condition(network, latents, available, frames, target, dropped)
+        if torch.compiler.is_exporting():  # a graph's loop takes no two views of one tensor
+            cache = tree_map_only(Tensor, torch.clone, cache)
 
         def ask(x: Tensor, t: Tensor) -> Tensor:
             return network(x, t, cache)

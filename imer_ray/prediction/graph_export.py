@@ -27,7 +27,6 @@ from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import (
     GraphShape,
     PatternGraph,
-    check_can_be_exported,
     example,
     exported,
     quiet,
@@ -54,8 +53,7 @@ def export_graphs(folder: Path, kind: str, say: Say = print) -> list[Path]:
         say: is given a line for each graph.
 
     Raises:
-        UserError: there is no model, its sampler takes too many steps, a component of it has no graph, or a package is
-            missing.
+        UserError: there is no model, a component of it has no graph, or a package is missing.
     """
     if kind == "onnx":
         need("onnx", "onnxscript", "onnxruntime")
@@ -80,8 +78,6 @@ class _Structure:
 def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> Path:
     model, config = load(folder)
     shape, statistics, inference = read_shape(folder), needed_statistics(folder), Inference.of_model(config)
-    if inference.sampler is not None:
-        check_can_be_exported(inference.sampler.num_evaluations(inference.num_steps))
     client = resources.files("imer_ray.runtime") / "client.py"
     about = About(
         seed=config.seed,

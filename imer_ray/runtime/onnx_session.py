@@ -14,6 +14,7 @@ from imer_ray.runtime.onnx_graph import OUTPUT, need
 
 MAX_GRAPH_BYTES = 2**28  # a graph of ours has a few MB
 MAX_NODES = 100_000
+MAX_ROWS = 10_000  # of what a loop reads: a sampler's evaluations
 Array = NDArray[Any]
 
 
@@ -53,7 +54,7 @@ def check_graph(content: bytes, name: str) -> None:
     """Refuse what is no graph of ours before anything of it is run.
 
     Ours hold all their weights, so that no other file is read, and are plain: standard operators one after another,
-    without functions, loops or branches.
+    without functions or branches. Their loops repeat such operators for each of the rows that a weight has.
 
     Raises:
         UserError: the file is damaged, too large, refers to other files, or holds something else than such a graph.
@@ -67,22 +68,57 @@ def check_graph(content: bytes, name: str) -> None:
         model.ParseFromString(content)
     except Exception as error:  # protobuf's, which is no package of ours
         raise UserError(f"{name} is damaged or no ONNX file") from error
-    graph = model.graph
-    if not graph.node or [one.name for one in graph.output] != [OUTPUT]:
+    if not model.graph.node or [one.name for one in model.graph.output] != [OUTPUT]:
         raise UserError(f"{name} is no graph of a model: it has no output {OUTPUT}")
-    if len(graph.node) > MAX_NODES:
-        raise UserError(f"{name} has {len(graph.node):,} operations, and no graph has more than {MAX_NODES:,}")
-    if len(model.functions) or len(model.training_info) or len(graph.sparse_initializer):
+    if len(model.functions) or len(model.training_info):
         raise UserError(f"{name} holds functions or training steps, which no graph of ours has")
+    bodies = _bodies(model.graph, name)
+    for body in bodies:
+        if _bodies(body, name):
+            raise UserError(f"{name} has a loop in a loop, which no graph of ours has")
+    graphs = [model.graph, *bodies]
+    num_nodes = sum(len(graph.node) for graph in graphs)
+    if num_nodes > MAX_NODES:
+        raise UserError(f"{name} has {num_nodes:,} operations, and no graph has more than {MAX_NODES:,}")
+    for graph in graphs:
+        _check_plain(graph, name)
+
+
+def _bodies(graph: Any, name: str) -> list[Any]:
+    """What the loops of a graph repeat. Each reads a row a time of a tensor that is in the file, so that it ends.
+
+    Raises:
+        UserError: there is another loop, or a branch.
+    """
+    lengths, bodies = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}, []
+    for node in graph.node:
+        found = [one for attribute in node.attribute for one in (attribute.g, *attribute.graphs) if one.ByteSize()]
+        if not found:
+            continue
+        num_read = next((one.i for one in node.attribute if one.name == "num_scan_inputs"), 0)
+        num_rows = [lengths[key] for key in node.input[len(node.input) - num_read :] if key in lengths]
+        if node.op_type != "Scan" or not num_rows or min(num_rows) > MAX_ROWS:
+            raise UserError(f"{name} has a loop or a branch ({shown(node.op_type)}), which no graph of ours has")
+        bodies += found
+    return bodies
+
+
+def _check_plain(graph: Any, name: str) -> None:
+    """Refuse operators that are not standard, and weights in other files.
+
+    Raises:
+        UserError: there is something of that.
+    """
+    import onnx
+
+    if len(graph.sparse_initializer):
+        raise UserError(f"{name} holds sparse weights, which no graph of ours has")
     tensors = list(graph.initializer)
     for node in graph.node:
         if node.domain not in ("", "ai.onnx"):
             raise UserError(
                 f"{name} asks for the operator {shown(node.op_type)} of {shown(node.domain)}; ours are standard"
             )
-        for attribute in node.attribute:
-            if attribute.HasField("g") or len(attribute.graphs):
-                raise UserError(f"{name} has a loop or a branch ({shown(node.op_type)}), which no graph of ours has")
-            tensors += [attribute.t, *attribute.tensors]
+        tensors += [tensor for attribute in node.attribute for tensor in (attribute.t, *attribute.tensors)]
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) for tensor in tensors):
         raise UserError(f"{name} keeps weights in other files, which are not read")

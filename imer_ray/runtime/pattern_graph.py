@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import warnings
@@ -21,8 +22,8 @@ from imer_ray.diffusion.noise import RowNoise, normal_numbers
 from imer_ray.errors import UserError
 from imer_ray.models.pattern_model import PatternModel, noise_of
 from imer_ray.received import one_line
+from imer_ray.runtime.looped_sampler import for_graph
 
-MAX_EVALUATIONS = 32  # of a network by a graph: every one adds its operations to the graph, and seconds to its export
 MAX_BATCH = 2**20
 EXAMPLE_CLIPS = 3  # torch.export takes the sizes 0 and 1 for constants
 
@@ -50,11 +51,12 @@ class GraphShape:
 
 class PatternGraph(nn.Module):
     """`PatternModel` of tensors: features {m: [B, L, D]}, frames {m: [B, L]} and noise [B, N, T, K, L', D'] (None where
-    nothing is drawn) to predictions [B]."""
+    nothing is drawn) to predictions [B]. Many evaluations become a loop (`imer_ray.runtime.looped_sampler`)."""
 
     def __init__(self, model: PatternModel) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.copy(model)  # the same parts, weights included
+        self.model.sampler = for_graph(model.sampler, model.num_steps)
 
     def forward(
         self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor], noise: Tensor | None = None
@@ -87,6 +89,10 @@ class GivenRows:
     def standard_normal(self, shape: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
         self.position += 1
         return self.arrays[:, self.position - 1].to(dtype)
+
+    def rest(self) -> Tensor:
+        """Those that were not handed out yet, [R, K', L', D']."""
+        return self.arrays[:, self.position :]
 
 
 class _Counted(RowNoise):
@@ -154,24 +160,12 @@ def example(shape: GraphShape, num_clips: int = EXAMPLE_CLIPS) -> tuple[Any, ...
     return features, frames, *noise
 
 
-def check_can_be_exported(num_evaluations: int) -> None:
-    """Refuse a sampler that asks its network too often for a graph.
-
-    Raises:
-        UserError: more than `MAX_EVALUATIONS` times.
-    """
-    if num_evaluations > MAX_EVALUATIONS:
-        raise UserError(
-            f"a graph holds every evaluation of a network, {MAX_EVALUATIONS} at most, and this sampler takes "
-            f"{num_evaluations}: use fewer steps (settings.diffusion.num_steps), or the eager runtime"
-        )
-
-
 def exported(model: PatternModel, shape: GraphShape) -> torch.export.ExportedProgram:
     """The program of a model, for any number of clips.
 
     Raises:
-        UserError: some part of the model, which must be another laboratory's, asks its data how to go on.
+        UserError: some part of the model, which must be another laboratory's, asks its data how to go on; or its
+            sampler takes many evaluations that no loop can make.
     """
     return traced(PatternGraph(model).eval(), example(shape))
 
@@ -188,6 +182,8 @@ def traced(module: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedP
         try:
             module(*inputs)  # works out what is kept for all clips, such as a time grid, which is no part of the graph
             return torch.export.export(module, inputs, dynamic_shapes=sizes, strict=False)
+        except UserError:
+            raise
         except Exception as error:  # what cannot be traced has no class of its own
             raise UserError(
                 f"this model has no graph: a component of it does what depends on the clips' number or content "

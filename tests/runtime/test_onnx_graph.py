@@ -149,11 +149,20 @@ def test_every_way_to_condition_has_graphs(conditioning: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharing", ["per_modality", "shared"])
+@pytest.mark.parametrize("num_steps", [8, 100])
 @pytest.mark.parametrize("sampler", options("diffusion/sampler"))
-def test_every_sampler_has_graphs(sampler: str, sharing: str) -> None:
-    """At so many steps that none of them overshoots."""
+def test_every_sampler_has_graphs(sampler: str, num_steps: int, sharing: str) -> None:
+    """At so many steps that none of them overshoots, and at so many that they are a loop."""
     words = ("diffusion.backbone=mixer", f"diffusion.sharing={sharing}", f"diffusion.sampler={sampler}")
-    check_settings("a", *words, num_steps=8, num_draws=2)
+    check_settings("a", *words, num_steps=num_steps, num_draws=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize(("backbone", "sharing"), BACKBONES)
+def test_every_backbone_has_graphs_with_a_loop(backbone: str, sharing: str, guided: bool) -> None:
+    words = (f"diffusion.backbone={backbone}", f"diffusion.sharing={sharing}", *(GUIDED if guided else ()))
+    check_settings("la", *words, "diffusion.sampler=euler_maruyama", num_steps=100)
 
 
 @pytest.mark.slow

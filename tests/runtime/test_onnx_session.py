@@ -45,6 +45,24 @@ def looping() -> onnx.ModelProto:
     return model(helper.make_node("Loop", ["", "c", "x"], ["value"], body=inner))
 
 
+def scanning(body: onnx.GraphProto, num_rows: int = 3, read: str = "rows") -> onnx.ModelProto:
+    """A graph that repeats a body for each row of a weight, or of what else is read."""
+    rows = helper.make_tensor("rows", TensorProto.FLOAT, [num_rows], [1.0] * num_rows)
+    scan = helper.make_node("Scan", ["x", read], ["value", "each"], body=body, num_scan_inputs=1)
+    return model(helper.make_node("Identity", ["rows"], ["copy"]), scan, weights=(rows,))
+
+
+def body(*nodes: onnx.NodeProto, weights: tuple[onnx.TensorProto, ...] = ()) -> onnx.GraphProto:
+    """Of a loop which adds up rows."""
+    c, r, d, e = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "crde")
+    made = [*nodes, helper.make_node("Add", ["c", "r"], ["d"]), helper.make_node("Identity", ["r"], ["e"])]
+    return helper.make_graph(made, "body", [c, r], [d, e], list(weights))
+
+
+def in_a_loop(hidden: onnx.ModelProto) -> onnx.ModelProto:
+    return scanning(body(*hidden.graph.node, weights=tuple(hidden.graph.initializer)))
+
+
 def with_function() -> onnx.ModelProto:
     made = model()
     made.functions.append(helper.make_function("evil", "F", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], []))
@@ -56,9 +74,21 @@ def test_a_plain_graph_runs() -> None:
     assert session({"x": np.float32([1, -2])}).tolist() == [-1, 2]
 
 
+def test_a_loop_over_a_weight_runs() -> None:
+    session = OnnxSession(scanning(body()).SerializeToString(), "a.onnx")
+    assert session({"x": np.float32([1, -2])}).tolist() == [4, 1]
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [
+        (lambda: scanning(body(), onnx_session.MAX_ROWS + 1), "loop or a branch"),
+        (lambda: scanning(body(), read="copy"), "loop or a branch"),  # whose length no file says
+        (lambda: in_a_loop(external("weights.bin")), "other files"),
+        (lambda: in_a_loop(in_a_constant()), "other files"),
+        (lambda: in_a_loop(scanning(body())), "loop in a loop"),
+        (lambda: in_a_loop(looping()), "loop or a branch"),
+        (lambda: in_a_loop(model(helper.make_node("F", ["x"], ["value"], domain="evil"))), "are standard"),
         (lambda: external("weights.bin"), "other files"),
         (lambda: external("/etc/passwd"), "other files"),
         (in_a_constant, "other files"),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from imer_ray.diffusion.langevin import langevin_move
 from imer_ray.diffusion.noise import standard_normal
+from imer_ray.diffusion.recurrence import Recurrence, Step
 from imer_ray.diffusion.samplers import DenoiserFunction
 from imer_ray.diffusion.samplers.reverse_diffusion import reverse_diffusion_step
 from imer_ray.diffusion.sde import SDE
@@ -23,11 +25,12 @@ class PredictorCorrector:
     $$ x \leftarrow x + \epsilon\, s(x, s) + \sqrt{2 \epsilon} z, \quad
        \epsilon = 2 \left( r \frac{\lVert z \rVert}{\lVert s \rVert} \right)^2 $$
 
-    r sets the ratio of the Langevin step's drift to its noise. Norms are those of whole clips, averaged over the batch
-    as in the authors' code: with its own norms alone, a small clip would be drawn from a biased distribution. (So a
-    clip's sample depends a little on what else is in its batch.) The factor alpha_i = 1 - beta_i of the published VP
-    form, 1 to the order of the steps, is left out, as it would stop the corrector in the long steps of a small grid.
-    N steps with M corrections take (N - 1)(M + 1) + 1 evaluations.
+    r sets the ratio of the Langevin step's drift to its noise. The authors' code averages the norms over the batch, so
+    that a clip's sample depends on what else is in it; here they are each clip's own, which is the same for a batch of
+    one. That biases small clips (`imer_ray.diffusion.langevin.langevin_move`): take another sampler where latents have
+    fewer than some thirty numbers. The factor alpha_i = 1 - beta_i of the published VP form, 1 to the order of the
+    steps, is left out, as it would stop the corrector in the long steps of a small grid. N steps with M corrections
+    take (N - 1)(M + 1) + 1 evaluations.
 
     References:
         Song et al., 2021, arXiv:2011.13456, algorithms 2 and 3 (predictor-corrector), 4 and 5 (corrector), appendix G.
@@ -61,13 +64,18 @@ class PredictorCorrector:
             for _ in range(self.num_corrections):
                 score = (s.alpha * denoiser(x, s.t) - x) / s.sigma**2
                 z = standard_normal(x.shape, generator, x.device, x.dtype)
-                root = self.snr * _mean_norm(z) / _mean_norm(score)  # sqrt(epsilon / 2)
-                x = x + 2 * root**2 * score + 2 * root * z
+                x = x + langevin_move(score, z, self.snr)
         return denoiser(x, last.t)
+
+    def recurrence(self, sde: SDE, num_steps: int) -> Recurrence:
+        """Each evaluation's step, for `imer_ray.diffusion.recurrence.recurrence_of`."""
+        way, steps = walk(sde, num_steps, self.spacing), list[Step]()
+        for t, s in way.steps:
+            c_x, c_0, G = reverse_diffusion_step(t, s)
+            steps.append(Step(t.t, t.alpha, t.sigma, c_x, (c_0,), G))
+            steps += [Step(s.t, s.alpha, s.sigma, 1.0, (0.0,), 0.0, self.snr)] * self.num_corrections
+        last = Step(way.last.t, way.last.alpha, way.last.sigma, 0.0, (1.0,), 0.0, draws=False)
+        return Recurrence(1.0, (*steps, last))
 
     def num_evaluations(self, num_steps: int) -> int:
         return (num_steps - 1) * (self.num_corrections + 1) + 1
-
-
-def _mean_norm(x: Tensor) -> Tensor:
-    return x.flatten(1).norm(dim=1).mean()

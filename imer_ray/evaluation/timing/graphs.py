@@ -23,7 +23,6 @@ from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import (
     GivenRows,
     PatternGraph,
-    check_can_be_exported,
     exported,
     inputs_of,
     shape_of,
@@ -39,10 +38,8 @@ def graph_predictor(
     """``predict(batch) -> [B]`` by the model's graph.
 
     Raises:
-        UserError: the sampler takes too many steps, or a component has no graph.
+        UserError: a component has no graph.
     """
-    if model.targets and model.sampler is not None:
-        check_can_be_exported(model.sampler.num_evaluations(model.num_steps))
     shape = shape_of(model, dims, lengths)
     content = OnnxGraph(exported(model, shape), shape.inputs).filled(PatternGraph(model))
     session = OnnxSession(content, "the model's graph", num_threads)

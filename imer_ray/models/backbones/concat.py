@@ -118,5 +118,5 @@ class ConcatNetwork(nn.Module):
         h = torch.cat([first, self.frame_in(x) + self.position, cache.tokens], dim=1)
         for layer, norms in zip(self.layers, self.norms, strict=True):
             h = layer(h, norms.unbind(0), None, cache.mask)
-        h = modulated(h[:, 1 : 1 + x.shape[1]], *self.last_norm)
+        h = modulated(h[:, 1 : 1 + x.shape[1]], *self.last_norm.unbind(0))
         return torch.addcmul(self.out(h), self.skip(time)[:, None], x)
