@@ -1,5 +1,6 @@
-"""The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, ``graphs.json`` with what they
-take, and a client that needs neither PyTorch nor imer_ray.
+"""The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, ``l_one.onnx`` to
+``lav_one.onnx`` for one clip that has every frame, ``graphs.json`` with what they take, and a client that needs neither
+PyTorch nor imer_ray.
 
 Graphs take features that are standardised already: noise follows from these, as
 `imer_ray.models.pattern_model.clip_keys` says, so that whoever asks has to standardise anyway.
