@@ -15,12 +15,15 @@ in this order:
 - ``clips_per_s`` and ``p99_ms``: of the server, by 32 clients that each wait for an answer (closed loop)
 - ``failed_on_kill``: requests without an answer while a replica is killed
 - ``hostile``: statuses of requests that must be refused, and ``server_growth_mb``: what the server's processes grew by
+  in each third of them
 
 Prints one JSON line at the end.
 """
 
 from __future__ import annotations
 
+import collections
+import itertools
 import json
 import os
 import signal
@@ -117,8 +120,10 @@ def speed(folder: Path) -> Figures:
 
 
 def cpu_ms(predict: Callable[[Batch], Any], batch: Batch) -> float:
-    predict(batch)
-    return 1e3 * statistics.median(timed(lambda: predict(batch), time.thread_time) for _ in range(20))
+    """Milliseconds of CPU time; a new batch every time, as what is hashed of one is kept."""
+    batches = [replace(batch) for _ in range(21)]
+    predict(batches.pop())
+    return 1e3 * statistics.median(timed(lambda b=b: predict(b), time.thread_time) for b in batches)
 
 
 def coverage(folder: Path) -> Figures:
@@ -195,9 +200,12 @@ def load(url: str, pid: int, seconds: float) -> Figures:
 
 
 def refused(url: str, pid: int, count: int) -> Figures:
-    before = memory_mb(pid)
-    statuses = serving_hostile.hostile(url, count, 0)
-    return {"hostile": statuses, "server_growth_mb": memory_mb(pid) - before}
+    statuses, sizes = collections.Counter[str](), [memory_mb(pid)]
+    for third in range(3):
+        statuses.update(serving_hostile.hostile(url, count // 3, third))
+        sizes.append(memory_mb(pid))
+    growth = [round(after - before, 1) for before, after in itertools.pairwise(sizes)]
+    return {"hostile": dict(statuses), "server_growth_mb": growth}
 
 
 def replicas(pid: int) -> list[int]:

@@ -122,12 +122,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, dro
     """softmax(q k^T / sqrt(d)) v for [N, H, L, d]; ``drop`` [N] is the dropout rate of each row's weights."""
     if drop is None:
         allowed = None if mask is None else mask.allowed
-        if torch.compiler.is_exporting():
-            if allowed is None and causal:
-                allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
-            out = plain_attention(q, k, v, allowed)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal and mask is None)
+        out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal and mask is None)
     else:
         allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
         allowed = (allowed.tril() if causal else allowed) if mask is None else mask.allowed
@@ -136,14 +131,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, dro
         keep = 1 - drop[:, None, None, None]
         out = (weights * (torch.rand_like(weights) < keep) / keep) @ v
     return out if mask is None else out * mask.alive[:, None]
-
-
-def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """`F.scaled_dot_product_attention` in few operations, for graphs; ``mask`` is bool, or added to the scores."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-    return scores.softmax(-1) @ v
 
 
 class Encoders(nn.Module):

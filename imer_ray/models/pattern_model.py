@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES, same_of_all
-from imer_ray.diffusion.noise import RowNoise, Streams, mixed
+from imer_ray.diffusion.noise import RowNoise, Streams, mixed, mixed_one
 from imer_ray.models.model import EmotionModel
 from imer_ray.models.recovery import Sampler
 
@@ -94,6 +94,15 @@ def clip_keys(digests: Mapping[str, NDArray[np.uint64]], seed: int) -> NDArray[n
         if m in digests:
             keys = np.where(digests[m] == 0, keys, mixed(keys ^ digests[m], number))
     return keys
+
+
+def clip_key(digests: Mapping[str, int], seed: int) -> int:
+    """As `clip_keys`, of one clip."""
+    key = seed % 2**64
+    for number, m in enumerate(MODALITIES):
+        if digests.get(m):
+            key = mixed_one(key ^ digests[m], number)
+    return key
 
 
 def by_pattern(available: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -72,5 +72,5 @@ class PooledFrames(nn.Module):
         is_last = last_frame(frames)[:, None, None] == torch.arange(L, device=frames.device)
         weight = torch.cat([weight, (is_last & frames)[..., None].to(weight.dtype)], 3)
         read = (weight.mT @ latents).flatten(2)
-        features = torch.einsum("bmi,mio->bmo", read, self.weight).flatten(1)
+        features = (read.transpose(0, 1) @ self.weight).transpose(0, 1).flatten(1)
         return F.dropout(features + self.mix(features), self.dropout, self.training)

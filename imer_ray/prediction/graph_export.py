@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from imer_ray.config.resolve import tree_of
 from imer_ray.data.missing import PATTERNS
@@ -21,7 +22,7 @@ from imer_ray.evaluation.model_folder import WEIGHTS, load, needed_statistics, r
 from imer_ray.evaluation.predict import Inference
 from imer_ray.files import sha256
 from imer_ray.models.pattern_model import PatternModel
-from imer_ray.runtime.graph_folder import About, GraphWriter
+from imer_ray.runtime.graph_folder import FOR_ONE, About, GraphWriter
 from imer_ray.runtime.onnx_graph import OPSET, OnnxGraph, need, tensors_of
 from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import (
@@ -90,13 +91,14 @@ def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> P
         for number, pattern in enumerate(PATTERNS, start=1):
             ready = PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws).eval()
             inputs, graph = shape_of(ready, shape["dims"], shape["lengths"]), PatternGraph(ready)
+            for_one, told = None, ""
             if kind == "onnx":
                 sizes = {name: tuple(tensor.shape) for name, tensor in tensors_of(graph).items()}
                 key = _Structure(pattern, settings, tuple(shape["recoverable"]), sizes).key
                 if key not in known:
                     known[key] = OnnxGraph(exported(ready, inputs), inputs.inputs)
-                content = known[key].filled(graph)
-                difference = _difference(graph, inputs, content)
+                content, for_one = known[key].filled(graph), known[key].filled(graph, for_one=True)
+                difference = max(_difference(graph, inputs, content), _difference_for_one(graph, inputs, for_one))
                 if difference > TOLERANCE:
                     raise UserError(
                         f"the graph of {folder} for {pattern} does not predict what the model does (it differs by "
@@ -104,8 +106,8 @@ def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> P
                     )
                 told = f", differs from PyTorch by {difference:.0e}"
             else:
-                content, told = _program(ready, inputs), ""
-            writer.add(inputs, content)
+                content = _program(ready, inputs)
+            writer.add(inputs, content, for_one)
             say(f"{folder / kind}: {pattern} ({number} of {len(PATTERNS)}), {len(content) / 1e6:.1f} MB{told}")
         if kind == "onnx":
             writer.finish(OPSET, client.read_text(encoding="utf-8"))
@@ -117,10 +119,26 @@ def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> P
 def _difference(graph: PatternGraph, shape: GraphShape, content: bytes) -> float:
     """The largest difference between predictions of a graph and of the model on random clips, relative above 1."""
     inputs = example(shape, CHECKED_CLIPS)
+    return _distance(OnnxSession(content, f"{shape.pattern}.onnx")(_named(shape, inputs)), graph, inputs)
+
+
+def _difference_for_one(graph: PatternGraph, shape: GraphShape, content: bytes) -> float:
+    """As `_difference`, of the graph for single clips and whole ones."""
+    features, frames, *noise = example(shape, CHECKED_CLIPS)
+    inputs = features, {m: torch.ones_like(there) for m, there in frames.items()}, *noise
+    session, named = OnnxSession(content, f"{shape.pattern}_{FOR_ONE}.onnx"), _named(shape, inputs)
+    one_by_one = [{name: named[name][i : i + 1] for name in session.inputs} for i in range(CHECKED_CLIPS)]
+    return _distance(np.concatenate([session(one) for one in one_by_one]), graph, inputs)
+
+
+def _named(shape: GraphShape, inputs: tuple[Any, ...]) -> dict[str, NDArray[Any]]:
+    flat = (x.numpy() for part in inputs for x in (part.values() if isinstance(part, dict) else (part,)))
+    return dict(zip(shape.inputs, flat, strict=True))
+
+
+def _distance(found: NDArray[np.float32], graph: PatternGraph, inputs: tuple[Any, ...]) -> float:
     with torch.no_grad():
         expected = graph(*inputs).numpy()
-    flat = (x.numpy() for part in inputs for x in (part.values() if isinstance(part, dict) else (part,)))
-    found = OnnxSession(content, f"{shape.pattern}.onnx")(dict(zip(shape.inputs, flat, strict=True)))
     difference = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
     return difference if difference == difference else float("inf")
 

@@ -16,7 +16,7 @@ from imer_ray.evaluation.model_folder import WEIGHTS
 from imer_ray.files import sha256
 from imer_ray.runtime.graph_folder import ADVICE, GraphFolder
 from imer_ray.runtime.onnx_session import OnnxSession
-from imer_ray.runtime.pattern_graph import inputs_of
+from imer_ray.runtime.pattern_session import PatternSession
 
 FOLDER = "onnx"  # of the graphs, in a seed's folder
 MAX_NOISE = 2**24  # numbers of a call: 64 MB
@@ -57,15 +57,20 @@ def onnx_predictor(graphs: GraphFolder, pattern: str, seed: int) -> Callable[[Ba
     Raises:
         UserError: the graph is damaged, or is none.
     """
-    shape = graphs.shape(pattern)
-    name = str(graphs.folder / f"{pattern}.onnx")
-    session = OnnxSession(graphs.content(pattern), name, torch.get_num_threads())
-    size = max(1, MAX_NOISE // max(1, math.prod(shape.noise)))
+    any_clips, for_one = graphs.content(pattern), graphs.content_for_one(pattern)
+    name, num_threads = str(graphs.folder / f"{pattern}.onnx"), torch.get_num_threads()
+    session = PatternSession(
+        OnnxSession(any_clips, name, num_threads),
+        None if for_one is None else OnnxSession(for_one, f"{name} for one clip", num_threads),
+        graphs.shape(pattern),
+        seed,
+    )
+    size = max(1, MAX_NOISE // max(1, math.prod(session.shape.noise)))
 
     def predict(batch: Batch) -> NDArray[np.float32]:
         if len(batch) <= size:
-            return session(inputs_of(batch, shape, seed))
+            return session(batch)
         parts = torch.arange(len(batch)).split(size)
-        return np.concatenate([session(inputs_of(batch.select(rows), shape, seed)) for rows in parts])
+        return np.concatenate([session(batch.select(rows)) for rows in parts])
 
     return predict

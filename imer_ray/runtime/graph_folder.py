@@ -1,5 +1,6 @@
-"""The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, ``graphs.json`` with what they
-take, and a client that needs neither PyTorch nor imer_ray.
+"""The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, ``l_one.onnx`` to
+``lav_one.onnx`` for one clip that has every frame, ``graphs.json`` with what they take, and a client that needs neither
+PyTorch nor imer_ray.
 
 Graphs take features that are standardised already: noise follows from these, as
 `imer_ray.models.pattern_model.clip_keys` says, so that whoever asks has to standardise anyway.
@@ -13,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imer_ray import __version__
 from imer_ray.data.dataset import Statistics
@@ -25,6 +26,7 @@ from imer_ray.runtime.onnx_session import MAX_GRAPH_BYTES
 from imer_ray.runtime.pattern_graph import GraphShape
 
 ABOUT, CLIENT = "graphs.json", "client.py"
+FOR_ONE = "one"  # the graph of a pattern for one clip that has every frame
 FORMAT, VERSION = "imer_ray graphs", 1
 MAX_ABOUT_BYTES = 2**24  # the statistics of 100,000 features fit
 ADVICE = "write the graphs again with python -m imer_ray.export"
@@ -66,18 +68,21 @@ class GraphWriter:
             self._aside.mkdir(parents=True)
         return self
 
-    def add(self, shape: GraphShape, content: bytes) -> None:
-        """Write the graph of a pattern."""
-        name = f"{shape.pattern}{self.ending}"
-        with disk_errors(self.folder):
-            (self._aside / name).write_bytes(content)
+    def add(self, shape: GraphShape, content: bytes, for_one: bytes | None = None) -> None:
+        """Write the graph of a pattern, and one for single clips."""
         self._features |= shape.features
         self._graphs[shape.pattern] = {
-            "file": name,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            **self._written(f"{shape.pattern}{self.ending}", content),
             "inputs": {key: [None, *size] for key, size in shape.inputs.items()},
             "draws": [MODALITIES[m] for m in shape.targets],
         }
+        if for_one is not None:
+            self._graphs[shape.pattern][FOR_ONE] = self._written(f"{shape.pattern}_{FOR_ONE}{self.ending}", for_one)
+
+    def _written(self, name: str, content: bytes) -> dict[str, str]:
+        with disk_errors(self.folder):
+            (self._aside / name).write_bytes(content)
+        return {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
 
     def finish(self, opset: int | None = None, client: str | None = None) -> None:
         """Write what they have in common, and a client; then the folder is there."""
@@ -138,7 +143,7 @@ class GraphFolder:
         self.patterns = tuple(self._graphs)
 
     def shape(self, pattern: str) -> GraphShape:
-        return self._graphs[pattern][1]
+        return self._graphs[pattern].shape
 
     def content(self, pattern: str) -> bytes:
         """The file of a pattern's graph, which is what was written.
@@ -148,18 +153,36 @@ class GraphFolder:
         """
         if pattern not in self._graphs:
             raise UserError(f"{self.folder} has no graph for the modalities {pattern}; {ADVICE}")
-        path = self.folder / f"{pattern}.onnx"
+        return self._read(f"{pattern}.onnx", self._graphs[pattern].sha256)
+
+    def content_for_one(self, pattern: str) -> bytes | None:
+        """As `content`, of the graph for single clips; None where an older version wrote the folder.
+
+        Raises:
+            UserError: the file is missing, or it is another one.
+        """
+        sha256 = self._graphs[pattern].sha256_for_one
+        return None if sha256 is None else self._read(f"{pattern}_{FOR_ONE}.onnx", sha256)
+
+    def _read(self, name: str, sha256: str) -> bytes:
+        path = self.folder / name
         try:
             content = read_bytes(path, MAX_GRAPH_BYTES)
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; {ADVICE}") from error
-        if hashlib.sha256(content).hexdigest() != self._graphs[pattern][0]:
+        if hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(f"{path} is damaged: it is not what {ABOUT} gives the checksum of; {ADVICE}")
         return content
 
 
-def _read_graph(pattern: str, given: Mapping[str, Any]) -> tuple[str, GraphShape]:
-    """Checksum and shape of a graph.
+class _Graph(NamedTuple):
+    shape: GraphShape
+    sha256: str
+    sha256_for_one: str | None
+
+
+def _read_graph(pattern: str, given: Mapping[str, Any]) -> _Graph:
+    """What is known of a pattern's graphs.
 
     Raises:
         ValueError, TypeError, KeyError: they are none.
@@ -178,4 +201,4 @@ def _read_graph(pattern: str, given: Mapping[str, Any]) -> tuple[str, GraphShape
     )
     if shape.inputs != sizes or (shape.noise and (len(shape.noise) < 3 or shape.noise[1] != len(shape.targets))):
         raise ValueError(f"inputs of the graph {pattern}")
-    return str(given["sha256"]), shape
+    return _Graph(shape, str(given["sha256"]), str(given[FOR_ONE]["sha256"]) if FOR_ONE in given else None)

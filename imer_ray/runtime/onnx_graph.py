@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from imer_ray.errors import UserError
 from imer_ray.runtime.pattern_graph import quiet
 
-OPSET = 20
+OPSET = 23  # the first with attention as one operator
 OUTPUT = "value"
 EXTRA = "pip install 'imer-ray[onnx]'"
 
@@ -55,18 +55,26 @@ class OnnxGraph:
         self._weights = {name for name in program.state_dict if name in made.model.graph.initializers}
         self._weights |= {name for name in program.constants if name in made.model.graph.initializers}
 
-    def filled(self, module: nn.Module) -> bytes:
-        """The file of a module of this structure."""
+    def filled(self, module: nn.Module, for_one: bool = False) -> bytes:
+        """The file of a module of this structure.
+
+        Args:
+            for_one: the graph takes one clip, of which every frame is there, and no inputs ``*_frames``. What depends
+                on frames and on the number of clips is then constant.
+        """
         import onnx_ir
         from onnx_ir.passes import common
-        from onnxscript import optimizer
+
+        from imer_ray.runtime.simplified import for_one_clip, simplify
 
         tensors, model = tensors_of(module), self._model.clone()
         for name in self._weights & tensors.keys():
             value = tensors[name].detach().cpu().contiguous().numpy()
             model.graph.initializers[name].const_value = onnx_ir.tensor(value, name=name)
+        if for_one:
+            for_one_clip(model)
         with quiet():
-            optimizer.optimize_ir(model)
+            simplify(model)
         model.graph.outputs[0].name = OUTPUT
         common.NameFixPass()(model)
         common.ClearMetadataAndDocStringPass()(model)  # file names of the machine that it was made on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,36 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no class of their own that is public
             raise UserError(f"{name} is damaged: ONNX Runtime cannot open it ({one_line(error)})") from error
+        self._name = name
         self.inputs = {one.name: tuple(one.shape) for one in self._session.get_inputs()}
 
     def __call__(self, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
         """Predictions [B]."""
         return self._session.run([OUTPUT], dict(inputs))[0]
+
+    def for_one(self) -> Callable[[Mapping[str, Array]], NDArray[np.float32]]:
+        """The same for a graph of one clip, in memory that every call uses again: not to be shared between threads.
+
+        Raises:
+            UserError: the graph takes other numbers of clips too.
+        """
+        import onnxruntime
+
+        if not all(isinstance(size, int) for sizes in self.inputs.values() for size in sizes):
+            raise UserError(f"{self._name} takes any number of clips, where a graph of one clip was meant")
+        made = {name: np.zeros(sizes, np.float32) for name, sizes in self.inputs.items()}
+        answer, binding, session = np.zeros(1, np.float32), self._session.io_binding(), self._session
+        for name, memory in made.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(memory))
+        binding.bind_ortvalue_output(OUTPUT, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+
+        def run(inputs: Mapping[str, Array]) -> NDArray[np.float32]:
+            for name, memory in made.items():
+                memory[...] = inputs[name]
+            session.run_with_iobinding(binding)
+            return answer.copy()
+
+        return run
 
 
 def check_graph(content: bytes, name: str) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
-from imer_ray.diffusion.noise import RowNoise, normal_numbers
+from imer_ray.diffusion.noise import RowNoise, mixed_one, normal_numbers
 from imer_ray.errors import UserError
-from imer_ray.models.pattern_model import PatternModel, noise_of
+from imer_ray.models.pattern_model import PatternModel, clip_key, noise_of
 from imer_ray.received import one_line
 from imer_ray.runtime.looped_sampler import for_graph
 
@@ -146,6 +146,18 @@ def _noise(batch: Batch, shape: GraphShape, seed: int) -> NDArray[np.float32]:
     keys = np.stack([source.of(m).keys for m in shape.targets], 1)  # [N B, T]
     by_draw = normal_numbers(keys.ravel(), 0, size).reshape(num_draws, len(batch), num_targets, *rest)
     return np.ascontiguousarray(by_draw.swapaxes(0, 1))
+
+
+def inputs_of_one(batch: Batch, shape: GraphShape, seed: int) -> dict[str, NDArray[Any]]:
+    """As `inputs_of`, of a batch of one clip that has every frame, and without frames; it takes half the time."""
+    inputs = {m: batch.features[m].numpy() for m in shape.pattern}
+    if shape.noise:
+        num_draws, _, *rest = shape.noise
+        key = clip_key({m: int(batch.digests[m][0]) for m in shape.pattern}, seed)
+        by_draw = (mixed_one(key, draw) for draw in range(num_draws))
+        keys = [mixed_one(of_draw, m) for of_draw in by_draw for m in shape.targets]
+        inputs["noise"] = normal_numbers(np.array(keys, np.uint64), 0, math.prod(rest)).reshape(1, *shape.noise)
+    return inputs
 
 
 def example(shape: GraphShape, num_clips: int = EXAMPLE_CLIPS) -> tuple[Any, ...]:

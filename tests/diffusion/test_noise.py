@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from scipy import stats
 
-from imer_ray.diffusion.noise import RowNoise, mixed, normal_numbers, standard_normal
+from imer_ray.diffusion.noise import RowNoise, mixed, mixed_one, normal_numbers, standard_normal
 
 
 def keys(count: int, start: int = 0) -> np.ndarray:
@@ -42,6 +42,11 @@ def test_the_finaliser_is_the_published_one() -> None:
         3203168211198807973,
         9817491932198370423,
     ]
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_one_key_is_mixed_as_many_are(key: int, identity: int) -> None:
+    assert mixed(np.array([key], np.uint64), np.array([identity], np.uint64)).tolist() == [mixed_one(key, identity)]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 6))

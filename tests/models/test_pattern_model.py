@@ -12,7 +12,7 @@ from pattern_models import clips, model_of
 from torch import Tensor
 
 from imer_ray.data.missing import MODALITIES, PATTERNS, fillable, targets_given
-from imer_ray.models.pattern_model import PatternModel, by_pattern, clip_keys
+from imer_ray.models.pattern_model import PatternModel, by_pattern, clip_key, clip_keys
 
 
 class SameNoise:
@@ -98,6 +98,9 @@ def test_keys_depend_on_the_seed_and_on_what_is_available() -> None:
     assert len(set(np.concatenate(every).tolist())) == 4 * 3 * len(PATTERNS)
     nothing = {**digests, "v": np.zeros(4, np.uint64)}  # was available, and had no frame
     assert np.array_equal(clip_keys(nothing, 0), clip_keys({m: digests[m] for m in "la"}, 0))
+    for seed in (0, 1, -1):
+        one_by_one = [clip_key({m: int(of_all[row]) for m, of_all in nothing.items()}, seed) for row in range(4)]
+        assert clip_keys(nothing, seed).tolist() == one_by_one
 
 
 def test_clips_are_sorted_by_pattern() -> None:

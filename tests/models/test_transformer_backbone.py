@@ -25,15 +25,15 @@ def test_keys_and_values_of_the_condition_are_computed_once(clips, randomise):
         reader.register_forward_hook(lambda module, _args, _out: calls.append(module))
     cache = network.condition(latents, available, frames)
     assert len(calls) == 4
-    before = [memory.clone() for memory in cache.memories]
-    assert len(before) == 2  # one per layer
+    before = [part.clone() for memory in cache.memories for part in memory]
+    assert len(before) == 4  # keys and values per layer
     calls.clear()
     x = torch.randn(16, 9, 16)
     for t in torch.linspace(1, 0.1, 10):
         x = x - 0.1 * network(x, t.expand(16), cache)
     assert not calls
-    for memory, copy in zip(cache.memories, before, strict=True):
-        torch.testing.assert_close(memory, copy, rtol=0, atol=0)
+    after = [part for memory in cache.memories for part in memory]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 def test_equals_attention_written_out_with_keys_and_values_computed_at_every_step(clips, randomise):
@@ -82,7 +82,7 @@ def test_modalities_missing_in_the_whole_batch_cost_no_keys(clips):
     whole = torch.ones(16, 3, 9, dtype=torch.bool)
     one = network.condition(latents, torch.tensor([False, True, False]).expand(16, 3), whole)
     both = network.condition(latents, torch.tensor([False, True, True]).expand(16, 3), whole)
-    assert [c.memories[0].shape[3] for c in (one, both)] == [1 + 9, 1 + 18]
+    assert [c.memories[0][0].shape[1] for c in (one, both)] == [1 + 9, 1 + 18]
     assert one.mask is None and both.mask is None
 
 

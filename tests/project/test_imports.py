@@ -157,7 +157,7 @@ def test_what_is_imported_is_a_declared_dependency() -> None:
     reader = ROOT / "imer_ray" / "models" / "sentence_encoder.py"
     extraction = {*(ROOT / "imer_ray" / "extraction").glob("*.py")}
     serving = {*(ROOT / "imer_ray" / "serving").glob("*.py")}
-    runtime = {*(ROOT / "imer_ray" / "runtime").glob("*.py")}
+    runtime = {*(ROOT / "imer_ray" / "runtime").rglob("*.py")}
     files = {*package_files()} - {*loggers.values(), reader} - extraction - serving - runtime
     distributions = packages_distributions()
     used = {canonicalize_name(distributions[module][0]) for module in foreign(files)}

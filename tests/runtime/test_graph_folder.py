@@ -21,7 +21,7 @@ SETTINGS = About(seed=7, source="abc", label_kind="regression", at_the_end=froze
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     with GraphWriter(tmp_path / "onnx", SETTINGS, STATISTICS, ".onnx") as writer:
-        writer.add(SHAPE, b"a graph")
+        writer.add(SHAPE, b"a graph", b"of one clip")
         writer.finish(20, "print('client')")
     return tmp_path / "onnx"
 
@@ -35,6 +35,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     graphs = GraphFolder(folder)
     assert (graphs.seed, graphs.source, graphs.patterns) == (7, "abc", ("lv",))
     assert graphs.shape("lv") == SHAPE and graphs.content("lv") == b"a graph"
+    assert graphs.content_for_one("lv") == b"of one clip"
     about = json.loads((folder / ABOUT).read_text())
     assert about["graphs"]["lv"]["inputs"] == {
         "l": [None, 6, 5],
@@ -44,7 +45,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
         "noise": [None, 2, 1, 3, 6, 8],
     }
     assert about["modalities"]["v"]["at_the_end"] and not about["modalities"]["l"]["at_the_end"]
-    assert sorted(path.name for path in folder.iterdir()) == ["client.py", "graphs.json", "lv.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == ["client.py", "graphs.json", "lv.onnx", "lv_one.onnx"]
     assert [path.name for path in folder.parent.iterdir()] == ["onnx"]
 
 
@@ -65,11 +66,21 @@ def test_another_graph_than_was_written_is_refused(folder: Path) -> None:
     (folder / "lv.onnx").write_bytes(b"b graph")
     with pytest.raises(UserError, match=r"lv\.onnx is damaged: .*checksum"):
         GraphFolder(folder).content("lv")
+    (folder / "lv_one.onnx").write_bytes(b"b graph")
+    with pytest.raises(UserError, match=r"lv_one\.onnx is damaged: .*checksum"):
+        GraphFolder(folder).content_for_one("lv")
     (folder / "lv.onnx").unlink()
     with pytest.raises(UserError, match=r"lv\.onnx is missing"):
         GraphFolder(folder).content("lv")
     with pytest.raises(UserError, match="no graph for the modalities la"):
         GraphFolder(folder).content("la")
+
+
+def test_a_folder_of_an_older_version_has_no_graphs_for_one_clip(folder: Path) -> None:
+    about = json.loads((folder / ABOUT).read_text())
+    del about["graphs"]["lv"]["one"]
+    changed(folder, **about)
+    assert GraphFolder(folder).content("lv") == b"a graph" and GraphFolder(folder).content_for_one("lv") is None
 
 
 GRAPH = {"file": "lv.onnx", "sha256": "0", "inputs": {"l": [None, 6, 5], "l_frames": [None, 6]}, "draws": []}
@@ -89,6 +100,7 @@ GRAPH = {"file": "lv.onnx", "sha256": "0", "inputs": {"l": [None, 6, 5], "l_fram
         {"graphs": {"l": {**GRAPH, "inputs": {"l": [None, -6, 5], "l_frames": [None, -6]}}}},
         {"graphs": {"l": {**GRAPH, "inputs": {**GRAPH["inputs"], "noise": [None, 1, 2, 1, 6, 8]}}}},
         {"graphs": {"l": {**GRAPH, "draws": ["q"]}}},
+        {"graphs": {"l": {**GRAPH, "one": "l_one.onnx"}}},
         {"graphs": {"l": None}},
     ],
     ids=str,

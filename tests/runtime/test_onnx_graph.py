@@ -18,6 +18,7 @@ from imer_ray.models.pattern_model import PatternModel
 from imer_ray.runtime.onnx_graph import OnnxGraph
 from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import PatternGraph, exported, inputs_of, shape_of
+from imer_ray.runtime.pattern_session import PatternSession
 from imer_ray.training.loop import seeded
 
 SIZES = (1, 3, 8)
@@ -31,25 +32,29 @@ BACKBONES = [
 ]
 
 
-def session_of(ready: PatternModel, num_frames: int) -> tuple[OnnxSession, Any]:
+def sessions_of(ready: PatternModel, num_frames: int) -> tuple[OnnxSession, OnnxSession, Any]:
+    """Of the graph for any clips and of that for one whole clip, and what they take."""
     shape = shape_of(ready, DIMS, dict.fromkeys(DIMS, num_frames))
-    content = OnnxGraph(exported(ready, shape), shape.inputs).filled(PatternGraph(ready))
-    return OnnxSession(content, "a graph"), shape
+    graph = OnnxGraph(exported(ready, shape), shape.inputs)
+    any_clips, for_one = (OnnxSession(graph.filled(PatternGraph(ready), one), "a graph") for one in (False, True))
+    return any_clips, for_one, shape
 
 
 def check(ready: PatternModel, num_frames: int = 6) -> None:
-    """Compare with the model on clips half of which end early, whose noise is their own."""
-    session, shape = session_of(ready, num_frames)
-    assert set(session.inputs) == set(shape.inputs)
-    for size in SIZES:
-        batch = clips(size, num_frames)
+    """Compare with the model on clips half of which end early, whose noise is their own, and on a whole clip."""
+    any_clips, for_one, shape = sessions_of(ready, num_frames)
+    assert set(any_clips.inputs) == set(shape.inputs)
+    assert for_one.inputs == {name: (1, *size) for name, size in shape.inputs.items() if "_frames" not in name}
+    asked = PatternSession(any_clips, for_one, shape, 5)
+    whole = clips(3, num_frames).select(torch.tensor([0]))
+    for batch in (*(clips(size, num_frames) for size in SIZES), whole):
         with torch.no_grad():
             expected = ready(batch.features, batch.frames, ready.noise(batch, 5)).numpy()
-        given = inputs_of(batch, shape, 5)
-        found = session(given)
-        assert found.shape == (size,)
+        found = asked(batch)
+        assert found.shape == (len(batch),)
         difference = np.abs(found - expected)
         if not (difference <= TOLERANCE * np.maximum(1, np.abs(expected))).all():
+            given = inputs_of(batch, shape, 5)
             assert difference.max() <= 4 * np.abs(in_double_precision(ready, given) - expected).max()
 
 

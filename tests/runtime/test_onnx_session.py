@@ -79,6 +79,21 @@ def test_a_loop_over_a_weight_runs() -> None:
     assert session({"x": np.float32([1, -2])}).tolist() == [4, 1]
 
 
+def test_a_graph_of_one_clip_is_asked_in_the_same_memory_and_gives_answers_of_their_own() -> None:
+    made = model()
+    for given in (*made.graph.input, *made.graph.output):
+        given.type.tensor_type.shape.dim[0].dim_value = 1
+    ask, x = OnnxSession(made.SerializeToString(), "a.onnx").for_one(), np.float32([3])
+    first = ask({"x": x})
+    x[0] = 4
+    assert (first.tolist(), ask({"x": x}).tolist(), first.tolist()) == ([-3], [-4], [-3])
+
+
+def test_a_graph_of_any_clips_is_not_taken_for_one_of_one_clip() -> None:
+    with pytest.raises(UserError, match=r"a\.onnx takes any number of clips"):
+        OnnxSession(model().SerializeToString(), "a.onnx").for_one()
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

@@ -24,10 +24,10 @@ from imer_ray.runtime.pattern_graph import (
     GivenRows,
     PatternGraph,
     exported,
-    inputs_of,
     shape_of,
     traced,
 )
+from imer_ray.runtime.pattern_session import PatternSession
 
 STEP_INPUTS = ("x", "fused", "own", "noise")
 
@@ -41,9 +41,14 @@ def graph_predictor(
         UserError: a component has no graph.
     """
     shape = shape_of(model, dims, lengths)
-    content = OnnxGraph(exported(model, shape), shape.inputs).filled(PatternGraph(model))
-    session = OnnxSession(content, "the model's graph", num_threads)
-    return lambda batch: session(inputs_of(batch, shape, seed))
+    graph, module = OnnxGraph(exported(model, shape), shape.inputs), PatternGraph(model)
+    return PatternSession(*_sessions(graph, module, "the model's graph", num_threads), shape, seed)
+
+
+def _sessions(graph: OnnxGraph, module: nn.Module, name: str, num_threads: int) -> tuple[OnnxSession, OnnxSession]:
+    """For any clips, and for one clip that has every frame."""
+    any_clips, for_one = (OnnxSession(graph.filled(module, is_one), name, num_threads) for is_one in (False, True))
+    return any_clips, for_one
 
 
 def graph_reference(
@@ -61,15 +66,19 @@ def graph_reference(
     @torch.no_grad()
     def work(batch: Batch, _: int) -> Work:
         latents, frames = reference.encoder(batch.features, batch.frames)
+        is_one = len(batch) == 1 and all(bool(batch.frames[m].all()) for m in pattern)
         starts = []
-        for m, session in steps.items():
+        for m, sessions in steps.items():
+            session = sessions[is_one]
             x, cache = torch.randn_like(latents[:, m]), _condition(reference, m, pattern, latents, frames)
             noise = torch.randn(len(x), max(num_steps - 1, 1), *x.shape[1:])
             given = dict(zip(STEP_INPUTS, (x, cache.fused, cache.own, noise), strict=True))
             starts.append((session, {name: given[name].numpy() for name in session.inputs}))
         whole = {f"{m}_frames": batch.frames[m].numpy() for m in pattern}
         whole |= {m: batch.features[m].numpy() for m in pattern}
-        return (lambda: [session(given) for session, given in starts]), (lambda: rest(whole))
+        ending = rest[is_one]
+        last = {name: whole[name] for name in ending.inputs}
+        return (lambda: [session(given) for session, given in starts]), (lambda: ending(last))
 
     return work
 
@@ -77,23 +86,23 @@ def graph_reference(
 @functools.lru_cache(maxsize=2)
 def _reference_graphs(
     reference: EmotionModel, pattern: str, num_steps: int, dims: tuple, lengths: tuple, num_threads: int
-) -> tuple[dict[int, OnnxSession], OnnxSession]:
-    """Of every missing modality the graph of some steps; and the graph of encoder, refiner, fusion and head."""
+) -> tuple[dict[int, tuple[OnnxSession, OnnxSession]], tuple[OnnxSession, OnnxSession]]:
+    """Of every missing modality the graphs of some steps; and the graphs of encoder, refiner, fusion and head."""
     plain = PatternModel(EmotionModel(reference.encoder, None, reference.recogniser), pattern)
     shape = shape_of(plain, dict(dims), dict(lengths))
-    content = OnnxGraph(exported(plain, shape), shape.inputs).filled(PatternGraph(plain))
-    rest = OnnxSession(content, "the reference's graph", num_threads)
+    graph, name = OnnxGraph(exported(plain, shape), shape.inputs), "the reference's graph"
+    rest = _sessions(graph, PatternGraph(plain), name, num_threads)
     features = {m: torch.zeros(2, dict(lengths)[m], dict(dims)[m]) for m in MODALITIES}
     frames = {m: torch.ones(2, dict(lengths)[m], dtype=torch.bool) for m in MODALITIES}
     steps = {}
     with torch.no_grad():
         latents, there = reference.encoder(features, frames)
-        for m in (m for m, name in enumerate(MODALITIES) if name not in pattern):
+        for m in (m for m, letter in enumerate(MODALITIES) if letter not in pattern):
             cache, module = _condition(reference, m, pattern, latents, there), _Steps(reference, m, num_steps)
             x = torch.zeros_like(latents[:, m])
             noise = torch.zeros(len(x), max(num_steps - 1, 1), *x.shape[1:])
             graph = OnnxGraph(traced(module, (x, cache.fused, cache.own, noise)), STEP_INPUTS)
-            steps[m] = OnnxSession(graph.filled(module), "the reference's graph", num_threads)
+            steps[m] = _sessions(graph, module, name, num_threads)
     return steps, rest
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imer_ray.models.attention import plain_attention
 from imer_ray.models.backbones._rows import picked, without_unread
 
+NUM_MODULATIONS = 6  # of a layer: shift, scale and gate, twice
 NUM_TIME_FEATURES = 64
 MAX_RATE = 1000.0  # of the time features, in radians per unit of t
 
@@ -43,6 +43,10 @@ def time_features(t: Tensor, rates: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values [B, S, W] that a layer reads of a memory."""
+
+
 class Layer(nn.Module):
     """Pre-norm attention and feed-forward, both modulated by time."""
 
@@ -55,20 +59,27 @@ class Layer(nn.Module):
         self.expand = nn.Linear(W, mlp_ratio * W)
         self.contract = nn.Linear(mlp_ratio * W, W)
 
-    def forward(self, h: Tensor, modulation: tuple[Tensor, ...], memory: Tensor | None, mask: Tensor | None) -> Tensor:
-        """h [B, L, W], six modulations [B, 1, W], memory [2, B, H, S, d], mask [B, 1, 1, L + S].
+    def forward(
+        self, h: Tensor, modulation: Sequence[Tensor], memory: KeysValues | None, mask: Tensor | None
+    ) -> Tensor:
+        """h [B, L, W], six modulations [B, 1, W], memory of S tokens, mask [B, 1, 1, L + S].
 
         With a memory the tokens attend to themselves and to its keys and values, in one softmax.
         """
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulation
-        B, L, W = h.shape
-        qkv = self.qkv(modulated(h, shift, scale)).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        k, v = qkv[1:] if memory is None else torch.cat([qkv[1:], memory], dim=3)
-        attend = plain_attention if torch.compiler.is_exporting() else F.scaled_dot_product_attention
-        attended = attend(qkv[0], k, v, mask).transpose(1, 2).reshape(B, L, W)
-        h = torch.addcmul(h, gate, self._drop(self.attended(attended)))
+        q, k, v = self.qkv(modulated(h, shift, scale)).chunk(3, dim=2)
+        if memory is not None:
+            k, v = torch.cat([k, memory[0]], dim=1), torch.cat([v, memory[1]], dim=1)
+        if mask is not None:
+            mask = mask.expand(-1, -1, h.shape[1], -1)  # ONNX's attention takes one for every query
+        attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v), mask)
+        h = torch.addcmul(h, gate, self._drop(self.attended(attended.transpose(1, 2).reshape(h.shape))))
         hidden = F.silu(self.expand(modulated(h, shift_mlp, scale_mlp)))
         return torch.addcmul(h, gate_mlp, self._drop(self.contract(hidden)))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, S, W] -> [B, H, S, d]."""
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x

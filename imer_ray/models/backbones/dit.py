@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from imer_ray.data.missing import Available
 from imer_ray.models.attention import sinusoidal_positions
 from imer_ray.models.backbones._blocks import (
+    NUM_MODULATIONS,
     NUM_TIME_FEATURES,
     Layer,
     SourceTokens,
@@ -113,8 +114,8 @@ class DitNetwork(nn.Module):
         )
         self.register_buffer("time_rates", time_rates(), persistent=False)
         self.time = nn.Sequential(nn.Linear(NUM_TIME_FEATURES, W), nn.SiLU(), nn.Linear(W, W))
-        self.num_modulations = [6] * settings.num_layers + [2]  # shift, scale and gate twice; shift and scale
-        self.modulation = nn.Linear(W, sum(self.num_modulations) * W)
+        num_modulations = NUM_MODULATIONS * settings.num_layers + 2  # shift and scale at the end
+        self.modulation = nn.Linear(W, num_modulations * W)
         self.skip = nn.Linear(W, latent_dim)
         self.out = nn.Linear(W, latent_dim)
         self.target_marks = target_marks(target, W)
@@ -122,7 +123,7 @@ class DitNetwork(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         with torch.no_grad():  # every scale is 1, every gate 0
-            self.modulation.bias.view(-1, W)[[i for i in range(sum(self.num_modulations)) if i % 6 in (1, 4)]] = 1.0
+            self.modulation.bias.view(-1, W)[[i for i in range(num_modulations) if i % NUM_MODULATIONS in (1, 4)]] = 1.0
 
     def condition(
         self,
@@ -148,11 +149,11 @@ class DitNetwork(nn.Module):
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
         c = self.time(time_features(t, self.time_rates))
         c = F.silu(c if cache.told is None else c + cache.told)
-        per_layer = self.modulation(c).view(c.shape[0], 1, -1, self.width).split(self.num_modulations, dim=2)
+        modulations = self.modulation(c).view(c.shape[0], 1, -1, self.width).unbind(2)
         h = self.frame_in(x) + self.position
         if cache.tokens is not None:
             h = torch.cat([h, cache.tokens], dim=1)
-        for layer, modulation in zip(self.layers, per_layer, strict=False):
-            h = layer(h, modulation.unbind(2), None, cache.mask)
-        shift, scale = per_layer[-1].unbind(2)
+        for i, layer in enumerate(self.layers):
+            h = layer(h, modulations[NUM_MODULATIONS * i :][:NUM_MODULATIONS], None, cache.mask)
+        shift, scale = modulations[-2:]
         return torch.addcmul(self.out(modulated(h[:, : x.shape[1]], shift, scale)), self.skip(c)[:, None], x)

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from imer_ray.data.missing import Available
 from imer_ray.models.attention import sinusoidal_positions
 from imer_ray.models.backbones._blocks import (
+    NUM_MODULATIONS,
     NUM_TIME_FEATURES,
+    KeysValues,
     Layer,
     check_widths,
     modulated,
@@ -56,7 +58,7 @@ class Transformer:
 
 
 class Condition(NamedTuple):
-    memories: tuple[Tensor, ...]  # per layer keys and values [2, B, H, S, d]
+    memories: tuple[KeysValues, ...]  # per layer
     mask: Tensor | None  # [B, 1, 1, L + S], 0 or -inf, added to the attention scores; None: everything is read
     mark: Tensor | None  # [B, W], of each row's target, where the network is shared
 
@@ -87,10 +89,10 @@ class TransformerNetwork(nn.Module):
         self.layers = nn.ModuleList(
             Layer(W, H, settings.mlp_ratio, settings.dropout) for _ in range(settings.num_layers)
         )
-        self.num_modulations = [6] * settings.num_layers + [2]  # shift, scale and gate twice; shift and scale
+        num_modulations = NUM_MODULATIONS * settings.num_layers + 2  # shift and scale at the end
         self.register_buffer("time_rates", time_rates(), persistent=False)
         self.time = nn.Sequential(nn.Linear(NUM_TIME_FEATURES, W), nn.SiLU())
-        self.modulation = nn.Linear(W, sum(self.num_modulations) * W)
+        self.modulation = nn.Linear(W, num_modulations * W)
         self.skip = nn.Linear(W, latent_dim)
         self.out = nn.Linear(W, latent_dim)
         self.target_marks = target_marks(target, W)
@@ -123,18 +125,18 @@ class TransformerNetwork(nn.Module):
         readable_tokens = torch.cat([present.new_ones(B, 1), picked(present, sources).flatten(1)], dim=1)
         if not self.training:
             tokens, readable_tokens = without_unread(tokens, readable_tokens)
-        memory = self.memory(self.memory_norm(tokens))
-        memory = memory.view(B, tokens.shape[1], len(self.layers), 2, self.num_heads, -1).permute(2, 3, 0, 4, 1, 5)
+        keys_values = self.memory(self.memory_norm(tokens)).chunk(2 * len(self.layers), dim=2)
+        memories = tuple(zip(keys_values[::2], keys_values[1::2], strict=True))
         allowed = torch.cat([own, readable_tokens], dim=1)
         mark = None if self.target_marks is None else self.target_marks[targets]
-        return Condition(memory.unbind(0), attention_bias(allowed, x.dtype), mark)
+        return Condition(memories, attention_bias(allowed, x.dtype), mark)
 
     def forward(self, x: Tensor, t: Tensor, cache: Condition) -> Tensor:
         """x [B, L, D] and t [B] to the network's output [B, L, D]."""
         time = marked(self.time(time_features(t, self.time_rates)), cache.mark)
-        per_layer = self.modulation(time).view(time.shape[0], 1, -1, self.width).split(self.num_modulations, dim=2)
+        modulations = self.modulation(time).view(time.shape[0], 1, -1, self.width).unbind(2)
         h = self.frame_in(x) + self.position
-        for layer, modulation, memory in zip(self.layers, per_layer, cache.memories, strict=False):
-            h = layer(h, modulation.unbind(2), memory, cache.mask)
-        shift, scale = per_layer[-1].unbind(2)
+        for i, (layer, memory) in enumerate(zip(self.layers, cache.memories, strict=True)):
+            h = layer(h, modulations[NUM_MODULATIONS * i :][:NUM_MODULATIONS], memory, cache.mask)
+        shift, scale = modulations[-2:]
         return torch.addcmul(self.out(modulated(h, shift, scale)), self.skip(time)[:, None], x)
