@@ -74,9 +74,14 @@ def with_encoder(study: Study, column: str, value: Value) -> str:
 
 
 def interval(axis: Axis, row: pd.Series) -> str:
-    """``0.772–0.796``: the ends of the interval of a point's mean over seeds; a dash for a single seed."""
+    """``0.772–0.796``: the ends of the 95 % interval of a point's objective; a dash where it is not known."""
     low, high = (number(row[end]) for end in bounds(axis.column))
     return ABSENT if ABSENT in (low, high) else f"{low}–{high}"
+
+
+def has_interval(axis: Axis, points: pd.DataFrame) -> bool:
+    """Whether the interval of any of the points is known."""
+    return bool(points[bounds(axis.column)[0]].notna().any())
 
 
 def attained(study: Study, index: int) -> str:

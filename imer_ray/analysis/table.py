@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from imer_ray.analysis import progress
-from imer_ray.analysis.labels import attained, broken, cost, interval, measured, setting, short, title
+from imer_ray.analysis.labels import attained, broken, cost, has_interval, interval, measured, setting, short, title
 from imer_ray.results.schema import CONFIG_PREFIX
 from imer_ray.results.study import Study
 
@@ -56,7 +56,7 @@ def _columns(study: Study, front: pd.DataFrame) -> list[tuple[list[str], bool]]:
     columns.append((["trial", *(title(row).removeprefix("trial ") for _, row in front.iterrows())], True))
     for axis in (study.quality, study.speed):
         columns.append(([axis.name, *(measured(axis, value) for value in front[axis.column])], True))
-        if study.repeated:
+        if has_interval(axis, front):
             columns.append((["95 %", *(interval(axis, row) for _, row in front.iterrows())], True))
     if study.repeated:
         columns.append((["on front", *(attained(study, index) for index in front.index)], True))

@@ -15,6 +15,7 @@ from imer_ray.analysis.labels import measured
 from imer_ray.results import text_encoder
 from imer_ray.results.axes import Axis
 from imer_ray.results.study import Study
+from imer_ray.results.uncertainty import Difference, point_name
 
 SHARES = ("acc_2", "acc_5", "acc_7", "F1_score")  # endings of the metrics that are shares of clips, or weighted F1
 
@@ -36,27 +37,60 @@ def standard_error(study: Study, point: pd.Series) -> float | None:
     return sum(errors) / len(errors)
 
 
-def told_apart(study: Study) -> str | None:
-    """How far the clips tell points apart, and which picks they do not; None if that is not known."""
-    if study.front.empty or study.data is None or (error := standard_error(study, study.front.iloc[0])) is None:
+def near_best(study: Study) -> str | None:
+    """How many points the clips let be the best; None if that is not known."""
+    if study.front.empty or study.data is None or not study.data.scored:
+        return None
+    best = study.front.iloc[0]
+    half_width = study.uncertainty.half_widths.get(point_name(best)) if study.uncertainty else None
+    error = standard_error(study, best) if half_width is None else half_width
+    if error is None:
         return None
     counts, quality = study.data.scored.values(), study.points[study.quality.column].astype(float)
-    best = float(study.front[study.quality.column].iloc[0])
-    near = (quality - best).abs() < error
-    within = f"{int(near.sum())} of {len(near)} points lie within it of the best"
+    near = (quality - float(best[study.quality.column])).abs() < error
     clips = f"{max(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    said = f"{study.quality.name} on {clips} clips has a standard error of {error:.3f}: {within}"
+    sure = "has a standard error of" if half_width is None else "is known to ±"
+    said = f"{study.quality.name} on {clips} clips {sure} {error:.3f}"
+    said += f": {int(near.sum())} of {len(near)} points lie within it of the best"
     others = [name for name, index in study.picks.items() if name != "quality" and near[index]]
-    return said + (f", and {_listed(others)} cannot be told apart from quality" if others else "")
+    if others and study.uncertainty is None:
+        said += f", and {_listed(others)} cannot be told apart from quality"
+    return said
+
+
+def told_apart(study: Study) -> str | None:
+    """Which picks have qualities that the clips do not tell apart, or that they tell all; None if it is not known."""
+    pairs = list(_pairs(study))
+    if not pairs:
+        return None
+    scale, digits, unit = _in_points(study)
+    said = [
+        (names, f"{scale * abs(found.difference):.{digits}f} ± {scale * found.half_width:.{digits}f}", found)
+        for names, found in pairs
+    ]
+    ties = [(names, figures) for names, figures, found in said if not found.is_told_apart]
+    if not ties:
+        each = ", ".join(f"{names} by {figures}" for names, figures, _ in said)
+        return f"the picks are told apart in quality: {each} {unit}"
+    (first, figures), *others = ties
+    further = "".join(f", nor can {names} ({figures})" for names, figures in others)
+    return f"{first} cannot be told apart in quality (difference {figures} {unit}){further}"
+
+
+def _pairs(study: Study) -> Iterator[tuple[str, Difference]]:
+    """The pairs of picks whose difference is known, by their names."""
+    names = {point_name(study.points.loc[index]): name for name, index in study.picks.items()}
+    for pair in study.uncertainty.pairs if study.uncertainty else ():
+        if pair.first in names and pair.second in names:
+            yield f"{names[pair.first]} and {names[pair.second]}", pair
 
 
 def selection(study: Study) -> str | None:
     """How much of the picks' quality is the luck of the clips that chose them; None if that is not known."""
     if study.optimism is None or not study.picks:
         return None
-    is_share = study.quality.column.endswith(SHARES)
-    lost = {name: (100 if is_share else 1) * study.optimism.by_pick[name] for name in study.picks}
-    digits, unit = (1, f"points of {study.quality.name}") if is_share else (3, f"in {study.quality.name}")
+    scale, digits, unit = _in_points(study)
+    lost = {name: scale * study.optimism.by_pick[name] for name in study.picks}
     mean = sum(lost.values()) / len(lost)
     if mean <= 0:
         return "picks that are chosen on one half of the validation clips are as good on the other half"
@@ -68,17 +102,18 @@ def selection(study: Study) -> str | None:
 
 
 def rivals(study: Study) -> Iterator[str]:
-    """A sentence for every baseline that beats points of the study."""
+    """A sentence for every baseline that beats points of the study, with the figures of the picks among them."""
     if study.points.empty:
         return
-    speed, quality = (_minimised(axis, study.points[axis.column]) for axis in (study.speed, study.quality))
+    points = study.points[[axis.column for axis in _axes(study)]]
+    speed, quality = (_minimised(axis, points[axis.column]) for axis in _axes(study))
     for name, at in study.rivals.items():
         fast, good = (_minimised(axis, pd.Series([value]))[0] for axis, value in zip(_axes(study), at, strict=True))
         beaten = (fast <= speed) & (good <= quality) & ((fast < speed) | (good < quality))
         if beaten.any():
-            picks = [pick for pick, index in study.picks.items() if beaten[index]]
+            picks = [_named(study, pick, *points.loc[i]) for pick, i in study.picks.items() if beaten[i]]
             among = f", among them {_listed(picks)}" if picks else ""
-            yield f"{name} dominates {int(beaten.sum())} of {len(beaten)} points{among}"
+            yield f"{_named(study, name, *at)} dominates {int(beaten.sum())} of {len(beaten)} points{among}"
         elif good < quality.min():
             yield f"{name} has a better {study.quality.name} ({measured(study.quality, at[1])}) than any point"
 
@@ -99,11 +134,23 @@ def next_command(study: Study) -> str:
 
 def lines(study: Study) -> list[str]:
     """All there is to say below the table on a terminal."""
-    return [said for said in (*rivals(study), told_apart(study), selection(study), speed(study)) if said]
+    found = (*rivals(study), near_best(study), told_apart(study), selection(study), speed(study))
+    return [said for said in found if said]
 
 
 def _axes(study: Study) -> tuple[Axis, Axis]:
     return study.speed, study.quality
+
+
+def _in_points(study: Study) -> tuple[float, int, str]:
+    """By how much to multiply a difference in quality, its digits, and what it then is of."""
+    is_share = study.quality.column.endswith(SHARES)
+    return (100.0, 1, f"points of {study.quality.name}") if is_share else (1.0, 3, f"in {study.quality.name}")
+
+
+def _named(study: Study, name: str, speed: float, quality: float) -> str:
+    """``masked (0.795, 400×)``."""
+    return f"{name} ({measured(study.quality, quality)}, {measured(study.speed, speed)})"
 
 
 def _minimised(axis: Axis, values: pd.Series) -> pd.Series:

@@ -62,22 +62,42 @@ def paired_p_value(differences: Floats, replicates: Floats) -> float:
         differences: D [S] of a metric, one per seed, ours minus theirs.
         replicates: the same [S, G] without each group of clips, as `jackknife` gives them.
     """
-    if not (np.isfinite(differences).all() and np.isfinite(replicates).all()):
+    variance, freedom = _variance(differences, replicates)
+    if math.isnan(variance):
         return math.nan
-    size, groups = replicates.shape
-    covariance = (groups - 1) * np.atleast_2d(np.cov(replicates, bias=True))
-    if size == 1:
-        variance, freedom = float(covariance[0, 0]), groups - 1.0
-    else:
-        of_seeds = float(np.var(differences, ddof=1)) / size
-        of_clips = max(0.0, float(covariance[~np.eye(size, dtype=bool)].mean()))
-        variance = of_seeds + of_clips
-        spread = of_seeds**2 / (size - 1) + of_clips**2 / (groups - 1)
-        freedom = variance**2 / spread if spread > 0 else 1.0
     mean = float(np.mean(differences))
     if variance <= 0:
         return 1.0 if mean == 0 else 0.0
     return float(2 * stdtr(freedom, -abs(mean) / math.sqrt(variance)))
+
+
+def paired_half_width(differences: Floats, replicates: Floats, level: float = LEVEL) -> float:
+    """Half the width of the confidence interval of the expected difference, over new seeds and new clips.
+
+    h = t_{freedom, (1 + level) / 2} sqrt(V), with V and the degrees of freedom of `paired_p_value`, so that 0 lies in
+    mean(D) -+ h where that p-value is above 1 - level. With a metric of one system in place of differences it is that
+    metric's own interval. NaN where a number is.
+
+    Args:
+        differences, replicates: as in `paired_p_value`.
+    """
+    variance, freedom = _variance(differences, replicates)
+    return float(stdtrit(freedom, (1 + level) / 2) * math.sqrt(variance)) if variance > 0 else variance
+
+
+def _variance(differences: Floats, replicates: Floats) -> tuple[float, float]:
+    """V of the mean difference and its degrees of freedom (see `paired_p_value`); NaN where a number is."""
+    if not (np.isfinite(differences).all() and np.isfinite(replicates).all()):
+        return math.nan, math.nan
+    size, groups = replicates.shape
+    covariance = (groups - 1) * np.atleast_2d(np.cov(replicates, bias=True))
+    if size == 1:
+        return float(covariance[0, 0]), groups - 1.0
+    of_seeds = float(np.var(differences, ddof=1)) / size
+    of_clips = max(0.0, float(covariance[~np.eye(size, dtype=bool)].mean()))
+    spread = of_seeds**2 / (size - 1) + of_clips**2 / (groups - 1)
+    variance = of_seeds + of_clips
+    return variance, variance**2 / spread if spread > 0 else 1.0
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

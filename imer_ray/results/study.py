@@ -7,19 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imer_ray.errors import printable
 from imer_ray.results.attainment import times_on_front
 from imer_ray.results.axes import QUALITY, SPEED, Axis, quality_axis, speed_axis
 from imer_ray.results.counting import identity
 from imer_ray.results.optimism import Optimism, read_optimism
 from imer_ray.results.origin import data_of, protocol_of
 from imer_ray.results.pareto import non_domination_rank, picks
+from imer_ray.results.printable import one_line, printable_frame, printable_words
 from imer_ray.results.schema import (
     COLUMNS,
     CONFIG_PREFIX,
@@ -31,9 +30,9 @@ from imer_ray.results.schema import (
     read_results,
 )
 from imer_ray.results.seeds import NUM_SEEDS, averaged, on_each_seed
+from imer_ray.results.uncertainty import Uncertainty, read_uncertainty, with_intervals
 
 REQUIRED = ("trial", "status", QUALITY, SPEED)
-AS_WRITTEN = ("config", "stages", "executors", "rungs", "versions")  # JSON
 BASELINES = "baselines.json"
 
 
@@ -52,6 +51,7 @@ class Study:
         data: the clips that it is of; of an old file no more than their name and content, if these are known.
         protocol: the name of the missing protocol that quality is measured under, if it is known.
         optimism: by how much choosing flatters the picks, if it is known.
+        uncertainty: how sure the front's qualities and the picks' differences are, if it is known.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Study:
     data: DataInfo | None = None
     protocol: str | None = None
     optimism: Optimism | None = None
+    uncertainty: Uncertainty | None = None
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:
@@ -100,7 +101,8 @@ class Study:
 
     @functools.cached_property
     def _measured(self) -> pd.DataFrame:
-        return averaged(self._complete, (self.quality.column, self.speed.column))
+        points = averaged(self._complete, (self.quality.column, self.speed.column))
+        return points if self.uncertainty is None else with_intervals(points, self.uncertainty)
 
     @property
     def _complete(self) -> pd.DataFrame:
@@ -170,7 +172,8 @@ def load(run: Path) -> Study:
     """
     frame = read_results(run / RESULTS)
     study = of_frame(frame, folder=run, baselines=_baselines(run / BASELINES))
-    return replace(study, optimism=read_optimism(run, study.quality.column))
+    metric = study.quality.column
+    return replace(study, optimism=read_optimism(run, metric), uncertainty=read_uncertainty(run, metric))
 
 
 def of_frame(
@@ -184,9 +187,9 @@ def of_frame(
     lacking = [column for column in REQUIRED if column not in frame]
     if lacking:
         raise UserError(f"the results have no column {', '.join(lacking)}; run the search again to write them anew")
-    info, frame = _printable_words(frame.attrs["info"]), frame.copy(deep=False)
+    info, frame = printable_words(frame.attrs["info"]), frame.copy(deep=False)
     frame.attrs = {}  # pandas would copy the words, all of them, in each of its steps
-    frame = _printable(frame.assign(**{column: None for column in COLUMNS if column not in frame}))
+    frame = printable_frame(frame.assign(**{column: None for column in COLUMNS if column not in frame}))
     objectives = {objective["name"]: objective for objective in info["objectives"]}
     return Study(
         name=info["study"],
@@ -206,28 +209,6 @@ def of_frame(
     )
 
 
-def _name(text: str) -> str:
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _printable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with names and texts that a terminal, a page and an SVG can show, whoever wrote them."""
-    frame = frame.rename(columns=_name)
-    for column in frame.columns.difference(AS_WRITTEN):
-        if not pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_datetime64_any_dtype(frame[column]):
-            clean = printable if column == "error" else _name
-            frame[column] = [clean(value) if isinstance(value, str) else value for value in frame[column]]
-    return frame
-
-
-def _printable_words(words: Any) -> Any:  # noqa: ANN401 (JSON)
-    if isinstance(words, Mapping):
-        return {_printable_words(key): _printable_words(value) for key, value in words.items()}
-    if isinstance(words, (list, tuple)):
-        return [_printable_words(value) for value in words]
-    return _name(words) if isinstance(words, str) else words
-
-
 def _known(frame: pd.DataFrame, column: str) -> bool:
     return column in frame and frame[column].notna().any()
 
@@ -243,7 +224,7 @@ def _baselines(path: Path) -> dict[str, dict[str, float]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
-            _name(name): {k: float(v) for k, v in measured.items() if isinstance(v, (int, float)) and np.isfinite(v)}
+            one_line(name): {k: float(v) for k, v in measured.items() if isinstance(v, (int, float)) and np.isfinite(v)}
             for name, measured in content.items()
         }
     except (ValueError, AttributeError, TypeError, RecursionError) as error:

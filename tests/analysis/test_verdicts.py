@@ -29,7 +29,7 @@ def test_a_rival_that_dominates_points_is_named_with_how_many_and_which_picks(sm
     study = load(small(FRONT, baselines))
     assert study.picks.keys() == {"quality", "knee", "speed"}
     assert list(verdicts.rivals(study)) == [
-        "masked dominates 3 of 4 points, among them knee and speed",
+        "masked (0.795, 400×) dominates 3 of 4 points, among them knee (0.790, 100×) and speed (0.700, 300×)",
         "mean has a better Non0 F1 (0.850) than any point",
     ]
 
@@ -41,20 +41,20 @@ def test_equal_points_do_not_dominate_and_less_is_better_where_it_is_an_error(sm
     rows = [{**r, "valid.MAE": 1.0 + i, "objective.quality": 1.0 + i} for i, r in enumerate(FRONT)]
     folder = small(rows, {"masked": {"valid.MAE": 1.5, "speedup_vs_imder": 200}}, objectives=objectives, folder="mae")
     study = load(folder)
-    assert list(verdicts.rivals(study)) == ["masked dominates 2 of 4 points"]
-    assert verdicts.told_apart(study) is None, "nothing is known of how an error varies"
+    assert list(verdicts.rivals(study)) == ["masked (1.50, 200×) dominates 2 of 4 points"]
+    assert verdicts.near_best(study) is None, "nothing is known of how an error varies"
 
 
 def test_the_standard_error_is_that_of_shares_over_the_clips_that_count(small):
     study = load(small(FRONT))
     by_hand = (math.sqrt(0.7 * 0.3 / 100) + math.sqrt(0.9 * 0.1 / 50)) / 2
     assert verdicts.standard_error(study, study.front.iloc[0]) == pytest.approx(by_hand)
-    assert verdicts.told_apart(study) == (
+    assert verdicts.near_best(study) == (
         f"Non0 F1 on 50 to 100 clips has a standard error of {by_hand:.3f}: 2 of 4 points lie within it of the best, "
         "and knee cannot be told apart from quality"
     )
     old = dataclasses.replace(study, data=None)
-    assert verdicts.told_apart(old) is None and verdicts.standard_error(old, study.front.iloc[0]) is None
+    assert verdicts.near_best(old) is None and verdicts.standard_error(old, study.front.iloc[0]) is None
 
 
 def test_terminal_and_page_say_the_same(small, capsys):

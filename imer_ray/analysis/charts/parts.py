@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from imer_ray.analysis.labels import cost, interval, measured, number, settings_of, short, title, with_encoder
+from imer_ray.analysis.labels import ABSENT, cost, interval, measured, number, settings_of, short, title, with_encoder
 from imer_ray.results.axes import Axis
 from imer_ray.results.seeds import NUM_SEEDS
 from imer_ray.results.study import Study
@@ -74,12 +74,12 @@ def hover(study: Study, row: pd.Series, pick: str | None = None) -> str:
 
 
 def measurements(study: Study, row: pd.Series) -> list[tuple[str, str]]:
-    """(name, value) of quality, speed and the other costs of a point, with intervals where it has several seeds."""
+    """(name, value) of quality, speed and the other costs of a point, with the intervals that are known."""
     found = []
     for axis in (study.quality, study.speed):
         found.append((axis.name, measured(axis, row[axis.column])))
-        if row[NUM_SEEDS] > 1:
-            found.append(("95 %", interval(axis, row)))
+        if (ends := interval(axis, row)) != ABSENT:
+            found.append(("95 %", ends))
         found += _with_encoder(study, axis.column, row)
     if row[NUM_SEEDS] > 1:
         found.append(("seeds", f"{row[NUM_SEEDS]:.0f}"))

@@ -15,10 +15,12 @@ from imer_ray.analysis.charts import seeds as seed_charts
 from imer_ray.analysis.charts import study as study_charts
 from imer_ray.analysis.charts.parts import best_compromise, describe
 from imer_ray.analysis.labels import (
+    ABSENT,
     attained,
     broken,
     cost,
     duration,
+    has_interval,
     interval,
     measured,
     number,
@@ -99,13 +101,22 @@ def headline(study: Study) -> str:
                 f"best {study.speed.name}",
                 f"{name} ({title(fast)})" + _left_with_encoder(study, fast),
             ),
-            (measured(study.quality, best[study.quality.column]), f"best {study.quality.name}", title(best)),
+            (
+                measured(study.quality, best[study.quality.column]),
+                f"best {study.quality.name}",
+                _with_interval(study, best),
+            ),
             (number(volume), "hypervolume", f"up to the fixed reference point ({corner})"),
         ]
     if saved.asked.total_s:
         more = f"{duration(saved.asked.reused_s)} of the {duration(saved.asked.total_s)} that trials asked for"
         entries.append((f"{100 * saved.share:.0f} %", "of computing reused", more))
     return tiles(entries)
+
+
+def _with_interval(study: Study, point: pd.Series) -> str:
+    ends = interval(study.quality, point)
+    return title(point) + (f"; 95 % interval {ends}" if ends != ABSENT else "")
 
 
 def _left_with_encoder(study: Study, point: pd.Series) -> str:
@@ -155,9 +166,9 @@ def front_table(study: Study) -> str:
         if column != study.speed.column and study.front[column].notna().any()
     ]
     shown = study.varying or study.settings
-    spread = ["95 %"] if study.repeated else []
     heads = [("pick", ""), ("trial", "number")]
-    heads += [(name, "number") for axis in axes for name in (axis.name, *spread)]
+    spread = {axis: ["95 %"] if has_interval(axis, study.front) else [] for axis in axes}
+    heads += [(name, "number") for axis in axes for name in (axis.name, *spread[axis])]
     heads += [(f"with {ENCODER}", "number")] if study.speed.column in SHAPES else []
     heads += [("on front", "number")] if study.repeated else []
     heads += [*((name, "number") for _, name in others), *((short(path), "") for path in shown)]
@@ -167,7 +178,7 @@ def front_table(study: Study) -> str:
         chip = f'<span class="chip {pick}">{pick}</span>' if pick else "&nbsp;"
         numbers = [title(row).removeprefix("trial ")]
         for axis in axes:
-            numbers += [measured(axis, row[axis.column]), *(interval(axis, row) for _ in spread)]
+            numbers += [measured(axis, row[axis.column]), *(interval(axis, row) for _ in spread[axis])]
         if (column := study.speed.column) in SHAPES:
             numbers.append(with_encoder(study, column, row[column]))
         numbers += [attained(study, index)] if study.repeated else []
@@ -177,6 +188,11 @@ def front_table(study: Study) -> str:
     note = (
         "From best quality to best speed. A trial's number after the point counts further evaluations of its networks."
     )
+    if study.uncertainty is not None and study.uncertainty.half_widths:
+        note += (
+            " The 95 % interval of a quality with one seed is over another draw of as many validation clips; points"
+            " share their clips, so that picks whose intervals overlap can be told apart all the same."
+        )
     if study.repeated:
         note += (
             " Means over seeds, with the 95 % interval of the mean; on how many of its seeds a point is on the front of"

@@ -18,7 +18,7 @@ from imer_ray.results.study import load
 from imer_ray.results.writer import write_results
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.training.latents import load_dataset
-from imer_ray.tuning.study import selection
+from imer_ray.tuning.study import clip_quality, selection
 
 CONFIG = experiment("data.num_train=20", "data.num_valid=60", "data.num_test=20")
 SETTINGS = ("l", "a", "v", "la", "lv", "av", "lav")
@@ -92,8 +92,7 @@ def test_a_study_learns_by_how_much_its_picks_are_flattered(plan, metric):
 def test_the_quality_of_all_clips_is_what_the_evaluation_measured(plan, column):
     plan("MAE")
     store = selection.Store("")
-    labels = load_dataset(CONFIG).labels("valid")
-    quality = selection._quality(store, "3", column, CONFIG, labels)
+    quality = clip_quality.quality(store, "3", column, CONFIG)
     assert quality(torch.arange(60)) == pytest.approx(store.measured("3")[column], rel=1e-6)
 
 

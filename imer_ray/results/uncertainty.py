@@ -1,0 +1,99 @@
+"""How sure the qualities of a front are, and which of its picks the validation clips tell apart."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from imer_ray.errors import UserError
+from imer_ray.files import write_whole
+from imer_ray.results.seeds import NUM_SEEDS, bounds
+
+UNCERTAINTY = "uncertainty.json"  # in a study's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Of the qualities of two picks on the same clips.
+
+    Attributes:
+        first, second: the points, as `point_name` calls them.
+        difference: the first's quality less the second's, in the metric's own units.
+        half_width: of its interval, which all pairs of the study keep together.
+    """
+
+    first: str
+    second: str
+    difference: float
+    half_width: float
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return abs(self.difference) > self.half_width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uncertainty:
+    """Over another draw of as many validation clips.
+
+    Attributes:
+        metric: the column that quality is computed from.
+        half_widths: point on the front that was run with one seed -> half the width of its quality's 95 % interval.
+        pairs: of the picks.
+    """
+
+    metric: str
+    half_widths: Mapping[str, float]
+    pairs: tuple[Difference, ...]
+
+
+def point_name(row: pd.Series | Mapping[str, Any]) -> str:
+    """``12.0`` for the first point of trial 12, as a key of JSON."""
+    return f"{row['trial']:.0f}.{0 if pd.isna(row['point']) else row['point']:.0f}"
+
+
+def with_intervals(points: pd.DataFrame, found: Uncertainty) -> pd.DataFrame:
+    """The points with the ends of their qualities' intervals over clips, where seeds give none."""
+    low, high = bounds(found.metric)
+    names = [point_name(row) for row in points[["trial", "point"]].to_dict("records")]
+    half = pd.Series([found.half_widths.get(name, math.nan) for name in names], points.index, dtype=float)
+    half = half.where(points[NUM_SEEDS] == 1)
+    quality = points[found.metric].astype(float)
+    return points.assign(**{low: points[low].fillna(quality - half), high: points[high].fillna(quality + half)})
+
+
+def write_uncertainty(folder: Path, found: Uncertainty) -> None:
+    """Write it beside the results."""
+    write_whole(folder / UNCERTAINTY, json.dumps(asdict(found), indent=1).encode())
+
+
+def read_uncertainty(folder: Path, metric: str) -> Uncertainty | None:
+    """What `write_uncertainty` wrote into a study's folder; None if nothing, or of another ``metric``.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / UNCERTAINTY
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        half_widths = {str(name): float(half) for name, half in content["half_widths"].items()}
+        pairs = tuple(
+            Difference(**{**pair, **{name: float(pair[name]) for name in ("difference", "half_width")}})
+            for pair in content["pairs"]
+        )
+        found = Uncertainty(**{**content, "half_widths": half_widths, "pairs": pairs})
+        numbers = [*half_widths.values(), *(number for pair in pairs for number in (pair.difference, pair.half_width))]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("its numbers are none")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, or run the search again to write it anew") from error
+    return found if found.metric == metric else None
