@@ -1,4 +1,4 @@
-"""How sure points are: their error bars, and the surfaces that shares of the seeds attain."""
+"""How far seeds are apart: error bars of points, and the surfaces that shares of the seeds attain."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from imer_ray.analysis.figures.canvas import COLUMN, figure, house_style, speed_
 from imer_ray.analysis.style import LIGHT, series
 from imer_ray.results.attainment import LEVELS, MIN_SEEDS, attainment_surface
 from imer_ray.results.axes import SPEED, Axis
-from imer_ray.results.seeds import bounds
+from imer_ray.results.seeds import NUM_SEEDS, bounds
 from imer_ray.results.study import Study
 
 LINES = ((0, (1, 1)), "-", (0, (5, 1.5)))  # one per level, so that they are told apart without colour
 
 
-def points_with_interval(study: Study) -> pd.DataFrame:
-    """The points of whose quality or speed an interval is known, over seeds or over clips."""
-    ends = [bounds(axis.column)[0] for axis in (study.quality, study.speed)]
-    return study.points[study.points[ends].notna().any(axis=1)]
+def repeated_points(study: Study) -> pd.DataFrame:
+    """The points that were run with several seeds."""
+    return study.points[study.points[NUM_SEEDS] > 1]
 
 
 def error_bar(axis: Axis, points: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How far the intervals of the points reach below and above them; NaN where they are not known."""
+    """How far the intervals of the points' means reach below and above them."""
     low, high = bounds(axis.column)
     mean = points[axis.column].to_numpy(float)
     return mean - points[low].to_numpy(float), points[high].to_numpy(float) - mean
@@ -45,7 +44,7 @@ def surfaces(study: Study) -> dict[float, pd.DataFrame]:
 
 
 def draw_error_bars(ax: Axes, study: Study) -> None:
-    points = points_with_interval(study)
+    points = repeated_points(study)
     if len(points):
         speed, quality = (error_bar(axis, points) for axis in (study.speed, study.quality))
         at = points[study.speed.column], points[study.quality.column]

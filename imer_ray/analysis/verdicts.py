@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -102,20 +103,26 @@ def selection(study: Study) -> str | None:
 
 
 def rivals(study: Study) -> Iterator[str]:
-    """A sentence for every baseline that beats points of the study, with the figures of the picks among them."""
+    """A sentence for the baselines that beat the same points of the study, with the figures of the picks among these,
+    and for every other one that has the best quality."""
     if study.points.empty:
         return
     points = study.points[[axis.column for axis in _axes(study)]]
     speed, quality = (_minimised(axis, points[axis.column]) for axis in _axes(study))
+    beating, better = defaultdict(list), []
     for name, at in study.rivals.items():
         fast, good = (_minimised(axis, pd.Series([value]))[0] for axis, value in zip(_axes(study), at, strict=True))
         beaten = (fast <= speed) & (good <= quality) & ((fast < speed) | (good < quality))
         if beaten.any():
-            picks = [_named(study, pick, *points.loc[i]) for pick, i in study.picks.items() if beaten[i]]
-            among = f", among them {_listed(picks)}" if picks else ""
-            yield f"{_named(study, name, *at)} dominates {int(beaten.sum())} of {len(beaten)} points{among}"
+            beating[tuple(points.index[beaten])].append(_named(study, name, *at))
         elif good < quality.min():
-            yield f"{name} has a better {study.quality.name} ({measured(study.quality, at[1])}) than any point"
+            better.append(f"{name} has a better {study.quality.name} ({measured(study.quality, at[1])}) than any point")
+    for beaten_points, names in beating.items():
+        picks = [_named(study, pick, *points.loc[i]) for pick, i in study.picks.items() if i in beaten_points]
+        among = f", among them {_listed(picks)}" if picks else ""
+        verb = "dominates" if len(names) == 1 else "dominate"
+        yield f"{_listed(names)} {verb} {len(beaten_points)} of {len(points)} points{among}"
+    yield from better
 
 
 def speed(study: Study) -> str | None:
@@ -134,8 +141,8 @@ def next_command(study: Study) -> str:
 
 def lines(study: Study) -> list[str]:
     """All there is to say below the table on a terminal."""
-    found = (*rivals(study), near_best(study), told_apart(study), selection(study), speed(study))
-    return [said for said in found if said]
+    sure = "; ".join(said for said in (near_best(study), told_apart(study)) if said)
+    return [said for said in (*rivals(study), sure, selection(study), speed(study)) if said]
 
 
 def _axes(study: Study) -> tuple[Axis, Axis]:

@@ -34,6 +34,15 @@ def test_a_rival_that_dominates_points_is_named_with_how_many_and_which_picks(sm
     ]
 
 
+def test_rivals_that_dominate_the_same_points_share_a_sentence(small):
+    baselines = {"masked": rival(0.81, 400), "zero": rival(0.75, 400), "student": rival(0.82, 350)}
+    assert list(verdicts.rivals(load(small(FRONT, baselines)))) == [
+        "masked (0.810, 400×) and student (0.820, 350×) dominate 4 of 4 points, "
+        "among them quality (0.800, 50.0×), knee (0.790, 100×) and speed (0.700, 300×)",
+        "zero (0.750, 400×) dominates 2 of 4 points, among them speed (0.700, 300×)",
+    ]
+
+
 def test_equal_points_do_not_dominate_and_less_is_better_where_it_is_an_error(small):
     study = load(small(FRONT, {"same": rival(0.80, 50)}))
     assert list(verdicts.rivals(study)) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from imer_ray.evaluation.significance import half_width, holm, jackknife, paired_p_value
+from imer_ray.evaluation.significance import half_width, holm, jackknife, paired_half_width, paired_p_value
 
 VALUES = [0.71, 0.69, 0.74, 0.70, 0.72]
 
@@ -120,3 +120,30 @@ def test_holm_keeps_the_rate_of_any_false_rejection():
         < rate
         < stats.binom.interval(1 - 1e-4, 2000, 0.05)[1] / 2000
     )
+
+
+def test_the_paired_interval_is_students_over_clips_and_over_seeds():
+    gains = np.random.default_rng(3).normal(0.1, 1, 40)
+    replicates = (gains.sum() - gains) / 39
+    low, high = stats.t.interval(0.9, 39, gains.mean(), stats.sem(gains))
+    assert paired_half_width(np.array([gains.mean()]), replicates[None], 0.9) == pytest.approx((high - low) / 2)
+    values = np.array(VALUES)
+    over_seeds = paired_half_width(values, np.repeat(values[:, None], 50, axis=1))
+    assert over_seeds == pytest.approx(half_width(VALUES)), "clips that change nothing add nothing"
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 4])
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_0_lies_in_the_paired_interval_where_the_test_does_not_reject(num_seeds, level):
+    rng, inside = np.random.default_rng(num_seeds), []
+    for _ in range(200):
+        gains = rng.normal(0.1, 1, size=(num_seeds, 60)) + rng.normal(0, 0.5, size=60)
+        sample = gains.mean(1), (gains.sum(1, keepdims=True) - gains) / 59
+        inside.append(abs(gains.mean()) <= paired_half_width(*sample, level))
+        assert inside[-1] == (paired_p_value(*sample) >= 1 - level)
+    assert {True, False} == set(inside)
+
+
+def test_equal_systems_have_an_interval_without_width_and_what_is_unknown_has_none():
+    assert paired_half_width(np.zeros(1), np.zeros((1, 50))) == 0.0
+    assert math.isnan(paired_half_width(np.zeros(1), np.full((1, 50), math.nan)))

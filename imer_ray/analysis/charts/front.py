@@ -26,7 +26,6 @@ from imer_ray.analysis.figures.study import baseline_places
 from imer_ray.analysis.labels import measured, title
 from imer_ray.analysis.style import COLOUR_BY, MARK_BY, MARKS, group_of, groups, series
 from imer_ray.results.axes import SPEED, Axis
-from imer_ray.results.seeds import bounds
 from imer_ray.results.study import Study
 
 
@@ -60,7 +59,6 @@ def pareto(studies: Sequence[Study]) -> Chart:
         for some in (study.points, study.infeasible):
             places += list(zip(some[speed.column], some[quality.column], strict=True))
     xs, ys = ([place[i] for place in places] for i in (0, 1))
-    ys += [end for study in studies for end in study.points[list(bounds(quality.column))].to_numpy(float).flat]
     relative = speed.unit == "×"
     xaxis, yaxis = objective_axis(speed, [*xs, 1.0] if relative else xs), objective_axis(quality, ys)
     layout: Chart = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from imer_ray.analysis.charts.parts import INK, MUTED, Chart, lines, numbers, objective_axis
-from imer_ray.analysis.spread import error_bar, points_with_interval, surfaces
+from imer_ray.analysis.spread import error_bar, repeated_points, surfaces
 from imer_ray.analysis.style import series
 from imer_ray.results.study import Study
 
@@ -13,8 +13,8 @@ DASHES = ("dot", "solid", "dash")
 
 
 def error_bars(study: Study) -> list[Chart]:
-    """The intervals of the points of which they are known, as a trace without marks of its own."""
-    points = points_with_interval(study)
+    """The intervals of the points that were run with several seeds, as a trace without marks of its own."""
+    points = repeated_points(study)
     if points.empty:
         return []
     bars = {}

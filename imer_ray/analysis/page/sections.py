@@ -190,7 +190,7 @@ def front_table(study: Study) -> str:
     )
     if study.uncertainty is not None and study.uncertainty.half_widths:
         note += (
-            " The 95 % interval of a quality with one seed is over another draw of as many validation clips; points"
+            " The 95 % interval of a quality with one seed is over another draw of as many validation clips. All points"
             " share their clips, so that picks whose intervals overlap can be told apart all the same."
         )
     if study.repeated:

@@ -15,6 +15,7 @@ from imer_ray.evaluation.score import score
 from imer_ray.results.optimism import OPTIMISM, read_optimism
 from imer_ray.results.schema import Objective, StudyInfo
 from imer_ray.results.study import load
+from imer_ray.results.uncertainty import UNCERTAINTY
 from imer_ray.results.writer import write_results
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.training.latents import load_dataset
@@ -96,6 +97,31 @@ def test_the_quality_of_all_clips_is_what_the_evaluation_measured(plan, column):
     assert quality(torch.arange(60)) == pytest.approx(store.measured("3")[column], rel=1e-6)
 
 
+@pytest.mark.parametrize("metric", ["MAE", "la.MAE", "CRPS"])  # of which several points are on the front
+def test_a_study_learns_how_sure_its_front_is_and_that_noise_tells_no_picks_apart(plan, metric):
+    made = plan(metric)
+    selection.write(made)
+    study = load(made.folder)
+    assert len(study.uncertainty.half_widths) == len(study.front) > 1
+    assert all(half > 0 for half in study.uncertainty.half_widths.values())
+    assert study.uncertainty.pairs and not any(pair.is_told_apart for pair in study.uncertainty.pairs)
+    quality = study.points.set_index("trial")[study.quality.column]
+    (first, second), found = _trials(study.uncertainty.pairs[0]), study.uncertainty.pairs[0].difference
+    assert found == pytest.approx(quality[first] - quality[second], rel=1e-5)
+
+
+def _trials(pair):
+    return int(pair.first[0]), int(pair.second[0])
+
+
+def test_a_damaged_file_does_not_keep_a_study_from_writing_it_anew(plan):
+    made = plan("MAE")
+    for name in (OPTIMISM, UNCERTAINTY):
+        (made.folder / name).write_text("{")
+    selection.write(made)
+    assert load(made.folder).uncertainty is not None
+
+
 def test_where_an_evaluation_was_evicted_nothing_is_known_and_no_older_file_stays(plan, tmp_path):
     made = plan("MAE")
     selection.write(made)
@@ -103,3 +129,6 @@ def test_where_an_evaluation_was_evicted_nothing_is_known_and_no_older_file_stay
     (tmp_path / "3").rename(tmp_path / "evicted")
     selection.write(made)
     assert read_optimism(made.folder, "valid.MAE") is None and not (made.folder / OPTIMISM).exists()
+    (tmp_path / str(load(made.folder).front["trial"].iloc[0])).rename(tmp_path / "gone")
+    selection.write(made)
+    assert not (made.folder / UNCERTAINTY).exists()
