@@ -75,11 +75,11 @@ def _of_one(study: Study, panels: Sequence[str], folder: Path) -> Iterator[tuple
 
 
 def page(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str] = ()) -> str:
-    from imer_ray.analysis.page import sections
+    from imer_ray.analysis.page import header, sections
     from imer_ray.analysis.page.page import Page
 
     made = Page(f"{study.name}: quality against speed")
-    made.add("<header>" + sections.heading(study) + sections.headline(study) + "</header>")
+    made.add("<header>" + header.heading(study) + header.headline(study) + "</header>")
     if study.points.empty:
         made.add(sections.nothing_yet(study))
     else:

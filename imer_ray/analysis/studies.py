@@ -11,8 +11,8 @@ from imer_ray.analysis.charts.parts import best_compromise, describe
 from imer_ray.analysis.figures import study as figures
 from imer_ray.analysis.figures.canvas import render
 from imer_ray.analysis.labels import duration, measured, number
+from imer_ray.analysis.page.header import origin
 from imer_ray.analysis.page.page import Cell, Page, section, table
-from imer_ray.analysis.page.sections import origin
 from imer_ray.results.schema import DataInfo, UserError
 from imer_ray.results.study import Study
 
