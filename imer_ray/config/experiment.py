@@ -152,7 +152,7 @@ class BankConfig:
 
     def __post_init__(self) -> None:
         if min(self.num_steps, self.num_draws, self.folds) < 1:
-            raise ValueError("bank.num_steps, bank.num_draws and bank.folds must be at least 1")
+            raise ValueError("bank.num_steps and bank.num_draws must be at least 1, and bank.folds, too")
         check_at_most(num_steps=(self.num_steps, MAX_STEPS), num_draws=(self.num_draws, MAX_DRAWS))
         check_at_most(folds=(self.folds, MAX_FOLDS))
 

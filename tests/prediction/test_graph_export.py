@@ -139,13 +139,6 @@ def test_without_graphs_onnx_says_how_to_get_them(tmp_path: Path) -> None:
         imer_ray.load_model(tmp_path / "m", runtime="onnx")
 
 
-def test_a_sampler_of_many_steps_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    save_model(tmp_path / "m", 1, "diffusion.sampler=heun", small=(*SIZES, "diffusion.num_steps=50"))
-    with pytest.raises(UserError, match=r"this sampler takes 99: .*num_steps"):
-        export.main([f"model={tmp_path / 'm'}"])
-    assert not (tmp_path / "m" / "1" / FOLDER).exists()
-
-
 def test_a_component_that_asks_its_data_is_refused_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
