@@ -127,10 +127,6 @@ def _check_together(config: ExperimentConfig) -> None:
             f"diffusion: the backbone {diffusion.backbone.name} is one network per modality and cannot be shared: "
             "set sharing=per_modality, or choose another backbone"
         )
-    if diffusion.backbone.name == diffusion.prior.name == "none":
-        raise UserError(
-            "diffusion: backbone=none leaves recovery to the prior, and prior=none is none: choose one of them"
-        )
     if config.bank.folds > 1 and config.bank.mode == "same" and config.distill.method != "none":
         raise UserError(
             f"bank.folds={config.bank.folds} would need a student of every fold: set bank.mode=reference, or "

@@ -79,6 +79,11 @@ def encode(config: ExperimentConfig, **given: float) -> Stage:
     return stage("encode", Encode.of(config, **given))
 
 
+def recovers(config: ExperimentConfig) -> bool:
+    """Whether there is a network or a prior that missing modalities could be recovered from."""
+    return not config.diffusion.backbone.name == config.diffusion.prior.name == "none"
+
+
 def prior(config: ExperimentConfig, encoded: Stage, fold: Fold | None = None) -> dict[str, Stage]:
     """The closed form that networks stand on, under its role; nothing with ``diffusion.prior=none``."""
     if config.diffusion.prior.name == "none":

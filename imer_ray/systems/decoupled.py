@@ -2,14 +2,17 @@
 
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.stages.graph import Stage
-from imer_ray.systems import _stages
+from imer_ray.systems import _stages, masked
 
 
 def graph(config: ExperimentConfig, split: str) -> Stage:
     """Sampler, steps and precision cost an evaluation; loss weights a recogniser; SDE and backbone a pretraining.
 
-    Distillation costs its own stages and an evaluation.
+    Distillation costs its own stages and an evaluation. With neither a prior nor a network nothing is recovered: that
+    is `masked`.
     """
+    if not _stages.recovers(config):
+        return masked.graph(config, split)
     encoded = _stages.encode(config)
     teachers = _stages.pretrain(config, encoded)
     networks = _stages.distill(config, encoded, teachers)

@@ -3,11 +3,13 @@
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.slices import Joint
 from imer_ray.stages.graph import Stage
-from imer_ray.systems import _stages
+from imer_ray.systems import _stages, masked
 
 
 def graph(config: ExperimentConfig, split: str) -> Stage:
     """Diffusion and recogniser are one stage, so that every change of either trains both again."""
+    if not _stages.recovers(config):
+        return masked.graph(config, split)
     encoded = _stages.encode(config)
     read = Joint.of(config, protocol=_stages.frames_missing(config))
     joint = _stages.stage("joint", read, encode=encoded, **_stages.prior(config, encoded))

@@ -8,11 +8,13 @@ their discriminator, `classify` all of the recogniser. What was mended is said i
 
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.stages.graph import Stage
-from imer_ray.systems import _stages
+from imer_ray.systems import _stages, masked
 
 
 def graph(config: ExperimentConfig, split: str) -> Stage:
     """Each loss weight costs its stage and what follows: lambda_c `classify`, lambda_al `fuse` too, lambda_g all."""
+    if not _stages.recovers(config):
+        return masked.graph(config, split)
     encoded = _stages.encode(config)
     recovered = _stages.recover(config, encoded)
     networks = _stages.distill(config, encoded, recovered)

@@ -16,7 +16,6 @@ from imer_ray.config.tree import flatten, get, replace
 from imer_ray.config.typed_text import Typed
 from imer_ray.errors import UserError
 
-PRIOR = "diffusion.prior=gaussian"  # on which every backbone can stand, none as well
 GROUPS = dict(component_groups(ExperimentConfig))
 
 
@@ -28,9 +27,7 @@ def composed(*words: str) -> ExperimentConfig:
 def pick() -> ExperimentConfig:
     """What a study on synthetic clips may have found."""
     words = ["data.num_train=96", "diffusion.sampler=heun", "diffusion.num_steps=7", "encoder.dropout=0.3"]
-    return dataclasses.replace(
-        composed(*words, "training.recognise.learning_rate=5e-3", PRIOR), data_fingerprint="f" * 64
-    )
+    return dataclasses.replace(composed(*words, "training.recognise.learning_rate=5e-3"), data_fingerprint="f" * 64)
 
 
 def with_(config: ExperimentConfig, path: str, node: dict[str, Any]) -> ExperimentConfig:

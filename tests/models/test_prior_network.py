@@ -10,9 +10,9 @@ from torch import nn
 from imer_ray.config.components import build, option, options
 from imer_ray.diffusion.denoiser import Denoiser, expand_time
 from imer_ray.diffusion.parametrization import PARAMETRIZATIONS
-from imer_ray.errors import UserError
 from imer_ray.models.parts import DiffusionNetwork
 from imer_ray.models.recovery import Recovery, condition
+from imer_ray.systems import graph
 from imer_ray.training.denoising import Denoising, denoising_step, keep_the_better
 from imer_ray.training.latents import Latents
 
@@ -172,7 +172,10 @@ def test_what_it_fills_does_not_depend_on_how_clips_are_batched(clips, fitted, r
             torch.testing.assert_close(alone[0][own], whole[row][own], rtol=1e-8, atol=1e-8)
 
 
-def test_no_network_needs_a_prior():
-    with pytest.raises(UserError, match="backbone=none leaves recovery to the prior, and prior=none is none"):
-        experiment("diffusion.backbone=none")
-    assert experiment("diffusion.backbone=none", "diffusion.prior=gaussian").diffusion.backbone.name == "none"
+@pytest.mark.parametrize("system", ["decoupled", "rohydr", "imder"])
+def test_with_neither_a_network_nor_a_prior_nothing_is_recovered(system):
+    """Such a system is `masked`, whatever else is said of its diffusion."""
+    masked = graph(experiment("system=masked"), "valid")
+    found = graph(experiment(f"system={system}", "diffusion.backbone=none", "diffusion.num_steps=7"), "valid")
+    assert found.key == masked.key
+    assert graph(experiment("diffusion.backbone=none", "diffusion.prior=gaussian"), "valid").key != masked.key

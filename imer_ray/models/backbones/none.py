@@ -13,7 +13,7 @@ from imer_ray.data.missing import Available
 
 @dataclass(frozen=True)
 class NoNetwork:
-    """What adds nothing to a prior, and so needs one."""
+    """What adds nothing to a prior; without one nothing is recovered at all."""
 
     shareable: ClassVar[bool] = True
     min_frames: ClassVar[int] = 1
