@@ -24,9 +24,11 @@ from imer_ray.training.loop import seeded
 SIZES = (1, 3, 8)
 TOLERANCE = 1e-5  # of predictions of about 1: single precision in another order
 GUIDED = ("diffusion.guidance=1.5", "diffusion.condition_dropout=0.1")
+ALONE = ("diffusion.backbone=none", "refiner=none")  # what a prior says, and no network
 BACKBONES = [
     (name, sharing)
     for name in options("diffusion/backbone")
+    if name != "none"
     for sharing in ("per_modality", "shared")
     if (name, sharing) != ("imder_unet", "shared")  # which cannot be
 ]
@@ -83,6 +85,7 @@ def check_settings(pattern: str, *overrides: str, num_steps: int = 2, num_draws:
         ("lv", ("diffusion.backbone=mixer", "fusion=mult"), {}),
         ("v", (), {"imputer": "regression"}),
         ("lav", (), {}),
+        ("l", ("diffusion.prior=mixture", *ALONE), {"num_steps": 1}),
     ],
     ids=str,
 )
@@ -144,6 +147,16 @@ def test_a_file_says_nothing_of_the_machine_that_made_it() -> None:
 def test_every_backbone_has_graphs(backbone: str, sharing: str, guided: bool, pattern: str) -> None:
     words = (f"diffusion.backbone={backbone}", f"diffusion.sharing={sharing}", *(GUIDED if guided else ()))
     check_settings(pattern, *words, num_draws=2 if guided else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_steps", [1, 100])
+@pytest.mark.parametrize("others", [ALONE, ("diffusion.backbone=mixer",), GUIDED], ids=str)
+@pytest.mark.parametrize("sharing", ["per_modality", "shared"])
+@pytest.mark.parametrize("prior", ["gaussian", "mixture"])
+def test_every_prior_has_graphs(prior: str, sharing: str, others: tuple[str, ...], num_steps: int) -> None:
+    """Alone, beneath a network and guided; unrolled and in a loop."""
+    check_settings("a", f"diffusion.prior={prior}", f"diffusion.sharing={sharing}", *others, num_steps=num_steps)
 
 
 @pytest.mark.slow
