@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pattern_models import DIMS, clips, model_of
+from torch.utils._pytree import tree_map
 
 from imer_ray.config.components import options
 from imer_ray.data.missing import PATTERNS
@@ -17,7 +18,7 @@ from imer_ray.models.model import EmotionModel, Recogniser
 from imer_ray.models.pattern_model import PatternModel
 from imer_ray.runtime.onnx_graph import OnnxGraph
 from imer_ray.runtime.onnx_session import OnnxSession
-from imer_ray.runtime.pattern_graph import PatternGraph, exported, inputs_of, shape_of
+from imer_ray.runtime.pattern_graph import PatternGraph, example, exported, inputs_of, shape_of, traced
 from imer_ray.runtime.pattern_session import PatternSession
 from imer_ray.training.loop import seeded
 
@@ -170,8 +171,21 @@ def test_every_sampler_has_graphs(sampler: str, num_steps: int, sharing: str) ->
 
 
 @pytest.mark.slow
+def test_a_loop_of_imders_steps_is_exact_in_double_precision() -> None:
+    """In single precision it is no test: 100 steps of that network enlarge the rounding of PyTorch itself to 1e-2."""
+    words = ("diffusion.backbone=imder_unet", "diffusion.backbone.num_layers=1", "diffusion.sampler=euler_maruyama")
+    model, sampler = model_of(*words, num_frames=8)
+    ready = PatternModel(model, "la", sampler, 100)
+    inputs = example(shape_of(ready, DIMS, dict.fromkeys(DIMS, 8)))
+    exact = tree_map(lambda x: x.double() if x.is_floating_point() else x, inputs)
+    whole = PatternGraph(ready).eval().double()
+    found, expected = traced(whole, exact).module()(*exact), whole(*exact)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("guided", [False, True])
-@pytest.mark.parametrize(("backbone", "sharing"), BACKBONES)
+@pytest.mark.parametrize(("backbone", "sharing"), [one for one in BACKBONES if one[0] != "imder_unet"])
 def test_every_backbone_has_graphs_with_a_loop(backbone: str, sharing: str, guided: bool) -> None:
     words = (f"diffusion.backbone={backbone}", f"diffusion.sharing={sharing}", *(GUIDED if guided else ()))
     check_settings("la", *words, "diffusion.sampler=euler_maruyama", num_steps=100)

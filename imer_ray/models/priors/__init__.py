@@ -195,4 +195,4 @@ def chosen(z: Tensor, tables: Tensor, which: int | Tensor) -> Tensor:
     """
     if isinstance(which, int):
         return z @ tables[which]
-    return (z @ tables)[which, torch.arange(len(z), device=z.device)]
+    return (z @ tables)[which, torch.arange(z.shape[0], device=z.device)]
