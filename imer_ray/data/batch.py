@@ -82,9 +82,8 @@ class Batch:
 
 
 def _digest(features: Tensor, frames: Tensor, is_whole: bool) -> NDArray[np.uint64]:
-    clips = features.cpu().numpy()
-    if not is_whole:
-        clips = [clip[there] for clip, there in zip(clips, frames.cpu().numpy(), strict=True)]
+    x = features.cpu().numpy()
+    clips = x if is_whole else [clip[there] for clip, there in zip(x, frames.cpu().numpy(), strict=True)]
     return np.array([_first_word(clip.tobytes()) for clip in clips], np.uint64)
 
 
