@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,17 +29,27 @@ class Batch:
     recorded: Tensor
     labels: Tensor
     index: Tensor
+    _digests: dict[str, NDArray[np.uint64]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _whole: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.index)
 
-    @functools.cached_property
-    def digests(self) -> Mapping[str, NDArray[np.uint64]]:
-        """{m: [B]}: a number that tells the content of each clip's recorded frames, wherever they lie; 0 without any.
+    def digest(self, m: str) -> NDArray[np.uint64]:
+        """[B]: a number that tells the content of each clip's recorded frames of modality m, wherever they lie; 0
+        without any.
 
         It names a clip by what it holds, so that it has the same name in every batch and data set.
         """
-        return {m: _digests(self.features[m], self.frames[m]) for m in self.features}
+        if m not in self._digests:
+            self._digests[m] = _digest(self.features[m], self.frames[m], self.is_whole(m))
+        return self._digests[m]
+
+    def is_whole(self, m: str) -> bool:
+        """Whether every clip has every frame of a modality."""
+        if m not in self._whole:
+            self._whole[m] = bool(self.frames[m].all())
+        return self._whole[m]
 
     def select(self, rows: Tensor) -> Batch:
         """Some of the clips, by their places [B'] in the batch."""
@@ -72,12 +81,12 @@ class Batch:
         )
 
 
-def _digests(features: Tensor, frames: Tensor) -> NDArray[np.uint64]:
-    x, present = features.cpu().numpy(), frames.cpu().numpy()
-    whole = bool(present.all())
-    out = np.zeros(len(x), np.uint64)
-    for row, (clip, there) in enumerate(zip(x, present, strict=True)):
-        content = clip if whole else clip[there]
-        if len(content):
-            out[row] = int.from_bytes(hashlib.sha256(content.tobytes()).digest()[:8], "little")
-    return out
+def _digest(features: Tensor, frames: Tensor, is_whole: bool) -> NDArray[np.uint64]:
+    x = features.cpu().numpy()
+    clips = x if is_whole else [clip[there] for clip, there in zip(x, frames.cpu().numpy(), strict=True)]
+    return np.array([_first_word(clip.tobytes()) for clip in clips], np.uint64)
+
+
+def _first_word(content: bytes) -> int:
+    """Of SHA-256; 0 of nothing."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little") if content else 0

@@ -18,6 +18,7 @@ Keys = NDArray[np.uint64]
 WORD = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15  # Weyl's step, 2^64 over the golden ratio
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # mix64's numbers
+_BY_FIRST, _BY_SECOND, _BY_30, _BY_27, _BY_31 = (np.uint64(number) for number in (_FIRST, _SECOND, 30, 27, 31))
 
 
 class Noise(Protocol):
@@ -107,12 +108,12 @@ def mixed_one(key: int, identity: int) -> int:
 
 def _finalised(z: Keys) -> Keys:
     """mix64, in place."""
-    shifted = z >> np.uint64(30)
+    shifted = z >> _BY_30
     z ^= shifted
-    z *= np.uint64(_FIRST)
-    z ^= np.right_shift(z, np.uint64(27), out=shifted)
-    z *= np.uint64(_SECOND)
-    z ^= np.right_shift(z, np.uint64(31), out=shifted)
+    z *= _BY_FIRST
+    z ^= np.right_shift(z, _BY_27, out=shifted)
+    z *= _BY_SECOND
+    z ^= np.right_shift(z, _BY_31, out=shifted)
     return z
 
 

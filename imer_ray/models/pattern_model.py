@@ -83,7 +83,7 @@ class PatternModel(nn.Module):
 
 def noise_of(batch: Batch, pattern: str, num_draws: int, seed: int) -> RowNoise:
     """Noise for a batch's clips of which a pattern is available: all clips' first draws first."""
-    keys = clip_keys({m: batch.digests[m] for m in pattern}, seed)
+    keys = clip_keys({m: batch.digest(m) for m in pattern}, seed)
     return RowNoise(np.concatenate([mixed(keys, draw) for draw in range(num_draws)]))
 
 

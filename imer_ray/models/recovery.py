@@ -5,7 +5,7 @@ Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from imer_ray.data.missing import MODALITIES, Available, fillable, modality_mask
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.guidance import evaluations_per_call, guided
 from imer_ray.diffusion.noise import Noise, Streams, initial_noise
+from imer_ray.diffusion.sde import SDE
 from imer_ray.models.backbones import Network
 from imer_ray.models.parts import Diffusion, Parts
 
@@ -116,7 +117,7 @@ class Recovery(nn.Module):
         own = (frames & available[..., None]).any(1)
         num_evaluations, known = 0, available & self.recoverable
         for _, rows, target in self.calls(fillable(available, self.recoverable)):
-            x_T = initial_noise(self.sde, (len(rows), *latents.shape[2:]), generator, latents.device)
+            x_T = _start(self.sde, (len(rows), *latents.shape[2:]), generator, latents)
             denoiser = self.denoiser(target, latents[rows], known[rows], frames[rows])
             drawn = sampler.sample(denoiser, self.sde, x_T, num_steps, generator)
             filled[rows, target] = drawn.to(filled.dtype).masked_fill(~own[rows, :, None], 0.0)
@@ -158,12 +159,18 @@ class PatternRecovery(nn.Module):
                 if is_shared
                 else targets[0]
             )
-            x_T = initial_noise(recovery.sde, rows[:, 0].shape, source, latents.device)
+            x_T = _start(recovery.sde, rows[:, 0].shape, source, latents)
             denoiser = recovery.denoiser(which, rows, self.known, there)
             drawn = sampler.sample(denoiser, recovery.sde, x_T, num_steps, source).to(latents.dtype)
             of_each = drawn.unflatten(0, (count, -1)).unbind(0) if count > 1 else (drawn,)
             filled |= {m: x.masked_fill(absent, 0.0) for m, x in zip(targets, of_each, strict=True)}
         return with_modalities(latents, filled)
+
+
+def _start(sde: SDE, shape: Sequence[int], source: torch.Generator | Noise, latents: Tensor) -> Tensor:
+    """x_T, from which single precision is kept at least: steps of half precision would add their rounding up."""
+    x_T = initial_noise(sde, shape, source, latents.device)
+    return x_T.to(torch.promote_types(latents.dtype, x_T.dtype))
 
 
 def condition(

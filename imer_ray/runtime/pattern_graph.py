@@ -153,7 +153,7 @@ def inputs_of_one(batch: Batch, shape: GraphShape, seed: int) -> dict[str, NDArr
     inputs = {m: batch.features[m].numpy() for m in shape.pattern}
     if shape.noise:
         num_draws, _, *rest = shape.noise
-        key = clip_key({m: int(batch.digests[m][0]) for m in shape.pattern}, seed)
+        key = clip_key({m: int(batch.digest(m)[0]) for m in shape.pattern}, seed)
         by_draw = (mixed_one(key, draw) for draw in range(num_draws))
         keys = [mixed_one(of_draw, m) for of_draw in by_draw for m in shape.targets]
         inputs["noise"] = normal_numbers(np.array(keys, np.uint64), 0, math.prod(rest)).reshape(1, *shape.noise)

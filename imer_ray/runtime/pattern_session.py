@@ -30,4 +30,4 @@ class PatternSession:
         return self._session(inputs_of(batch, self.shape, self.seed))
 
     def _is_whole(self, batch: Batch) -> bool:
-        return all(batch.frames[m].numpy().all() for m in self.shape.pattern)
+        return all(batch.is_whole(m) for m in self.shape.pattern)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript import optimizer
 
-from imer_ray.runtime.rules import affine, attention, places
+from imer_ray.runtime.rules import affine, attention, norms, places
 from imer_ray.runtime.rules._room import Room, Rule
 
 MAX_CONSTANT = 2**20  # numbers of what is computed when a graph is made
@@ -17,6 +17,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "Div": (affine.neutral, affine.plain),
     "Where": (affine.chosen,),
     "Attention": (attention.unmasked,),
+    "GroupNormalization": (norms.grouped,),
     "Concat": (places.flat,),
     "Gather": (places.picked, places.reshaped),
     "Slice": (places.picked,),

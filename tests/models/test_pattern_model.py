@@ -93,7 +93,8 @@ def test_what_is_missing_is_not_read() -> None:
 
 
 def test_keys_depend_on_the_seed_and_on_what_is_available() -> None:
-    digests = clips(4).digests
+    batch = clips(4)
+    digests = {m: batch.digest(m) for m in MODALITIES}
     every = [clip_keys({m: digests[m] for m in pattern}, seed) for pattern in PATTERNS for seed in (0, 1, -1)]
     assert len(set(np.concatenate(every).tolist())) == 4 * 3 * len(PATTERNS)
     nothing = {**digests, "v": np.zeros(4, np.uint64)}  # was available, and had no frame

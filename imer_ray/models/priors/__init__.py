@@ -135,7 +135,7 @@ class Prior(nn.Module):
         those that are read."""
         law, shape = target * NUM_SETS + given, (self.num_components, -1)
         x = latents.to(self.basis.dtype).masked_fill(~read[..., None], 0.0).flatten(2) - self.centre
-        z = torch.einsum("bmp,mpr->bmr", x, self.basis).flatten(1)  # what is not read meets zeros below
+        z = torch.bmm(x.transpose(0, 1), self.basis).transpose(0, 1).flatten(1)  # what is not read meets zeros below
         log_weights = self.log_weights[given]
         if self.num_components > 1:
             white = chosen(z, self.whitening, given).unflatten(1, shape) + self.shift[given]
@@ -195,4 +195,4 @@ def chosen(z: Tensor, tables: Tensor, which: int | Tensor) -> Tensor:
     """
     if isinstance(which, int):
         return z @ tables[which]
-    return (z @ tables)[which, torch.arange(len(z), device=z.device)]
+    return (z @ tables)[which, torch.arange(z.shape[0], device=z.device)]

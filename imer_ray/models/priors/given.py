@@ -35,15 +35,16 @@ class PriorGiven:
 
             D_0 = c + g (x_t - alpha c) + V (E[z_m | x_t] - g z)
         """
+        # `transpose`, as a graph's loop takes an attribute .mT for a tensor of its own.
         with torch.autocast(x_t.device.type, enabled=False):
             centred, z, y, variance, rest = self._parts(x_t, alpha_t, sigma_t)
             estimates = self.means + alpha_t * self.values / variance * y
             if y.shape[1] > 1:
                 log_joint = self.log_weights - 0.5 * (y.square() / variance + variance.log()).sum(2)
                 estimates = log_joint.softmax(1)[..., None] * estimates
-            z_m = times(estimates.flatten(1), self.vectors.mT)
+            z_m = times(estimates.flatten(1), self.vectors.transpose(-1, -2))
             g = flat(alpha_t) * self.rest_variance / rest
-            x_0 = self.centre + g * centred + times(z_m - g * z, self.basis.mT)
+            x_0 = self.centre + g * centred + times(z_m - g * z, self.basis.transpose(-1, -2))
             return x_0.view_as(x_t).to(x_t.dtype)
 
     def log_prob(self, x_t: Tensor, alpha_t: Tensor | float = 1.0, sigma_t: Tensor | float = 0.0) -> Tensor:
