@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from imer_ray.results.schema import CONFIG_PREFIX
@@ -40,7 +41,8 @@ NUM_SERIES = 6
 STATUS_SERIES = {"complete": "series0", "stopped": "series5", "failed": "series1"}
 PICK_SERIES = {"quality": "series0", "knee": "series2", "speed": "series1"}
 MARKS = (("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("v", "triangle-down"), ("P", "cross"), ("X", "x"))
-COLOUR_BY, MARK_BY = "diffusion.sde", "diffusion.sampler"
+# What colour and mark stand for: the first pair of settings whose colour tells points apart, or else the last.
+LOOKS = (("diffusion.prior", "diffusion.backbone"), ("diffusion.sde", "diffusion.sampler"))
 
 
 def series(i: int) -> str:
@@ -72,7 +74,26 @@ def groups(studies: Sequence[Study], path: str) -> list[str]:
     return sorted(found)
 
 
-def group_of(row: Mapping[str, Any], path: str, known: Sequence[str]) -> int:
-    """Which of the known values a point has; 0 where it has none."""
-    value = str(row.get(CONFIG_PREFIX + path))
-    return known.index(value) if value in known else 0
+@dataclass(frozen=True)
+class Groups:
+    """The values of one setting among studies' points, each with a look of its own."""
+
+    path: str
+    values: Sequence[str]
+
+    @property
+    def names(self) -> list[str]:
+        """For a legend, where ``none`` alone would not say of what."""
+        return [f"no {self.path.rpartition('.')[2]}" if value == "none" else value for value in self.values]
+
+    def __call__(self, row: Mapping[str, Any]) -> int:
+        """Which of the values a point has; 0 where it has none."""
+        value = str(row.get(CONFIG_PREFIX + self.path))
+        return self.values.index(value) if value in self.values else 0
+
+
+def looks(studies: Sequence[Study]) -> tuple[Groups, Groups]:
+    """By colour and by mark."""
+    found = [tuple(Groups(path, groups(studies, path)) for path in pair) for pair in LOOKS]
+    colours, marks = next((pair for pair in found if len(pair[0].values) > 1), found[-1])
+    return colours, marks

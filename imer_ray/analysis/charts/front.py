@@ -24,7 +24,7 @@ from imer_ray.analysis.charts.parts import (
 from imer_ray.analysis.charts.seeds import error_bars
 from imer_ray.analysis.figures.study import baseline_places
 from imer_ray.analysis.labels import measured, title
-from imer_ray.analysis.style import COLOUR_BY, MARK_BY, MARKS, group_of, groups, series
+from imer_ray.analysis.style import MARKS, Groups, looks, series
 from imer_ray.results.axes import SPEED, Axis
 from imer_ray.results.study import Study
 
@@ -33,8 +33,8 @@ def pareto(studies: Sequence[Study]) -> Chart:
     """Quality against speed; up and right is better."""
     several = len(studies) > 1
     quality, speed = studies[0].quality, studies[0].speed
-    colours = [study.name for study in studies] if several else groups(studies, COLOUR_BY) or ["points"]
-    marks = groups(studies, MARK_BY)
+    colours, marks = looks(studies)
+    names = [study.name for study in studies] if several else colours.names or ["points"]
     data: list[Chart] = []
     for i, study in enumerate(studies):
         front = study.front.sort_values(SPEED, ascending=False)
@@ -42,12 +42,12 @@ def pareto(studies: Sequence[Study]) -> Chart:
         name = f"front of {study.name}" if several else "Pareto front"
         data.append(line | {"name": escape(name), "hoverinfo": "skip", "showlegend": not several})
         data += error_bars(study)
-        group_of_point = study.points.apply(group_of, axis=1, path=COLOUR_BY, known=colours)
+        group_of_point = study.points.apply(colours, axis=1)
         for j in [i] if several else sorted(group_of_point.unique()):
             some = study.points if several else study.points[group_of_point == j]
-            data.append(_points(study, some, colours[j], series(j), marks))
-    data += [_legend(name, colour(series(i)), "circle", name) for i, name in enumerate(colours)]
-    data += [_legend(name, MUTED, MARKS[i % len(MARKS)][1]) for i, name in enumerate(marks)]
+            data.append(_points(study, some, names[j], series(j), marks))
+    data += [_legend(name, colour(series(i)), "circle", name) for i, name in enumerate(names)]
+    data += [_legend(name, MUTED, MARKS[i % len(MARKS)][1]) for i, name in enumerate(marks.names)]
     data += [_infeasible(study) for study in studies if len(study.infeasible)]
     baselines = baseline_places(studies)
     if baselines:
@@ -125,11 +125,11 @@ def _baselines(places: Mapping[str, tuple[float, float]], quality: Axis, speed: 
     }
 
 
-def _points(study: Study, some: pd.DataFrame, name: str, series_name: str, marks: Sequence[str]) -> Chart:
+def _points(study: Study, some: pd.DataFrame, name: str, series_name: str, marks: Groups) -> Chart:
     on_front = (some["rank"] == 0).tolist()
     marker = {
         "color": colour(series_name),
-        "symbol": [MARKS[group_of(row, MARK_BY, marks) % len(MARKS)][1] for row in some.to_dict("records")],
+        "symbol": [MARKS[marks(row) % len(MARKS)][1] for row in some.to_dict("records")],
         "size": [13 if front else 8 for front in on_front],
         "opacity": [1.0 if front else 0.45 for front in on_front],
         "line": {"color": INK, "width": [1.5 if front else 0.0 for front in on_front]},

@@ -23,14 +23,12 @@ from imer_ray.analysis.figures.canvas import COLUMN, PAGE, SIDES, dot, figure, h
 from imer_ray.analysis.labels import number, short
 from imer_ray.analysis.spread import draw_error_bars
 from imer_ray.analysis.style import (
-    COLOUR_BY,
     LIGHT,
-    MARK_BY,
     MARKS,
     PICK_SERIES,
     STATUS_SERIES,
-    group_of,
-    groups,
+    Groups,
+    looks,
     series,
 )
 from imer_ray.results.axes import SPEED
@@ -41,14 +39,14 @@ SHADES = colormaps["viridis_r"]  # darker is better, also in grey print
 
 @house_style
 def pareto(studies: Sequence[Study]) -> Figure | None:
-    """Quality against speed; up and right is better. Colour and mark say SDE and sampler, or the study if several."""
+    """Quality against speed; up and right is better. Colour and mark are those of `looks`, or the study's."""
     studies = [study for study in studies if len(study.points)]
     if not studies:
         return None
     quality, speed = studies[0].quality, studies[0].speed
     fig, ax = figure(COLUMN, 3.3)
     several = len(studies) > 1
-    colours, marks = groups(studies, COLOUR_BY), groups(studies, MARK_BY)
+    colours, marks = looks(studies)
     for i, study in enumerate(studies):
         for (colour, mark, on_front), some in _grouped(study, colours, marks):
             ax.scatter(
@@ -80,8 +78,8 @@ def pareto(studies: Sequence[Study]) -> Figure | None:
     if not quality.higher_is_better:
         ax.invert_yaxis()
     handles = [dot(study.name, LIGHT[series(i)], "o") for i, study in enumerate(studies)] if several else []
-    handles += [] if several else [dot(name, LIGHT[series(i)], "o") for i, name in enumerate(colours)]
-    handles += [dot(name, LIGHT["muted"], MARKS[i % len(MARKS)][0]) for i, name in enumerate(marks)]
+    handles += [] if several else [dot(name, LIGHT[series(i)], "o") for i, name in enumerate(colours.names)]
+    handles += [dot(name, LIGHT["muted"], MARKS[i % len(MARKS)][0]) for i, name in enumerate(marks.names)]
     handles += [dot("breaks a constraint", LIGHT["muted"], "x")] if any(len(s.infeasible) for s in studies) else []
     handles.append(Line2D([], [], color=LIGHT["ink"], linewidth=1.0, label="Pareto front"))
     fig.legend(handles=handles, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.4)
@@ -229,12 +227,9 @@ def baseline_places(studies: Sequence[Study]) -> dict[str, tuple[float, float]]:
     return {name: at for study in studies for name, at in study.rivals.items()}
 
 
-def _grouped(study: Study, colours: Sequence[str], marks: Sequence[str]) -> Iterator[tuple[tuple[int, int, bool], Any]]:
+def _grouped(study: Study, colours: Groups, marks: Groups) -> Iterator[tuple[tuple[int, int, bool], Any]]:
     """The points by (colour, mark, whether on the front)."""
     points = study.points
-    keys = [
-        (group_of(row, COLOUR_BY, colours), group_of(row, MARK_BY, marks), row["rank"] == 0)
-        for row in points.to_dict("records")
-    ]
+    keys = [(colours(row), marks(row), row["rank"] == 0) for row in points.to_dict("records")]
     for key in sorted(set(keys)):
         yield key, points[[k == key for k in keys]]
