@@ -180,7 +180,7 @@ def test_axes_are_what_the_settings_list_or_else_the_space(composed, tmp_path):
     searched = plan(changed(composed, study={"root": str(tmp_path)}))
     found = axes(composed.evaluate.grid, searched.space)
     assert found["diffusion.num_steps"] == (1, 2, 4)  # powers of two, of the range 1 to 4
-    assert found["diffusion.sampler"] == ("ddim", "dpmpp_2m", "heun") and found["diffusion.num_draws"] == (1, 2, 4)
+    assert found["diffusion.sampler"] == ("ddim", "dpmpp_2m") and found["diffusion.num_draws"] == (1, 2, 4, 8)
     assert found["precision"] == found["diffusion.guidance"] == ()  # not searched, not listed
     assert axes(changed(composed.evaluate.grid, sampler=()), searched.space)["diffusion.sampler"] == ()
     unsearched = axes(composed.evaluate.grid, dataclasses.replace(searched.space, parameters=()))
