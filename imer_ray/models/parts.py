@@ -27,11 +27,12 @@ class DiffusionNetwork:
 
     @staticmethod
     def _settings(settings: DiffusionConfig | DiffusionProcess) -> dict[str, Any]:
-        prior = settings.prior
+        prior, is_alone = settings.prior, settings.backbone.name == "none"
         return {
             "sde": settings.sde.build(),
             "backbone": settings.backbone.build(),
-            "parametrization": settings.parametrization,
+            # A prior alone says x_0 itself, whatever a network's output would mean.
+            "parametrization": "x0" if is_alone else settings.parametrization,
             "sigma_data": settings.sigma_data,
             "prior": None if prior is None or prior.name == "none" else prior.build(),
         }

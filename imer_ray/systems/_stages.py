@@ -127,8 +127,9 @@ def _by_role(config: ExperimentConfig, of_network: Callable[[str, str], Stage]) 
 
 
 def distill(config: ExperimentConfig, encoded: Stage, networks: Mapping[str, Stage]) -> Mapping[str, Stage]:
-    """A student of each network, under the network's role; the networks themselves with ``distill.method=none``."""
-    if config.distill.method == "none":
+    """A student of each network, under the network's role; the networks themselves with ``distill.method=none``, and
+    priors alone, which are as fast as a student."""
+    if "none" in (config.distill.method, config.diffusion.backbone.name):
         return networks
     own = {"reflow": "num_draws", "consistency": "target_decay"}[config.distill.method]
     settings = Distillation.of(config.distill, **{own: getattr(config.distill, own)})

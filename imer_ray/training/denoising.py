@@ -39,7 +39,7 @@ class Process:
     def of(cls, settings: LearntDiffusion) -> Process:
         return cls(
             sde=settings.sde.build(),
-            parametrization=settings.parametrization,
+            parametrization=DiffusionNetwork.of(settings).parametrization,
             sigma_data=settings.sigma_data,
             condition_dropout=settings.condition_dropout,
         )
@@ -56,7 +56,7 @@ class Denoising(Process):
     def of_training(cls, settings: TrainedDiffusion | JointDiffusion) -> Denoising:
         return cls(
             sde=settings.sde.build(),
-            parametrization=settings.parametrization,
+            parametrization=DiffusionNetwork.of(settings).parametrization,
             sigma_data=settings.sigma_data,
             condition_dropout=settings.condition_dropout,
             weighting=settings.weighting.build(),

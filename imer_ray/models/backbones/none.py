@@ -25,7 +25,7 @@ class NoNetwork:
 class ZeroNetwork(nn.Module):
     """F(x_t, t) = 0."""
 
-    scale_input = True
+    scale_input = False
     starts_at_zero = True
 
     def __init__(self, target: int | None) -> None:
