@@ -151,8 +151,10 @@ class BankConfig:
     folds: int = 1  # of the training clips, each drawn by networks that the others trained; 1: all trained all
 
     def __post_init__(self) -> None:
-        if min(self.num_steps, self.num_draws, self.folds) < 1:
-            raise ValueError("bank.num_steps and bank.num_draws must be at least 1, and bank.folds, too")
+        if self.num_steps < 1 or self.num_draws < 1:
+            raise ValueError("bank.num_steps and bank.num_draws must be at least 1")
+        if self.folds < 1:
+            raise ValueError(f"bank.folds must be at least 1, not {self.folds}")
         check_at_most(num_steps=(self.num_steps, MAX_STEPS), num_draws=(self.num_draws, MAX_DRAWS))
         check_at_most(folds=(self.folds, MAX_FOLDS))
 

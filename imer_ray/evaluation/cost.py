@@ -21,7 +21,7 @@ from imer_ray.evaluation.timing.reference_work import eager_reference
 from imer_ray.evaluation.timing.speedup import cost, reference_for, timed_pattern
 from imer_ray.models.compiled import NUM_WARM_UPS
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser, build_recogniser_of
-from imer_ray.models.parts import Diffusion, Parts
+from imer_ray.models.parts import Diffusion, Parts, output_of
 from imer_ray.models.pattern_model import PatternModel
 from imer_ray.models.recovery import build_filling
 from imer_ray.stages.context import Context
@@ -41,7 +41,7 @@ def parts_of(config: Cost) -> Parts:
             sde=VP(),
             backbone=config.diffusion.backbone.build(),
             sharing=config.diffusion.sharing,
-            parametrization="x0" if config.diffusion.backbone.name == "none" else "v",
+            parametrization=output_of(config.diffusion.backbone, "v"),
             guidance=GUIDANCE if config.diffusion.guided else 1.0,
             prior=None if config.diffusion.prior is None else config.diffusion.prior.build(),
         )

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+from imer_ray.config.components import Component
 from imer_ray.config.experiment import DiffusionConfig, ModelConfig
 from imer_ray.config.slices import DiffusionProcess, Evaluate, RecoveringDiffusion
 from imer_ray.models.backbones import Backbone
 from imer_ray.models.prior_network import PriorNetwork
+
+
+def output_of(backbone: Component, parametrization: str) -> str:
+    """What the output of a backbone's network means: without a network the prior says x_0 itself."""
+    return "x0" if backbone.name == "none" else parametrization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +33,11 @@ class DiffusionNetwork:
 
     @staticmethod
     def _settings(settings: DiffusionConfig | DiffusionProcess) -> dict[str, Any]:
-        prior, is_alone = settings.prior, settings.backbone.name == "none"
+        prior = settings.prior
         return {
             "sde": settings.sde.build(),
             "backbone": settings.backbone.build(),
-            # A prior alone says x_0 itself, whatever a network's output would mean.
-            "parametrization": "x0" if is_alone else settings.parametrization,
+            "parametrization": output_of(settings.backbone, settings.parametrization),
             "sigma_data": settings.sigma_data,
             "prior": None if prior is None or prior.name == "none" else prior.build(),
         }

@@ -79,8 +79,7 @@ class PriorNetwork(nn.Module):
     ) -> Condition:
         """As `imer_ray.models.backbones.Network` has it."""
         target: Any = targets if self.target is None else self.target
-        with torch.autocast(latents.device.type, enabled=False):
-            given = self.prior.condition(target, latents, available, frames, dropped)
+        given = self.prior.condition(target, latents, available, frames, dropped)
         return Condition(given, self.network.condition(latents, available, frames, targets, dropped))
 
     def forward(self, x: Tensor, t: Tensor, cache: Condition) -> Tensor:

@@ -7,17 +7,16 @@ and subsequent selection bias in performance evaluation, JMLR 11, 2010).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imer_ray.errors import UserError
-from imer_ray.files import write_whole
+from imer_ray.results.findings import read_finding, write_finding
 from imer_ray.results.pareto import picks
 
 OPTIMISM = "optimism.json"  # in a study's folder
@@ -58,7 +57,7 @@ def optimism(chosen_on: Floats, measured_on: Floats, speed: Floats) -> dict[str,
 
 def write_optimism(folder: Path, found: Optimism) -> None:
     """Write it beside the results."""
-    write_whole(folder / OPTIMISM, json.dumps(asdict(found), indent=1).encode())
+    write_finding(folder / OPTIMISM, found)
 
 
 def read_optimism(folder: Path, metric: str) -> Optimism | None:
@@ -67,14 +66,11 @@ def read_optimism(folder: Path, metric: str) -> Optimism | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = folder / OPTIMISM
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = Optimism(**{**content, "by_pick": {name: float(content["by_pick"][name]) for name in NAMES}})
-        if not all(math.isfinite(value) for value in found.by_pick.values()):
-            raise ValueError("its numbers are none")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, or run the search again to write it anew") from error
-    return found if found.metric == metric else None
+    return read_finding(folder / OPTIMISM, metric, _parsed)
+
+
+def _parsed(content: Mapping[str, Any]) -> Optimism:
+    found = Optimism(**{**content, "by_pick": {name: float(content["by_pick"][name]) for name in NAMES}})
+    if not all(math.isfinite(value) for value in found.by_pick.values()):
+        raise ValueError("its numbers are none")
+    return found

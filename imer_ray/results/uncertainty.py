@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from imer_ray.errors import UserError
-from imer_ray.files import write_whole
+from imer_ray.results.findings import read_finding, write_finding
 from imer_ray.results.seeds import NUM_SEEDS, bounds
 
 UNCERTAINTY = "uncertainty.json"  # in a study's folder
@@ -71,7 +69,7 @@ def with_intervals(points: pd.DataFrame, found: Uncertainty) -> pd.DataFrame:
 
 def write_uncertainty(folder: Path, found: Uncertainty) -> None:
     """Write it beside the results."""
-    write_whole(folder / UNCERTAINTY, json.dumps(asdict(found), indent=1).encode())
+    write_finding(folder / UNCERTAINTY, found)
 
 
 def read_uncertainty(folder: Path, metric: str) -> Uncertainty | None:
@@ -80,20 +78,16 @@ def read_uncertainty(folder: Path, metric: str) -> Uncertainty | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = folder / UNCERTAINTY
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        half_widths = {str(name): float(half) for name, half in content["half_widths"].items()}
-        pairs = tuple(
-            Difference(**{**pair, **{name: float(pair[name]) for name in ("difference", "half_width")}})
-            for pair in content["pairs"]
-        )
-        found = Uncertainty(**{**content, "half_widths": half_widths, "pairs": pairs})
-        numbers = [*half_widths.values(), *(number for pair in pairs for number in (pair.difference, pair.half_width))]
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError("its numbers are none")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, or run the search again to write it anew") from error
-    return found if found.metric == metric else None
+    return read_finding(folder / UNCERTAINTY, metric, _parsed)
+
+
+def _parsed(content: Mapping[str, Any]) -> Uncertainty:
+    half_widths = {str(name): float(half) for name, half in content["half_widths"].items()}
+    pairs = tuple(
+        Difference(**{**pair, **{name: float(pair[name]) for name in ("difference", "half_width")}})
+        for pair in content["pairs"]
+    )
+    numbers = [*half_widths.values(), *(number for pair in pairs for number in (pair.difference, pair.half_width))]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("its numbers are none")
+    return Uncertainty(**{**content, "half_widths": half_widths, "pairs": pairs})

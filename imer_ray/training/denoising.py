@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from imer_ray.config.slices import JointDiffusion, LearntDiffusion, Pretrain, TrainedDiffusion
 from imer_ray.data.missing import MODALITIES
 from imer_ray.diffusion.loss import denoising_loss
-from imer_ray.models.parts import DiffusionNetwork
+from imer_ray.models.parts import DiffusionNetwork, output_of
 from imer_ray.models.prior_network import PriorNetwork
 from imer_ray.models.recovery import condition
 from imer_ray.stages.context import Context
@@ -39,7 +39,7 @@ class Process:
     def of(cls, settings: LearntDiffusion) -> Process:
         return cls(
             sde=settings.sde.build(),
-            parametrization=DiffusionNetwork.of(settings).parametrization,
+            parametrization=output_of(settings.backbone, settings.parametrization),
             sigma_data=settings.sigma_data,
             condition_dropout=settings.condition_dropout,
         )
@@ -56,7 +56,7 @@ class Denoising(Process):
     def of_training(cls, settings: TrainedDiffusion | JointDiffusion) -> Denoising:
         return cls(
             sde=settings.sde.build(),
-            parametrization=DiffusionNetwork.of(settings).parametrization,
+            parametrization=output_of(settings.backbone, settings.parametrization),
             sigma_data=settings.sigma_data,
             condition_dropout=settings.condition_dropout,
             weighting=settings.weighting.build(),

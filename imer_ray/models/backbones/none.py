@@ -19,7 +19,7 @@ class NoNetwork:
     min_frames: ClassVar[int] = 1
 
     def build(self, latent_dim: int, num_frames: int, target: int | None) -> ZeroNetwork:
-        return ZeroNetwork(target)
+        return ZeroNetwork()
 
 
 class ZeroNetwork(nn.Module):
@@ -27,10 +27,6 @@ class ZeroNetwork(nn.Module):
 
     scale_input = False
     starts_at_zero = True
-
-    def __init__(self, target: int | None) -> None:
-        super().__init__()
-        self.target = target
 
     def condition(
         self,
