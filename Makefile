@@ -38,10 +38,10 @@ demo: $(INSTALLED_DEMO)
 	@$(RUN) examples/live.py $(ARGS)
 
 test: $(INSTALLED_DEV)
-	@$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest -q -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(INSTALLED_DEV)
-	@$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow or not slow" $(ARGS)
+	@$(RUN) -m pytest -q -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder -m "slow or not slow" $(ARGS)
 
 lint: $(INSTALLED_DEV)
 	@$(RUN) -m ruff check .

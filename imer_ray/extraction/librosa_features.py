@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.data import feature_names
+from imer_ray.extraction.compiling import compiled_alone
 from imer_ray.extraction.extractor import from_the_extra
 from imer_ray.extraction.sound import SUFFIXES, read_sound
 
@@ -42,7 +43,7 @@ class MmsaFet:
 
     def extract(self, path: Path) -> NDArray[np.float32]:
         y, rate = read_sound(path)
-        with _quiet_librosa() as feature:
+        with _quiet_librosa(self.name) as feature:
             parts = [
                 feature.mfcc(y=y, sr=rate, n_mfcc=NUM_MFCC, htk=True),
                 feature.rms(y=y),
@@ -73,7 +74,7 @@ class Sims:
 
     def extract(self, path: Path) -> NDArray[np.float32]:
         y, rate = read_sound(path, SIMS_RATE)
-        with _quiet_librosa() as feature:
+        with _quiet_librosa(self.name) as feature:
             parts = [
                 feature.zero_crossing_rate(y),
                 feature.mfcc(y=y, sr=rate, n_mfcc=NUM_MFCC, htk=True),
@@ -83,10 +84,12 @@ class Sims:
 
 
 @contextmanager
-def _quiet_librosa() -> Iterator[Any]:
-    """``librosa.feature``, without its warnings of windows longer than a sound and of sounds without a pitch."""
-    with from_the_extra("librosa's features"):
-        from librosa import feature
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield feature
+def _quiet_librosa(name: str) -> Iterator[Any]:
+    """``librosa.feature`` for the features ``name``, without its warnings of windows longer than a sound and of sounds
+    without a pitch."""
+    with compiled_alone(name):
+        with from_the_extra("librosa's features"):
+            from librosa import feature
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield feature

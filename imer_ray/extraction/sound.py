@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.errors import UserError
+from imer_ray.extraction.compiling import compiled_alone
 from imer_ray.extraction.extractor import from_the_extra
 from imer_ray.received import check_file, one_line
 
@@ -47,7 +48,8 @@ def read_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
         raise UserError(f"{path} holds samples that are not finite; write it again")
     if rate is None or rate == given:
         return y, given
-    return librosa.resample(y, orig_sr=given, target_sr=rate), rate
+    with compiled_alone("resample"):
+        return librosa.resample(y, orig_sr=given, target_sr=rate), rate
 
 
 def _check_size(path: Path, num_samples: int, rate: int) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imer_ray.extraction.compiling import compiled_alone
+
 
 @pytest.fixture
 def tone(tmp_path: Path) -> Callable[..., Path]:
@@ -33,3 +35,15 @@ def tone(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def librosa_compiled() -> None:
+    """Tests call librosa themselves, and another test process may do so at the same time."""
+    with compiled_alone("tests"):
+        from librosa import core, feature, sequence
+
+        y = np.sin(np.arange(44_100, dtype=np.float32))
+        feature.chroma_cqt(y=core.resample(y, orig_sr=44_100, target_sr=22_050), sr=22_050)
+        feature.zero_crossing_rate(y)
+        assert sequence
