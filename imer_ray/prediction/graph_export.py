@@ -23,6 +23,7 @@ from imer_ray.evaluation.predict import Inference
 from imer_ray.files import sha256
 from imer_ray.models.pattern_model import PatternModel
 from imer_ray.runtime.graph_folder import FOR_ONE, About, GraphWriter
+from imer_ray.runtime.noise_graph import noise_graph
 from imer_ray.runtime.onnx_graph import OPSET, OnnxGraph, need, tensors_of
 from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import (
@@ -91,7 +92,7 @@ def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> P
         for number, pattern in enumerate(PATTERNS, start=1):
             ready = PatternModel(model, pattern, inference.sampler, inference.num_steps, inference.num_draws).eval()
             inputs, graph = shape_of(ready, shape["dims"], shape["lengths"]), PatternGraph(ready)
-            for_one, told = None, ""
+            for_one, noise, told = None, None, ""
             if kind == "onnx":
                 sizes = {name: tuple(tensor.shape) for name, tensor in tensors_of(graph).items()}
                 key = _Structure(pattern, settings, tuple(shape["recoverable"]), sizes).key
@@ -105,9 +106,10 @@ def _export(folder: Path, kind: str, known: dict[str, OnnxGraph], say: Say) -> P
                         f"{difference:.2g}), so that nothing was written; use runtime=eager"
                     )
                 told = f", differs from PyTorch by {difference:.0e}"
+                noise = noise_graph(inputs, config.seed) if inputs.noise else None
             else:
                 content = _program(ready, inputs)
-            writer.add(inputs, content, for_one)
+            writer.add(inputs, content, for_one, noise)
             say(f"{folder / kind}: {pattern} ({number} of {len(PATTERNS)}), {len(content) / 1e6:.1f} MB{told}")
         if kind == "onnx":
             writer.finish(OPSET, client.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, ``l_one.onnx`` to
-``lav_one.onnx`` for one clip that has every frame, ``graphs.json`` with what they take, and a client that needs neither
-PyTorch nor imer_ray.
+``lav_one.onnx`` for one clip that has every frame, ``l_noise.onnx`` to ``av_noise.onnx`` for what is drawn,
+``graphs.json`` with what they take, and a client that needs neither PyTorch nor imer_ray.
 
 Graphs take features that are standardised already: noise follows from these, as
 `imer_ray.models.pattern_model.clip_keys` says, so that whoever asks has to standardise anyway.
@@ -27,6 +27,7 @@ from imer_ray.runtime.pattern_graph import GraphShape
 
 ABOUT, CLIENT = "graphs.json", "client.py"
 FOR_ONE = "one"  # the graph of a pattern for one clip that has every frame
+NOISE = "noise"  # the graph of a pattern's noise
 FORMAT, VERSION = "imer_ray graphs", 1
 MAX_ABOUT_BYTES = 2**24  # the statistics of 100,000 features fit
 ADVICE = "write the graphs again with python -m imer_ray.export"
@@ -68,16 +69,17 @@ class GraphWriter:
             self._aside.mkdir(parents=True)
         return self
 
-    def add(self, shape: GraphShape, content: bytes, for_one: bytes | None = None) -> None:
-        """Write the graph of a pattern, and one for single clips."""
+    def add(self, shape: GraphShape, content: bytes, for_one: bytes | None = None, noise: bytes | None = None) -> None:
+        """Write the graph of a pattern, one for single clips, and one of its noise, which is for clients alone."""
         self._features |= shape.features
         self._graphs[shape.pattern] = {
             **self._written(f"{shape.pattern}{self.ending}", content),
             "inputs": {key: [None, *size] for key, size in shape.inputs.items()},
             "draws": [MODALITIES[m] for m in shape.targets],
         }
-        if for_one is not None:
-            self._graphs[shape.pattern][FOR_ONE] = self._written(f"{shape.pattern}_{FOR_ONE}{self.ending}", for_one)
+        for name, other in ((FOR_ONE, for_one), (NOISE, noise)):
+            if other is not None:
+                self._graphs[shape.pattern][name] = self._written(f"{shape.pattern}_{name}{self.ending}", other)
 
     def _written(self, name: str, content: bytes) -> dict[str, str]:
         with disk_errors(self.folder):

@@ -169,7 +169,9 @@ def test_the_command_writes_a_graph_a_pattern(tmp_path: Path, kind: str, capfd: 
     export.main([f"model={tmp_path / 'm'}", f"format={kind}"])
     written = tmp_path / "m" / "1" / kind
     ending = graph_export.ENDINGS[kind]
-    names = [pattern + of_one for pattern in PATTERNS for of_one in (("", "_one") if kind == "onnx" else ("",))]
+    names = [*PATTERNS]
+    if kind == "onnx":
+        names += [f"{pattern}_one" for pattern in PATTERNS] + [f"{pattern}_noise" for pattern in [*PATTERNS][:-1]]
     assert {path.name for path in written.iterdir()} - {"client.py"} == {"graphs.json", *(n + ending for n in names)}
     out, err = capfd.readouterr()
     assert not err  # of what the exporters say of their own insides

@@ -21,7 +21,7 @@ SETTINGS = About(seed=7, source="abc", label_kind="regression", at_the_end=froze
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     with GraphWriter(tmp_path / "onnx", SETTINGS, STATISTICS, ".onnx") as writer:
-        writer.add(SHAPE, b"a graph", b"of one clip")
+        writer.add(SHAPE, b"a graph", b"of one clip", b"of noise")
         writer.finish(20, "print('client')")
     return tmp_path / "onnx"
 
@@ -45,7 +45,9 @@ def test_what_is_written_is_read(folder: Path) -> None:
         "noise": [None, 2, 1, 3, 6, 8],
     }
     assert about["modalities"]["v"]["at_the_end"] and not about["modalities"]["l"]["at_the_end"]
-    assert sorted(path.name for path in folder.iterdir()) == ["client.py", "graphs.json", "lv.onnx", "lv_one.onnx"]
+    names = ["client.py", "graphs.json", "lv.onnx", "lv_noise.onnx", "lv_one.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert (folder / about["graphs"]["lv"]["noise"]["file"]).read_bytes() == b"of noise"
     assert [path.name for path in folder.parent.iterdir()] == ["onnx"]
 
 
