@@ -21,7 +21,7 @@ from imer_ray.data.dataset import Statistics
 from imer_ray.data.missing import MODALITIES, PATTERNS
 from imer_ray.errors import UserError
 from imer_ray.files import beside, disk_errors, replace_folder
-from imer_ray.received import read_bytes, read_json, shown
+from imer_ray.received import check_inside, read_bytes, read_json, shown
 from imer_ray.runtime.onnx_session import MAX_GRAPH_BYTES
 from imer_ray.runtime.pattern_graph import GraphShape
 
@@ -118,7 +118,7 @@ class GraphWriter:
 
 
 class GraphFolder:
-    """The ONNX graphs in a folder that somebody may have made.
+    """The ONNX graphs in a folder of a model's, that somebody may have made.
 
     Attributes:
         seed: with which noise is drawn.
@@ -127,12 +127,13 @@ class GraphFolder:
 
     Raises:
         FileNotFoundError: there are no graphs.
-        UserError: the folder is damaged, or a newer version wrote it.
+        UserError: the folder is damaged, leads out of the model's, or a newer version wrote it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         about = read_json(folder / ABOUT, MAX_ABOUT_BYTES)
+        check_inside(folder / ABOUT, folder.parent, ADVICE)
         if not isinstance(about, dict) or about.get("format") != FORMAT or type(about.get("version")) is not int:
             raise UserError(f"{folder / ABOUT} is damaged: it describes no graphs; {ADVICE}")
         if about["version"] > VERSION:
@@ -172,6 +173,7 @@ class GraphFolder:
             content = read_bytes(path, MAX_GRAPH_BYTES)
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; {ADVICE}") from error
+        check_inside(path, self.folder.parent, ADVICE)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(f"{path} is damaged: it is not what {ABOUT} gives the checksum of; {ADVICE}")
         return content

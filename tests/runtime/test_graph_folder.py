@@ -78,6 +78,32 @@ def test_another_graph_than_was_written_is_refused(folder: Path) -> None:
         GraphFolder(folder).content("la")
 
 
+@pytest.mark.parametrize("name", [ABOUT, "lv.onnx", "lv_one.onnx"])
+def test_a_link_that_leads_out_of_the_models_folder_is_refused(folder: Path, name: str) -> None:
+    """Where a model's folder is tmp_path/model, and the graphs are in it."""
+    model = folder.parent / "model"
+    model.mkdir()
+    folder.rename(model / "onnx")
+    elsewhere = model.parent / "elsewhere"
+    (model / "onnx" / name).rename(elsewhere)
+    (model / "onnx" / name).symlink_to(elsewhere)
+    with pytest.raises(UserError, match=rf"{name} is a link that leads out of the folder"):
+        graphs = GraphFolder(model / "onnx")
+        graphs.content("lv"), graphs.content_for_one("lv")
+    elsewhere.rename(model / "other")
+    (model / "onnx" / name).unlink()
+    (model / "onnx" / name).symlink_to("../other")
+    assert GraphFolder(model / "onnx").content("lv") == b"a graph"
+
+
+def test_graphs_that_are_elsewhere_are_none_of_the_model(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "onnx").symlink_to(folder)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        GraphFolder(model / "onnx")
+
+
 def test_a_folder_of_an_older_version_has_no_graphs_for_one_clip(folder: Path) -> None:
     about = json.loads((folder / ABOUT).read_text())
     del about["graphs"]["lv"]["one"]
