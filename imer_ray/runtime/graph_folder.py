@@ -69,13 +69,25 @@ class GraphWriter:
             self._aside.mkdir(parents=True)
         return self
 
-    def add(self, shape: GraphShape, content: bytes, for_one: bytes | None = None, noise: bytes | None = None) -> None:
-        """Write the graph of a pattern, one for single clips, and one of its noise, which is for clients alone."""
+    def add(
+        self,
+        shape: GraphShape,
+        content: bytes,
+        exactness: Mapping[str, Any],
+        for_one: bytes | None = None,
+        noise: bytes | None = None,
+    ) -> None:
+        """Write the graph of a pattern, one for single clips, and one of its noise, which is for clients alone.
+
+        Args:
+            exactness: how far predictions are from the model's (`imer_ray.prediction.graph_check.Exactness`).
+        """
         self._features |= shape.features
         self._graphs[shape.pattern] = {
             **self._written(f"{shape.pattern}{self.ending}", content),
             "inputs": {key: [None, *size] for key, size in shape.inputs.items()},
             "draws": [MODALITIES[m] for m in shape.targets],
+            "exactness": dict(exactness),
         }
         for name, other in ((FOR_ONE, for_one), (NOISE, noise)):
             if other is not None:

@@ -21,7 +21,7 @@ SETTINGS = About(seed=7, source="abc", label_kind="regression", at_the_end=froze
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     with GraphWriter(tmp_path / "onnx", SETTINGS, STATISTICS, ".onnx") as writer:
-        writer.add(SHAPE, b"a graph", b"of one clip", b"of noise")
+        writer.add(SHAPE, b"a graph", {"from_eager": 1e-6}, b"of one clip", b"of noise")
         writer.finish(20, "print('client')")
     return tmp_path / "onnx"
 
@@ -37,6 +37,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert graphs.shape("lv") == SHAPE and graphs.content("lv") == b"a graph"
     assert graphs.content_for_one("lv") == b"of one clip"
     about = json.loads((folder / ABOUT).read_text())
+    assert about["graphs"]["lv"]["exactness"] == {"from_eager": 1e-6}
     assert about["graphs"]["lv"]["inputs"] == {
         "l": [None, 6, 5],
         "v": [None, 6, 4],
@@ -53,7 +54,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
 
 def test_a_folder_that_was_not_finished_is_not_there_and_leaves_the_older_one(folder: Path) -> None:
     with pytest.raises(RuntimeError), GraphWriter(folder, SETTINGS, STATISTICS, ".onnx") as writer:
-        writer.add(SHAPE, b"another")
+        writer.add(SHAPE, b"another", {})
         raise RuntimeError
     assert GraphFolder(folder).content("lv") == b"a graph"
     assert [path.name for path in folder.parent.iterdir()] == ["onnx"]
