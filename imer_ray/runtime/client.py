@@ -46,7 +46,7 @@ def placed(x: np.ndarray, frames: int, at_the_end: bool, mean: list, std: list) 
     padding = (frames - len(x), 0) if at_the_end else (0, frames - len(x))
     x = np.pad(x, (padding, (0, 0)))
     there = np.maximum.accumulate(x.any(1)) & np.maximum.accumulate(x[::-1].any(1))[::-1]
-    return (x - np.float32(mean)) / np.float32(std) * there[:, None], there
+    return (x - np.array(mean, np.float32)) / np.array(std, np.float32) * there[:, None], there
 
 
 if __name__ == "__main__":

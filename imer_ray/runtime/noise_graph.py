@@ -79,17 +79,16 @@ def noise_graph(shape: GraphShape, seed: int) -> bytes:
     num_draws, num_targets, *sizes = shape.noise
     size = math.prod(sizes)
     num_words = (size + 1) // 2
-    constants: dict[str, NDArray[Any]] = {
-        **{f"by_{count}": np.uint64(count) for count in (27, 30, 31, 32)},
-        **{"first": np.uint64(FIRST), "second": np.uint64(SECOND), "golden": np.uint64(GOLDEN)},
-        **{"seed": np.array([[seed % 2**64]], np.uint64), "low_bits": np.uint64(2**32 - 1)},
-        **{"draws": _steps(range(num_draws)), "targets": _steps(shape.targets)},
-        **{"half": np.float32(0.5), "unit": np.float32(2**-32), "minus_two": np.float32(-2)},
-        **{"circle": np.float32(2 * np.pi), "one": np.int64(1), "end": np.int64(num_words + 1)},
-        **{"zero": np.array([0]), "size": np.array([size]), "last": np.array([-1])},
-        "stream_shape": np.array([-1, num_draws, num_targets, 2 * num_words]),
-        "noise_shape": np.array([-1, *shape.noise]),
-    }
+    constants: dict[str, Any] = {f"by_{count}": np.uint64(count) for count in (27, 30, 31, 32)}
+    constants |= {"first": np.uint64(FIRST), "second": np.uint64(SECOND), "golden": np.uint64(GOLDEN)}
+    constants |= {"seed": np.array([[seed % 2**64]], np.uint64), "low_bits": np.uint64(2**32 - 1)}
+    constants |= {"draws": _steps(range(num_draws)), "targets": _steps(shape.targets)}
+    constants |= {"half": np.float32(0.5), "unit": np.float32(2**-32)}
+    constants |= {"minus_two": np.float32(-2), "circle": np.float32(2 * np.pi)}
+    constants |= {"one": np.int64(1), "end": np.int64(num_words + 1)}
+    constants |= {"zero": np.array([0]), "size": np.array([size]), "last": np.array([-1])}
+    constants["stream_shape"] = np.array([-1, num_draws, num_targets, 2 * num_words])
+    constants["noise_shape"] = np.array([-1, *shape.noise])
     nodes, key = [], "seed"
     for column, m in enumerate(shape.pattern):
         constants |= {f"column_{m}": np.array([column]), f"step_{m}": _steps([MODALITIES.index(m)])}
@@ -98,12 +97,11 @@ def noise_graph(shape: GraphShape, seed: int) -> bytes:
     nodes += [MIXED.format(to="of_draw", key=key, step="draws"), LAST.format(key="of_draw")]
     nodes += [MIXED.format(to="of_target", key="of_draw_last", step="targets"), LAST.format(key="of_target")]
     nodes += [WORDS, MIXED.format(to="words", key="of_target_last", step="steps"), NORMAL]
-    sizes_given = ", ".join(map(str, shape.noise))
-    model = parser.parse_model(
-        f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]> noise '
-        f"(uint64[B, {len(shape.pattern)}] digests) => (float[B, {sizes_given}] noise) {{{''.join(nodes)}\n}}"
-    )
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    given, drawn = f"uint64[B, {len(shape.pattern)}] digests", f"float[B, {', '.join(map(str, shape.noise))}] noise"
+    head = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
+    model = parser.parse_model(f"{head} noise ({given}) => ({drawn}) {{{''.join(nodes)}\n}}")
+    made = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    model.graph.initializer.extend(made)
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
