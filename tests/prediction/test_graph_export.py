@@ -218,6 +218,7 @@ def imder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # of training, export and a hundred steps of a large network
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
 def test_imder_as_published_has_graphs(imder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its 100 steps enlarge the rounding of PyTorch and of a graph alike."""

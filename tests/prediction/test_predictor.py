@@ -100,7 +100,10 @@ print(json.dumps({p: [found.value for found in model.predict(given)] for p, give
 """
 
 
-@pytest.mark.parametrize(("runtime", "tolerance"), [("eager", 0), pytest.param("onnx", 1e-5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("runtime", "tolerance"),
+    [("eager", 0), pytest.param("onnx", 1e-5, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+)
 def test_nothing_but_the_folder_is_needed(tmp_path: Path, runtime: str, tolerance: float) -> None:
     """In a process of its own, in an empty folder, with the data that it was trained on gone: 100 clips, of which any
     modalities are missing, as `evaluate` predicts them."""
