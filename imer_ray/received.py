@@ -82,6 +82,19 @@ def one_line(words: object) -> str:
     return " ".join(str(words).split())[:200]
 
 
+def check_inside(path: Path, folder: Path, advice: str) -> None:
+    """Refuse what lies in a folder by name alone.
+
+    Args:
+        advice: what to do about it.
+
+    Raises:
+        UserError: the path is a link that leads out of the folder.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path} is a link that leads out of the folder, where a model's own file is needed; {advice}")
+
+
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """The content of an ordinary file of at most ``limit`` bytes.
 

@@ -17,8 +17,8 @@ from imer_ray.diffusion.sde import SDE
 Keys = NDArray[np.uint64]
 WORD = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15  # Weyl's step, 2^64 over the golden ratio
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # mix64's numbers
-_BY_FIRST, _BY_SECOND, _BY_30, _BY_27, _BY_31 = (np.uint64(number) for number in (_FIRST, _SECOND, 30, 27, 31))
+FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # mix64's numbers
+_BY_FIRST, _BY_SECOND, _BY_30, _BY_27, _BY_31 = (np.uint64(number) for number in (FIRST, SECOND, 30, 27, 31))
 
 
 class Noise(Protocol):
@@ -101,8 +101,8 @@ def mixed(keys: Keys, identity: int | Keys) -> Keys:
 def mixed_one(key: int, identity: int) -> int:
     """As `mixed`, of one key in Python's integers, which are ten times as fast."""
     z = (key + GOLDEN * (identity + 1)) & WORD
-    z = ((z ^ (z >> 30)) * _FIRST) & WORD
-    z = ((z ^ (z >> 27)) * _SECOND) & WORD
+    z = ((z ^ (z >> 30)) * FIRST) & WORD
+    z = ((z ^ (z >> 27)) * SECOND) & WORD
     return z ^ (z >> 31)
 
 

@@ -15,7 +15,7 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
-from imer_ray.received import check_file, is_plain, read_json, shown
+from imer_ray.received import check_file, check_inside, is_plain, read_json, shown
 
 MANIFEST, README = "config.json", "README.md"
 FORMAT, VERSION = "imer_ray model", 1  # raised when an older imer_ray would read the folder wrongly
@@ -127,8 +127,7 @@ def file_of(folder: Path, name: str) -> Path:
     """
     path = folder / name
     check_file(path)
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{path} is a link that leads out of the folder, where a model's own file is needed; {ADVICE}")
+    check_inside(path, folder, ADVICE)
     return path
 
 

@@ -1,6 +1,6 @@
 """The graphs of a trained model in a folder of their own: ``l.onnx`` to ``lav.onnx``, ``l_one.onnx`` to
-``lav_one.onnx`` for one clip that has every frame, ``graphs.json`` with what they take, and a client that needs neither
-PyTorch nor imer_ray.
+``lav_one.onnx`` for one clip that has every frame, ``l_noise.onnx`` to ``av_noise.onnx`` for what is drawn,
+``graphs.json`` with what they take, and a client that needs neither PyTorch nor imer_ray.
 
 Graphs take features that are standardised already: noise follows from these, as
 `imer_ray.models.pattern_model.clip_keys` says, so that whoever asks has to standardise anyway.
@@ -21,12 +21,13 @@ from imer_ray.data.dataset import Statistics
 from imer_ray.data.missing import MODALITIES, PATTERNS
 from imer_ray.errors import UserError
 from imer_ray.files import beside, disk_errors, replace_folder
-from imer_ray.received import read_bytes, read_json, shown
+from imer_ray.received import check_inside, read_bytes, read_json, shown
 from imer_ray.runtime.onnx_session import MAX_GRAPH_BYTES
 from imer_ray.runtime.pattern_graph import GraphShape
 
 ABOUT, CLIENT = "graphs.json", "client.py"
 FOR_ONE = "one"  # the graph of a pattern for one clip that has every frame
+NOISE = "noise"  # the graph of a pattern's noise
 FORMAT, VERSION = "imer_ray graphs", 1
 MAX_ABOUT_BYTES = 2**24  # the statistics of 100,000 features fit
 ADVICE = "write the graphs again with python -m imer_ray.export"
@@ -68,16 +69,29 @@ class GraphWriter:
             self._aside.mkdir(parents=True)
         return self
 
-    def add(self, shape: GraphShape, content: bytes, for_one: bytes | None = None) -> None:
-        """Write the graph of a pattern, and one for single clips."""
+    def add(
+        self,
+        shape: GraphShape,
+        content: bytes,
+        exactness: Mapping[str, Any],
+        for_one: bytes | None = None,
+        noise: bytes | None = None,
+    ) -> None:
+        """Write the graph of a pattern, one for single clips, and one of its noise, which is for clients alone.
+
+        Args:
+            exactness: how far predictions are from the model's (`imer_ray.prediction.graph_check.Exactness`).
+        """
         self._features |= shape.features
         self._graphs[shape.pattern] = {
             **self._written(f"{shape.pattern}{self.ending}", content),
             "inputs": {key: [None, *size] for key, size in shape.inputs.items()},
             "draws": [MODALITIES[m] for m in shape.targets],
+            "exactness": dict(exactness),
         }
-        if for_one is not None:
-            self._graphs[shape.pattern][FOR_ONE] = self._written(f"{shape.pattern}_{FOR_ONE}{self.ending}", for_one)
+        for name, other in ((FOR_ONE, for_one), (NOISE, noise)):
+            if other is not None:
+                self._graphs[shape.pattern][name] = self._written(f"{shape.pattern}_{name}{self.ending}", other)
 
     def _written(self, name: str, content: bytes) -> dict[str, str]:
         with disk_errors(self.folder):
@@ -116,7 +130,7 @@ class GraphWriter:
 
 
 class GraphFolder:
-    """The ONNX graphs in a folder that somebody may have made.
+    """The ONNX graphs in a folder of a model's, that somebody may have made.
 
     Attributes:
         seed: with which noise is drawn.
@@ -125,12 +139,13 @@ class GraphFolder:
 
     Raises:
         FileNotFoundError: there are no graphs.
-        UserError: the folder is damaged, or a newer version wrote it.
+        UserError: the folder is damaged, leads out of the model's, or a newer version wrote it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         about = read_json(folder / ABOUT, MAX_ABOUT_BYTES)
+        check_inside(folder / ABOUT, folder.parent, ADVICE)
         if not isinstance(about, dict) or about.get("format") != FORMAT or type(about.get("version")) is not int:
             raise UserError(f"{folder / ABOUT} is damaged: it describes no graphs; {ADVICE}")
         if about["version"] > VERSION:
@@ -170,6 +185,7 @@ class GraphFolder:
             content = read_bytes(path, MAX_GRAPH_BYTES)
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; {ADVICE}") from error
+        check_inside(path, self.folder.parent, ADVICE)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(f"{path} is damaged: it is not what {ABOUT} gives the checksum of; {ADVICE}")
         return content

@@ -7,24 +7,38 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from experiments import changed, experiment, of_model
 from saved_models import SMALL, save_model
 
 import imer_ray
 from imer_ray import export
 from imer_ray.data.missing import PATTERNS
 from imer_ray.errors import UserError
-from imer_ray.evaluation.model_folder import WEIGHTS
+from imer_ray.evaluation.model_folder import WEIGHTS, save
+from imer_ray.models.parts import Parts
 from imer_ray.prediction import graph_export
+from imer_ray.prediction.graph_check import Exactness
 from imer_ray.prediction.onnx_runtime import FOLDER
+from imer_ray.stages.context import Context
+from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
+from imer_ray.systems import graph
+from imer_ray.training.latents import load_dataset
+from imer_ray.training.loaders import load_model, load_shape
 
 QUICK = ("lv",)
 SIZES = (*SMALL, "diffusion.backbone=mixer", "diffusion.backbone.num_layers=1", "encoder.latent_dim=8")
+IMDER = (
+    *("data.num_train=64", "data.num_valid=32", "data.num_test=32", "data.num_frames=8", "seed=1"),
+    *("training.encode.num_epochs=2", "training.joint.num_epochs=2"),
+)
 DRAWS = ("diffusion.num_draws=2", "diffusion.sampler=dpmpp_sde", "diffusion.num_steps=2")
 CLIENT = """
 import runpy, sys
@@ -169,7 +183,9 @@ def test_the_command_writes_a_graph_a_pattern(tmp_path: Path, kind: str, capfd: 
     export.main([f"model={tmp_path / 'm'}", f"format={kind}"])
     written = tmp_path / "m" / "1" / kind
     ending = graph_export.ENDINGS[kind]
-    names = [pattern + of_one for pattern in PATTERNS for of_one in (("", "_one") if kind == "onnx" else ("",))]
+    names = [*PATTERNS]
+    if kind == "onnx":
+        names += [f"{pattern}_one" for pattern in PATTERNS] + [f"{pattern}_noise" for pattern in [*PATTERNS][:-1]]
     assert {path.name for path in written.iterdir()} - {"client.py"} == {"graphs.json", *(n + ending for n in names)}
     out, err = capfd.readouterr()
     assert not err  # of what the exporters say of their own insides
@@ -181,3 +197,35 @@ def test_the_command_writes_a_graph_a_pattern(tmp_path: Path, kind: str, capfd: 
             features = {m: torch.zeros(size, *about[m][1:]) for m in "lv"}
             frames = {m: torch.ones(size, dataset.lengths[m], dtype=torch.bool) for m in "lv"}
             assert program(features, frames, torch.zeros(size, *about["noise"][1:])).shape == (size,)
+
+
+@pytest.fixture(scope="module")
+def imder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """IMDer as published, trained for a moment; its score networks learn the same whatever number of steps samples."""
+    root = tmp_path_factory.mktemp("imder")
+    config = experiment("preset=imder", *IMDER)
+    dataset = load_dataset(config)
+    config = replace(config, data_fingerprint=dataset.fingerprint)
+    stages = graph(changed(config, {"diffusion.num_steps": 2}), "valid").in_order()
+    encode, joint = (next(stage for stage in stages if stage.name == name) for name in ("encode", "joint"))
+    store = Store(str(root / "stages"))
+    run_graph(joint, store)
+    inputs = {name: store.open(joint.key).folder for name in ("recogniser", *(f"network_{m}" for m in "lav"))}
+    context = Context(folder=root, checkpoint=root, inputs={"encode": store.open(encode.key).folder, **inputs})
+    model = load_model(Parts.of(of_model(config)), context)
+    save(root / "imder" / "1", model, of_model(config), load_shape(context), dataset.statistics)
+    return root / "imder"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # of training, export and a hundred steps of a large network
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_imder_as_published_has_graphs(imder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its 100 steps enlarge the rounding of PyTorch and of a graph alike."""
+    monkeypatch.setattr(graph_export, "PATTERNS", ("la",))
+    lines: list[str] = []
+    graph_export.export_graphs(imder, kind, lines.append)
+    (about,) = json.loads((imder / "1" / kind / "graphs.json").read_text())["graphs"].values()
+    assert about["inputs"]["noise"][1:4] == [1, 1, 100] and len(lines) == 1
+    found = Exactness(**about["exactness"])
+    assert found.is_the_models and str(found) in lines[0]

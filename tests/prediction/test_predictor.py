@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from saved_models import save_model
 
 import imer_ray
-from imer_ray import convert
+from imer_ray import convert, export
 from imer_ray.config.components import Component, option
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import PATTERNS
@@ -90,33 +90,52 @@ def test_it_says_what_it_read_and_recovered(model: imer_ray.Model, dataset: Data
     assert one.spread is None
 
 
-def test_nothing_but_the_folder_is_needed(tmp_path: Path) -> None:
-    """In a process of its own, in an empty folder, with the data that it was trained on gone."""
+ALONE = """
+import json, sys
+import numpy as np, imer_ray
+x, model = np.load("clips.npz"), imer_ray.load_model("ours", runtime=sys.argv[1])
+count = len(x["l"])
+clips = {p: [{m: x[m][i] for m in p} for i in range(count)] for p in sys.argv[2:]}
+print(json.dumps({p: [found.value for found in model.predict(given)] for p, given in clips.items()}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("runtime", "tolerance"),
+    [("eager", 0), pytest.param("onnx", 1e-5, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+)
+def test_nothing_but_the_folder_is_needed(tmp_path: Path, runtime: str, tolerance: float) -> None:
+    """In a process of its own, in an empty folder, with the data that it was trained on gone: 100 clips, of which any
+    modalities are missing, as `evaluate` predicts them."""
     rng = np.random.default_rng(0)
     widths = {"text": 5, "audio": 4, "vision": 3}
     tree = {
-        split: {name: rng.normal(3, 9, (20, 4, width)).astype(np.float32) for name, width in widths.items()}
-        | {"regression_labels": rng.uniform(-3, 3, 20), "id": [f"{split}_{row}" for row in range(20)]}
+        split: {name: rng.normal(3, 9, (100, 4, width)).astype(np.float32) for name, width in widths.items()}
+        | {"regression_labels": rng.uniform(-3, 3, 100), "id": [f"{split}_{row}" for row in range(100)]}
         for split in ("train", "valid", "test")
     }
     (tmp_path / "clips.pkl").write_bytes(pickle.dumps(tree))
     convert.main([f"input={tmp_path}/clips.pkl", f"output={tmp_path}/store"])
     dataset = save_model(tmp_path / "ours", 1, *SETTINGS, "data=store", f"data.path={tmp_path}/store", small=())
-    clips = [clip_of(dataset, row, "lv") for row in range(20)]
-    expected = imer_ray.load_model(tmp_path / "ours").predict(split="test", available="lv")["value"].tolist()
+    if runtime == "onnx":
+        export.main([f"model={tmp_path}/ours", "format=onnx"])
+    protocol = Component.of(option("protocol", "fixed"))
+    trained = open_model(tmp_path / "ours" / "1", protocol, {})
+    given = (trained.dataset, "test", protocol.build(), trained.inference, trained.seed, DEVICE)
+    expected = predict_protocol(trained.model, *given)
+    clips = [clip_of(dataset, row) for row in range(100)]
 
     (tmp_path / "empty").mkdir()
     shutil.move(tmp_path / "ours", tmp_path / "empty" / "ours")
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "clips.pkl").unlink()
-    np.savez(tmp_path / "empty" / "clips.npz", **{m: np.stack([clip[m] for clip in clips]) for m in "lv"})
-    code = (
-        "import numpy as np, imer_ray; x = np.load('clips.npz'); model = imer_ray.load_model('ours');"
-        "print([p.value for p in model.predict([{m: x[m][i] for m in 'lv'} for i in range(20)])])"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path / "empty", capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == expected
+    np.savez(tmp_path / "empty" / "clips.npz", **{m: np.stack([clip[m] for clip in clips]) for m in "lav"})
+    command = [sys.executable, "-c", ALONE, runtime, *PATTERNS]
+    done = subprocess.run(command, cwd=tmp_path / "empty", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for pattern in PATTERNS:
+        np.testing.assert_allclose(found[pattern], expected[pattern], rtol=0, atol=tolerance, err_msg=pattern)
 
 
 CLIPS = st.tuples(st.integers(0, 9), st.sampled_from(sorted(PATTERNS)))

@@ -21,7 +21,7 @@ SETTINGS = About(seed=7, source="abc", label_kind="regression", at_the_end=froze
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     with GraphWriter(tmp_path / "onnx", SETTINGS, STATISTICS, ".onnx") as writer:
-        writer.add(SHAPE, b"a graph", b"of one clip")
+        writer.add(SHAPE, b"a graph", {"from_eager": 1e-6}, b"of one clip", b"of noise")
         writer.finish(20, "print('client')")
     return tmp_path / "onnx"
 
@@ -37,6 +37,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert graphs.shape("lv") == SHAPE and graphs.content("lv") == b"a graph"
     assert graphs.content_for_one("lv") == b"of one clip"
     about = json.loads((folder / ABOUT).read_text())
+    assert about["graphs"]["lv"]["exactness"] == {"from_eager": 1e-6}
     assert about["graphs"]["lv"]["inputs"] == {
         "l": [None, 6, 5],
         "v": [None, 6, 4],
@@ -45,13 +46,15 @@ def test_what_is_written_is_read(folder: Path) -> None:
         "noise": [None, 2, 1, 3, 6, 8],
     }
     assert about["modalities"]["v"]["at_the_end"] and not about["modalities"]["l"]["at_the_end"]
-    assert sorted(path.name for path in folder.iterdir()) == ["client.py", "graphs.json", "lv.onnx", "lv_one.onnx"]
+    names = ["client.py", "graphs.json", "lv.onnx", "lv_noise.onnx", "lv_one.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert (folder / about["graphs"]["lv"]["noise"]["file"]).read_bytes() == b"of noise"
     assert [path.name for path in folder.parent.iterdir()] == ["onnx"]
 
 
 def test_a_folder_that_was_not_finished_is_not_there_and_leaves_the_older_one(folder: Path) -> None:
     with pytest.raises(RuntimeError), GraphWriter(folder, SETTINGS, STATISTICS, ".onnx") as writer:
-        writer.add(SHAPE, b"another")
+        writer.add(SHAPE, b"another", {})
         raise RuntimeError
     assert GraphFolder(folder).content("lv") == b"a graph"
     assert [path.name for path in folder.parent.iterdir()] == ["onnx"]
@@ -74,6 +77,32 @@ def test_another_graph_than_was_written_is_refused(folder: Path) -> None:
         GraphFolder(folder).content("lv")
     with pytest.raises(UserError, match="no graph for the modalities la"):
         GraphFolder(folder).content("la")
+
+
+@pytest.mark.parametrize("name", [ABOUT, "lv.onnx", "lv_one.onnx"])
+def test_a_link_that_leads_out_of_the_models_folder_is_refused(folder: Path, name: str) -> None:
+    """Where a model's folder is tmp_path/model, and the graphs are in it."""
+    model = folder.parent / "model"
+    model.mkdir()
+    folder.rename(model / "onnx")
+    elsewhere = model.parent / "elsewhere"
+    (model / "onnx" / name).rename(elsewhere)
+    (model / "onnx" / name).symlink_to(elsewhere)
+    with pytest.raises(UserError, match=rf"{name} is a link that leads out of the folder"):
+        graphs = GraphFolder(model / "onnx")
+        graphs.content("lv"), graphs.content_for_one("lv")
+    elsewhere.rename(model / "other")
+    (model / "onnx" / name).unlink()
+    (model / "onnx" / name).symlink_to("../other")
+    assert GraphFolder(model / "onnx").content("lv") == b"a graph"
+
+
+def test_graphs_that_are_elsewhere_are_none_of_the_model(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "onnx").symlink_to(folder)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        GraphFolder(model / "onnx")
 
 
 def test_a_folder_of_an_older_version_has_no_graphs_for_one_clip(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import multiprocessing as mp
 import os
 from dataclasses import replace
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -95,28 +96,40 @@ def test_generators_differ_by_purpose() -> None:
     assert len(draws) == 4
 
 
-def _worker(rank: int, world_size: int, folder: Path) -> None:
+def _worker(rank: int, world_size: int, folder: Path, all_done: Any) -> None:
+    """A worker in a process of its own, which writes what it says to a file. When all have done it leaves without the
+    interpreter's end, during which a thread of PyTorch that still runs would now and then abort it."""
+    log = os.open(folder / f"{rank}.log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
     _train(_context(folder / str(rank), rank=rank, world_size=world_size))
-    dist.destroy_process_group()
-
-
-def _process(rank: int, world_size: int, folder: Path) -> None:
-    """A worker in a process of its own. It leaves without the interpreter's end, during which a thread of PyTorch that
-    still runs would now and then abort it."""
-    _worker(rank, world_size, folder)
+    all_done.wait()
     os._exit(0)
+
+
+def _run_group(folder: Path, world_size: int) -> None:
+    """Run the workers, none of them in this process; one that fails ends the others, and what each said is shown."""
+    spawn = mp.get_context("spawn")
+    arguments = (world_size, folder, spawn.Barrier(world_size))
+    workers = [spawn.Process(target=_worker, args=(rank, *arguments), daemon=True) for rank in range(world_size)]
+    for worker in workers:
+        worker.start()
+    while running := [worker.sentinel for worker in workers if worker.is_alive()]:
+        connection.wait(running)
+        if any(worker.exitcode for worker in workers):
+            for worker in workers:
+                worker.kill()
+    codes = [worker.exitcode for worker in workers]
+    said = "\n".join(path.read_text() for path in sorted(folder.glob("*.log")))
+    assert codes == [0] * world_size, f"{codes}\n{said}"
 
 
 def test_two_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     """50 clips in batches of 16 leave a last batch of 2: shares are uneven too (float32 sums in another order:
     1e-4)."""
-    other = mp.get_context("spawn").Process(target=_process, args=(1, 2, tmp_path), daemon=True)
-    other.start()
-    _worker(0, 2, tmp_path)
+    _run_group(tmp_path, 2)
     _, alone = _train(_context(tmp_path / "alone"))
-    other.join()
-    assert other.exitcode == 0
     together = json.loads((tmp_path / "0/artefact/history.json").read_text())
     assert [e["loss"] for e in together] == pytest.approx([e["loss"] for e in alone], abs=1e-4)
 
