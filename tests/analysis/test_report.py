@@ -10,6 +10,7 @@ import pytest
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis import report
 from imer_ray.analysis.charts.parts import describe
+from imer_ray.analysis.charts.study import parallel
 from imer_ray.analysis.studies import comparison
 from imer_ray.results.schema import UserError
 from imer_ray.results.study import load
@@ -84,11 +85,25 @@ def test_pointing_at_any_point_shows_its_configuration(built):
     for i, row in study.points.iterrows():
         point = given["points"][f"demo/{i}"]
         for key in ("diffusion.sde", "diffusion.sampler", "diffusion.num_steps"):
-            name = key.removeprefix("diffusion.")
-            assert f"{name} = <b>{row['config.' + key]}</b>" in point["hover"]
-            assert [name, str(row["config." + key])] in point["settings"]
-        assert f"<b>{row['valid.Non0_F1_score']:.3f}</b>" in point["hover"]
-        assert ("sde.sigma" in point["hover"]) == (row["config.diffusion.sde"] == "imder_ve")
+            assert [key.removeprefix("diffusion."), str(row["config." + key])] in point["settings"]
+        assert ["Non0 F1", f"{row['valid.Non0_F1_score']:.3f}"] in point["measured"]
+        assert ("sde.sigma" in dict(point["settings"])) == (row["config.diffusion.sde"] == "imder_ve")
+
+
+def test_every_point_has_a_line_to_light_up_though_only_so_many_are_drawn_behind_the_front(built, monkeypatch):
+    monkeypatch.setattr("imer_ray.analysis.parallel.MAX_LINES", 5)
+    study = load(built[0])
+    chart = parallel(study, study.varying)
+    behind, front = ([int(i.removeprefix("demo/")) for i in trace["customdata"]] for trace in chart["data"])
+    others = study.points.index[study.points["rank"] > 0]
+    assert front == study.front.index.sort_values().tolist()
+    assert (
+        len(others) > 5 == len(behind)
+        and set(behind) < set(others)
+        and (behind[0], behind[-1]) == (others[0], others[-1])
+    )
+    assert list(chart["lines"]) == [f"demo/{i}" for i in study.points.index]
+    assert {len(line) for line in chart["lines"].values()} == {len(study.varying) + 2}
 
 
 def test_the_command_shown_beside_a_point_exports_that_point(built):

@@ -26,10 +26,31 @@
     } });
   }
 
+  const escaped = (text) => String(text).replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
+
+  // A point in words beside its mark: which it is, what was measured, and its searched settings.
+  function hover(point) {
+    const bold = (pairs, between) => pairs.map(([name, value]) => `${escaped(name)}${between}<b>${escaped(value)}</b>`);
+    const measured = bold(point.measured, " "), rows = [];
+    for (let i = 0; i < measured.length; i += 3) rows.push(measured.slice(i, i + 3).join(" · "));
+    const head = `<b>${escaped(point.title)}</b> · ${escaped(point.place)}` + (point.pick ? ` · <b>${escaped(point.pick)}</b>` : "");
+    return [head, ...rows, "", ...bold(point.settings, " = ")].join("<br>");
+  }
+
+  // What a trace leaves to be filled in: of points what is said beside them, of lines where they run.
+  function filled(trace, lines) {
+    let ids = trace.customdata;
+    if (trace.meta === "lines") {
+      const y = ids.flatMap((id) => [...lines[id], null]), width = y.length / ids.length;
+      ids = ids.flatMap((id) => Array(width).fill(id));
+      trace = { ...trace, x: y.map((_, i) => i % width), y, customdata: ids };
+    } else if (trace.meta !== "points") return trace;
+    return { ...trace, text: ids.map((id) => hover(report.points[id])), hovertemplate: "%{text}<extra></extra>" };
+  }
+
   function draw(chart) {
     const place = document.getElementById(chart.id);
-    const data = painted(chart.data).map((trace) => trace.meta !== "points" ? trace
-      : { ...trace, text: trace.customdata.map((id) => report.points[id].hover), hovertemplate: "%{text}<extra></extra>" });
+    const data = painted(chart.data).map((trace) => filled(trace, chart.lines));
     const layout = { ...painted(chart.layout), template: house(), height: narrow.matches ? chart.narrow : chart.height };
     return Plotly.react(place, data, layout, { responsive: true, displayModeBar: false });
   }
@@ -57,14 +78,17 @@
     if (point.command) panel.append(element("p", "Hand it over for final training:", "note"), element("code", point.command, "command"));
   }
 
-  // The line of a point through the parallel coordinates, cut out of the trace that holds many.
+  // The line of a point through the parallel coordinates, also of one that is not drawn there. It lies over the chart:
+  // to change one of the chart's own lines, Plotly draws all of them again.
   function light(id) {
-    const place = document.getElementById("parallel");
-    if (!place || !place.data) return;
-    const last = place.data.length - 1;
-    const of = place.data.slice(0, last).find((trace) => trace.customdata.includes(id));
-    const start = of ? of.customdata.indexOf(id) : 0;
-    Plotly.restyle(place, { y: [of ? of.y.slice(start, start + place.data[last].x.length) : []] }, [last]);
+    const chart = report.charts.find((one) => one.id === "parallel");
+    if (!chart) return;
+    const place = document.getElementById(chart.id), { xaxis, yaxis, margin } = chart.layout;
+    const box = [xaxis.range[0], -yaxis.range[1], xaxis.range[1] - xaxis.range[0], yaxis.range[1] - yaxis.range[0]];
+    const points = chart.lines[id].map((y, x) => `${x},${-y}`);
+    place.querySelector(".lit")?.remove();
+    place.insertAdjacentHTML("beforeend", `<svg class="lit" style="inset:${margin.t}px ${margin.l}px" viewBox="${box.join(" ")}"
+      preserveAspectRatio="none"><polyline points="${points.join(" ")}"/></svg>`);
   }
 
   function point(event) {
@@ -76,7 +100,7 @@
 
   for (const chart of report.charts) {
     draw(chart);
-    if (chart.data.some((trace) => trace.meta === "points")) {
+    if (chart.data.some((trace) => trace.meta)) {
       const place = document.getElementById(chart.id);
       place.on("plotly_hover", point);
       place.on("plotly_click", point);

@@ -84,7 +84,7 @@ def hypervolume(studies: Sequence[Study]) -> Chart:
     for i, study in enumerate(studies):
         minutes, values = progress.hypervolume_over_time(study, reference)
         lowest, highest = min(lowest, values[1]), max(highest, values[-1])
-        names = ["start", *(title(row) for _, row in study.points.iterrows()), "end"]
+        names = ["start", *(title(row) for row in study.points.to_dict("records")), "end"]
         data.append(
             lines(minutes, values, series(i), "hv")
             | {"name": study.name, "text": names, "showlegend": len(studies) > 1}

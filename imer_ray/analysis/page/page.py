@@ -101,7 +101,10 @@ def _colours() -> str:
 
 def _json_in_script(content: Any) -> str:  # noqa: ANN401 (JSON)
     """JSON that no text in it can end or open a script with, and no number spoil: what is not finite is null."""
-    text = json.dumps(_finite(content), allow_nan=False)  # ASCII, which also has U+2028 and lone surrogates escaped
+    try:  # ASCII, which also has U+2028 and lone surrogates escaped
+        text = json.dumps(content, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(content), allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

@@ -27,6 +27,7 @@ from imer_ray.analysis.labels import (
     with_encoder,
 )
 from imer_ray.analysis.page.page import Cell, Page, section, table
+from imer_ray.analysis.parallel import MAX_LINES
 from imer_ray.analysis.style import series
 from imer_ray.results.schema import CONFIG_PREFIX
 from imer_ray.results.study import Study
@@ -149,6 +150,8 @@ def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, p
     )
     if len(chosen) < len(study.varying):
         note += f" The {len(chosen)} most important of {len(study.varying)} settings."
+    if (behind := len(study.points) - len(study.front)) > MAX_LINES:
+        note += f" Behind the front {MAX_LINES} of {behind} points, spread evenly over the search."
     chart = page.chart("parallel", study_charts.parallel(study, chosen), height=420, narrow=420)
     html = section("Settings", f'<div class="scroll"><div style="min-width:760px">{chart}</div></div>', note=note)
     panels = []
