@@ -90,6 +90,7 @@ def whole_page(study: Study, panels: Sequence[str] = ()) -> Page:
 def _made(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str]) -> Page:
     from imer_ray.analysis.page import header, sections
     from imer_ray.analysis.page.page import Page
+    from imer_ray.analysis.page.trials import trials
 
     made = Page(f"{study.name}: quality against speed")
     made.add("<header>" + header.heading(study) + header.headline(study) + "</header>")
@@ -106,6 +107,7 @@ def _made(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], p
     made.add(sections.work(made, study))
     made.add(sections.lanes(made, study))
     made.add(sections.failures(study))
+    made.add(trials(made, study))
     return made
 
 

@@ -77,7 +77,7 @@ def page(studies: Sequence[Study]) -> str:
         made.add(
             section(
                 "Quality against speed",
-                f'<div class="front">{chart}<div class="point" id="point"></div></div>',
+                f'<div class="front">{chart}<div class="point" id="point" data-kept></div></div>',
                 note=note,
             )
         )

@@ -1,19 +1,8 @@
 // Draws the charts with the colours of light or dark, and shows the point that is pointed at.
 (() => {
-  const report = JSON.parse(document.getElementById("report").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const touch = matchMedia("(pointer: coarse)");
   const narrow = matchMedia("(max-width: 560px)");
-
-  // Replace every "var(--name)" in a figure by the colour that it stands for now.
-  function painted(value) {
-    if (typeof value === "string") {
-      return value.startsWith("var(--") ? getComputedStyle(document.documentElement).getPropertyValue(value.slice(4, -1)).trim() : value;
-    }
-    if (Array.isArray(value)) return value.map(painted);
-    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, painted(v)]));
-    return value;
-  }
 
   function house() {
     const axis = { gridcolor: "var(--grid)", linecolor: "var(--faint)", zeroline: false, ticks: "outside", ticklen: 4, tickcolor: "var(--faint)", title: { standoff: 10 } };
@@ -51,15 +40,8 @@
   function draw(chart) {
     const place = document.getElementById(chart.id);
     const data = painted(chart.data).map((trace) => filled(trace, chart.lines));
-    const layout = { ...painted(chart.layout), template: house(), height: narrow.matches ? chart.narrow : chart.height };
+    const layout = { ...painted(chart.layout), template: house(), uirevision: "kept", height: narrow.matches ? chart.narrow : chart.height };
     return Plotly.react(place, data, layout, { responsive: true, displayModeBar: false });
-  }
-
-  function element(name, text, className) {
-    const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
-    if (className) made.className = className;
-    return made;
   }
 
   function list(pairs, mono) {
@@ -68,10 +50,13 @@
     return made;
   }
 
+  let shown = null;
+
   function show(id) {
     const panel = document.getElementById("point");
     const point = report.points[id];
     if (!panel || !point) return;
+    shown = id;
     const title = element("h3", point.title + " ");
     if (point.pick) title.append(element("span", point.pick, "chip " + point.pick));
     panel.replaceChildren(title, element("p", point.place, "muted"), list(point.measured), list(point.settings, "mono"));
@@ -98,14 +83,27 @@
     light(id);
   }
 
-  for (const chart of report.charts) {
-    draw(chart);
-    if (chart.data.some((trace) => trace.meta)) {
-      const place = document.getElementById(chart.id);
+  const drawn = new Map(), heard = new WeakSet();
+
+  // The charts that are new or have changed.
+  function drawChanged() {
+    for (const chart of report.charts) {
+      const place = document.getElementById(chart.id), text = JSON.stringify(chart);
+      if (drawn.get(place) === text) continue;
+      drawn.set(place, text);
+      draw(chart);
+      if (heard.has(place) || !chart.data.some((trace) => trace.meta)) continue;
+      heard.add(place);
       place.on("plotly_hover", point);
       place.on("plotly_click", point);
     }
   }
+
+  drawChanged();
   if (report.shown) show(report.shown);
+  document.addEventListener("report", () => {
+    drawChanged();
+    if (report.shown) show(shown in report.points ? shown : report.shown);
+  });
   for (const query of [dark, narrow]) query.addEventListener("change", () => report.charts.forEach(draw));
 })();

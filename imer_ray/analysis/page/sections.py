@@ -62,7 +62,9 @@ def front(page: Page, study: Study) -> str:
     note = "Point at a mark, or tap it, to see its configuration. Large marks with an outline are the Pareto front."
     note += f" Crosses: {broken(study)}." if len(study.infeasible) else ""
     return section(
-        "Quality against speed", f'<div class="front">{chart}<div class="point" id="point"></div></div>', note=note
+        "Quality against speed",
+        f'<div class="front">{chart}<div class="point" id="point" data-kept></div></div>',
+        note=note,
     )
 
 
