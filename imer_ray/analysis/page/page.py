@@ -14,6 +14,8 @@ from typing import Any
 from imer_ray.analysis.charts.parts import Chart
 from imer_ray.analysis.style import DARK, LIGHT
 
+# In the order in which they use each other.
+SCRIPTS = ("report.js", "address.js", "card.js", "marks.js", "page.js", "pins.js", "picker.js", "download.js")
 GROUND = {"light": "#f6f7f9", "dark": "#0f1216"}
 
 
@@ -24,11 +26,13 @@ class Page:
     Attributes:
         points: id -> what to say of a point that is pointed at (`imer_ray.analysis.charts.parts.describe`).
         shown: the point that is shown before any is pointed at.
+        given: what else the scripts are given, by the name that they know it by.
     """
 
     title: str
     points: dict[str, Chart] = field(default_factory=dict)
     shown: str | None = None
+    given: dict[str, Any] = field(default_factory=dict)
     _body: list[str] = field(default_factory=list)
     _charts: list[Chart] = field(default_factory=list)
 
@@ -43,7 +47,7 @@ class Page:
     def render(self) -> str:
         from plotly.offline import get_plotlyjs
 
-        report = {"charts": self._charts, "points": self.points, "shown": self.shown}
+        report = {"charts": self._charts, "points": self.points, "shown": self.shown, **self.given}
         return Template(_asset("page.html")).substitute(
             title=escape(self.title),
             colours=_colours(),
@@ -51,7 +55,7 @@ class Page:
             body="\n".join(self._body),
             report=_json_in_script(report),
             plotly=get_plotlyjs(),
-            script=_asset("page.js"),
+            script="\n".join(map(_asset, SCRIPTS)),
         )
 
 
