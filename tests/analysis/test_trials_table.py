@@ -1,7 +1,8 @@
 """The table of all trials in a real browser: sorted and filtered by clicks and by keyboard, also of 5,000 rows."""
 
 import pytest
-from browsers import chromium, complaints, until
+from pages import browser as chromium
+from pages import complaints, until
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -9,7 +10,8 @@ from imer_ray.analysis import report
 from imer_ray.results.seeds import is_repeat
 from imer_ray.results.study import load
 
-CELLS = """return [...document.querySelectorAll("#trials tbody tr")].map((row) => [...row.cells].map((c) => c.textContent))"""
+ROWS = "[...document.querySelectorAll('#trials tbody tr')]"
+CELLS = f"return {ROWS}.map((row) => [...row.cells].map((cell) => cell.textContent))"
 HEADS = """return [...document.querySelectorAll("#trials th")].map((cell) => [cell.textContent, cell.ariaSort])"""
 
 
@@ -30,6 +32,7 @@ def browser(study, tmp_path_factory):
 
 @pytest.fixture
 def table(browser):
+    browser.execute_script("history.replaceState(null, '', location.pathname)")  # which would keep what was chosen
     browser.refresh()
     until(browser, "return document.querySelectorAll('#trials tbody tr').length")
     return browser.find_element(By.ID, "trials")
@@ -98,6 +101,22 @@ def test_words_and_a_state_leave_the_rows_that_have_them(browser, table, study):
     assert set(column(browser, "state")) == {"failed"}
     words.send_keys("no such word")
     assert browser.execute_script(CELLS) == [] and count(table) == f"none (of {len(rows)} in all)"
+
+
+def test_a_reload_keeps_what_was_chosen_and_a_click_on_a_trial_pins_its_point(browser, table, study):
+    head(table, "took").click()
+    head(table, "took").click()
+    table.find_element(By.TAG_NAME, "input").send_keys("ddim")
+    before = browser.execute_script(CELLS)
+    browser.refresh()
+    until(browser, "return document.querySelectorAll('#trials tbody tr').length")
+    assert browser.execute_script(CELLS) == before and set(column(browser, "sampler")) == {"ddim"}
+    buttons = browser.find_elements(By.CSS_SELECTOR, "#trials td button")
+    points = [found.text for found in buttons]
+    buttons[0].click()
+    assert browser.find_element(By.CSS_SELECTOR, "#pins .pin h3").text.startswith(f"trial {points[0]}")
+    states = dict(zip(column(browser, "trial"), column(browser, "state"), strict=True))
+    assert {states[name] for name in points} == {"complete"}, "what has no result cannot be pinned"
 
 
 def test_by_keyboard_alone(browser, table):

@@ -44,25 +44,6 @@
     return Plotly.react(place, data, layout, { responsive: true, displayModeBar: false });
   }
 
-  function list(pairs, mono) {
-    const made = element("dl");
-    for (const [name, value] of pairs) made.append(element("dt", name, mono), element("dd", value, mono));
-    return made;
-  }
-
-  let shown = null;
-
-  function show(id) {
-    const panel = document.getElementById("point");
-    const point = report.points[id];
-    if (!panel || !point) return;
-    shown = id;
-    const title = element("h3", point.title + " ");
-    if (point.pick) title.append(element("span", point.pick, "chip " + point.pick));
-    panel.replaceChildren(title, element("p", point.place, "muted"), list(point.measured), list(point.settings, "mono"));
-    if (point.command) panel.append(element("p", "Hand it over for final training:", "note"), element("code", point.command, "command"));
-  }
-
   // The line of a point through the parallel coordinates, also of one that is not drawn there. It lies over the chart:
   // to change one of the chart's own lines, Plotly draws all of them again.
   function light(id) {
@@ -100,10 +81,11 @@
   }
 
   drawChanged();
+  document.addEventListener("pointed", (event) => light(event.detail));
   if (report.shown) show(report.shown);
   document.addEventListener("report", () => {
     drawChanged();
-    if (report.shown) show(shown in report.points ? shown : report.shown);
+    if (report.shown) show(report.shown);
   });
   for (const query of [dark, narrow]) query.addEventListener("change", () => report.charts.forEach(draw));
 })();

@@ -7,7 +7,7 @@
   const [words, state] = [place.querySelector("input"), place.querySelector("select")];
   const [table, count, pages] = ["table", ".count", ".pages"].map((of) => place.querySelector(of));
   const order = { column: 0, down: false };
-  let page = 0, kept = [], texts = new Map();
+  let page = 0, kept = [], texts = new Map(), ids = new Map(); // ids of the points, by their names
 
   const significant = (value, digits) => {
     const power = value ? Math.floor(Math.log10(Math.abs(value))) : 0;
@@ -52,12 +52,20 @@
     kept = [...known, ...found.filter((row) => value(row) === null)];
   }
 
+  function pinning(name) {
+    const made = button(name, () => document.dispatchEvent(new CustomEvent("pin", { detail: ids.get(name) })), "link");
+    made.setAttribute("aria-label", `Pin trial ${name}`);
+    made.title = "Pin this point below the chart";
+    return made;
+  }
+
   function lay() {
     page = Math.max(0, Math.min(page, Math.ceil(kept.length / ROWS) - 1));
     const { columns, rows } = report.trials, first = page * ROWS, some = kept.slice(first, first + ROWS);
     table.tBodies[0].replaceChildren(...some.map((row) => {
       const made = element("tr");
       made.append(...row.map((value, i) => element("td", textOf(value, columns[i]), columns[i].kind)));
+      if (ids.has(row[0])) made.cells[0].replaceChildren(pinning(row[0]));
       return made;
     }));
     [...table.tHead.rows[0].cells].forEach((cell, i) => {
@@ -75,6 +83,9 @@
     choose();
     page = 0;
     lay();
+    address.set("words", words.value);
+    address.set("state", state.value);
+    address.set("sort", order.column || order.down ? (order.down ? "-" : "") + report.trials.columns[order.column].name : null);
   }
 
   function sort(column) {
@@ -87,6 +98,7 @@
   function build() {
     const { columns, rows } = report.trials, names = [...table.tHead.rows[0]?.cells ?? []].map((cell) => cell.textContent);
     texts = new Map();
+    ids = new Map(Object.entries(report.points).map(([id, { name }]) => [name, id]));
     if (columns.map(({ name }) => name).join("\n") !== names.join("\n")) {
       order.column = Math.max(0, columns.findIndex(({ name }) => name === names[order.column]));
       table.tHead.rows[0].replaceChildren(...columns.map(({ name, kind }, i) => {
@@ -101,6 +113,19 @@
     for (const row of rows) counts.set(row[at], (counts.get(row[at]) ?? 0) + 1);
     state.replaceChildren(new Option("any state", ""), ...[...counts.keys()].sort().map((name) => new Option(`${name} (${counts.get(name)})`, name)));
     state.value = counts.has(chosen) ? chosen : "";
+  }
+
+  // What the address says, before anything was chosen here.
+  function restore() {
+    const sorted = address.get("sort") ?? "", name = sorted.replace(/^-/, "");
+    words.value = address.get("words") ?? "";
+    state.value = address.get("state") ?? "";
+    if (state.selectedIndex < 0) state.value = "";
+    order.column = Math.max(0, report.trials.columns.findIndex((column) => column.name === name));
+    order.down = sorted.startsWith("-");
+  }
+
+  function fill() {
     choose();
     lay();
   }
@@ -113,6 +138,8 @@
     table.parentElement.scrollTop = 0;
   };
   pages.replaceChildren(button("Previous", turn(-1)), button("Next", turn(1)));
-  document.addEventListener("report", build);
+  document.addEventListener("report", () => { build(); fill(); });
   build();
+  restore();
+  fill();
 })();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,16 +46,9 @@ def describe(study: Study) -> dict[str, Chart]:
             "pick": pick,
             "measured": measurements(study, row),
             "settings": [(short(path), value) for path, value in settings_of(study, row)],
-            "command": _export_command(study, row, pick),
+            "name": title(row).removeprefix("trial "),
         }
     return said
-
-
-def _export_command(study: Study, row: pd.Series, pick: str | None) -> str | None:
-    """How to hand the point over; export knows the picks and every trial's own point, not its further ones."""
-    if pick is None and row["point"] > 0:
-        return None
-    return f"python -m imer_ray.export run={shlex.quote(str(study.folder))} pick={pick or row['trial']}"
 
 
 def place(row: pd.Series) -> str:
