@@ -8,7 +8,8 @@ onto points and the table of trials is typed at. Printed, and last as one JSON l
 - ``own_mb``: what the page takes beside plotly.js, in 10^6 bytes.
 - ``load_s``: seconds until the browser has drawn it.
 - ``hover_ms``, ``hover_ms_max``: median and highest time from a mouse's move onto a point of the front's chart until
-  the panel beside it shows this point, painted.
+  the panel beside it shows this point, painted; ``hover_cpu_ms``: what of the page's thread a move took, which other
+  work on the machine makes no longer.
 - ``filter_ms``, ``sort_ms``: from a letter typed into the table's filter, and from a click on a column's head, until
   the rows are painted. Left out where the page has no such table.
 
@@ -154,6 +155,12 @@ def draw(run: Path, page: Path) -> dict[str, float]:
     return {"draw_s": took, "own_mb": (len(text.encode()) - len(get_plotlyjs().encode())) / 1e6}
 
 
+def thread_seconds(browser: Any) -> float:
+    """What the page's main thread has computed so far."""
+    metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+
 def browse(page: Path, moves: int) -> dict[str, float]:
     from selenium import webdriver
     from selenium.webdriver.common.action_chains import ActionChains
@@ -175,18 +182,20 @@ def browse(page: Path, moves: int) -> dict[str, float]:
 
     try:
         browser.set_page_load_timeout(300)
+        browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
         began = time.perf_counter()
         browser.get(page.as_uri())
         wait.until(lambda b: b.execute_script("return document.querySelectorAll('#point h3').length"))
         figures = {"load_s": time.perf_counter() - began}
         places = browser.execute_script(PLACES, moves)
         browser.execute_script(WATCH, "mousemove", "#point")
-        times = []
+        times, before = [], thread_seconds(browser)
         for x, y in places:
             mouse = ActionChains(browser, duration=0)
             mouse.w3c_actions.pointer_action.move_to_location(round(x), round(y))
             times.append(took(mouse.perform))
-        figures |= {"hover_ms": statistics.median(times), "hover_ms_max": max(times)}
+        cpu = 1e3 * (thread_seconds(browser) - before) / len(times)
+        figures |= {"hover_ms": statistics.median(times), "hover_ms_max": max(times), "hover_cpu_ms": cpu}
         if browser.find_elements(By.ID, "trials"):
             browser.execute_script(WATCH, "keydown", "#trials tbody")
             typed = browser.find_element(By.CSS_SELECTOR, "#trials input[type=search]")
