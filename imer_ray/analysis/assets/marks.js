@@ -22,7 +22,13 @@ const marks = {
     return { type: "path", path, xsizemode: "pixel", ysizemode: "pixel", xanchor, yanchor, line };
   },
 
+  // Once a frame, however often it is asked for.
   draw() {
+    cancelAnimationFrame(marks.drawing);
+    marks.drawing = requestAnimationFrame(marks.now);
+  },
+
+  now() {
     const { layout } = report.charts.find((chart) => chart.id === "pareto");
     const on = (axis, value) => (layout[axis + "axis"].type === "log" ? Math.log10(value) : value);
     const shapes = marks.limits.map(([axis, value]) => (axis === "x"

@@ -56,8 +56,8 @@ def picker(page: Page, study: Study) -> str:
 def columns(points: pd.DataFrame) -> dict[str, Values]:
     """Columns of results.parquet as JSON has them, of the points in their order; a single value where all have it.
 
-    Left out are columns without any value, and those that hold JSON. Beside them stand what a mean over seeds has:
-    their number and the ends of its interval.
+    Left out are columns without any value, and those that hold JSON. Beside them stands what a mean over seeds has: the
+    number of seeds and the ends of its interval.
     """
     known = [column for column in points if column not in (*AS_JSON, *NOT_IN_RESULTS) and points[column].notna().any()]
     order = {column: i for i, column in enumerate(COLUMNS)}
