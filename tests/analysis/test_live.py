@@ -70,7 +70,7 @@ def test_a_page_of_a_running_study_gets_what_is_new_and_keeps_what_was_chosen(tm
         backbones = study.frame["config.diffusion.backbone"]
         assert (
             f" of {(backbones == 'transformer').sum()} (of {len(rows)}"
-            in browser.find_element(By.CSS_SELECTOR, ".count").text
+            in browser.find_element(By.CSS_SELECTOR, ".found").text
         )
         assert browser.execute_script("return document.querySelector('#trials th[aria-sort]').textContent") == "took"
         assert browser.switch_to.active_element.get_attribute("value") == "transformer", "the focus stays"

@@ -48,7 +48,7 @@ def head(table, name):
 
 
 def count(table):
-    return table.find_element(By.CSS_SELECTOR, ".count").text
+    return table.find_element(By.CSS_SELECTOR, ".found").text
 
 
 def test_every_row_is_there_with_its_state_reason_time_and_settings(browser, table, study):

@@ -74,7 +74,8 @@
       pause = Math.min(30, 2 * pause);
     }
     tell(isReached);
-    setTimeout(ask, 1000 * pause);
+    const isOver = report.live.has_run && !report.live.is_running; // and so is its server
+    if (!isOver) setTimeout(ask, 1000 * pause);
   }
 
   tell(true);

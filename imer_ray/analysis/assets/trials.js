@@ -5,7 +5,7 @@
   if (!place) return;
   const ROWS = 50;
   const [words, state] = [place.querySelector("input"), place.querySelector("select")];
-  const [table, count, pages] = ["table", ".count", ".pages"].map((of) => place.querySelector(of));
+  const [table, found, pages] = ["table", ".found", ".pages"].map((of) => place.querySelector(of));
   const order = { column: 0, down: false };
   let page = 0, kept = [], texts = new Map(), ids = new Map(); // ids of the points, by their names
 
@@ -27,7 +27,7 @@
     setting: (value) => (typeof value === "number" ? String(Number(value.toPrecision(3))) : String(value)),
     seconds: duration,
   };
-  const textOf = (value, { kind, unit }) => (value === null ? "–" : shown[kind](value, unit));
+  const textOf = (value, { kind, unit }) => (value !== null ? shown[kind](value, unit) : kind === "remark" ? "" : "–");
 
   // What the filter's words are looked for in.
   function text(row) {
@@ -47,9 +47,9 @@
     const at = report.trials.columns.findIndex(({ name }) => name === "state");
     const sign = order.down ? -1 : 1;
     const value = (row) => row[order.column];
-    const found = report.trials.rows.filter((row) => (!state.value || row[at] === state.value) && asked.every((word) => text(row).includes(word)));
-    const known = found.filter((row) => value(row) !== null).sort((a, b) => sign * compare(value(a), value(b)));
-    kept = [...known, ...found.filter((row) => value(row) === null)];
+    const left = report.trials.rows.filter((row) => (!state.value || row[at] === state.value) && asked.every((word) => text(row).includes(word)));
+    const known = left.filter((row) => value(row) !== null).sort((a, b) => sign * compare(value(a), value(b)));
+    kept = [...known, ...left.filter((row) => value(row) === null)];
   }
 
   function pinning(name) {
@@ -73,7 +73,7 @@
       else cell.removeAttribute("aria-sort");
     });
     const range = some.length ? `${first + 1}–${first + some.length} of ${kept.length}` : "none";
-    count.textContent = range + (kept.length < rows.length ? ` (of ${rows.length} in all)` : "");
+    found.textContent = range + (kept.length < rows.length ? ` (of ${rows.length} in all)` : "");
     const [before, after] = pages.children;
     [before.disabled, after.disabled] = [page === 0, first + ROWS >= kept.length];
     pages.hidden = kept.length <= ROWS;

@@ -20,7 +20,7 @@ DIGITS = 6  # significant ones that numbers are given with, of which three are s
 CONTROLS = """<div class="controls">
 <input type="search" placeholder="words to look for" aria-label="Only rows with these words">
 <select aria-label="Only rows in this state"></select>
-<span class="count" role="status"></span><span class="pages"></span></div>
+<span class="found" role="status"></span><span class="pages"></span></div>
 <div class="scroll" tabindex="0" role="group" aria-label="Trials">
 <table><thead><tr></tr></thead><tbody></tbody></table></div>"""
 
@@ -36,7 +36,7 @@ def trials(page: Page, study: Study) -> str:
     }
     note = (
         "One row per trial, and one per further point that was scored with its networks. A click on a column's head"
-        " sorts by it, a second one the other way round."
+        " sorts by it, a second one the other way round; one on a trial pins its point above."
     )
     return section("All trials", f'<div class="trials" id="trials" data-kept>{CONTROLS}</div>', note=note)
 
