@@ -15,7 +15,10 @@ from imer_ray.analysis.charts.parts import Chart
 from imer_ray.analysis.style import DARK, LIGHT
 
 # In the order in which they use each other.
-SCRIPTS = ("report.js", "address.js", "card.js", "marks.js", "page.js", "pins.js", "picker.js", "download.js")
+SCRIPTS = (
+    *("report.js", "address.js", "card.js", "marks.js", "page.js"),
+    *("pins.js", "picker.js", "download.js", "print.js"),
+)
 GROUND = {"light": "#f6f7f9", "dark": "#0f1216"}
 
 
