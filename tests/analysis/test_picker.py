@@ -1,5 +1,7 @@
 """The page's picker and pins, in a real browser: by mouse, by keyboard, on a phone and on paper."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -339,6 +341,23 @@ def test_on_paper_the_controls_go_and_the_pick_and_the_tables_stay(page):
         )
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_printing_narrows_the_charts_and_gives_them_back_their_size(page):
+    size = (
+        "return report.charts.map(({ id }) => document.getElementById(id)._fullLayout).map((l) => [l.width, l.height])"
+    )
+    printing = "window.sizes = []; addEventListener('beforeprint', () => { sizes = (() => { " + size + " })(); })"
+    before = page.execute_script(size)
+    page.execute_script(printing)
+    page.execute_cdp_cmd("Page.printToPDF", {})
+    printed = until(page, "return window.sizes.length && window.sizes")
+    assert len(printed) == len(before) and all(width == 630 and height <= 460 for width, height in printed)
+    until(
+        page,
+        f"return JSON.stringify((() => {{ {size} }})()) === arguments[0]",
+        json.dumps(before, separators=(",", ":")),
+    )
 
 
 def test_copying_a_command_puts_it_into_the_clipboard(page):

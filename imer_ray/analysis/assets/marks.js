@@ -22,6 +22,14 @@ const marks = {
     return { type: "path", path, xsizemode: "pixel", ysizemode: "pixel", xanchor, yanchor, line };
   },
 
+  // A number at the upper left of a point: the label of a shape without a line. An annotation would have Plotly draw all
+  // points anew.
+  number(id, text) {
+    const [xanchor, yanchor] = marks.at.get(id);
+    const label = { text: `<b>${text}</b>`, textposition: "middle center", padding: 0, font: { size: 12, color: "var(--ink)" } };
+    return { type: "path", path: "M-21,5 L-9,5 L-9,17 L-21,17 Z", xsizemode: "pixel", ysizemode: "pixel", xanchor, yanchor, line: { width: 0 }, label };
+  },
+
   // Once a frame, however often it is asked for.
   draw() {
     cancelAnimationFrame(marks.drawing);
@@ -29,19 +37,14 @@ const marks = {
   },
 
   now() {
-    const { layout } = report.charts.find((chart) => chart.id === "pareto");
-    const on = (axis, value) => (layout[axis + "axis"].type === "log" ? Math.log10(value) : value);
     const shapes = marks.limits.map(([axis, value]) => (axis === "x"
       ? { type: "line", yref: "paper", x0: value, x1: value, y0: 0, y1: 1, line: { color: "var(--series3)", width: 1.5, dash: "dot" } }
       : { type: "line", xref: "paper", y0: value, y1: value, x0: 0, x1: 1, line: { color: "var(--series3)", width: 1.5, dash: "dot" } }));
     if (marks.picked) shapes.push(marks.ring(marks.picked, 13, { color: "var(--series3)", width: 2.5 }));
     shapes.push(...marks.pinned.map((id) => marks.ring(id, 10, { color: "var(--ink)", width: 2 })));
     if (marks.walked) shapes.push(marks.ring(marks.walked, 16, { color: "var(--ink)", width: 2, dash: "dash" }));
-    const numbers = marks.pinned.map((id, i) => {
-      const [x, y] = marks.at.get(id);
-      return { x: on("x", x), y: on("y", y), text: `<b>${i + 1}</b>`, showarrow: false, xshift: -15, yshift: 11, font: { size: 12, color: "var(--ink)" } };
-    });
-    Plotly.relayout(marks.place, painted({ shapes, annotations: [...(layout.annotations ?? []), ...numbers] }));
+    shapes.push(...marks.pinned.map((id, i) => marks.number(id, i + 1)));
+    Plotly.relayout(marks.place, { shapes: painted(shapes) });
   },
 
   // Fades the points outside the budgets, once the sliders rest: it draws the chart anew.

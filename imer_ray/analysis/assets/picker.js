@@ -133,7 +133,7 @@
     const rule = ruleNow();
     picked = picks(within)[rule] ?? null;
     const said = document.getElementById("picked");
-    const limits = bounds.map((row) => row.said()).join(", ");
+    const limits = bounds.map((row) => row.said()).join(" and ");
     const among = bounds.length ? `the ${within.length} of ${all.length} points with ${limits}` : `all ${all.length} points`;
     if (picked === null) {
       const alone = bounds.map((row) => `${row.said()} (${all.filter(row.keeps).length})`).join(", ");

@@ -16,8 +16,8 @@ from imer_ray.analysis.style import DARK, LIGHT
 
 # In the order in which they use each other.
 SCRIPTS = (
-    *("report.js", "address.js", "card.js", "marks.js", "page.js", "pins.js", "picker.js", "download.js"),
-    "trials.js",
+    *("report.js", "address.js", "card.js", "marks.js", "page.js"),
+    *("pins.js", "picker.js", "download.js", "trials.js", "print.js"),
 )
 LIVE_SCRIPTS = (SCRIPTS[0], "live.js", *SCRIPTS[1:])  # before those that fill in what it compares with
 STYLES = ("page.css", "trials.css")
