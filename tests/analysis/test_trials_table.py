@@ -108,6 +108,7 @@ def test_a_reload_keeps_what_was_chosen_and_a_click_on_a_trial_pins_its_point(br
     head(table, "took").click()
     table.find_element(By.TAG_NAME, "input").send_keys("ddim")
     before = browser.execute_script(CELLS)
+    until(browser, "return location.hash.includes('words=ddim')")
     browser.refresh()
     until(browser, "return document.querySelectorAll('#trials tbody tr').length")
     assert browser.execute_script(CELLS) == before and set(column(browser, "sampler")) == {"ddim"}

@@ -54,7 +54,10 @@
   }
 
   function take(changes) {
-    if (!place(changes.body)) return location.reload(); // other forms; the address keeps what was chosen
+    if (!place(changes.body)) { // other forms; the address keeps what was chosen
+      address.write();
+      return location.reload();
+    }
     document.title = changes.title;
     const hasRun = report.live.has_run || report.live.is_running;
     for (const name of Object.keys(report)) delete report[name];
