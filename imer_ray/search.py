@@ -13,6 +13,7 @@ of it with one on both sides, and beside IMDer's published code.
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from threading import Event, Thread
@@ -52,6 +53,7 @@ def main(overrides: list[str]) -> Path:
             write(planned, record)
         else:
             print(f"study {study.name}: {done} of {study.num_trials} trials done, searching {planned.space.name}")
+            print(f"watch it: python -m imer_ray.analysis {shlex.quote(str(planned.folder))} watch=true", flush=True)
             over = _search(planned, record, started)
         failed = [row for row in record.rows if row["point"] == 0 and row["status"] != "complete"]
         if len(failed) == len(record.finished):

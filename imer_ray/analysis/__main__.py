@@ -1,10 +1,14 @@
-"""Draw the reports of studies again, of several also a comparison: ``python -m imer_ray.analysis runs/demo ...``."""
+"""Draw the reports of studies again, of several also a comparison: ``python -m imer_ray.analysis runs/demo ...``.
+
+``watch=true`` serves the page of one study to this machine's browsers instead, up to date while its search runs, and
+writes nothing.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,27 +19,60 @@ from imer_ray.analysis.table import render
 from imer_ray.errors import UserError, printable
 from imer_ray.results.study import load
 
-OUTPUT = "output="
+KEYS = ("output", "watch", "port")
+HELP = (
+    "folder with results.parquet, as runs/demo; output=FOLDER writes into another folder than the runs' own;"
+    " watch=true serves the page while a search runs, on a free port or port=8000"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the reports of the runs that ``arguments`` name, by default the process's; the exit status."""
+    """Draw the reports of the runs that ``arguments`` name, by default the process's, or watch one; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m imer_ray.analysis", description=__doc__)
-    said = f"folder with results.parquet, as runs/demo; {OUTPUT}FOLDER writes into another folder than the runs' own"
-    parser.add_argument("runs", nargs="+", metavar="RUN", help=said)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=HELP)
     said = "also draw the quality against this setting, as diffusion.num_steps (may be repeated)"
     parser.add_argument("--panel", action="append", default=[], metavar="SETTING", help=said)
     options = parser.parse_args(arguments)
-    runs = [Path(word) for word in options.runs if not word.startswith(OUTPUT)]
-    outputs = [word.removeprefix(OUTPUT) for word in options.runs if word.startswith(OUTPUT)]
-    if not runs or len(outputs) > 1 or "" in outputs:
-        parser.error(f"name at least one run, and at most one {OUTPUT}FOLDER")
+    named = [word.partition("=") for word in options.runs if word.partition("=")[0] in KEYS and "=" in word]
+    values = {key: value for key, _, value in named}
+    runs = [Path(word) for word in options.runs if word.partition("=")[0] not in KEYS or "=" not in word]
+    if not runs or len(values) < len(named) or "" in values.values():
+        parser.error("name at least one run, and output=FOLDER, watch=true and port=PORT at most once")
     try:
-        written = report.build(runs, options.panel, Path(outputs[0]) if outputs else None)
-        studies = [load(run) for run in runs]
+        if _is_true(values.get("watch", "false")):
+            return _watch(runs, values, options.panel)
+        if "port" in values:
+            raise UserError("port=PORT is for watch=true")
+        return _draw(runs, Path(values["output"]) if "output" in values else None, options.panel)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return cli.FAILED
+
+
+def _is_true(word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise UserError(f"watch must be true or false, not {word}")
+    return word.lower() == "true"
+
+
+def _watch(runs: Sequence[Path], values: Mapping[str, str], panels: Sequence[str]) -> int:
+    from imer_ray.analysis.live.server import watch
+
+    if len(runs) > 1 or "output" in values:
+        raise UserError("watch=true shows one study and writes nothing: name one run, and no output")
+    port = values.get("port", "0")
+    if not port.isdecimal() or int(port) >= 2**16:
+        raise UserError(f"port must be a number up to {2**16 - 1}, not {port}")
+    try:
+        watch(runs[0], int(port), panels, say=lambda text: print(printable(text), flush=True))
+    except KeyboardInterrupt:  # how it is meant to end before the search does
+        print()
+    return 0
+
+
+def _draw(runs: Sequence[Path], output: Path | None, panels: Sequence[str]) -> int:
+    written = report.build(runs, panels, output)
+    studies = [load(run) for run in runs]
     for study in studies:
         print(printable("\n".join([render(study), *verdicts.lines(study)])))
     for said in cautions(studies):

@@ -14,6 +14,7 @@ from imer_ray.results.study import Study
 
 ABSENT_AT = -0.13  # below the axis: the setting's condition does not hold
 MAX_NUMBERS_AS_CATEGORIES = 8  # whole numbers only
+MAX_LINES = 400  # behind the front's: more make a grey area, and a browser slow
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ def axes(study: Study, settings: list[str]) -> list[ParallelAxis]:
     for axis in (study.quality, study.speed):
         out.append(_number_axis(axis.name, points[axis.column].astype(float), axis.log, not axis.higher_is_better))
     return out
+
+
+def sample(behind: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Which of the points that are ``behind`` the front [N] have a line, spread evenly over all of them."""
+    found = behind.nonzero()[0]
+    return found[np.linspace(0, len(found) - 1, min(len(found), MAX_LINES)).round().astype(int)]
 
 
 def _setting_axis(label: str, column: pd.Series) -> ParallelAxis:

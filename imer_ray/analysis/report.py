@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,6 +17,9 @@ from imer_ray.files import make_folder, write_whole
 from imer_ray.results.axes import QUALITY, SPEED
 from imer_ray.results.schema import CONFIG_PREFIX
 from imer_ray.results.study import Study, load
+
+if TYPE_CHECKING:
+    from imer_ray.analysis.page.page import Page
 
 REPORT = "report"
 MAX_AXES = 10  # settings that parallel coordinates stay readable with
@@ -67,16 +71,26 @@ def _folders(studies: Sequence[Study], output: Path | None) -> list[Path]:
 
 def _of_one(study: Study, panels: Sequence[str], folder: Path) -> Iterator[tuple[Path, bytes]]:
     shares = _importances(study)
-    chosen = _axes(study, shares)
-    paths = list(dict.fromkeys([*weights_of(study), *checked(study, panels)]))
+    chosen, paths = _axes(study, shares), _panels(study, panels)
     yield folder / "index.html", page(study, chosen, shares, paths).encode(errors="replace")
     for name, content in _figures(study, chosen, shares, paths):
         yield folder / name, content
 
 
 def page(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str] = ()) -> str:
+    return _made(study, chosen, shares, paths).render()
+
+
+def whole_page(study: Study, panels: Sequence[str] = ()) -> Page:
+    """The page of a study, yet to be rendered; ``panels`` are settings to draw the quality against."""
+    shares = _importances(study)
+    return _made(study, _axes(study, shares), shares, _panels(study, panels))
+
+
+def _made(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], paths: Sequence[str]) -> Page:
     from imer_ray.analysis.page import header, sections
     from imer_ray.analysis.page.page import Page
+    from imer_ray.analysis.page.trials import trials
 
     made = Page(f"{study.name}: quality against speed")
     made.add("<header>" + header.heading(study) + header.headline(study) + "</header>")
@@ -93,7 +107,12 @@ def page(study: Study, chosen: list[str], shares: Mapping[str, pd.DataFrame], pa
     made.add(sections.work(made, study))
     made.add(sections.lanes(made, study))
     made.add(sections.failures(study))
-    return made.render()
+    made.add(trials(made, study))
+    return made
+
+
+def _panels(study: Study, panels: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*weights_of(study), *checked(study, panels)]))
 
 
 def _figures(

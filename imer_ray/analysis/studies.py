@@ -7,10 +7,10 @@ from html import escape
 
 from imer_ray.analysis import progress
 from imer_ray.analysis.charts import front as charts
-from imer_ray.analysis.charts.parts import best_compromise, describe
 from imer_ray.analysis.figures import study as figures
 from imer_ray.analysis.figures.canvas import render
 from imer_ray.analysis.labels import duration, measured, number
+from imer_ray.analysis.page.front import front
 from imer_ray.analysis.page.header import origin
 from imer_ray.analysis.page.page import Cell, Page, section, table
 from imer_ray.results.schema import DataInfo, UserError
@@ -69,18 +69,7 @@ def page(studies: Sequence[Study]) -> str:
     made.add(section("Studies", _summary(studies)))
     with_points = [study for study in studies if len(study.points)]
     if with_points:
-        for study in with_points:
-            made.points |= describe(study)
-        made.shown = best_compromise(with_points[0])
-        chart = made.chart("pareto", charts.pareto(with_points), height=560, narrow=440)
-        note = "Point at a mark, or tap it, to see its configuration. Colour is the study, shape the sampler."
-        made.add(
-            section(
-                "Quality against speed",
-                f'<div class="front">{chart}<div class="point" id="point"></div></div>',
-                note=note,
-            )
-        )
+        made.add(front(made, with_points, "Colour is the study, shape the sampler."))
         chart = made.chart("hypervolume", charts.hypervolume(with_points), height=380, narrow=320)
         corner = " and ".join(f"{value:.3g}" for value in progress.common_reference(with_points))
         note = f"Area that the points dominate, for all studies up to ({corner}). Pauses of a search are left out."

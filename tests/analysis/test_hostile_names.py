@@ -5,6 +5,7 @@ import json
 import math
 
 import pytest
+from pages import browser, complaints, draw, until
 from small_study import DATA, FRONT, Texts, report_of, rival, row
 
 from imer_ray.analysis import __main__ as command
@@ -52,6 +53,15 @@ def test_names_of_others_neither_reach_the_terminal_nor_the_page_as_what_they_ar
         from xml.dom import minidom
 
         minidom.parse(str(figure))  # no control character is XML
+
+
+@pytest.mark.slow
+def test_a_browser_shows_names_of_others_as_text(hostile):
+    with browser() as opened:
+        opened.get(draw(hostile))
+        opened.find_element("id", "pin-pick").click()
+        card = until(opened, "return document.querySelector('#pins .pin').textContent")
+        assert "<!--<script>alert(1)</script>]]>" in card and complaints(opened) == []
 
 
 def test_errors_have_no_control_characters_either(tmp_path, capsys):

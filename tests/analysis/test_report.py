@@ -2,15 +2,19 @@
 
 import json
 import re
+import shlex
 import struct
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis import report
-from imer_ray.analysis.charts.parts import describe
+from imer_ray.analysis.charts.study import parallel
+from imer_ray.analysis.page.front import commands
 from imer_ray.analysis.studies import comparison
+from imer_ray.export import choose
 from imer_ray.results.schema import UserError
 from imer_ray.results.study import load
 
@@ -84,22 +88,56 @@ def test_pointing_at_any_point_shows_its_configuration(built):
     for i, row in study.points.iterrows():
         point = given["points"][f"demo/{i}"]
         for key in ("diffusion.sde", "diffusion.sampler", "diffusion.num_steps"):
-            name = key.removeprefix("diffusion.")
-            assert f"{name} = <b>{row['config.' + key]}</b>" in point["hover"]
-            assert [name, str(row["config." + key])] in point["settings"]
-        assert f"<b>{row['valid.Non0_F1_score']:.3f}</b>" in point["hover"]
-        assert ("sde.sigma" in point["hover"]) == (row["config.diffusion.sde"] == "imder_ve")
+            assert [key.removeprefix("diffusion."), str(row["config." + key])] in point["settings"]
+        assert ["Non0 F1", f"{row['valid.Non0_F1_score']:.3f}"] in point["measured"]
+        assert ("sde.sigma" in dict(point["settings"])) == (row["config.diffusion.sde"] == "imder_ve")
 
 
-def test_the_command_shown_beside_a_point_exports_that_point(built):
+def test_every_point_has_a_line_to_light_up_though_only_so_many_are_drawn_behind_the_front(built, monkeypatch):
+    monkeypatch.setattr("imer_ray.analysis.parallel.MAX_LINES", 5)
     study = load(built[0])
-    described, picks = describe(study), {point: name for name, point in study.picks.items()}
+    chart = parallel(study, study.varying)
+    behind, front = ([int(i.removeprefix("demo/")) for i in trace["customdata"]] for trace in chart["data"])
+    others = study.points.index[study.points["rank"] > 0]
+    assert front == study.front.index.sort_values().tolist()
+    assert (
+        len(others) > 5 == len(behind)
+        and set(behind) < set(others)
+        and (behind[0], behind[-1]) == (others[0], others[-1])
+    )
+    assert list(chart["lines"]) == [f"demo/{i}" for i in study.points.index]
+    assert {len(line) for line in chart["lines"].values()} == {len(study.varying) + 2}
+
+
+def test_every_point_shows_the_command_that_exports_it_and_what_comes_next(built):
+    given, study = contents(read(built[0] / "report" / "index.html")), load(built[0])
     for i, row in study.points.iterrows():
-        said, pick = described[f"demo/{i}"]["command"], picks.get(i)
-        if pick or row["point"] == 0:
-            assert said.endswith(f" pick={pick or row['trial']}") and f"run={built[0]}" in said
-        else:
-            assert said is None  # export would take the trial's own point
+        name = given["points"][f"demo/{i}"]["name"]
+        export, train, predict, serve = (f"{before}{name}{after}" for _, before, after in given["commands"]["demo"])
+        assert export == f"python -m imer_ray.export run={built[0]} pick={name}"
+        chosen, written = choose(study, name)
+        assert (chosen["trial"], chosen["point"]) == (row["trial"], row["point"])
+        assert train == f"python -m imer_ray.train config={built[0]}/export/{written}.yaml"
+        assert f" model=models/{written}" in predict and serve.endswith(f" model=models/{written}")
+
+
+def test_commands_of_a_folder_with_an_odd_name_are_one_word_for_a_shell(tmp_path, write_run):
+    study = load(write_run(tmp_path / "it's @ 1.5 $HOME", 2, statuses=("complete",)))
+    words = [shlex.split(f"{before}4.1{after}") for _, before, after in commands(study)]
+    assert words[0][3:] == [f"run={study.folder}", "pick=4.1"]
+    assert words[1][3:] == [f"config={study.folder}/export/trial_4.1.yaml"]
+
+
+def test_the_page_carries_the_results_of_its_points_once_and_as_they_are(built):
+    given, study = contents(read(built[0] / "report" / "index.html")), load(built[0])
+    names = set(pd.read_parquet(built[0] / "results.parquet").columns)
+    assert set(given["results"]) - names == {"num_seeds"}
+    assert names - set(given["results"]) >= {"config", "stages", "executors", "versions", "error"}
+    for name, values in given["results"].items():
+        column = [None if pd.isna(value) else value for value in study.points[name]]
+        if name in ("started", "finished"):
+            values = [pd.Timestamp(value) for value in values]
+        assert values == column if isinstance(values, list) else column == [values] * len(column), name
 
 
 def test_the_page_says_what_counts(built):

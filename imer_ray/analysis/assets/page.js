@@ -1,19 +1,8 @@
 // Draws the charts with the colours of light or dark, and shows the point that is pointed at.
 (() => {
-  const report = JSON.parse(document.getElementById("report").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const touch = matchMedia("(pointer: coarse)");
   const narrow = matchMedia("(max-width: 560px)");
-
-  // Replace every "var(--name)" in a figure by the colour that it stands for now.
-  function painted(value) {
-    if (typeof value === "string") {
-      return value.startsWith("var(--") ? getComputedStyle(document.documentElement).getPropertyValue(value.slice(4, -1)).trim() : value;
-    }
-    if (Array.isArray(value)) return value.map(painted);
-    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, painted(v)]));
-    return value;
-  }
 
   function house() {
     const axis = { gridcolor: "var(--grid)", linecolor: "var(--faint)", zeroline: false, ticks: "outside", ticklen: 4, tickcolor: "var(--faint)", title: { standoff: 10 } };
@@ -26,45 +15,46 @@
     } });
   }
 
+  const escaped = (text) => String(text).replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
+
+  // A point in words beside its mark: which it is, what was measured, and its searched settings.
+  function hover(point) {
+    const bold = (pairs, between) => pairs.map(([name, value]) => `${escaped(name)}${between}<b>${escaped(value)}</b>`);
+    const measured = bold(point.measured, " "), rows = [];
+    for (let i = 0; i < measured.length; i += 3) rows.push(measured.slice(i, i + 3).join(" · "));
+    const head = `<b>${escaped(point.title)}</b> · ${escaped(point.place)}` + (point.pick ? ` · <b>${escaped(point.pick)}</b>` : "");
+    return [head, ...rows, "", ...bold(point.settings, " = ")].join("<br>");
+  }
+
+  // What a trace leaves to be filled in: of points what is said beside them, of lines where they run.
+  function filled(trace, lines) {
+    let ids = trace.customdata;
+    if (trace.meta === "lines") {
+      const y = ids.flatMap((id) => [...lines[id], null]), width = y.length / ids.length;
+      ids = ids.flatMap((id) => Array(width).fill(id));
+      trace = { ...trace, x: y.map((_, i) => i % width), y, customdata: ids };
+    } else if (trace.meta !== "points") return trace;
+    return { ...trace, text: ids.map((id) => hover(report.points[id])), hovertemplate: "%{text}<extra></extra>" };
+  }
+
   function draw(chart) {
     const place = document.getElementById(chart.id);
-    const data = painted(chart.data).map((trace) => trace.meta !== "points" ? trace
-      : { ...trace, text: trace.customdata.map((id) => report.points[id].hover), hovertemplate: "%{text}<extra></extra>" });
-    const layout = { ...painted(chart.layout), template: house(), height: narrow.matches ? chart.narrow : chart.height };
+    const data = painted(chart.data).map((trace) => filled(trace, chart.lines));
+    const layout = { ...painted(chart.layout), template: house(), uirevision: "kept", height: narrow.matches ? chart.narrow : chart.height };
     return Plotly.react(place, data, layout, { responsive: true, displayModeBar: false });
   }
 
-  function element(name, text, className) {
-    const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
-    if (className) made.className = className;
-    return made;
-  }
-
-  function list(pairs, mono) {
-    const made = element("dl");
-    for (const [name, value] of pairs) made.append(element("dt", name, mono), element("dd", value, mono));
-    return made;
-  }
-
-  function show(id) {
-    const panel = document.getElementById("point");
-    const point = report.points[id];
-    if (!panel || !point) return;
-    const title = element("h3", point.title + " ");
-    if (point.pick) title.append(element("span", point.pick, "chip " + point.pick));
-    panel.replaceChildren(title, element("p", point.place, "muted"), list(point.measured), list(point.settings, "mono"));
-    if (point.command) panel.append(element("p", "Hand it over for final training:", "note"), element("code", point.command, "command"));
-  }
-
-  // The line of a point through the parallel coordinates, cut out of the trace that holds many.
+  // The line of a point through the parallel coordinates, also of one that is not drawn there. It lies over the chart:
+  // to change one of the chart's own lines, Plotly draws all of them again.
   function light(id) {
-    const place = document.getElementById("parallel");
-    if (!place || !place.data) return;
-    const last = place.data.length - 1;
-    const of = place.data.slice(0, last).find((trace) => trace.customdata.includes(id));
-    const start = of ? of.customdata.indexOf(id) : 0;
-    Plotly.restyle(place, { y: [of ? of.y.slice(start, start + place.data[last].x.length) : []] }, [last]);
+    const chart = report.charts.find((one) => one.id === "parallel");
+    if (!chart) return;
+    const place = document.getElementById(chart.id), { xaxis, yaxis, margin } = chart.layout;
+    const box = [xaxis.range[0], -yaxis.range[1], xaxis.range[1] - xaxis.range[0], yaxis.range[1] - yaxis.range[0]];
+    const points = chart.lines[id].map((y, x) => `${x},${-y}`);
+    place.querySelector(".lit")?.remove();
+    place.insertAdjacentHTML("beforeend", `<svg class="lit" style="inset:${margin.t}px ${margin.l}px" viewBox="${box.join(" ")}"
+      preserveAspectRatio="none"><polyline points="${points.join(" ")}"/></svg>`);
   }
 
   function point(event) {
@@ -74,14 +64,28 @@
     light(id);
   }
 
-  for (const chart of report.charts) {
-    draw(chart);
-    if (chart.data.some((trace) => trace.meta === "points")) {
-      const place = document.getElementById(chart.id);
+  const drawn = new Map(), heard = new WeakSet();
+
+  // The charts that are new or have changed.
+  function drawChanged() {
+    for (const chart of report.charts) {
+      const place = document.getElementById(chart.id), text = JSON.stringify(chart);
+      if (drawn.get(place) === text) continue;
+      drawn.set(place, text);
+      draw(chart);
+      if (heard.has(place) || !chart.data.some((trace) => trace.meta)) continue;
+      heard.add(place);
       place.on("plotly_hover", point);
       place.on("plotly_click", point);
     }
   }
+
+  drawChanged();
+  document.addEventListener("pointed", (event) => light(event.detail));
   if (report.shown) show(report.shown);
+  document.addEventListener("report", () => {
+    drawChanged();
+    if (report.shown) show(report.shown);
+  });
   for (const query of [dark, narrow]) query.addEventListener("change", () => report.charts.forEach(draw));
 })();

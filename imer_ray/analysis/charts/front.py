@@ -28,6 +28,8 @@ from imer_ray.analysis.style import MARKS, Groups, looks, series
 from imer_ray.results.axes import SPEED, Axis
 from imer_ray.results.study import Study
 
+OUTSIDE = 0.15  # opacity of points outside the budgets
+
 
 def pareto(studies: Sequence[Study]) -> Chart:
     """Quality against speed; up and right is better."""
@@ -64,7 +66,7 @@ def pareto(studies: Sequence[Study]) -> Chart:
     layout: Chart = {
         "xaxis": xaxis,
         "yaxis": yaxis,
-        "legend": {"orientation": "h", "yanchor": "top", "y": -0.14, "x": 0},
+        "legend": {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
         "margin": {"l": 12, "r": 22, "t": 16, "b": 12},
     }
     if relative:
@@ -84,7 +86,7 @@ def hypervolume(studies: Sequence[Study]) -> Chart:
     for i, study in enumerate(studies):
         minutes, values = progress.hypervolume_over_time(study, reference)
         lowest, highest = min(lowest, values[1]), max(highest, values[-1])
-        names = ["start", *(title(row) for _, row in study.points.iterrows()), "end"]
+        names = ["start", *(title(row) for row in study.points.to_dict("records")), "end"]
         data.append(
             lines(minutes, values, series(i), "hv")
             | {"name": study.name, "text": names, "showlegend": len(studies) > 1}
@@ -145,6 +147,7 @@ def _points(study: Study, some: pd.DataFrame, name: str, series_name: str, marks
         "customdata": [point_id(study, index) for index in some.index],
         "meta": POINT_TRACE,
         "marker": marker,
+        "unselected": {"marker": {"opacity": OUTSIDE}},
     }
 
 

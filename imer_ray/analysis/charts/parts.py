@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -19,6 +17,7 @@ from imer_ray.results.text_encoder import ENCODER, SHAPES
 Chart = dict[str, Any]
 INK, MUTED, FAINT, PAPER = "var(--ink)", "var(--muted)", "var(--faint)", "var(--paper)"
 POINT_TRACE = "points"  # a trace whose customdata are ids of points: the page's script gives it their hover text
+LINE_TRACE = "lines"  # a trace whose customdata are ids of points, which the script draws from the chart's lines
 COST_NAMES = {"speedup_vs_imder": "speedup", "latency_ms_b1": "ms/clip", "nfe": "NFE", "num_parameters": "parameters"}
 
 
@@ -36,41 +35,24 @@ def best_compromise(study: Study) -> str:
 
 
 def describe(study: Study) -> dict[str, Chart]:
-    """id -> what the page says of each point: as hover text, and in parts for the panel."""
+    """id -> what the page says of each point: beside its mark, and in the panel."""
     pick_of = {index: pick for pick, index in study.picks.items()}
     said = {}
-    for index, row in study.points.iterrows():
+    for index, row in zip(study.points.index, study.points.to_dict("records"), strict=True):
         pick = pick_of.get(index)
         said[point_id(study, index)] = {
-            "hover": hover(study, row, pick),
             "title": title(row),
             "place": place(row),
             "pick": pick,
             "measured": measurements(study, row),
             "settings": [(short(path), value) for path, value in settings_of(study, row)],
-            "command": _export_command(study, row, pick),
+            "name": title(row).removeprefix("trial "),
         }
     return said
 
 
-def _export_command(study: Study, row: pd.Series, pick: str | None) -> str | None:
-    """How to hand the point over; export knows the picks and every trial's own point, not its further ones."""
-    if pick is None and row["point"] > 0:
-        return None
-    return f"python -m imer_ray.export run={shlex.quote(str(study.folder))} pick={pick or row['trial']}"
-
-
 def place(row: pd.Series) -> str:
     return "on the Pareto front" if row["rank"] == 0 else f"non-domination rank {row['rank']}"
-
-
-def hover(study: Study, row: pd.Series, pick: str | None = None) -> str:
-    """A point in words: which it is, what was measured, and its searched settings."""
-    head = f"<b>{title(row)}</b> · {place(row)}" + (f" · <b>{pick}</b>" if pick else "")
-    numbers = [f"{escape(name)} <b>{escape(value)}</b>" for name, value in measurements(study, row)]
-    lines = [f"{escape(short(path))} = <b>{escape(value)}</b>" for path, value in settings_of(study, row)]
-    numbers = [" · ".join(numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
-    return "<br>".join([head, *numbers, "", *lines])
 
 
 def measurements(study: Study, row: pd.Series) -> list[tuple[str, str]]:

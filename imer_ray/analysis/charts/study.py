@@ -12,6 +12,7 @@ from imer_ray.analysis import progress
 from imer_ray.analysis.charts.parts import (
     FAINT,
     INK,
+    LINE_TRACE,
     MUTED,
     PAPER,
     POINT_TRACE,
@@ -29,31 +30,30 @@ from imer_ray.results.study import Study
 
 
 def parallel(study: Study, settings: list[str]) -> Chart:
-    """One line per point across its settings, quality and speed; the script lights up the one pointed at."""
+    """One line per point across settings, quality and speed; of very many points a sample of those behind the front.
+
+    ``lines`` has the heights of all, by point: the script draws the traces from it, and lights up the one pointed at.
+    """
     axes = coordinates.axes(study, settings)
-    heights = np.column_stack([axis.heights for axis in axes])
+    heights = np.column_stack([axis.heights for axis in axes]).round(4)
     x = list(range(len(axes)))
     on_front = (study.points["rank"] == 0).to_numpy()
     data = []
-    for name, chosen, shade, width in (("others", ~on_front, FAINT, 0.8), ("front", on_front, colour("series0"), 2)):
-        index = study.points.index[chosen]
+    for name, chosen, shade, width in (
+        ("others", coordinates.sample(~on_front), FAINT, 0.8),
+        ("front", on_front.nonzero()[0], colour("series0"), 2),
+    ):
         data.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": name,
-                "x": [place for _ in index for place in (*x, None)],
-                "y": [height for line in heights[chosen] for height in (*line.round(4).tolist(), None)],
-                "customdata": [point_id(study, i) for i in index for _ in range(len(x) + 1)],
-                "meta": POINT_TRACE,
+                "customdata": [point_id(study, i) for i in study.points.index[chosen]],
+                "meta": LINE_TRACE,
                 "line": {"color": shade, "width": width},
                 "marker": {"size": 4, "color": shade},
             }
         )
-    lit = {"color": colour("series1"), "width": 3}
-    data.append(
-        {"type": "scatter", "mode": "lines", "name": "pointed at", "x": x, "y": [], "line": lit, "hoverinfo": "skip"}
-    )
     small = {
         "showarrow": False,
         "bgcolor": PAPER,
@@ -84,7 +84,8 @@ def parallel(study: Study, settings: list[str]) -> Chart:
         "hovermode": "closest",
         "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
     }
-    return {"data": data, "layout": layout}
+    lines = dict(zip((point_id(study, i) for i in study.points.index), heights.tolist(), strict=True))
+    return {"data": data, "layout": layout, "lines": lines}
 
 
 def panel(study: Study, path: str) -> Chart:

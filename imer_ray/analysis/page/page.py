@@ -14,6 +14,13 @@ from typing import Any
 from imer_ray.analysis.charts.parts import Chart
 from imer_ray.analysis.style import DARK, LIGHT
 
+# In the order in which they use each other.
+SCRIPTS = (
+    *("report.js", "address.js", "card.js", "marks.js", "page.js"),
+    *("pins.js", "picker.js", "download.js", "trials.js", "print.js"),
+)
+LIVE_SCRIPTS = (SCRIPTS[0], "live.js", *SCRIPTS[1:])  # before those that fill in what it compares with
+STYLES = ("page.css", "trials.css")
 GROUND = {"light": "#f6f7f9", "dark": "#0f1216"}
 
 
@@ -24,11 +31,13 @@ class Page:
     Attributes:
         points: id -> what to say of a point that is pointed at (`imer_ray.analysis.charts.parts.describe`).
         shown: the point that is shown before any is pointed at.
+        given: what else the scripts are given, by the name that they know it by.
     """
 
     title: str
     points: dict[str, Chart] = field(default_factory=dict)
     shown: str | None = None
+    given: dict[str, Any] = field(default_factory=dict)
     _body: list[str] = field(default_factory=list)
     _charts: list[Chart] = field(default_factory=list)
 
@@ -40,18 +49,29 @@ class Page:
         self._charts.append({"id": name, "height": height, "narrow": narrow or height, **chart})
         return f'<div class="chart" id="{name}" style="min-height:{min(height, narrow or height)}px"></div>'
 
-    def render(self) -> str:
+    @property
+    def body(self) -> str:
+        """The page's text, with places for what its scripts fill in."""
+        return "\n".join(self._body)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the page's scripts are given."""
+        return {"charts": self._charts, "points": self.points, "shown": self.shown, **self.given}
+
+    def render(self, live: Mapping[str, Any] | None = None) -> str:
+        """The file; one that keeps itself up to date (`imer_ray.analysis.live`) is given what it knows to begin."""
         from plotly.offline import get_plotlyjs
 
-        report = {"charts": self._charts, "points": self.points, "shown": self.shown}
         return Template(_asset("page.html")).substitute(
             title=escape(self.title),
             colours=_colours(),
-            css=_asset("page.css"),
-            body="\n".join(self._body),
-            report=_json_in_script(report),
+            css="\n".join(map(_asset, STYLES)),
+            body=self.body,
+            report=json_in_script(self.report | ({"live": live} if live else {})),
             plotly=get_plotlyjs(),
-            script=_asset("page.js"),
+            script="\n".join(map(_asset, LIVE_SCRIPTS if live else SCRIPTS)),
+            connections="'self'" if live else "'none'",
         )
 
 
@@ -99,9 +119,12 @@ def _colours() -> str:
     )
 
 
-def _json_in_script(content: Any) -> str:  # noqa: ANN401 (JSON)
+def json_in_script(content: Any) -> str:  # noqa: ANN401 (JSON)
     """JSON that no text in it can end or open a script with, and no number spoil: what is not finite is null."""
-    text = json.dumps(_finite(content), allow_nan=False)  # ASCII, which also has U+2028 and lone surrogates escaped
+    try:  # ASCII, which also has U+2028 and lone surrogates escaped
+        text = json.dumps(content, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(content), allow_nan=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

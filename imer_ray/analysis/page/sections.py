@@ -13,7 +13,6 @@ from imer_ray.analysis.charts import front as front_charts
 from imer_ray.analysis.charts import lanes as lanes_charts
 from imer_ray.analysis.charts import seeds as seed_charts
 from imer_ray.analysis.charts import study as study_charts
-from imer_ray.analysis.charts.parts import best_compromise, describe
 from imer_ray.analysis.labels import (
     attained,
     broken,
@@ -26,7 +25,10 @@ from imer_ray.analysis.labels import (
     title,
     with_encoder,
 )
+from imer_ray.analysis.page.front import front as front_with_points
 from imer_ray.analysis.page.page import Cell, Page, section, table
+from imer_ray.analysis.page.picking import picker
+from imer_ray.analysis.parallel import MAX_LINES
 from imer_ray.analysis.style import series
 from imer_ray.results.schema import CONFIG_PREFIX
 from imer_ray.results.study import Study
@@ -54,15 +56,10 @@ def nothing_yet(study: Study) -> str:
 
 
 def front(page: Page, study: Study) -> str:
-    """The scatter with the panel beside it that shows a point's configuration."""
-    page.points |= describe(study)
-    page.shown = best_compromise(study)
-    chart = page.chart("pareto", front_charts.pareto([study]), height=560, narrow=440)
-    note = "Point at a mark, or tap it, to see its configuration. Large marks with an outline are the Pareto front."
+    """The scatter below the picker, beside the panel that shows a point's configuration."""
+    note = "Large marks with an outline are the Pareto front."
     note += f" Crosses: {broken(study)}." if len(study.infeasible) else ""
-    return section(
-        "Quality against speed", f'<div class="front">{chart}<div class="point" id="point"></div></div>', note=note
-    )
+    return front_with_points(page, [study], note, above=picker(page, study))
 
 
 def front_table(study: Study) -> str:
@@ -149,6 +146,8 @@ def settings(page: Page, study: Study, chosen: list[str], shares: Mapping[str, p
     )
     if len(chosen) < len(study.varying):
         note += f" The {len(chosen)} most important of {len(study.varying)} settings."
+    if (behind := len(study.points) - len(study.front)) > MAX_LINES:
+        note += f" Behind the front {MAX_LINES} of {behind} points, spread evenly over the search."
     chart = page.chart("parallel", study_charts.parallel(study, chosen), height=420, narrow=420)
     html = section("Settings", f'<div class="scroll"><div style="min-width:760px">{chart}</div></div>', note=note)
     panels = []

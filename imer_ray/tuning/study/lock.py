@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from imer_ray.errors import UserError
 from imer_ray.files import disk_errors
-
-FILE_NAME = "driver.lock"
+from imer_ray.results.driver import FILE_NAME, Driver, parse
 
 
 @contextlib.contextmanager
@@ -33,16 +29,14 @@ def only_driver(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise UserError(f"{folder} is being searched by {_holder(file.read())}; wait for it or stop it") from error
+            driver = parse(file.read())
+            holder = f"process {driver.pid} on {driver.host}" if driver else "another process"
+            raise UserError(f"{folder} is being searched by {holder}; wait for it or stop it") from error
         file.truncate(0)
-        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+        file.write(Driver.own().to_text())
         file.flush()
-        yield
-
-
-def _holder(text: str) -> str:
-    try:
-        content = json.loads(text)
-        return f"process {content['pid']} on {content['host']}"
-    except (ValueError, KeyError, TypeError):  # it has just taken the lock and not said yet who it is
-        return "another process"
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a full disk, and the process is dead for whoever asks soon enough
+                file.truncate(0)
