@@ -27,13 +27,13 @@ import statistics
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution
+from problems import every
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
@@ -84,23 +84,6 @@ class Problem:
 
 def name(values: Mapping[str, Any]) -> str:
     return json.dumps(dict(sorted(values.items())))
-
-
-def every(space: Space) -> Iterator[dict[str, Any]]:
-    """All configurations of a finite space."""
-
-    def grow(values: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
-        if number == len(space.parameters):
-            yield values
-        elif (parameter := space.parameters[number]).exists(values):
-            d = parameter.distribution
-            choices = d.choices if isinstance(d, CategoricalDistribution) else range(d.low, d.high + 1, d.step)
-            for value in choices:
-                yield from grow({**values, parameter.path: value}, number + 1)
-        else:
-            yield from grow(values, number + 1)
-
-    return grow({}, 0)
 
 
 def measured(config: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float, float]:
