@@ -29,7 +29,7 @@ from problems import Problem, every
 from imer_ray.tuning.space.space import Parameter, Space
 
 When = Mapping[str, tuple[Any, ...]]
-NUM_FLOATS = 41  # of a continuous number, on the grid
+NUM_FLOATS = 21  # of a continuous number, on the grid
 ERRORS = {  # (sampler, order) -> of one step
     **{("ddim", 1): 0.12, ("heun", 2): 0.3},
     **{("dpmpp", 1): 0.2, ("dpmpp", 2): 0.3, ("dpmpp", 3): 0.6},

@@ -84,11 +84,13 @@ def every(space: Space, num_floats: int = 0) -> Iterator[dict[str, Any]]:
     """All configurations of a space; of a continuous number ``num_floats`` values, ends included, evenly (in the
     logarithm where the range says log)."""
 
+    choices = [_values(parameter, num_floats) for parameter in space.parameters]
+
     def grow(values: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
         if number == len(space.parameters):
             yield values
         elif (parameter := space.parameters[number]).exists(values):
-            for value in _values(parameter, num_floats):
+            for value in choices[number]:
                 yield from grow({**values, parameter.path: value}, number + 1)
         else:
             yield from grow(values, number + 1)
