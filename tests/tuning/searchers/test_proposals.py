@@ -11,7 +11,7 @@ import pytest
 import test_killed_record as killed
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
-from searchers_found import every_sampler
+from searchers_found import SAMPLERS, every_sampler
 
 from imer_ray.results.hypervolume import hypervolume
 from imer_ray.tuning.objectives.objectives import objectives
@@ -96,11 +96,16 @@ def search(sampler, seed=1, prefix_trials=1, num_trials=NUM_TRIALS):
     return searched, proposals
 
 
-@pytest.mark.timeout(1800)  # gp takes about two seconds a proposal
-@pytest.mark.parametrize("prefix_trials", [1, 3])
-@every_sampler
-def test_of_what_follows_the_start_up_at_most_a_twentieth_is_drawn_at_random(sampler, prefix_trials):
-    searched, proposals = search(sampler, 1, prefix_trials)
+SHARES = [
+    *((name, NUM_TRIALS, prefix_trials) for name in SAMPLERS if name != "gp" for prefix_trials in (1, 3)),
+    ("gp", START + 8, 1),  # it takes a second a proposal, and several where much is known
+    *(pytest.param("gp", NUM_TRIALS, n, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]) for n in (1, 3)),
+]
+
+
+@pytest.mark.parametrize(("sampler", "num_trials", "prefix_trials"), SHARES)
+def test_of_what_follows_the_start_up_at_most_a_twentieth_is_drawn_at_random(sampler, num_trials, prefix_trials):
+    searched, proposals = search(sampler, 1, prefix_trials, num_trials)
     assert len({json.dumps(dict(proposal.values), sort_keys=True) for proposal in proposals}) == len(proposals)
     came = Counter(origins(searched)[START + 3 :])  # as many may be asked for before the last of the start-up ends
     assert came[RANDOM] <= 0.05 * came.total()
