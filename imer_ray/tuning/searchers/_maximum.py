@@ -32,8 +32,8 @@ def highest(
     if len(known):
         rows = np.vstack([rows, _neighbours(encoding, _with(encoding, known, held, rng), held, FIRST_STEP, rng)])
     scores = score(rows)
-    tops = _distinct_best(rows, scores, NUM_STARTS)
-    tops, best = rows[tops], scores[tops]
+    chosen = _distinct_best(rows, scores, NUM_STARTS)
+    tops, best = rows[chosen], scores[chosen]
     found, found_scores = [rows], [scores]
     for round_ in range(NUM_ROUNDS):
         near = _neighbours(encoding, tops, held, FIRST_STEP * 0.5**round_, rng)

@@ -37,10 +37,10 @@ MARGIN = 0.1  # of the range of the values, between the worst and the reference 
 
 
 def build(seed: int, population: int) -> BaseSampler:
-    return Auto(seed, population)
+    return ExpectedImprovement(seed, population)
 
 
-class Auto(BaseSampler):
+class ExpectedImprovement(BaseSampler):
     """Begins with a Sobol sequence, then proposes where the front is expected to grow most.
 
     Only configurations that exist are compared. What one does not have is absent to the models, told apart by the
