@@ -29,6 +29,7 @@ from imer_ray.tuning.searchers._maximum import highest
 from imer_ray.tuning.searchers._window import window
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study._optuna import FIXED, note
+from imer_ray.tuning.study.journal_entry import DUPLICATE
 
 FITTED = (40, 80)  # best and latest of the trials that the models' parameters are fitted on
 KNOWN = (60, 140)  # best and latest of those that they predict from
@@ -121,7 +122,7 @@ class ExpectedImprovement(BaseSampler):
             encoding = model.encoding
             rng = np.random.default_rng(self._seed)
             rows, _ = highest(model, encoding, model.front, encoding.rows([held])[0], rng)
-        known = [trial.params for trial in study.get_trials(deepcopy=False)]
+        known = [trial.params for trial in study.get_trials(deepcopy=False) if _was_proposed(trial)]
         for row in rows[:MOST_KNOWN]:
             if (values := encoding.values(row)) not in known:
                 return values
@@ -145,6 +146,11 @@ class ExpectedImprovement(BaseSampler):
 def _one_thread() -> threadpool_limits:
     """For linear algebra: small matrices gain nothing by more, and threads that wait for busy cores take minutes."""
     return threadpool_limits(limits=1, user_api="blas")
+
+
+def _was_proposed(trial: FrozenTrial) -> bool:
+    """Not so if its driver was killed while it was drawn."""
+    return trial.state != TrialState.FAIL or bool({TRIAL, DUPLICATE} & trial.user_attrs.keys())
 
 
 def _same(trial: FrozenTrial, asked: FrozenTrial | None) -> bool:

@@ -131,8 +131,8 @@ GP = functools.partial(GPSampler, n_startup_trials=START)
 @pytest.mark.parametrize(
     ("sampler", "optunas", "seeds", "num_trials"),
     [
-        ("ehvi", TPE, 2, NUM_TRIALS),
         ("tpe", TPE, 2, NUM_TRIALS),
+        pytest.param("ehvi", TPE, 6, NUM_TRIALS, marks=pytest.mark.slow),
         pytest.param("tpe", TPE, 6, NUM_TRIALS, marks=pytest.mark.slow),
         pytest.param("nsga2", NSGA2, 6, NUM_TRIALS, marks=pytest.mark.slow),
         pytest.param("nsga3", NSGA3, 6, NUM_TRIALS, marks=pytest.mark.slow),
