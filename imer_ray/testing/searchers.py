@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler
 
 from imer_ray.tuning.searchers import TRIAL
+from imer_ray.tuning.searchers._wrapper import begin
 from imer_ray.tuning.space.space import Parameter, Space
 
 POPULATION = 8
@@ -47,6 +48,7 @@ def search(
     study = optuna.create_study(directions=["minimize", "minimize"])
     for number in range(num_trials):
         study.sampler = build(1000 * seed + number, POPULATION)
+        begin(study.sampler, SPACE, seed)
         trial = study.ask()
         trial.set_user_attr(TRIAL, number)
         values = SPACE.suggest(trial)

@@ -6,6 +6,9 @@ parameters. ``population`` is how many trials are drawn at random before, or tog
 One with a model also has ``rank(study, candidates)``: scores of configurations, the highest of the one that it would
 propose first, or None while it has no model. So a record finds the best that is new where what the sampler proposes has
 been known a few times in a row. One without it is asked again.
+
+One may ask for more than a study's trials: ``begin(space, seed)``, what is searched and the study's own seed, which is
+the same for all proposals; and ``hold(values)``, what the next proposal will have whatever it proposes.
 """
 
 TRIAL = "trial"  # user attribute of a proposal: its number among ours; set last, so that one that has it is whole
@@ -14,7 +17,7 @@ ANSWERED = "answered_from"  # of a proposal that was known already: trial and po
 FIDELITY = "fidelity"  # constraint that a stopped trial violates: by the share of its training that it lacks
 ORIGIN = "origin"  # of a proposal: how it came about, which is one of these
 GIVEN = "given"  # proposed before the searcher was asked
-START_UP = "start-up"  # drawn at random before there is a model
+START_UP = "start-up"  # drawn before there is a model
 SEARCHER = "searcher"  # the searcher's own
 NEXT_BEST = "next best"  # the best of what is new by the searcher's model, since what it proposed is known
 RANDOM = "random"  # drawn at random, since all else that the searcher proposed is known

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from imer_ray.tuning.searchers import TRIAL
-from imer_ray.tuning.searchers._wrapper import Wrapper
+from imer_ray.tuning.searchers._wrapper import Wrapper, hold
 
 
 class SharedPrefix(Wrapper):
@@ -32,6 +32,7 @@ class SharedPrefix(Wrapper):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         self._held = self._prefix(study.get_trials(deepcopy=False)[: trial.number])
+        hold(self._sampler, self._held)
         space = self._sampler.infer_relative_search_space(study, trial)
         return {name: distribution for name, distribution in space.items() if name not in self._held}
 

@@ -12,11 +12,25 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from imer_ray.tuning.space.space import Space
+
 
 def rank(sampler: BaseSampler, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
     """A sampler's scores of the candidates, the highest of what it would propose first; None if it has no model."""
     scores = getattr(sampler, "rank", None)
     return None if scores is None else scores(study, candidates)
+
+
+def begin(sampler: BaseSampler, space: Space, seed: int) -> None:
+    """Tell a sampler that asks for it what the study searches, and the study's own seed."""
+    if (told := getattr(sampler, "begin", None)) is not None:
+        told(space, seed)
+
+
+def hold(sampler: BaseSampler, values: Mapping[str, Any]) -> None:
+    """Tell a sampler that asks for it what the next proposal will have, whatever it proposes."""
+    if (told := getattr(sampler, "hold", None)) is not None:
+        told(values)
 
 
 class Wrapper(BaseSampler):
@@ -43,6 +57,9 @@ class Wrapper(BaseSampler):
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._sampler.after_trial(study, trial, state, values)
+
+    def begin(self, space: Space, seed: int) -> None:
+        begin(self._sampler, space, seed)
 
     def rank(self, study: Study, candidates: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
         return rank(self._sampler, study, candidates)

@@ -21,6 +21,7 @@ from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
 from imer_ray.tuning.searchers._candidates import next_new
+from imer_ray.tuning.searchers._wrapper import begin
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study._optuna import FIXED, noted, taken_up
 from imer_ray.tuning.study.failures import failed, may_succeed
@@ -159,7 +160,8 @@ class Record:
         """The next trial, or None if every configuration of the space is known."""
         while True:
             seed = proposal_seed(self._seed, self._next, self._duplicates)
-            self._study.sampler = self._build_sampler(seed)
+            self._study.sampler = sampler = self._build_sampler(seed)
+            begin(sampler, self._space, self._seed)
             if self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
                 return None
             trial = taken_up(self._study, self._left.pop(0)) if self._left else self._study.ask()

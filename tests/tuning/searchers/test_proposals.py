@@ -137,6 +137,7 @@ GP = functools.partial(GPSampler, n_startup_trials=START)
     ("sampler", "optunas", "seeds", "num_trials"),
     [
         ("tpe", TPE, 2, NUM_TRIALS),
+        pytest.param("ehvi", TPE, 6, NUM_TRIALS, marks=pytest.mark.slow),
         pytest.param("tpe", TPE, 6, NUM_TRIALS, marks=pytest.mark.slow),
         pytest.param("nsga2", NSGA2, 6, NUM_TRIALS, marks=pytest.mark.slow),
         pytest.param("nsga3", NSGA3, 6, NUM_TRIALS, marks=pytest.mark.slow),
@@ -162,12 +163,12 @@ def test_how_each_proposal_came_about_is_noted_and_kept():
     assert origins(searched)[: START + 1] == [GIVEN] + [START_UP] * (START - 1) + [SEARCHER]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe", pytest.param("gp", marks=pytest.mark.slow)])
 def test_where_what_it_proposes_is_known_a_model_chooses_the_best_of_what_is_new(sampler, monkeypatch):
     """Its own proposals are made to be known, finished or failed or running: what it then takes is far better than
     what is drawn at random."""
     searched = record(sampler)
-    for number in range(40 if sampler == "gp" else 60):
+    for number in range(60 if sampler == "tpe" else 40):
         tell(searched, searched.ask(), error="a bug" if number % 4 == 3 else None)
     running = [searched.ask() for _ in range(3)]
     unused = iter([dict(proposal.values) for proposal in running] * 9)
@@ -229,7 +230,7 @@ def _runs(items):
     yield run
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2"])
 def test_killed_where_little_is_new_a_study_ends_as_if_it_had_not_been(tmp_path, monkeypatch, sampler):
     """Of 72 configurations 14 trials with three points each know most."""
     fewer = (

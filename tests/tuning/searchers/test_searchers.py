@@ -46,6 +46,7 @@ def reached_at_random():
 @pytest.mark.parametrize(
     ("sampler", "seeds", "num_trials", "share"),
     [
+        ("ehvi", 2, 40, 1.3),
         ("tpe", 3, 60, 1.3),
         ("nsga2", 8, 60, 1.05),  # seven generations of eight
         ("nsga3", 8, 60, 1.05),
@@ -63,7 +64,7 @@ def test_all_samplers_are_compared_with_chance():
     assert named == set(SAMPLERS) - {"random"}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow)])
 def test_constraints_are_learnt(sampler):
     """Half of the range is feasible, and so would be 20 of 40 random trials, with a standard deviation of 3."""
     trials = search(sampler, 0, 28 if sampler == "gp" else 48, most_steps=8).trials[POPULATION:]
@@ -106,7 +107,7 @@ def test_gaussian_processes_take_a_stopped_trial_for_the_worst():
     }
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", ["ehvi", "tpe", "nsga2", "random"])
 def test_a_prefix_is_shared_by_as_many_proposals_as_asked_for(sampler):
     study = search(sampler, 1, 24, wrap=lambda built: SharedPrefix(built, {"sde", "sigma"}, 4))
     prefixes = [(trial.params["sde"], trial.params.get("sigma")) for trial in study.trials]
@@ -131,7 +132,7 @@ def test_a_shared_prefix_leaves_the_rest_to_the_sampler():
     assert second["weight"] == free.suggest_float("weight", 0, 1)
 
 
-def test_no_sampler_but_gaussian_processes_loads_torch():
+def test_no_sampler_but_optunas_gaussian_processes_loads_torch():
     code = "import sys; from importlib import import_module as load\n"
     code += f"for name in {SAMPLERS}: load('imer_ray.tuning.searchers.' + name).build(0, 4)\n"
     code += "sys.exit('torch' in sys.modules)"
