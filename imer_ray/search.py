@@ -72,13 +72,17 @@ def main(overrides: list[str]) -> Path:
 def _search(plan: Plan, record: Record, started: float) -> str | None:
     """Run trials, then repeats; what ended it early, a budget or the end of the space, or None."""
     from imer_ray.scaling.cluster import session
+    from imer_ray.stages.store import Store
     from imer_ray.tuning import baselines, budget
+    from imer_ray.tuning.monitor.first_point import FirstPoint
     from imer_ray.tuning.monitor.timeline import Timeline
     from imer_ray.tuning.replication.repeats import repeat_front, wanted
     from imer_ray.tuning.trial.coordinator import SPLIT, waiter_name
 
     study, scaling = plan.options.study, plan.options.scaling
     cli.say_unscored(typed(plan.base, ExperimentConfig), SPLIT)
+    if not record.rows:
+        print(FirstPoint(plan.final_stage(plan.base), Store(plan.stages)).announcement())
     with session(plan.stages, scaling, slots=study.slots) as broker:
         if (num_done := len(record.finished)) < study.num_trials:  # Tune takes seconds to get as far as asking
             broker.ask_ahead(plan.first_stages, waiter_name(study.name, num_done))
