@@ -10,7 +10,7 @@ from typing import Any
 
 from imer_ray.errors import UserError
 from imer_ray.stages.artefact import MissingArtefact
-from imer_ray.stages.graph import Stage
+from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest
 from imer_ray.stages.store import Store
 
@@ -94,7 +94,7 @@ class FirstPoint:
 
     def announcement(self) -> str:
         """What a search begins with, in a sentence."""
-        missing = list(dict.fromkeys(stage.kind for stage in self.missing))
+        missing = list(dict.fromkeys(stage.kind for stage in most_needed_first(self.missing)))
         if not missing:
             return "the stages of a first point are there: it takes as long as Ray's start"
         known = (
