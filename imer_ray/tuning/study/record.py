@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
+from imer_ray.tuning.cost_first import NotYet
+from imer_ray.tuning.cost_first.chooser import CostFirst
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
@@ -83,6 +85,7 @@ class Record:
         self.rows: list[dict[str, Any]] = []
         self.repeats: list[dict[str, Any]] = []
         self.finished: set[int] = set()
+        self.cost_first: CostFirst | None = None  # set where costs can be measured; then it has the first say
         study.sampler = RandomSampler()  # whom Optuna asks when a trial is opened again; it has nothing to say
         self._recover()
 
@@ -156,16 +159,25 @@ class Record:
         return sources(self._study)
 
     def ask(self) -> Proposal | None:
-        """The next trial, or None if every configuration of the space is known."""
+        """The next trial, or None if every configuration of the space is known.
+
+        Raises:
+            NotYet: with ``cost_first``, costs are being measured.
+            UserError: with ``cost_first``, no configuration keeps the constraints on costs.
+        """
         while True:
             seed = proposal_seed(self._seed, self._next, self._duplicates)
             self._study.sampler = self._build_sampler(seed)
-            if self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
+            if self._enqueue_by_cost(seed):
+                pass
+            elif self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
                 return None
             trial = taken_up(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
             identity = self._identified[key(values)] = self._identify(config)
+            if identity not in self._known and self._refuses(trial, config):
+                continue
             if identity not in self._known:
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
@@ -223,6 +235,28 @@ class Record:
         if values is not None:
             self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
         return values is not None or origin == SEARCHER
+
+    def _enqueue_by_cost(self, seed: int) -> bool:
+        """Have one proposed whose cost is known, unless another proposal waits, or the sampler shall be heard."""
+        if self.cost_first is None or self._left:
+            return False
+        if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return False
+        values = self.cost_first.choose(self._study, seed, self._is_new, self._configure)
+        if values is not None:
+            self._study.enqueue_trial(dict(values))
+        return values is not None
+
+    def _refuses(self, trial: Trial, config: Mapping[str, Any]) -> bool:
+        """Whether a proposal would break a constraint on costs, so that it has failed before anything is trained."""
+        try:
+            if self.cost_first is None or not self.cost_first.refuses(config):
+                return False
+        except NotYet:
+            self._left.insert(0, self._study.get_trials(deepcopy=False)[trial.number])
+            raise
+        self._study.tell(trial, state=TrialState.FAIL)
+        return True
 
     def _is_new(self, values: Mapping[str, Any]) -> bool:
         if (known_as := key(values)) not in self._identified:
