@@ -2,8 +2,9 @@
 
 Plain: the real `OptunaSearch` (its default sampler, this space and these objectives) proposes 48 configurations, one
 after another, and each trial computes all its stages itself. Its hypervolume after the last is the target, the compute
-seconds of its trials the price. Ours: record, searcher, four candidates' costs first, walk over the grid of free points and scheduler as a search has
-them, until the target is reached; what it computes is paid once. ``compute_ratio_to_equal_hypervolume`` is plain's
+seconds of its trials the price. Ours: record, searcher, the costs of four candidates first (``study.cost_first``), walk
+over the grid of free points and scheduler as a search has them, until the target is reached; what it computes is paid
+once. ``compute_ratio_to_equal_hypervolume`` is plain's
 seconds over ours, the median over ``seeds`` of the two searches (0 where ours does not get there in 48 trials);
 ``without_*`` are the same ratios with one thing switched off, ``without_sharing`` being the same trials of which each
 pays for all its stages.

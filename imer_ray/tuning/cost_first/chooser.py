@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from optuna import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.errors import UserError
 from imer_ray.results.schema import COSTS, Objective
@@ -105,8 +105,19 @@ class CostFirst:
             raise UserError(f"study.constraints: no new configuration was found that keeps {texts}; relax them")
         return None
 
-    def refuses(self, config: Values) -> bool:
-        """Whether a configuration, whoever proposes it, would break a constraint on its cost.
+    def enqueue(
+        self, study: Study, seed: int, is_new: Callable[[Values], bool], configure: Callable[[Values], Values]
+    ) -> bool:
+        """Have `choose`'s configuration proposed next, unless another one waits; whether there is one."""
+        if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return False
+        values = self.choose(study, seed, is_new, configure)
+        if values is not None:
+            study.enqueue_trial(dict(values))
+        return values is not None
+
+    def turns_down(self, study: Study, trial: Trial, config: Values) -> bool:
+        """Whether a proposal, whoever made it, would break a constraint on its cost: then it has failed.
 
         Raises:
             NotYet: its cost is being measured.
@@ -114,7 +125,10 @@ class CostFirst:
         if not self._limits:
             return False
         (cost,) = self._measure([config])
-        return cost is not None and not self._keeps(cost)
+        if cost is None or self._keeps(cost):
+            return False
+        study.tell(trial, state=TrialState.FAIL)
+        return True
 
     def _prefixes(self, study: Study) -> list[Values]:
         held = study.sampler.held(study) if isinstance(study.sampler, SharedPrefix) else {}

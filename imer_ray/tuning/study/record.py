@@ -162,13 +162,13 @@ class Record:
         """The next trial, or None if every configuration of the space is known.
 
         Raises:
-            NotYet: with ``cost_first``, costs are being measured.
-            UserError: with ``cost_first``, no configuration keeps the constraints on costs.
+            NotYet, UserError: as ``cost_first`` does, see `CostFirst.choose`.
         """
         while True:
             seed = proposal_seed(self._seed, self._next, self._duplicates)
             self._study.sampler = self._build_sampler(seed)
-            if self._enqueue_by_cost(seed):
+            first = None if self._left else self.cost_first
+            if first is not None and first.enqueue(self._study, seed, self._is_new, self._configure):
                 pass
             elif self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
                 return None
@@ -176,9 +176,9 @@ class Record:
             values = self._space.suggest(trial)
             config = self._configure(values)
             identity = self._identified[key(values)] = self._identify(config)
-            if identity not in self._known and self._refuses(trial, config):
-                continue
             if identity not in self._known:
+                if self._refuses(trial, config):
+                    continue
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
             self._answer(trial, self._known[identity])
@@ -236,27 +236,12 @@ class Record:
             self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
         return values is not None or origin == SEARCHER
 
-    def _enqueue_by_cost(self, seed: int) -> bool:
-        """Have one proposed whose cost is known, unless another proposal waits, or the sampler shall be heard."""
-        if self.cost_first is None or self._left:
-            return False
-        if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            return False
-        values = self.cost_first.choose(self._study, seed, self._is_new, self._configure)
-        if values is not None:
-            self._study.enqueue_trial(dict(values))
-        return values is not None
-
     def _refuses(self, trial: Trial, config: Mapping[str, Any]) -> bool:
-        """Whether a proposal would break a constraint on costs, so that it has failed before anything is trained."""
         try:
-            if self.cost_first is None or not self.cost_first.refuses(config):
-                return False
-        except NotYet:
+            return self.cost_first is not None and self.cost_first.turns_down(self._study, trial, config)
+        except NotYet:  # the next question goes on with it
             self._left.insert(0, self._study.get_trials(deepcopy=False)[trial.number])
             raise
-        self._study.tell(trial, state=TrialState.FAIL)
-        return True
 
     def _is_new(self, values: Mapping[str, Any]) -> bool:
         if (known_as := key(values)) not in self._identified:

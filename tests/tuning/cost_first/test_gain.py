@@ -16,7 +16,7 @@ FRONTS = {
 
 @pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
 @pytest.mark.parametrize(
-    ("mean", "std", "cost"), [(0.3, 0.2, 0.5), (0.6, 0.05, 1.2), (0.1, 0.3, -1.0), (0.3, 0.1, 2.5)]
+    ("mean", "std", "cost"), [(0.3, 0.2, 0.5), (0.45, 0.05, 1.2), (0.1, 0.3, -1.0), (0.3, 0.1, 2.5)]
 )
 def test_it_is_the_mean_over_draws_of_the_quality(front, mean, std, cost):
     draws = np.random.default_rng(0).normal(mean, std, 4000)
