@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.errors import UserError
 from imer_ray.results.schema import COSTS, Objective
+from imer_ray.tuning.cost_first import NotYet
 from imer_ray.tuning.cost_first.gain import expected_gain
 from imer_ray.tuning.cost_first.model import GaussianProcess
 from imer_ray.tuning.objectives.constraints import Constraint
@@ -116,15 +117,19 @@ class CostFirst:
             study.enqueue_trial(dict(values))
         return values is not None
 
-    def turns_down(self, study: Study, trial: Trial, config: Values) -> bool:
+    def turns_down(self, study: Study, trial: Trial, config: Values, left: list[FrozenTrial]) -> bool:
         """Whether a proposal, whoever made it, would break a constraint on its cost: then it has failed.
 
         Raises:
-            NotYet: its cost is being measured.
+            NotYet: its cost is being measured; it is among those ``left`` to go on with.
         """
         if not self._limits:
             return False
-        (cost,) = self._measure([config])
+        try:
+            (cost,) = self._measure([config])
+        except NotYet:
+            left.insert(0, study.get_trials(deepcopy=False)[trial.number])
+            raise
         if cost is None or self._keeps(cost):
             return False
         study.tell(trial, state=TrialState.FAIL)

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
-from imer_ray.tuning.cost_first import NotYet
 from imer_ray.tuning.cost_first.chooser import CostFirst
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
@@ -159,11 +158,7 @@ class Record:
         return sources(self._study)
 
     def ask(self) -> Proposal | None:
-        """The next trial, or None if every configuration of the space is known.
-
-        Raises:
-            NotYet, UserError: as ``cost_first`` does, see `CostFirst.choose`.
-        """
+        """The next trial, or None if every configuration of the space is known; raises as `CostFirst.choose` does."""
         while True:
             seed = proposal_seed(self._seed, self._next, self._duplicates)
             self._study.sampler = self._build_sampler(seed)
@@ -177,7 +172,7 @@ class Record:
             config = self._configure(values)
             identity = self._identified[key(values)] = self._identify(config)
             if identity not in self._known:
-                if self._refuses(trial, config):
+                if self.cost_first is not None and self.cost_first.turns_down(self._study, trial, config, self._left):
                     continue
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
@@ -235,13 +230,6 @@ class Record:
         if values is not None:
             self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
         return values is not None or origin == SEARCHER
-
-    def _refuses(self, trial: Trial, config: Mapping[str, Any]) -> bool:
-        try:
-            return self.cost_first is not None and self.cost_first.turns_down(self._study, trial, config)
-        except NotYet:  # the next question goes on with it
-            self._left.insert(0, self._study.get_trials(deepcopy=False)[trial.number])
-            raise
 
     def _is_new(self, values: Mapping[str, Any]) -> bool:
         if (known_as := key(values)) not in self._identified:
