@@ -74,15 +74,20 @@ def main(overrides: list[str]) -> Path:
 def _search(plan: Plan, record: Record, started: float) -> str | None:
     """Run trials, then repeats; what ended it early, a budget or the end of the space, or None."""
     from imer_ray.scaling.cluster import session
+    from imer_ray.stages.store import Store
     from imer_ray.tuning import baselines, budget
+    from imer_ray.tuning.monitor.first_point import FirstPoint
     from imer_ray.tuning.monitor.timeline import Timeline
-    from imer_ray.tuning.ray_tune.run import run
     from imer_ray.tuning.replication.repeats import repeat_front, wanted
-    from imer_ray.tuning.trial.coordinator import SPLIT
+    from imer_ray.tuning.trial.coordinator import SPLIT, waiter_name
 
     study, scaling = plan.options.study, plan.options.scaling
     cli.say_unscored(typed(plan.base, ExperimentConfig), SPLIT)
+    if not record.rows:
+        print(FirstPoint(plan.final_stage(plan.base), Store(plan.stages)).announcement())
     with session(plan.stages, scaling, slots=study.slots) as broker:
+        if (num_done := len(record.finished)) < study.num_trials:  # Tune takes seconds to get as far as asking
+            broker.ask_ahead(plan.first_stages, waiter_name(study.name, num_done))
         limit = budget.begin(study, scaling, record, broker, started)
         leaving = Event()
 
@@ -92,6 +97,8 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         beside = Thread(target=baselines.score, args=(plan, broker, is_over), daemon=True)
         beside.start()
         try:
+            from imer_ray.tuning.ray_tune.run import run  # with Tune, whose import takes as long as the broker's start
+
             exhausted = run(plan, record, broker, limit.is_over)
             if num_repeats := repeat_front(plan, record, broker, limit.is_over):
                 print(f"ran points of the front {num_repeats} times with further seeds")

@@ -72,6 +72,8 @@ class StudyConfig:
     constraints: tuple[str, ...] = ()  # what a point must keep to be on the front: "latency_ms_b1 <= 5"
     presets: tuple[str, ...] = ()  # published systems proposed first, as near as the space allows
     warm_start: tuple[FilePath, ...] = ()  # other studies' folders or results.parquet, learnt from at the beginning
+    # candidates whose cost is measured before one of them is trained; constraints on costs are kept then. 0: none
+    cost_first: int = 0
     prefix_trials: int = 3  # proposals in a row that share all a pretraining depends on; 1: each is free to differ
     # who decides which trials are stopped early; fifo: none
     scheduler: str = field(default="fifo", metadata={"package": "imer_ray.tuning.schedulers"})
@@ -86,6 +88,8 @@ class StudyConfig:
             raise ValueError("study.num_trials, study.slots and study.num_startup_trials must be at least 1")
         if self.prefix_trials < 1:
             raise ValueError(f"study.prefix_trials must be at least 1, not {self.prefix_trials}")
+        if self.cost_first < 0:
+            raise ValueError(f"study.cost_first must not be negative, but is {self.cost_first}")
         if self.grace_epochs < 1 or self.brackets < 1:
             raise ValueError("study.grace_epochs and study.brackets must be at least 1")
         if not 1 < self.reduction_factor < float("inf"):

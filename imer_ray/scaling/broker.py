@@ -77,6 +77,15 @@ class BrokerActor:
     async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
         return self._broker.progress(key, epoch, num_epochs, metrics, where)
 
+    async def group_starts(self, key: str) -> None:
+        """Called when the worker group of a stage is about to ask for its CPUs.
+
+        Small tasks would take each one that gets free, and the group would never have all of them at once.
+        """
+        self._starting.add(key)
+        self._no_group_starts.clear()
+        asyncio.get_running_loop().call_later(HOLD_SECONDS, self._group_started, key)
+
     async def here(self) -> Process:
         return Process.here()
 
@@ -91,12 +100,7 @@ class BrokerActor:
 
     async def _launch(self, stage: Stage) -> StageResult:
         in_group = self._in_group(stage)
-        if in_group:
-            # Small tasks would take each CPU that gets free, and the group would never have all of its at once.
-            self._starting.add(stage.key)
-            self._no_group_starts.clear()
-            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._group_started, stage.key)
-        else:
+        if not in_group:
             await self._no_group_starts.wait()
         submit = ray_train.submit if in_group else inline.submit
         broker = ray.get_runtime_context().current_actor
@@ -206,6 +210,10 @@ class BrokerHandle:
                 batch = self._open[waiter, background] = Batch(ask)
             batch.join(stage)
             return batch
+
+    def ask_ahead(self, stages: Sequence[Stage], waiter: str) -> None:
+        """Have stages begun that the waiter is going to ask for. Does not wait for them, nor for the broker."""
+        self._actor.wait.remote(stages, waiter, 0.0)
 
     def leave(self, waiter: str) -> None:
         """Tell the broker that the waiter wants nothing any more. Does not wait for it."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import parameter, ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from imer_ray.errors import UserError
@@ -44,7 +46,7 @@ def local_ray(num_cpus: int, resources: Mapping[str, float]) -> Iterator[None]:
     """
     with fresh_folder(_base()) as folder, _environment({**LOOPBACK, **_token(folder)}), _loopback():
         try:
-            with _start_errors():
+            with _start_errors(), _few_processes():
                 ray.init(
                     address="local",
                     num_cpus=max(len(os.sched_getaffinity(0)), num_cpus),
@@ -118,6 +120,19 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
         Config.initialize("")
         AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _few_processes() -> Iterator[None]:
+    """Ray without two of its processes, each a second of a processor at the start and more later: one passes on what
+    workers print, which nobody reads here, and one adds nodes to a cluster."""
+    private: Any = parameter
+    params = private.RayParams
+    private.RayParams = functools.partial(params, include_log_monitor=False, no_monitor=True)
+    try:
+        yield
+    finally:
+        private.RayParams = params
 
 
 @contextlib.contextmanager

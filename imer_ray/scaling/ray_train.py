@@ -5,6 +5,7 @@ A worker group takes many seconds to start, so this is for the stages named in `
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,7 @@ def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> StageR
     Failures are not retried here (max_failures is 0): Ray Train would retry a NaN loss like a killed worker.
     The broker tells them apart, for both executors in one place, and the next group resumes from our checkpoint.
     """
+    _have_coordinator()
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean what they mean everywhere else
     os.environ.setdefault(
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
@@ -57,6 +59,7 @@ def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> StageR
     )
     try:
         with run.beating(computes=False):
+            run.broker.group_starts.remote(stage.key)
             trainer.fit()
     except TrainingFailedError as error:
         raise _cause(error) from error
@@ -66,6 +69,15 @@ def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> StageR
     return StageResult(
         key=stage.key, name=stage.name, seconds=manifest.seconds, reused=False, metrics=dict(manifest.metrics)
     )
+
+
+def _have_coordinator() -> None:
+    """Have Ray's coordinator of those who ask for nodes started already while this process imports torch: a group's
+    controller waits for it, and its process takes seconds to start."""
+    with contextlib.suppress(ImportError):  # Ray keeps it to itself; without us the controller starts it
+        from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as coordinator
+
+        coordinator.get_or_create_autoscaling_coordinator()
 
 
 def _train(config: Mapping[str, Any]) -> None:

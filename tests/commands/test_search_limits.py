@@ -25,6 +25,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     done = search(folder, "study.num_trials=2")
     assert done.returncode == 0, done.stderr
+    assert "then a first point needs encode, " in done.stdout.splitlines()[1]
+    assert len(done.stdout.splitlines()) <= 30
     return folder
 
 
@@ -105,3 +107,11 @@ def test_points_of_the_front_get_further_seeds_once(study: Path) -> None:
     assert "95 %" in done.stdout
     again = search(study, f"study.num_trials={num_done}", "study.repeats=1")
     assert "is complete" in again.stdout and rows(study)["config"].equals(frame["config"])
+
+
+def test_with_costs_first_no_trial_breaks_a_constraint_on_its_cost(tmp_path: Path) -> None:
+    settings = ["study.cost_first=3", "study.num_startup_trials=2", "study.num_trials=5", "evaluate.max_points=1"]
+    done = search(tmp_path, *settings, 'study.constraints=["nfe <= 4"]')
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path)
+    assert len(found) == 5 and found["nfe"].max() <= 4 and found["feasible"].all()

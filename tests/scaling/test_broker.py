@@ -8,6 +8,7 @@ from toy_stages import toy
 
 from imer_ray.config.commands import ScalingConfig
 from imer_ray.scaling.broker import BrokerActor
+from imer_ray.stages.broker import NOWHERE
 from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import StageResult
 from imer_ray.tuning.trial.coordinator import waiter_name
@@ -47,3 +48,15 @@ def test_a_study_of_any_name_gets_worker_groups(tmp_path, study):
 
 def test_what_is_wanted_in_the_background_only_gets_none(tmp_path):
     assert not in_group(tmp_path, "baseline-zero", background=True)
+
+
+def test_a_group_holds_small_stages_up_from_when_it_asks_for_its_cpus_until_it_works(tmp_path):
+    async def run():
+        actor = BrokerActor(str(tmp_path), ScalingConfig(train_stages=("group",)), Lease())
+        held = [not actor._no_group_starts.is_set()]
+        await actor.group_starts("group")
+        held.append(not actor._no_group_starts.is_set())
+        await actor.begin("group", NOWHERE)
+        return [*held, not actor._no_group_starts.is_set()]
+
+    assert asyncio.run(run()) == [False, True, False]

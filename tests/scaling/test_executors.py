@@ -56,6 +56,15 @@ def test_trials_share_stages_and_hold_no_cpu_while_they_wait(broker, tmp_path):
     assert len(notes(log)) == 4
 
 
+def test_what_is_asked_for_ahead_is_begun_at_once_and_counts_for_the_first_that_asks(broker, tmp_path):
+    log = str(tmp_path / "log")
+    stage = toy("a", x=1, log=log)
+    broker.ask_ahead([stage], "later")
+    until(lambda: len(notes(log)) == 1)
+    assert [broker.compute(stage, waiter).reused for waiter in ("later", "other")] == [False, True]
+    assert len(notes(log)) == 1
+
+
 def test_a_worker_process_is_used_again(broker, tmp_path):
     log = str(tmp_path / "log")
     for x in range(6):

@@ -64,6 +64,12 @@ def test_every_port_of_a_session_is_on_the_loopback(home: Path) -> None:
     assert {address for address in found if not is_loopback(address)} == set()
 
 
+def test_a_session_has_no_process_that_nobody_needs(home: Path) -> None:
+    found = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in family(os.getpid())]
+    assert any("raylet/raylet" in command for command in found)
+    assert [command for command in found if "log_monitor" in command or "autoscaler" in command] == []
+
+
 def test_the_token_is_the_sessions_own_and_for_no_other_eyes(home: Path, token: Path) -> None:
     assert len(token.read_text()) == 64
     assert stat.S_IMODE(token.stat().st_mode) == 0o600

@@ -102,6 +102,8 @@ def line(progress: Progress | Jobs, stages: Stages = NO_STAGES) -> str:
 
 def _of_study(progress: Progress) -> Iterator[str]:
     yield f"{progress.done}/{progress.num_trials} trials, {_states(progress, 'running', 'stopped', 'failed')}"
+    if not progress.num_points and progress.first_point:
+        yield f"first point: {progress.first_point}"
     if progress.num_points:
         yield _front(progress)
         yield f"best {_best(progress)}"
@@ -117,6 +119,8 @@ def table(progress: Progress | Jobs, stages: Stages = NO_STAGES) -> Iterator[tup
     else:
         states = _states(progress, "complete", "running", "stopped", "failed")
         yield "trials", f"{progress.done} of {progress.num_trials}: {states}"
+        if not progress.num_points and progress.first_point:
+            yield "first", progress.first_point
         if progress.num_points:
             yield "front", _front(progress).removeprefix("front ")
             yield "best", _best(progress)

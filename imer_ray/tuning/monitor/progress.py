@@ -28,6 +28,7 @@ class Progress:
         best: metric -> the best value that any point has, for each objective.
         reused: share of the computing that trials asked for, see `imer_ray.results.counting.Reuse`.
         seconds_left: an estimate, None while too little is known.
+        first_point: how far that is, in words, while there is none.
     """
 
     num_trials: int
@@ -41,6 +42,7 @@ class Progress:
     best: Mapping[str, float] = field(default_factory=dict)
     reused: float = 0.0
     seconds_left: float | None = None
+    first_point: str = ""
 
     @property
     def done(self) -> int:
@@ -78,7 +80,7 @@ class Tally:
         if feasible := [row for row in complete if row.get("feasible") is not False]:
             self._add(feasible)
 
-    def progress(self, running: int, seconds_left: float | None = None) -> Progress:
+    def progress(self, running: int, seconds_left: float | None = None, first_point: str = "") -> Progress:
         """The study now, with so many trials running."""
         return Progress(
             num_trials=self._info.num_trials,
@@ -92,6 +94,7 @@ class Tally:
             best={metric: measured for metric, (_, measured) in self._best.items()},
             reused=self._reuse.share,
             seconds_left=seconds_left,
+            first_point=first_point,
         )
 
     def _is_first(self, row: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class Timeline:
             self._curves.popitem(last=False)
         self._changed |= changes.revision != self._revision or changes.broker != self._broker
         self._broker, self._revision = changes.broker, changes.revision
+
+    @property
+    def runs(self) -> Iterable[dict[str, Any]]:
+        """One row for each run of a stage, as in the file."""
+        return self._rows.values()
 
     def curves(self, stages: dict[str, str]) -> dict[str, dict[int, dict[str, float]]]:
         """stage name -> epoch -> metrics, of the stages (name -> key) that told of their epochs."""

@@ -11,8 +11,10 @@ from typing import Any
 from ray import tune
 
 from imer_ray.stages.client import Client
+from imer_ray.stages.store import Store
 from imer_ray.tuning.loggers._background import Log
 from imer_ray.tuning.monitor.display import Display
+from imer_ray.tuning.monitor.first_point import FirstPoint
 from imer_ray.tuning.monitor.progress import Progress, Tally
 from imer_ray.tuning.monitor.time_left import TimeLeft
 from imer_ray.tuning.monitor.timeline import Timeline
@@ -31,6 +33,7 @@ class StudyCallback(tune.Callback):
         self._results = ResultsFile(plan, record)
         self._timeline = Timeline(plan.folder, plan.info.study)
         self._tally = Tally(plan.info)
+        self._first = None if record.rows else FirstPoint(plan.final_stage(plan.base), Store(plan.stages))
         self._time_left = TimeLeft(len(record.finished))
         self._log = Log(plan.options.study.loggers, plan.folder, plan.info, record.rows)
         self._logged = len(record.rows)
@@ -60,6 +63,8 @@ class StudyCallback(tune.Callback):
         """Ask the broker what is new, and pass on the trials that have ended."""
         self._timeline.follow(self._client)
         self._timeline.write()
+        if self._first is not None:
+            self._first.follow(self._timeline.runs)
         new, self._logged = self._record.rows[self._logged :], len(self._record.rows)
         for _, rows in itertools.groupby(new, key=lambda row: row["trial"]):
             of_trial = list(rows)
@@ -72,7 +77,9 @@ class StudyCallback(tune.Callback):
         self._tally.count(self._record.rows)
         running = self._record.num_running
         left = self._time_left.seconds(self._num_trials - len(self._record.finished), running, time.monotonic())
-        return self._tally.progress(running, left)
+        if self._record.rows:
+            self._first = None
+        return self._tally.progress(running, left, "" if self._first is None else str(self._first))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles all it is given at the start, for a restore that we never ask for."""

@@ -16,6 +16,7 @@ from imer_ray.config import plugins
 from imer_ray.errors import UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT, check_slots
 from imer_ray.stages.client import Client
+from imer_ray.tuning.cost_first.costs import Costs, chooser
 from imer_ray.tuning.ray_tune.callback import StudyCallback
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
 from imer_ray.tuning.ray_tune.searcher import StudySearcher
@@ -75,6 +76,8 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
         rungs=scheduler.rungs,
         loaded=plugins.names(),
     )
+    costs = Costs(plan, client)
+    record.cost_first = chooser(plan, costs)
     searcher = StudySearcher(record, slots, functools.partial(complete_row, study.name), scheduler.stopped)
     scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run
     shutil.rmtree(scratch, ignore_errors=True)
@@ -101,6 +104,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
     try:
         tuner.fit()
     finally:
+        costs.close()
         for trial in record.running:  # stopped with the search: the next driver goes on with them
             client.leave(waiter_name(study.name, trial))
         watch.close()

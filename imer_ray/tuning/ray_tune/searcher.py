@@ -9,6 +9,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from imer_ray.errors import UserError
+from imer_ray.tuning.cost_first import NotYet
 from imer_ray.tuning.study.proposal import Proposal
 from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.trial.coordinator import BROKEN, OUTCOME, ROWS
@@ -52,7 +54,13 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         if len(self._live) >= self._slots:
             return None
-        proposal = self._record.ask()
+        try:
+            proposal = self._record.ask()
+        except NotYet:  # Tune asks again
+            return None
+        except UserError as error:
+            self.broken = str(error)
+            return Searcher.FINISHED
         if proposal is None:
             # A trial that still runs may fail, but even then nothing new is left to propose.
             self.exhausted = True

@@ -67,6 +67,11 @@ class Plan:
         """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
         return graph(typed(config, ExperimentConfig), SPLIT, self.systems)
 
+    @property
+    def first_stages(self) -> list[Stage]:
+        """What trials like the base configuration need first: its stages that need no other."""
+        return [stage for stage in self.final_stage(self.base).in_order() if not stage.inputs]
+
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""
         return self.final_stage(config).key

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
+from imer_ray.tuning.cost_first.chooser import CostFirst
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
@@ -84,6 +85,7 @@ class Record:
         self.rows: list[dict[str, Any]] = []
         self.repeats: list[dict[str, Any]] = []
         self.finished: set[int] = set()
+        self.cost_first: CostFirst | None = None  # set where costs can be measured; then it has the first say
         study.sampler = RandomSampler()  # whom Optuna asks when a trial is opened again; it has nothing to say
         self._recover()
 
@@ -157,18 +159,22 @@ class Record:
         return sources(self._study)
 
     def ask(self) -> Proposal | None:
-        """The next trial, or None if every configuration of the space is known."""
+        """The next trial, or None if every configuration of the space is known; raises as `CostFirst.choose` does."""
         while True:
             seed = proposal_seed(self._seed, self._next, self._duplicates)
             self._study.sampler = sampler = self._build_sampler(seed)
             begin(sampler, self._space, self._seed)
-            if self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
+            first = None if self._left else self.cost_first
+            chosen = first is not None and first.enqueue(self._study, seed, self._is_new, self._configure)
+            if not chosen and self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
                 return None
             trial = taken_up(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
             identity = self._identified[key(values)] = self._identify(config)
             if identity not in self._known:
+                if self.cost_first is not None and self.cost_first.turns_down(self._study, trial, config, self._left):
+                    continue
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
             self._answer(trial, self._known[identity])

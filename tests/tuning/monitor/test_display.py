@@ -75,6 +75,14 @@ def test_one_line_says_it_all():
     assert clock(3725) == "1:02:05"
 
 
+def test_how_far_the_first_point_is_is_said_until_it_is_there(terminal):
+    said = "1 of 5 stages done, about 12 s of computing left"
+    assert line(at(0, first_point=said)) == f"0/24 trials, 4 running | first point: {said}"
+    assert "first point" not in line(at(1, first_point=said))
+    Display(terminal).show(at(0, first_point=said), last=True)
+    assert terminal.screen()[0][:2] == ["trials     0 of 24: 4 running", f"first      {said}"]
+
+
 @pytest.mark.parametrize(("seconds", "most"), [(300, 11), (7200, 25), (36000, 32)])
 def test_a_log_gets_few_lines_however_long_it_takes(seconds, most):
     now, stream = [0.0], io.StringIO()

@@ -56,6 +56,13 @@ def test_the_base_configuration_and_the_spaces_points_come_first(options):
     assert second.config["diffusion"]["sde"]["name"] == "ve"
 
 
+def test_what_needs_no_other_stage_can_be_begun_before_a_trial_asks(options):
+    searched = planned(options)
+    assert [stage.name for stage in searched.first_stages] == ["encode"]
+    asked = {stage.key for stage in searched.final_stage(searched.base).in_order()}
+    assert {stage.key for stage in searched.first_stages} < asked
+
+
 def test_what_a_study_was_begun_with_lies_in_its_folder(options):
     searched = planned(options)
     record = open_record(searched)
