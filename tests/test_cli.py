@@ -64,7 +64,7 @@ def test_help_says_what_the_command_does_and_every_key(monkeypatch, capsys, flag
     assert out.startswith("Search for the quality/speed Pareto front: ``python -m imer_ray.search")
     lines = [line.strip() for line in out.splitlines()]
     assert "study.num_trials=24" in lines
-    assert "study.searcher=tpe  (ehvi, gp, nsga2, nsga3, random, tpe)" in lines
+    assert "study.searcher=ehvi  (ehvi, gp, nsga2, nsga3, random, tpe)" in lines
     assert "study.loggers=[tensorboard]  (mlflow, tensorboard, wandb)" in lines
     assert "diffusion.parametrization=v  (eps, x0, v, score, velocity, edm)" in lines
     assert any(line.startswith("diffusion.sde=") and "imder_ve, sub_vp, ve, vp" in line for line in lines)

@@ -58,7 +58,7 @@ class StudyConfig:
     root: FilePath = "runs"  # where studies' folders are
     stages: FilePath | None = None  # artefacts shared by all studies; None: <root>/stages
     seed: int = 1111  # of the searcher
-    searcher: str = field(default="tpe", metadata={"package": "imer_ray.tuning.searchers"})  # who proposes trials
+    searcher: str = field(default="ehvi", metadata={"package": "imer_ray.tuning.searchers"})  # who proposes trials
     num_startup_trials: int = 8  # drawn before the searcher models them: evenly by ehvi, at random by others
     quality: str = "Non0_F1_score"  # metric of the first objective, or of one setting: la.Non0_F1_score, or worst.MAE
     # the second objective: time of a batch or of one clip beside IMDer's, operations, or network evaluations
