@@ -46,7 +46,7 @@ FAMILIES = {
     "diffusion on a prior": ("gaussian", "prior", "prior_network"),
     "diffusion": ("decoupled", "rohydr", "imder"),
 }
-# IMDer samples in every training batch, and three epochs of it take as long as all else in a row.
+# IMDer samples in every training batch: three epochs are what two cores afford.
 LESS = {"imder": ("training.joint.batch_size=64", "training.joint.num_epochs=3")}
 # The synthetic rows' teacher and longer training harm on few real clips (see docs/results.md).
 REAL = ("data=mosi_utterance", "loss.distillation=0", "training.recognise.num_epochs=8")
@@ -162,7 +162,7 @@ def _words(cell: Cell, most: int) -> list[str]:
     gap = "" if cell.gap_closed is None else f" ({cell.gap_closed:.0f})"
     few = "" if cell.seeds == most else f" [{cell.seeds}]"
     is_rival = cell.difference == cell.difference_half_width == 0
-    other = "" if is_rival else f"{cell.difference:+.1f} ± {cell.difference_half_width:.1f}"
+    other = "" if is_rival else f"{round(cell.difference, 1) + 0:+.1f} ± {cell.difference_half_width:.1f}"
     return [f"{cell.accuracy:.1f}{spread}{gap}{few}", other]
 
 
