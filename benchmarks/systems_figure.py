@@ -56,6 +56,7 @@ def draw(
             ax.axvline(table[rival][world].accuracy, **RIVAL_LINE, zorder=2)
         if world in optima:
             ax.axvline(optima[world], **OPTIMUM_LINE, zorder=2)
+        ax.set_xlim(*_limits([row[world] for row in table.values() if world in row], most, optima.get(world)))
         ax.set_title(TITLES.get(world, world))
         ax.set_xlabel("ACC2 (%)")
     panels[0].set_yticks(range(len(systems)), systems)
@@ -66,3 +67,13 @@ def draw(
     hollow.set_markerfacecolor(LIGHT["paper"])
     fig.legend(handles=[*handles, hollow], loc="outside lower center", ncols=4, columnspacing=1.4)
     return render(fig)["png"]
+
+
+def _limits(cells: Sequence[Any], most: int, optimum: float | None) -> tuple[float, float]:
+    """What holds every mark and the intervals of those that have the most seeds: an interval of two is wider than all
+    differences."""
+    ends = [cell.accuracy for cell in cells] + ([] if optimum is None else [optimum])
+    widths = [(c.accuracy, c.half_width) for c in cells if c.seeds == most and not math.isnan(c.half_width)]
+    ends += [accuracy + side * width for accuracy, width in widths for side in (-1, 1)]
+    room = 0.06 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - room, max(ends) + room
