@@ -4,9 +4,9 @@ Synthetic clips, of whose law the optimal prediction under every missing pattern
 on 20,000 test clips, mean of five seeds with its 95 % interval; ``gap_closed`` in percent.
 
 Options: ``systems=decoupled,prior`` (the names of `ROWS` and of systems), ``world=plain|warped``, ``protocol=NAME``,
-``seeds=1111,1112``, ``num_test=20000``, ``stages=FOLDER`` (default ``runs/stages``; what is there is used), ``data=``
-for other clips, whose optimum is not known; every other ``key=value`` is a setting of all rows. Prints a table and,
-last, one line of JSON.
+``seeds=1111,1112``, ``num_test=20000``, ``stages=FOLDER`` (default ``runs/stages``; what is there is used),
+``processes=N`` at once (default: one a core), ``data=`` for other clips, whose optimum is not known; every other
+``key=value`` is a setting of all rows. Prints a table and, last, one line of JSON.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ ROWS = {
 }
 DEFAULT = ("regression", "masked", "student", "mixture", "decoupled", "gaussian", "prior", "prior_network")
 WORLDS = {"plain": (), "warped": ("data.warp=triangular",)}
+ONE_READING = ("speed.max_repeats=1", "speed.reference_steps=1")  # speed is not reported
 SPLIT = "test"
 METRIC = "Non0_acc_2"
 
@@ -57,22 +58,35 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     systems = (ZERO, *options.pop("systems", ",".join(DEFAULT)).split(","))
     seeds = [int(seed) for seed in options.pop("seeds", ",".join(map(str, SEEDS))).split(",")]
-    settings = ["speed.max_repeats=1", "speed.reference_steps=1", *WORLDS[options.pop("world", "plain")]]
+    settings = [*WORLDS[options.pop("world", "plain")]]
     num_test = options.pop("num_test", "20000")
     if options.get("data", "synthetic") == "synthetic":
         settings.append(f"data.num_test={num_test}")
-    root = options.pop("stages", "runs/stages")
+    root, processes = options.pop("stages", "runs/stages"), options.pop("processes", None)
     settings += [f"{key}={value}" for key, value in options.items()]
     runs: dict[str, list[dict[str, float]]] = {}
-    # A process per core, one thread each: what two jobs share (encode) may be computed by both, with the same result.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, os.cpu_count() or 1), mp_context=context) as pool:
+    with pool_of(processes) as pool:
         found = pool.map(functools.partial(_score, settings, root, systems), seeds)
         for number, results in enumerate(found, start=1):
             for system, metrics in results.items():
                 runs.setdefault(system, []).append(metrics)
             print(f"{number * len(systems)} of {len(seeds) * len(systems)} runs", file=sys.stderr, flush=True)
     report(summarise(runs, SPLIT), systems)
+
+
+def pool_of(processes: str | None) -> ProcessPoolExecutor:
+    """As many processes as the option says, by default one a core, of one thread each: what two jobs share (encode) may
+    be computed by both, with the same result."""
+    context = multiprocessing.get_context("spawn")
+    number = int(processes) if processes else max(1, os.cpu_count() or 1)
+    return ProcessPoolExecutor(number, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def configuration(system: str, settings: Sequence[str], seed: int) -> ExperimentConfig:
+    """One of `ROWS`, or a system by its name, with further settings."""
+    words = (*ROWS.get(system, (f"system={system}",)), *ONE_READING, *settings, f"seed={seed}")
+    config = compose(ExperimentConfig, "experiment", list(words))
+    return replace(config, data_fingerprint=load_dataset(config).fingerprint)
 
 
 def report(frame: pd.DataFrame, systems: Sequence[str]) -> None:
@@ -104,12 +118,9 @@ def report(frame: pd.DataFrame, systems: Sequence[str]) -> None:
 
 def _score(settings: list[str], root: str, systems: tuple[str, ...], seed: int) -> dict[str, dict[str, float]]:
     """Metrics of every row, and of the optimum, with one seed."""
-    torch.set_num_threads(1)
     results: dict[str, dict[str, float]] = {}
     for system in systems:
-        words = (*ROWS.get(system, (f"system={system}",)), *settings, f"seed={seed}")
-        config = compose(ExperimentConfig, "experiment", list(words))
-        config = replace(config, data_fingerprint=load_dataset(config).fingerprint)
+        config = configuration(system, settings, seed)
         if not results and (optimum := bayes_optimum(config, SPLIT)):
             results[BAYES] = optimum
         results[system] = run_graph(graph(config, SPLIT), Store(root))[-1].metrics
