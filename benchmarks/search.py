@@ -41,10 +41,10 @@ from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.tree import replace
 from imer_ray.results.hypervolume import hypervolume
-from imer_ray.tuning.cost_first.costs import chooser, cost_stage, with_evaluations
 from imer_ray.tuning.objectives.objectives import minimised
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
 from imer_ray.tuning.ray_tune.searcher import StudySearcher
+from imer_ray.tuning.study.cost_first.costs import chooser, cost_stage, with_evaluations
 from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.results_file import complete_row
 from imer_ray.tuning.study.study import open_record, plan

@@ -30,8 +30,12 @@ SAYS = "return document.querySelector('p.live')?.textContent.includes(arguments[
 @contextmanager
 def watching(folder):
     """The real command, and the link that it prints."""
+
+    def heed():  # what a shell ignores for what it starts with &
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     words = [sys.executable, "-m", "imer_ray.analysis", str(folder), "watch=true"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     try:
         said = process.stdout.readline()
         assert said.startswith(f"watching {folder} at http://127.0.0.1:"), said + process.stderr.read()

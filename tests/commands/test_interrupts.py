@@ -27,7 +27,13 @@ SECONDS = 60.0  # that a command gets to end; an epoch here takes a tenth of a s
 def begin(name: str, *overrides: str, cwd: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     words = [sys.executable, "-m", f"imer_ray.{name}", *overrides]
-    return subprocess.Popen(words, cwd=cwd, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
+
+    def heed() -> None:  # what a shell ignores for what it starts with &
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        words, cwd=cwd, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True, preexec_fn=heed
+    )
 
 
 def end(process: subprocess.Popen[str], number: int) -> str:

@@ -16,11 +16,11 @@ from imer_ray.config import plugins
 from imer_ray.errors import UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT, check_slots
 from imer_ray.stages.client import Client
-from imer_ray.tuning.cost_first.costs import Costs, chooser
 from imer_ray.tuning.ray_tune.callback import StudyCallback
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
 from imer_ray.tuning.ray_tune.searcher import StudySearcher
 from imer_ray.tuning.ray_tune.trainable import coordinate
+from imer_ray.tuning.study.cost_first.costs import Costs, chooser
 from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.study.results_file import complete_row, write

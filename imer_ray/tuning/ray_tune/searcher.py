@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from imer_ray.errors import UserError
-from imer_ray.tuning.cost_first import NotYet
+from imer_ray.tuning.study.cost_first import NotYet
 from imer_ray.tuning.study.proposal import Proposal
 from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.trial.coordinator import BROKEN, OUTCOME, ROWS

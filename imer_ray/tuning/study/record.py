@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
-from imer_ray.tuning.cost_first.chooser import CostFirst
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
@@ -25,6 +24,7 @@ from imer_ray.tuning.searchers._candidates import next_new
 from imer_ray.tuning.searchers._wrapper import begin
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study._optuna import FIXED, noted, taken_up
+from imer_ray.tuning.study.cost_first.chooser import CostFirst
 from imer_ray.tuning.study.failures import failed, may_succeed
 from imer_ray.tuning.study.journal_entry import DUPLICATE, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.study.points import distinct, name

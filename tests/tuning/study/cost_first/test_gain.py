@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imer_ray.results.hypervolume import hypervolume
-from imer_ray.tuning.cost_first.gain import expected_gain
+from imer_ray.tuning.study.cost_first.gain import expected_gain
 
 REFERENCE = np.array([1.0, 2.0])
 FRONTS = {

@@ -8,7 +8,7 @@ import pytest
 from records import SPACE
 from scipy.optimize import approx_fprime
 
-from imer_ray.tuning.cost_first.model import GaussianProcess, encoded
+from imer_ray.tuning.study.cost_first.model import GaussianProcess, encoded
 
 
 def law(values):

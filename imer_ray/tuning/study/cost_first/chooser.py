@@ -14,9 +14,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.errors import UserError
 from imer_ray.results.schema import COSTS, Objective
-from imer_ray.tuning.cost_first import NotYet
-from imer_ray.tuning.cost_first.gain import expected_gain
-from imer_ray.tuning.cost_first.model import GaussianProcess
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY
@@ -24,6 +21,9 @@ from imer_ray.tuning.searchers._candidates import candidates
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers._window import NUM_BEST, window
 from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.study.cost_first import NotYet
+from imer_ray.tuning.study.cost_first.gain import expected_gain
+from imer_ray.tuning.study.cost_first.model import GaussianProcess
 
 Values = Mapping[str, Any]
 Cost = Mapping[str, float]

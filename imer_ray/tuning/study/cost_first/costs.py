@@ -11,8 +11,8 @@ from imer_ray.config.resolve import typed
 from imer_ray.evaluation.predict import num_evaluations
 from imer_ray.stages.client import Client
 from imer_ray.stages.graph import Stage
-from imer_ray.tuning.cost_first import NotYet
-from imer_ray.tuning.cost_first.chooser import CostFirst, Measure
+from imer_ray.tuning.study.cost_first import NotYet
+from imer_ray.tuning.study.cost_first.chooser import CostFirst, Measure
 from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.trial.status import COST
 
@@ -39,7 +39,7 @@ class Costs:
         self._pool = ThreadPoolExecutor(NUM_WAITING, thread_name_prefix="cost-first")
 
     def __call__(self, configurations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, float] | None]:
-        """See `imer_ray.tuning.cost_first.chooser.Measure`. A stage that fails leaves its cost unknown."""
+        """See `imer_ray.tuning.study.cost_first.chooser.Measure`. A stage that fails leaves its cost unknown."""
         stages = [cost_stage(self._plan.final_stage(config)) for config in configurations]
         for stage in filter(None, stages):
             if stage.key not in self._asked:

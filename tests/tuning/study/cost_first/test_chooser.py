@@ -7,9 +7,9 @@ from records import SPACE, record, row
 
 from imer_ray.errors import UserError
 from imer_ray.results.hypervolume import hypervolume
-from imer_ray.tuning.cost_first import NotYet
-from imer_ray.tuning.cost_first.chooser import CostFirst
 from imer_ray.tuning.objectives.constraints import parse
+from imer_ray.tuning.study.cost_first import NotYet
+from imer_ray.tuning.study.cost_first.chooser import CostFirst
 
 LIMIT = "latency_ms_b1 <= 8"
 
