@@ -14,17 +14,18 @@ Array = NDArray[np.float64]
 
 ROOT_5 = math.sqrt(5.0)
 MAX_STEPS = 50  # of the fit
-# The prior of each log theta, log variance and log noise: means and standard deviations. Targets have variance 1, and
-# points are a unit apart in a dimension at most.
-LENGTH, VARIANCE, NOISE = (0.0, 2.0), (0.0, 1.0), (math.log(1e-3), 2.0)
+# The prior of each log theta, log slope, log variance and log noise: means and standard deviations. Targets have
+# variance 1, and points are a unit apart in a dimension at most.
+LENGTH, SLOPE, VARIANCE, NOISE = (0.0, 2.0), (0.0, 1.0), (0.0, 1.0), (math.log(1e-3), 2.0)
 JITTER = 1e-8
 
 
 class GaussianProcess:
-    """A Gaussian process with a Matern 5/2 kernel of one length scale a dimension,
-        k(x, x') = v (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r),    r^2 = sum_d theta_d |x_d - x'_d|^2,
+    """A Gaussian process of a linear function and what remains, a Matern 5/2 kernel of one length scale a dimension,
+        k(x, x') = s x.x' + v (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r),    r^2 = sum_d theta_d |x_d - x'_d|^2,
     where a dimension may have several features, as a category's; and noise. Its parameters are those of the largest
-    posterior density.
+    posterior density. The linear part is what each dimension does by itself: a cost is often close to a sum of these,
+    and few points tell it far from them, where a stationary kernel alone falls back to the mean.
 
     Args:
         x: [N, E] features.
@@ -32,7 +33,7 @@ class GaussianProcess:
         owners: [E] the dimension of each feature, 0..D-1.
         fitted_on: [M] which of the rows the parameters are fitted on; all are known to predictions.
 
-    Source: Rasmussen and Williams, Gaussian processes for machine learning, 2006, sections 2.2, 4.2 and 5.4.
+    Source: Rasmussen and Williams, Gaussian processes for machine learning, 2006, sections 2.2, 2.7, 4.2 and 5.4.
     """
 
     def __init__(self, x: Array, y: Array, owners: NDArray[np.intp], fitted_on: NDArray[np.intp]) -> None:
@@ -49,7 +50,8 @@ class GaussianProcess:
         """[M] means and standard deviations at [M, D], without the noise of a measurement."""
         across = self._covariance(x, self._x)
         half = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
-        variance = np.exp(self._parameters[-2]) - np.einsum("nm,nm->m", half, half)
+        prior = np.exp(self._parameters[-2]) + np.exp(self._parameters[-3]) * np.einsum("ne,ne->n", x, x)
+        variance = prior - np.einsum("nm,nm->m", half, half)
         return self._mean + self._scale * (across @ self._weights), self._scale * np.sqrt(np.maximum(variance, 1e-12))
 
     def _know(self, x: Array, y: Array) -> None:
@@ -61,16 +63,18 @@ class GaussianProcess:
 
     def _fit(self, x: Array, y: Array) -> Array:
         dimensions = int(self._owners.max()) + 1
-        mean = np.array([LENGTH[0]] * dimensions + [VARIANCE[0], NOISE[0]])
-        deviation = np.array([LENGTH[1]] * dimensions + [VARIANCE[1], NOISE[1]])
+        mean = np.array([LENGTH[0]] * dimensions + [SLOPE[0], VARIANCE[0], NOISE[0]])
+        deviation = np.array([LENGTH[1]] * dimensions + [SLOPE[1], VARIANCE[1], NOISE[1]])
         own = (x[:, self._owners == dimension] for dimension in range(dimensions))
         squares = np.stack([cdist(features, features, "sqeuclidean") for features in own])
+        products = x @ x.T
         diagonal = np.diag_indices(len(x))
 
         def negative_log_posterior(parameters: Array) -> tuple[float, Array]:
-            covariance, slope = _kernel(np.tensordot(np.exp(parameters[:-2]), squares, axes=1), parameters[-2])
+            covariance, slope = _kernel(np.tensordot(np.exp(parameters[:-3]), squares, axes=1), parameters[-2])
             noise = math.exp(parameters[-1])
-            noisy = covariance.copy()
+            linear = math.exp(parameters[-3]) * products
+            noisy = covariance + linear
             noisy[diagonal] += noise + JITTER
             factor = cholesky(noisy, lower=True, check_finite=False)
             inverse = cho_solve((factor, True), np.eye(len(x)), check_finite=False)
@@ -78,7 +82,8 @@ class GaussianProcess:
             outer = 0.5 * (np.outer(weights, weights) - inverse)
             z = (parameters - mean) / deviation
             gradient = z / deviation
-            gradient[:-2] -= np.exp(parameters[:-2]) * np.tensordot(squares, outer * slope, axes=2)
+            gradient[:-3] -= np.exp(parameters[:-3]) * np.tensordot(squares, outer * slope, axes=2)
+            gradient[-3] -= np.vdot(outer, linear)
             gradient[-2] -= np.vdot(outer, covariance)
             gradient[-1] -= noise * np.trace(outer)
             return float(0.5 * y @ weights + np.log(factor[diagonal]).sum() + 0.5 * z @ z), gradient
@@ -90,7 +95,8 @@ class GaussianProcess:
 
     def _covariance(self, x: Array, other: Array) -> Array:
         weights = np.exp(0.5 * self._parameters[self._owners])
-        return _kernel(cdist(x * weights, other * weights, "sqeuclidean"), self._parameters[-2])[0]
+        stationary, _ = _kernel(cdist(x * weights, other * weights, "sqeuclidean"), self._parameters[-2])
+        return stationary + math.exp(self._parameters[-3]) * (x @ other.T)
 
 
 def _kernel(squares: Array, log_variance: float) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import create_trial
 from scipy.optimize import check_grad
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
 from imer_ray.results.hypervolume import hypervolume
 from imer_ray.testing.searchers import SPACE, scores
@@ -82,8 +82,9 @@ def data(number=40, seed=0):
 def test_a_gaussian_process_predicts_as_scikit_learns_with_the_same_parameters():
     x, y, _ = data()
     ours = GaussianProcess(x, y, OWNERS, np.arange(30))
-    theta, variance, noise = np.exp(ours._parameters[:3]), *np.exp(ours._parameters[3:])
-    kernel = ConstantKernel(variance) * Matern(length_scale=1 / np.sqrt(theta[OWNERS]), nu=2.5)
+    theta, slope, variance, noise = np.exp(ours._parameters[:3]), *np.exp(ours._parameters[3:])
+    linear = ConstantKernel(slope) * DotProduct(sigma_0=1e-9)
+    kernel = linear + ConstantKernel(variance) * Matern(length_scale=1 / np.sqrt(theta[OWNERS]), nu=2.5)
     theirs = GaussianProcessRegressor(kernel, alpha=noise + _gaussian_process.JITTER, optimizer=None)
     mean, scale = y[:30].mean(), y[:30].std()
     theirs.fit(x, (y - mean) / scale)
@@ -94,13 +95,27 @@ def test_a_gaussian_process_predicts_as_scikit_learns_with_the_same_parameters()
     np.testing.assert_allclose(deviation, scale * spread, rtol=1e-4, atol=1e-6)
 
 
+def test_a_sum_over_choices_is_known_where_none_was_measured():
+    """Sixty sums of six choices, none of them low or high, tell the lowest of four hundred."""
+    rng = np.random.default_rng(0)
+    effects = np.sort(rng.random((6, 5)), axis=1)
+    choices = rng.integers(0, 5, (400, 6))
+    sums = effects[np.arange(6), choices].sum(1)
+    x = np.hstack([np.eye(5)[choices[:, d]] / math.sqrt(2) for d in range(6)])
+    order = np.argsort(sums)
+    middle, lowest = rng.permutation(order[100:300])[:60], order[:20]
+    process = GaussianProcess(x[middle], sums[middle], np.repeat(np.arange(6), 5), np.arange(60))
+    wrong = np.abs(process.predict(x[lowest])[0] - sums[lowest]).mean()
+    assert wrong < 0.1 * (sums[middle].mean() - sums[lowest].mean())
+
+
 def test_its_fit_follows_the_gradient_of_the_density(monkeypatch):
     asked = []
     monkeypatch.setattr(_gaussian_process, "minimize", lambda f, start, **_: asked.append(f) or _Found(start))
     GaussianProcess(*data(), np.arange(40))
     rng = np.random.default_rng(0)
     for _ in range(5):
-        at = rng.normal([0, 0, 0, 0, -4], 0.7)
+        at = rng.normal([0, 0, 0, 0, 0, -4], 0.7)
         value, gradient = asked[0](at)
         wrong = check_grad(lambda p: asked[0](p)[0], lambda p: asked[0](p)[1], at)
         assert wrong < 1e-5 * max(abs(value), np.linalg.norm(gradient))

@@ -97,7 +97,9 @@ def search(sampler, seed=1, prefix_trials=1, num_trials=NUM_TRIALS):
 
 
 SHARES = [
-    *((name, NUM_TRIALS, prefix_trials) for name in SAMPLERS if name != "gp" for prefix_trials in (1, 3)),
+    *((name, NUM_TRIALS, prefix_trials) for name in SAMPLERS if name not in ("ehvi", "gp") for prefix_trials in (1, 3)),
+    *(("ehvi", 50, prefix_trials) for prefix_trials in (1, 3)),
+    *(pytest.param("ehvi", NUM_TRIALS, prefix_trials, marks=pytest.mark.slow) for prefix_trials in (1, 3)),
     ("gp", START + 8, 1),  # it takes a second a proposal, and several where much is known
     *(pytest.param("gp", NUM_TRIALS, n, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]) for n in (1, 3)),
 ]
