@@ -8,7 +8,8 @@ when it is tried.
 Per problem, the same searcher with and without `imer_ray.tuning.study.cost_first`: the hypervolume after ``trials``,
 and how many times fewer trials the one with it needs for what the one without has after its last (0: it does not get
 there), the median over seeds. ``num_measured=1`` takes the first by the same models, without looking at its cost: what
-the models alone are worth. Options: ``trials=48``, ``searcher=tpe``, ``num_measured=1,4``, ``problems=samplers,priors``.
+the models alone are worth. Options: ``trials=48``, ``searcher=tpe``, ``num_measured=1,4``,
+``problems=samplers,priors``.
 """
 
 from __future__ import annotations
