@@ -37,9 +37,9 @@ def tone(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def librosa_compiled() -> None:
-    """Tests call librosa themselves, and another test process may do so at the same time."""
+    """For tests that call librosa themselves: another test process may do so at the same time."""
     with compiled_alone("tests"):
         from librosa import core, feature, sequence
 

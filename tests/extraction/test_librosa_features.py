@@ -11,6 +11,7 @@ import pytest
 
 from imer_ray.extraction.librosa_features import MmsaFet, Sims
 
+pytestmark = pytest.mark.usefixtures("librosa_compiled")
 WINDOW = 2048  # samples
 INNER = slice(3, -3)  # frames whose windows lie within the sound
 
