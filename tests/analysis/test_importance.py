@@ -173,6 +173,7 @@ def test_the_scale_of_a_range_makes_no_difference():
         pd.testing.assert_frame_equal(importances(rescaled, objective), expected)
 
 
+@pytest.mark.slow
 def test_shares_are_those_that_a_functional_anova_finds_on_the_scale_of_the_range():
     """Where effects add up, Optuna's (Hutter, Hoos and Leyton-Brown, 2014) asks for the same shares by another way: of
     a forest fitted to the points. So they are equal in the limit only: six groups leave 1/36 of a straight line's

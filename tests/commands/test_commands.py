@@ -73,6 +73,7 @@ def test_the_same_search_again_is_complete(
     assert "complete (3 trials)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_python_and_the_console_search_alike(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stages are shared, so that what was measured is the same too; each asks for them by itself."""
     monkeypatch.chdir(tmp_path)
