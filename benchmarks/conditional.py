@@ -1,10 +1,10 @@
 """Three problems with the shape of our own spaces: choices that bring numbers of their own. They are closed-form laws.
 
-The laws were fixed before any searcher but random draws ran on them, and are not measured of anything: error falls with
-what is spent, with diminishing returns that differ by choice, so that the choices share the front; the best value of a continuous
-number depends on others. Objectives are (error, log10 of the cost), both minimised. The true front is that of all
-choices and whole numbers with a grid of the continuous ones. At its best value error is flat in these, so that a front
-between the grid's points is better by less than a thousandth of the hypervolume.
+The laws were fixed before any searcher but random draws ran on them, and are not measured of anything: error falls
+with what is spent, with diminishing returns that differ by choice, so that the choices share the front; the best value
+of a continuous number depends on others. Objectives are (error, log10 of the cost), both minimised. The true front is
+that of all choices and whole numbers with a grid of the continuous ones. At its best value error is flat in these, so
+that a front between the grid's points is better by less than a thousandth of the hypervolume.
 
 - ``samplers``: a sampler (none, ddim, dpmpp, heun) with n steps, an order p (of dpmpp: chosen), churn c and d draws
   (ddim, heun), and a weight w. With a by sampler and order, cost 1 + d times the calls, and the error
