@@ -5,7 +5,8 @@ export/ (the quality, speed and knee configurations, for ``python -m imer_ray.tr
 study.journal. The same command again continues where it stopped, or extends the study if study.num_trials grew.
 
 ``study.max_seconds``, ``study.max_gpu_hours`` and ``study.max_cost`` end a search early, whole all the same, and
-``study.repeats=4`` runs the points of the front with up to four further seeds.
+``study.repeats=4`` runs the points of the front with up to four further seeds; ``study.folds`` says on how many further
+sets of validation clips the picks are compared.
 
 Speed (``speedup_vs_imder``) is of what follows the text encoder, which no trial changes; the summary says what is left
 of it with one on both sides, and beside IMDer's published code.
@@ -37,7 +38,7 @@ def main(overrides: list[str]) -> Path:
     """The command; returns the study's folder."""
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
-    from imer_ray.tuning.replication import repeats
+    from imer_ray.tuning.replication import folds, repeats
     from imer_ray.tuning.study import failures, selection
     from imer_ray.tuning.study.lock import only_driver
     from imer_ray.tuning.study.results_file import write
@@ -48,9 +49,10 @@ def main(overrides: list[str]) -> Path:
     with only_driver(planned.folder):
         record = open_record(planned)
         done, over = len(record.finished), None
-        if done >= study.num_trials and not repeats.wanted(planned, record):
-            print(f"study {study.name} is complete ({done} trials); study.num_trials={done + 24} would extend it")
+        if has_trials := done >= study.num_trials and not repeats.wanted(planned, record):
             write(planned, record)
+        if has_trials and not folds.missing(planned):
+            print(f"study {study.name} is complete ({done} trials); study.num_trials={done + 24} would extend it")
         else:
             print(f"study {study.name}: {done} of {study.num_trials} trials done, searching {planned.space.name}")
             print(f"watch it: python -m imer_ray.analysis {shlex.quote(str(planned.folder))} watch=true", flush=True)
@@ -78,6 +80,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning import baselines, budget
     from imer_ray.tuning.monitor.first_point import FirstPoint
     from imer_ray.tuning.monitor.timeline import Timeline
+    from imer_ray.tuning.replication.folds import compare_picks
     from imer_ray.tuning.replication.repeats import repeat_front, wanted
     from imer_ray.tuning.trial.coordinator import SPLIT, waiter_name
 
@@ -105,6 +108,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
             while beside.is_alive():
                 limit.is_over()  # and then the baselines end as well
                 beside.join(1.0)
+            compare_picks(plan, broker, limit.is_over)
         except BaseException:  # the baselines are left to the next command, before their broker is gone
             leaving.set()
             beside.join(LEAVING_SECONDS)

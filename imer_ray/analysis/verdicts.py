@@ -70,12 +70,34 @@ def told_apart(study: Study) -> str | None:
         for names, found in pairs
     ]
     ties = [(names, figures) for names, figures, found in said if not found.is_told_apart]
+    where = _further_clips(study, "them")
     if not ties:
         each = ", ".join(f"{names} by {figures}" for names, figures, _ in said)
-        return f"the picks are told apart in quality: {each} {unit}"
+        return f"{where}the picks are told apart in quality: {each} {unit}"
     (first, figures), *others = ties
     further = "".join(f", nor can {names} ({figures})" for names, figures in others)
-    return f"{first} cannot be told apart in quality (difference {figures} {unit}){further}"
+    return f"{where}{first} cannot be told apart in quality (difference {figures} {unit}){further}"
+
+
+def _further_clips(study: Study, chosen: str) -> str:
+    found = study.uncertainty
+    return f"on {found.num_clips} clips that did not choose {chosen} " if found and found.num_folds else ""
+
+
+def against_rivals(study: Study) -> str | None:
+    """By how much the best pick reads better than the baselines on further clips; None if it is not known."""
+    pairs = study.uncertainty.rivals if study.uncertainty else ()
+    best = point_name(study.front.iloc[0]) if not study.front.empty else None
+    scale, digits, unit = _in_points(study)
+    sign = 1 if study.quality.higher_is_better else -1
+    said = [
+        f"{scale * abs(pair.difference):.{digits}f} ± {scale * pair.half_width:.{digits}f} {unit} "
+        f"{'better' if sign * pair.difference >= 0 else 'worse'} than {pair.second}"
+        + ("" if pair.is_told_apart else " (no more than luck can do)")
+        for pair in pairs
+        if pair.first == best
+    ]
+    return f"{_further_clips(study, 'it')}quality is {_listed(said)}" if said else None
 
 
 def _pairs(study: Study) -> Iterator[tuple[str, Difference]]:
@@ -142,7 +164,7 @@ def next_command(study: Study) -> str:
 def lines(study: Study) -> list[str]:
     """All there is to say below the table on a terminal."""
     sure = "; ".join(said for said in (near_best(study), told_apart(study)) if said)
-    return [said for said in (*rivals(study), sure, selection(study), speed(study)) if said]
+    return [said for said in (*rivals(study), sure, against_rivals(study), selection(study), speed(study)) if said]
 
 
 def _axes(study: Study) -> tuple[Axis, Axis]:

@@ -66,6 +66,8 @@ class StudyConfig:
     slots: int = 4  # trials in flight; a trial that waits holds no CPU
     retry_failed: bool = False  # run failed trials again, but for those whose numbers were not finite
     repeats: int = 0  # further seeds that a point of the front is run with, at most, when the trials are done
+    # further sets of as many training clips that the picks are compared on, at most, when the trials are done
+    folds: int = 5
     max_seconds: float | None = None  # of this command
     max_gpu_hours: float | None = None  # of the study, all commands together: what stages took, times their GPUs
     max_cost: float | None = None  # dollars, of the study, all commands together; needs scaling.dollars_per_hour
@@ -88,14 +90,13 @@ class StudyConfig:
             raise ValueError("study.num_trials, study.slots and study.num_startup_trials must be at least 1")
         if self.prefix_trials < 1:
             raise ValueError(f"study.prefix_trials must be at least 1, not {self.prefix_trials}")
-        if self.cost_first < 0:
-            raise ValueError(f"study.cost_first must not be negative, but is {self.cost_first}")
         if self.grace_epochs < 1 or self.brackets < 1:
             raise ValueError("study.grace_epochs and study.brackets must be at least 1")
         if not 1 < self.reduction_factor < float("inf"):
             raise ValueError(f"study.reduction_factor must be greater than 1, not {self.reduction_factor}")
-        if self.repeats < 0:
-            raise ValueError(f"study.repeats must not be negative, but is {self.repeats}")
+        for name in ("repeats", "folds", "cost_first"):
+            if (count := getattr(self, name)) < 0:
+                raise ValueError(f"study.{name} must not be negative, but is {count}")
         for name in ("max_seconds", "max_gpu_hours", "max_cost"):
             if (limit := getattr(self, name)) is not None and not limit > 0:
                 raise ValueError(f"study.{name} must be greater than 0, not {limit:g}")

@@ -258,6 +258,8 @@ class ExperimentConfig:
     system: str = field(default="decoupled", metadata={"package": "imer_ray.systems"})  # which stages, in which order
     data: Component = component("data")  # the clips
     data_fingerprint: str | None = None  # of the data's content; filled in when a command starts, checked ever after
+    # which clips are for validation: 0: the data's own; k: the k-th run of as many training clips, in exchange for them
+    validation_fold: int = 0
     protocol: Component = component("protocol")  # which modalities are taken away when it is scored
     encoder: Component = component("encoder")  # features to latents, the space that diffusion works in
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)

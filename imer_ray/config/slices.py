@@ -24,6 +24,7 @@ class StageSlice(Slice):
     seed: int
     data: Component
     data_fingerprint: str | None
+    validation_fold: int
 
 
 @dataclass(frozen=True, kw_only=True)

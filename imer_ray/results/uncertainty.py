@@ -18,12 +18,12 @@ UNCERTAINTY = "uncertainty.json"  # in a study's folder
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of the qualities of two picks on the same clips.
+    """Of the qualities of two picks on the same clips, or of a pick and a baseline.
 
     Attributes:
-        first, second: the points, as `point_name` calls them.
+        first, second: the points, as `point_name` calls them; the second may be a baseline.
         difference: the first's quality less the second's, in the metric's own units.
-        half_width: of its interval, which all pairs of the study keep together.
+        half_width: of its interval, which all pairs of picks keep together.
     """
 
     first: str
@@ -45,11 +45,17 @@ class Uncertainty:
         metric: the column that quality is computed from.
         half_widths: point on the front that was run with one seed -> half the width of its quality's 95 % interval.
         pairs: of the picks.
+        rivals: of the best pick and each baseline, where they were compared on further clips.
+        num_folds: further sets of clips that pairs and rivals were compared on; 0: those that the picks were chosen on.
+        num_clips: of these sets together.
     """
 
     metric: str
     half_widths: Mapping[str, float]
     pairs: tuple[Difference, ...]
+    rivals: tuple[Difference, ...] = ()
+    num_folds: int = 0
+    num_clips: int = 0
 
 
 def point_name(row: pd.Series | Mapping[str, Any]) -> str:
@@ -83,11 +89,13 @@ def read_uncertainty(folder: Path, metric: str) -> Uncertainty | None:
 
 def _parsed(content: Mapping[str, Any]) -> Uncertainty:
     half_widths = {str(name): float(half) for name, half in content["half_widths"].items()}
-    pairs = tuple(
-        Difference(**{**pair, **{name: float(pair[name]) for name in ("difference", "half_width")}})
-        for pair in content["pairs"]
-    )
-    numbers = [*half_widths.values(), *(number for pair in pairs for number in (pair.difference, pair.half_width))]
-    if not all(map(math.isfinite, numbers)):
+    pairs, rivals = (tuple(map(_difference, content.get(name, ()))) for name in ("pairs", "rivals"))
+    differences = [number for pair in (*pairs, *rivals) for number in (pair.difference, pair.half_width)]
+    if not all(map(math.isfinite, [*half_widths.values(), *differences])):
         raise ValueError("its numbers are none")
-    return Uncertainty(**{**content, "half_widths": half_widths, "pairs": pairs})
+    counts = {name: int(content.get(name, 0)) for name in ("num_folds", "num_clips")}
+    return Uncertainty(**{**content, **counts, "half_widths": half_widths, "pairs": pairs, "rivals": rivals})
+
+
+def _difference(content: Mapping[str, Any]) -> Difference:
+    return Difference(**{**content, **{name: float(content[name]) for name in ("difference", "half_width")}})

@@ -231,6 +231,7 @@ def evaluate(
     timed = Cost.of(
         config,
         split=split,
+        validation_fold=0,  # which clips they are makes no difference
         reconstructor="fuse" in recogniser.inputs,
         diffusion=TimedDiffusion.of(config.diffusion, guided=guided) if networks else None,
         **optional,

@@ -16,10 +16,12 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.slices import Fold, StageSlice
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
+from imer_ray.data.validation_folds import with_fold
 from imer_ray.errors import UserError
 from imer_ray.models.model import StandardisedEncoder
 
 BATCH_SIZE = 256
+MAX_FOLDS = 8  # kept open at once
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,10 @@ def folds(num_clips: int, count: int) -> Tensor:
 
 
 def load_dataset(config: ExperimentConfig | StageSlice) -> Dataset:
-    """The data set of a configuration, kept open in this process.
+    """The data set of a configuration with its validation clips, kept open in this process.
 
     Raises:
-        UserError: the data are not those that the configuration was made for.
+        UserError: the data are not those that the configuration was made for, or have no such validation clips.
     """
     name, expected = config.data.name, config.data_fingerprint
     dataset = opened(config.data.build())
@@ -73,7 +75,12 @@ def load_dataset(config: ExperimentConfig | StageSlice) -> Dataset:
             f"(fingerprint {dataset.fingerprint[:12]}, expected {str(expected)[:12]}); "
             f"train and evaluate take other data where they are named, as data={name}"
         )
-    return dataset
+    return dataset if config.validation_fold == 0 else _with_fold(config.data.build(), config.validation_fold)
+
+
+@functools.lru_cache(maxsize=MAX_FOLDS)
+def _with_fold(data: Any, fold: int) -> Dataset:
+    return with_fold(opened(data), fold)
 
 
 @functools.lru_cache(maxsize=2)

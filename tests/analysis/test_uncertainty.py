@@ -1,5 +1,6 @@
 """What terminal and page say of how sure the picks are, by hand."""
 
+from dataclasses import replace
 from html import escape
 
 from small_study import FRONT, OBJECTIVES, report_of, rival, row
@@ -41,6 +42,25 @@ def test_clear_differences_are_called_no_tie(small):
     assert verdicts.told_apart(sure(small(FRONT), knee=(0.012, 0.011))) == (
         "the picks are told apart in quality: quality and knee by 1.2 ± 1.1, quality and speed by 9.0 ± 2.0, "
         "knee and speed by 9.0 ± 2.0 points of Non0 F1"
+    )
+
+
+def test_further_clips_are_named_and_the_best_pick_stands_beside_the_baselines(small):
+    folder = small(FRONT, {"masked": rival(0.795, 400), "zero": rival(0.75, 20)})
+    known = sure(folder).uncertainty
+    rivals = [
+        Difference(first="0.0", second=name, difference=difference, half_width=0.01)
+        for name, difference in (("masked", 0.004), ("zero", 0.05))
+    ]
+    write_uncertainty(folder, replace(known, rivals=tuple(rivals), num_folds=5, num_clips=500))
+    study = load(folder)
+    assert verdicts.told_apart(study) == (
+        "on 500 clips that did not choose them quality and knee cannot be told apart in quality "
+        "(difference 0.4 ± 1.1 points of Non0 F1)"
+    )
+    assert verdicts.against_rivals(study) == (
+        "on 500 clips that did not choose it quality is 0.4 ± 1.0 points of Non0 F1 better than masked (no more "
+        "than luck can do) and 5.0 ± 1.0 points of Non0 F1 better than zero"
     )
 
 

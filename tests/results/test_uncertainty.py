@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict, replace
 
 import pytest
 from small_studies import info, row
@@ -22,6 +23,15 @@ def test_it_comes_back_as_it_was_written_and_only_for_its_own_metric(tmp_path):
     write_uncertainty(tmp_path, FOUND)
     assert read_uncertainty(tmp_path, METRIC) == FOUND
     assert read_uncertainty(tmp_path, "valid.MAE") is None
+    further = replace(FOUND, rivals=(replace(PAIR, second="masked"),), num_folds=5, num_clips=1145)
+    write_uncertainty(tmp_path, further)
+    assert read_uncertainty(tmp_path, METRIC) == further
+
+
+def test_one_that_knows_nothing_of_further_clips_is_read(tmp_path):
+    old = {name: value for name, value in asdict(FOUND).items() if name in ("metric", "half_widths", "pairs")}
+    (tmp_path / UNCERTAINTY).write_text(json.dumps(old))
+    assert read_uncertainty(tmp_path, METRIC) == FOUND
 
 
 @pytest.mark.parametrize(
@@ -33,6 +43,8 @@ def test_it_comes_back_as_it_was_written_and_only_for_its_own_metric(tmp_path):
         {"pairs": [{"first": "0.0"}]},
         {"pairs": [{"first": "0.0", "second": "1.0", "difference": math.inf, "half_width": 0.1}]},
         {"pairs": None},
+        {"rivals": [{"first": "0.0", "second": "masked", "difference": "much", "half_width": 0.1}]},
+        {"num_folds": "many"},
         {"other": 1},
     ],
 )

@@ -19,6 +19,7 @@ from imer_ray.tuning.space.space import Parameter, Space
 FIXED: Mapping[str, str] = {
     "data": "all trials of a study must see the same data",
     "data_fingerprint": "all trials of a study must see the same data",
+    "validation_fold": "all trials of a study must be scored on the same clips",
     "protocol": "all trials of a study must be scored under the same missing protocol",
     "seed": "a search over seeds picks the luckiest; `train` repeats a configuration over seeds",
     "speed": "all trials of a study must be timed in the same way",

@@ -17,6 +17,7 @@ from imer_ray.stages.store import Store
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.losses import has_label
 from imer_ray.tuning.study.clip_quality import by_seed, mean_over
+from imer_ray.tuning.study.cross_validation import cross_validated
 from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.uncertainty import uncertainty
 from imer_ray.tuning.trial.coordinator import SPLIT
@@ -32,7 +33,8 @@ def write(plan: Plan) -> None:
     known = has_label(load_dataset(config).labels(SPLIT)).nonzero().squeeze(1)
     if (flattered := _optimism(study, config, store, known)) is not None:
         write_optimism(plan.folder, flattered)
-    if (sure := uncertainty(study, by_seed(study, study.front, config, store), known)) is not None:
+    validated = cross_validated(plan, study, store)
+    if (sure := uncertainty(study, by_seed(study, study.front, config, store), known, validated)) is not None:
         write_uncertainty(plan.folder, sure)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from imer_ray.results.schema import METRIC_PREFIX, WORST
 from imer_ray.results.study import Study
 from imer_ray.results.uncertainty import Difference, Uncertainty, point_name
 from imer_ray.tuning.study.clip_quality import Quality
+from imer_ray.tuning.study.cross_validation import CrossValidated
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,20 @@ class Sample:
 Seeds = Mapping[float, Sample]
 
 
-def uncertainty(study: Study, qualities: Sequence[Mapping[float, Quality]] | None, known: Tensor) -> Uncertainty | None:
+def uncertainty(
+    study: Study,
+    qualities: Sequence[Mapping[float, Quality]] | None,
+    known: Tensor,
+    validated: CrossValidated | None = None,
+) -> Uncertainty | None:
     """Of the qualities of the points on the front; None where they are not known, or where a jackknife says nothing of
     them, as of the worst setting, which does not change smoothly with the clips.
 
+    Picks are compared on further clips where they were evaluated on these, and else on those that chose them.
+
     Args:
         qualities: of each point on the front, with each of its seeds. known: the clips [n] that have a label.
+        validated: the picks and the baselines on further clips.
     """
     column = study.quality.column
     if not qualities or len(known) < 2 or column.startswith(f"{METRIC_PREFIX}{WORST}."):
@@ -46,11 +56,31 @@ def uncertainty(study: Study, qualities: Sequence[Mapping[float, Quality]] | Non
     picks = {name: found[name] for name in (point_name(study.points.loc[index]) for index in study.picks.values())}
     alone = {name: next(iter(seeds.values())) for name, seeds in found.items() if len(seeds) == 1}
     halves = {name: _half_width([one]) for name, one in alone.items()}
-    return Uncertainty(
+    chosen_on = Uncertainty(
         metric=column,
         half_widths={name: half for name, half in halves.items() if math.isfinite(half)},
         pairs=tuple(compare(picks)),
     )
+    return (
+        chosen_on if validated is None else replace(chosen_on, **on_folds(validated, point_name(study.front.iloc[0])))
+    )
+
+
+def on_folds(validated: CrossValidated, best: str) -> dict[str, Any]:
+    """Differences over folds that share no clips, so that each fold's is one draw of a paired t-test.
+
+    The folds' training clips overlap, for which the test knows no remedy: its intervals are somewhat too narrow.
+    Dietterich, Approximate statistical tests for comparing supervised classification learning algorithms, Neural
+    Computation 1998, section 3.4.
+    """
+    picks, baselines = (
+        {name: {fold: Sample(value, np.full(2, value)) for fold, value in of.items()} for name, of in group.items()}
+        for group in (validated.picks, validated.baselines)
+    )
+    rivals = [pair for name, of in baselines.items() for pair in compare({best: picks[best], name: of})]
+    num_folds = len(next(iter(picks.values())))
+    pairs = tuple(compare(picks))
+    return {"pairs": pairs, "rivals": tuple(rivals), "num_folds": num_folds, "num_clips": validated.num_clips}
 
 
 def compare(picks: Mapping[str, Seeds]) -> list[Difference]:

@@ -12,4 +12,5 @@ def graph(config, split):
     encoded = _stage("encode", {"seed": config.seed})
     pretrained = _stage("pretrain", {"seed": config.seed, "sde": config.diffusion.sde.node}, encode=encoded)
     slices = {"num_steps": config.diffusion.num_steps, "loss": tree_of(config.loss), "seed": config.seed}
+    slices["fold"] = config.validation_fold
     return _stage("evaluate", slices, pretrain=pretrained)

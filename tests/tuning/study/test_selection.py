@@ -75,7 +75,8 @@ def plan(tmp_path, monkeypatch):
         folder = tmp_path / metric
         folder.mkdir(exist_ok=True)
         write_results(folder / "results.parquet", rows, info)
-        return SimpleNamespace(folder=folder, stages="", base=tree_of(CONFIG))
+        options = SimpleNamespace(study=SimpleNamespace(folds=0))
+        return SimpleNamespace(folder=folder, stages="", base=tree_of(CONFIG), options=options)
 
     return make
 
