@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from imer_ray.errors import UserError, printable
 from imer_ray.results.study import load
 from imer_ray.stages.client import Client
-from imer_ray.stages.graph import Stage
+from imer_ray.stages.graph import Stage, most_needed_first
 from imer_ray.stages.job import Status
 from imer_ray.stages.store import Store
 from imer_ray.tuning.monitor.display import FIRST_SECONDS, GROWTH
@@ -94,4 +94,5 @@ def _evaluate(final: Stage, client: Client, ended: threading.Event) -> None:
         if ended.is_set():
             raise _Ended
 
-    client.compute(final, WAITER, check, background=True)
+    for stage in (*most_needed_first(final.in_order()), final):  # each asked for, so that none starts a worker group
+        client.compute(stage, WAITER, check, background=True)
