@@ -20,6 +20,10 @@ CLAIMS = ".claims"  # who computes a stage at this moment
 USED = ".used"  # markers of an object store: .used/<key> is as old as the last use of the artefact <key>
 
 
+class StoreFailed(OSError):
+    """A store on other machines does not answer, or not as it should. Nothing is known of what it was asked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class File:
     """A file under a store's root; ``modified`` is in seconds since 1970, on the file system's clock."""
@@ -39,6 +43,7 @@ class Folders(Protocol):
     def write(self, name: str, content: bytes) -> None: ...
     def evict(self, name: str, first: str, used: float) -> bool: ...
     def delete(self, name: str) -> None: ...
+    def delete_file(self, name: str) -> None: ...
 
 
 class LocalFolders:
@@ -103,7 +108,11 @@ class LocalFolders:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            self.delete_file(name)
+
+    def delete_file(self, name: str) -> None:
+        """Delete a file, if it exists."""
+        (self._root / name).unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:

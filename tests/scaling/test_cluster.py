@@ -32,7 +32,7 @@ NODES = ("head", "spot")
 
 @pytest.fixture(scope="module")
 def bucket():
-    with s3_server() as uri:
+    with s3_server() as (_, uri):
         yield uri
 
 

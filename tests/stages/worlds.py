@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from urllib import request
+import tarfile
 
 import pytest
 from pyarrow import fs
+from s3_server import ACCESS, S3Server
 
 from imer_ray.stages.folders import USED
 from imer_ray.stages.store import Store
@@ -29,6 +30,13 @@ class World:
     def folder(self, key):
         return self.root / "bucket" / key if self.remote else self.root / key
 
+    def unpack(self, key):
+        """An artefact's files lie singly, as earlier versions put them into an object store."""
+        for packed in self.folder(key).glob("*.tar"):
+            with tarfile.open(packed) as tar:
+                tar.extractall(self.folder(key), filter="data")
+            packed.unlink()
+
     def left_over(self):
         """Names of all that is neither an artefact nor its mark nor an empty folder, here and in the caches."""
         files = [path.relative_to(self.base) for path in self.base.rglob("*") if path.is_file()]
@@ -45,22 +53,11 @@ def commit(store, stage, files, metrics=None):
 
 
 @contextlib.contextmanager
-def s3_server():
-    """URI of an empty folder in a bucket, as an S3 server on this machine has it."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
+def s3_server(**settings):
+    """A server's object, see `s3_server.S3Server`, and the URI of an empty folder in a bucket that it has."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        request.urlopen(request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))  # of earlier servers
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        client.create_bucket(Bucket="bucket")
-        try:
-            yield f"s3://bucket/stages?scheme=http&region=us-east-1&endpoint_override={host}:{port}"
-        finally:
-            server.stop()
+        for name, value in ACCESS.items():
+            patch.setenv(name, value)
+        server = S3Server(**settings)
+        with server.running() as uri:
+            yield server, uri
