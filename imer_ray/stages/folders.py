@@ -20,10 +20,6 @@ CLAIMS = ".claims"  # who computes a stage at this moment
 USED = ".used"  # markers of an object store: .used/<key> is as old as the last use of the artefact <key>
 
 
-class StoreFailed(OSError):
-    """A store on other machines does not answer, or not as it should. Nothing is known of what it was asked."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class File:
     """A file under a store's root; ``modified`` is in seconds since 1970, on the file system's clock."""

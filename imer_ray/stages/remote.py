@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from pyarrow import fs
 
-from imer_ray.errors import UserError
+from imer_ray.errors import StoreFailed, UserError
 from imer_ray.stages import pack
-from imer_ray.stages.folders import USED, File, StoreFailed
+from imer_ray.stages.folders import USED, File
 
 T = TypeVar("T")
 OBJECT_STORES = ("s3", "gcs", "abfs")  # pyarrow's names of file systems that have no folders, only names

@@ -21,7 +21,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pyarrow import fs
 
@@ -201,11 +200,9 @@ class Store:
 
     @property
     def work_location(self) -> str:
-        """Where running stages leave what they need to be resumed, as Ray Train reads it (folder or URI)."""
-        if self._remote is None:
-            return str(self._local / WORK)
-        uri = urlsplit(self.root)
-        return uri._replace(path=f"{uri.path.rstrip('/')}/{WORK}").geturl()
+        """A folder for what Ray Train notes of a worker group. No other node needs it, since groups are resumed from
+        our checkpoints, and Ray Train would ask an object store for its bucket."""
+        return str(self._local / WORK)
 
     def sync_workspace(self, key: str) -> None:
         """Copy what is new in the checkpoint folder to a remote root; on a local one it is there already."""

@@ -13,11 +13,10 @@ import pytest
 from toy_stages import notes, toy
 from worlds import World, commit
 
-from imer_ray.errors import UserError
+from imer_ray.errors import StoreFailed, UserError
 from imer_ray.files import disk_errors
 from imer_ray.stages import pack
 from imer_ray.stages.artefact import MissingArtefact
-from imer_ray.stages.folders import StoreFailed
 from imer_ray.stages.remote import RemoteFolders
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store

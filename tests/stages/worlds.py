@@ -44,6 +44,38 @@ class World:
         return [str(path) for path in files if any(part.startswith(".") for part in path.parts)]
 
 
+class Refusing(fs.FileSystemHandler):
+    """A local folder as an object store that is far away: the next ``num_refused`` requests find the network gone."""
+
+    def __init__(self, root):
+        self._filesystem = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
+        self.num_refused = 0
+
+    def __eq__(self, other):
+        return self is other
+
+    def get_type_name(self):
+        return "far away"
+
+    def normalize_path(self, path):
+        return path
+
+    def _ask(self, name, *arguments):
+        if self.num_refused > 0:
+            self.num_refused -= 1
+            raise OSError("AWS Error NETWORK_CONNECTION during HeadObject operation")
+        return getattr(self._filesystem, name)(*arguments[: 2 if name in ("move", "copy_file") else 1])
+
+
+def _asking(name, real):
+    return lambda self, *arguments: self._ask(real, *arguments)
+
+
+for _name in Refusing.__abstractmethods__:
+    setattr(Refusing, _name, _asking(_name, {"get_file_info_selector": "get_file_info"}.get(_name, _name)))
+Refusing.__abstractmethods__ = frozenset()
+
+
 def commit(store, stage, files, metrics=None):
     with store.writing(stage.key) as folder:
         for name, content in files.items():
