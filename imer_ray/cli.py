@@ -17,7 +17,7 @@ from typing import NoReturn
 from imer_ray.config import components, compose, resolve
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.tree import flatten
-from imer_ray.errors import UserError
+from imer_ray.errors import StoreFailed, UserError
 from imer_ray.files import provide_home
 
 FAILED, INTERRUPTED = 2, 130
@@ -69,6 +69,8 @@ def guard(act: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+    except StoreFailed as error:
+        _end(FAILED, f"error: {error}; run the same command again when it answers")
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise

@@ -38,6 +38,10 @@ def hint(word: str, known: Iterable[str]) -> str:
     return f"choose one of {', '.join(words)}" if meant is None else f"did you mean {meant}?"
 
 
+class StoreFailed(OSError):
+    """A store on other machines does not answer, or not as it should. Nothing is known of what it was asked for."""
+
+
 class StageStopped(Exception):
     """A stage was told to stop at the end of an epoch because nobody waits for it; its checkpoint is kept."""
 

@@ -28,7 +28,8 @@ class ScalingConfig:
     train_stages: tuple[str, ...] = field(default=("encode",), metadata={"choices": STAGE_KINDS})
     cpus_per_stage: float = 1  # that a stage, or each worker of a group, holds
     gpus_per_stage: float = 0  # a share of one, or whole ones
-    max_failures: int = 2  # how often a stage is tried again whose worker or node died
+    max_failures: int = 2  # how often a stage is tried again whose worker or node died, since it last did an epoch more
+    store_seconds: float = 600.0  # for so long a store of stages that fails is waited for, before the search ends
     silence_seconds: float = 300.0  # without a sign of life or of work, after which a stage is ended and tried again
     address: str | None = None  # None: start a local Ray, or join the cluster that RAY_ADDRESS names
     # of a node, or of each type of node as {head: 0.4, worker_l4: 0.98}: names of the cluster's node types, or local
@@ -38,6 +39,8 @@ class ScalingConfig:
         if not self.silence_seconds >= MIN_SILENCE_SECONDS:
             least = f"at least {MIN_SILENCE_SECONDS:g}, or busy machines' stages would be ended"
             raise ValueError(f"scaling.silence_seconds must be {least}, not {self.silence_seconds:g}")
+        if not self.store_seconds >= 0:
+            raise ValueError(f"scaling.store_seconds must not be negative, not {self.store_seconds:g}")
         if self.num_workers < 0 or self.max_failures < 0:
             raise ValueError("scaling.num_workers and scaling.max_failures must not be negative")
         cpus, gpus = self.cpus_per_stage, self.gpus_per_stage

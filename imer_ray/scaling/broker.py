@@ -50,6 +50,7 @@ class BrokerActor:
             store,
             self._launch,
             max_failures=scaling.max_failures,
+            store_seconds=scaling.store_seconds,
             silence_seconds=scaling.silence_seconds,
             end=end,
             needs=self._needs,

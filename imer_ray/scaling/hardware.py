@@ -13,7 +13,8 @@ class Hardware(Protocol):
         num_workers: of a worker group; 0: no stage runs in one.
         train_stages: kinds of the stages that run in worker groups.
         cpus_per_stage, gpus_per_stage: that a stage holds, or each worker of its group.
-        max_failures: deaths of a stage's workers after which it has failed.
+        max_failures: deaths of a stage's workers after which it is tried again, since it last got further.
+        store_seconds: that a store of stages may fail for.
         silence_seconds: without a sign of life or of work, after which a stage is ended and tried again.
         address: of the cluster to join; None: the one that RAY_ADDRESS names, or a Ray of our own.
     """
@@ -32,6 +33,9 @@ class Hardware(Protocol):
 
     @property
     def max_failures(self) -> int: ...
+
+    @property
+    def store_seconds(self) -> float: ...
 
     @property
     def silence_seconds(self) -> float: ...

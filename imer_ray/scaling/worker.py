@@ -14,7 +14,7 @@ from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.errors import NonFiniteError, StageStopped, StoreFailed, UserError
 from imer_ray.scaling.heart import Run
 from imer_ray.stages import rungs
 from imer_ray.stages.artefact import MissingArtefact
@@ -33,14 +33,14 @@ def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str) -
     """Run a stage, or this worker's share of it.
 
     Raises:
-        UserError, NonFiniteError, StageStopped, MissingArtefact, OSError: as the stage raised them.
+        UserError, NonFiniteError, StageStopped, MissingArtefact, StoreFailed, OSError: as the stage raised them.
         StageFailed: for all other errors, whose classes the broker would have to import (and torch with them).
     """
     try:
         with run.beating(computes=True):
             report = Reporter(run.broker, stage.key, executor) if place.rank == 0 else keep_going
             return execute(stage, Store(store_root), report, place)
-    except (UserError, NonFiniteError, StageStopped, MissingArtefact):
+    except (UserError, NonFiniteError, StageStopped, MissingArtefact, StoreFailed):
         raise
     except OSError as error:
         raise OSError(error.errno, str(error)) from None

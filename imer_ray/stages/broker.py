@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from imer_ray.errors import NonFiniteError, StageStopped, UserError
+from imer_ray.errors import NonFiniteError, StageStopped, StoreFailed, UserError
 from imer_ray.stages import rungs
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.claim import Claims
@@ -20,9 +20,11 @@ from imer_ray.stages.counts import Counts
 from imer_ray.stages.elsewhere import Elsewhere
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Job, Status, WaiterLease, news
+from imer_ray.stages.patience import Patience
 from imer_ray.stages.pulse import End, Process, Pulse, WorkerDied, end_here, watched
 from imer_ray.stages.run import StageResult, found
 from imer_ray.stages.store import Store
+from imer_ray.stages.threads import in_thread
 from imer_ray.stages.timeline import Timeline, Where
 
 Launch = Callable[[Stage], Awaitable[StageResult]]
@@ -41,7 +43,8 @@ class Broker:
         store: where finished stages lie.
         launch: runs one stage whose inputs are in the store. Raises WorkerDied if its process died, StageStopped if it
             was told to stop, and otherwise whatever the stage's function raised.
-        max_failures: how often a stage is tried again after its worker died or its file system failed.
+        max_failures: how often a stage is tried again after its worker or a disk failed, since it last got further.
+        store_seconds: how long it is waited for a store that fails.
         lease_seconds: how long a waiter that no longer asks still counts.
         silence_seconds: how long the processes of a stage may give no sign of life.
         end: ends such processes.
@@ -55,6 +58,7 @@ class Broker:
         launch: Launch,
         *,
         max_failures: int = 2,
+        store_seconds: float = math.inf,
         lease_seconds: float = 30.0,
         silence_seconds: float = math.inf,
         end: End = end_here,
@@ -65,7 +69,7 @@ class Broker:
         self._launch = launch
         self._silence_seconds, self._end, self._needs = silence_seconds, end, needs
         self._elsewhere = Elsewhere(store, claims)
-        self._max_failures = max_failures
+        self._max_failures, self._store_seconds = max_failures, store_seconds
         self._lease_seconds = lease_seconds
         self._jobs: dict[str, Job] = {}
         self._num_waiting = 0
@@ -134,6 +138,7 @@ class Broker:
         job = self._jobs.get(key)
         if job is None:  # the broker was restarted, and the stage is not asked for again yet
             return True
+        job.furthest = max(job.furthest, epoch)
         if job.started is None:
             job.started = time.monotonic()
         if job.status.state in ("waiting", "running"):
@@ -171,12 +176,16 @@ class Broker:
 
     async def _compute(self, job: Job) -> None:
         """Find or compute a stage; never raises, the outcome is ``job.status``."""
-        failures, kind = 0, job.stage.kind
+        patience = Patience(self._max_failures, self._store_seconds, seed=job.stage.key)
+        kind, is_first = job.stage.kind, True
         while True:
             try:
                 job.status = Status(state="waiting", why=f"which is looked for in {self._store.root}")
                 job.started = None
-                manifest = await asyncio.to_thread(self._store.find, job.stage.key)
+                lacked = is_first and await in_thread(self._store.lacked, job.stage.key)
+                manifest = None if lacked else await in_thread(self._store.find, job.stage.key)
+                is_first = False
+                patience.answered()
                 if manifest is None and await self._elsewhere.computes(job):
                     continue
                 if manifest is not None:
@@ -192,12 +201,14 @@ class Broker:
                 job.status = Status(state="done", metrics=result.metrics, seconds=result.seconds)
                 return
             except (WorkerDied, MissingArtefact, OSError) as error:
-                failures += 1
                 self._count_lost(job, "lost")
-                if failures > self._max_failures:
-                    self._fail(job, StageFailed(f"stage {job.stage.name} failed {failures} times, last: {error}"))
+                if (seconds := patience.delay(error, job.furthest)) is None:
+                    self._fail(job, self._given_up(job.stage, error, patience.num_failures))
                     return
                 self._counts.count(kind, "retried")
+                if seconds > 0:
+                    job.status = Status(state="waiting", why=self._told(error))
+                    await asyncio.sleep(seconds)
             except StageStopped:
                 self._count_lost(job, "stopped")
             except Exception as error:
@@ -208,6 +219,18 @@ class Broker:
                 self._counts.count(kind, "stopped")
                 job.status = Status(state="stopped", epoch=job.status.epoch, num_epochs=job.status.num_epochs)
                 return
+
+    def _told(self, error: Exception) -> str:
+        if isinstance(error, StoreFailed):
+            return f"which waits up to {self._store_seconds:g} s for its store: {error}"
+        return f"which is tried again after {type(error).__name__}: {error}"
+
+    def _given_up(self, stage: Stage, error: Exception, num_failures: int) -> Exception:
+        """A store that fails is a matter of the whole search, and of its user."""
+        if isinstance(error, StoreFailed):
+            advice = "mend that and run the same command again, or raise scaling.store_seconds"
+            return UserError(f"the store of stages has failed for {self._store_seconds:g} s: {error}; {advice}")
+        return StageFailed(f"stage {stage.name} failed {num_failures} times, last: {error}")
 
     async def _run(self, job: Job) -> StageResult:
         """Launch a stage whose inputs are there, and see to it that it gives signs of life."""
@@ -221,7 +244,7 @@ class Broker:
         """Have all inputs in the store. Those done before are looked up again: they may be damaged since."""
         inputs = [self._job(source) for source in job.stage.inputs.values()]
         for source in inputs:
-            if source.status.state == "done" and await asyncio.to_thread(self._store.find, source.stage.key) is None:
+            if source.status.state == "done" and await in_thread(self._store.find, source.stage.key) is None:
                 source.task = None
         try:
             for source in inputs:

@@ -62,7 +62,7 @@ class Claims:
             if self._own.name > min(others):
                 break
             time.sleep(TRY_SECONDS * (0.5 + random.random()))  # the others withdraw, unless one has it already
-        self._folders.delete(own)
+        self._folders.delete_file(own)
         return others[min(others)]
 
     def holder(self, key: str) -> Lease | None:
@@ -72,7 +72,7 @@ class Claims:
 
     def release(self, key: str) -> None:
         try:
-            self._folders.delete(self._path(key, self._own.name))
+            self._folders.delete_file(self._path(key, self._own.name))
         except OSError as error:  # others see the result, or wait until this driver ends
             _logger.warning("the claim of a stage could not be taken back: %s", error)
 
@@ -86,7 +86,7 @@ class Claims:
             if not name.startswith(f"{key}-") or (lease := lease_of(name)) == self._own.name:
                 continue
             if (alive := self._look(lease)) is None:
-                self._folders.delete(f"{CLAIMS}/{name}")
+                self._folders.delete_file(f"{CLAIMS}/{name}")
             else:
                 found[lease] = alive
         return found

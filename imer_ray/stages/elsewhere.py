@@ -8,6 +8,7 @@ from imer_ray.errors import StageStopped
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.job import Job, Status
 from imer_ray.stages.store import Store
+from imer_ray.stages.threads import in_thread
 
 
 class Elsewhere:
@@ -27,13 +28,13 @@ class Elsewhere:
             StageStopped: nobody wants it any more.
         """
         waited, key = False, job.stage.key
-        while self._claims is not None and (other := await asyncio.to_thread(self._claims.holder, key)) is not None:
+        while self._claims is not None and (other := await in_thread(self._claims.holder, key)) is not None:
             if not job.is_wanted():
                 raise StageStopped("nobody waits for it any more")
             why = f"which another search computes (process {other.pid} on {other.host})"
             waited, job.status = True, Status(state="elsewhere", why=why)
             await asyncio.sleep(self._claims.look_seconds)
-            if await asyncio.to_thread(self._store.find, key) is not None:
+            if await in_thread(self._store.find, key) is not None:
                 break
         return waited
 
@@ -41,13 +42,13 @@ class Elsewhere:
         """Whether a stage that is about to run is left to this driver, which has claimed it then."""
         if self._claims is None:
             return True
-        if await asyncio.to_thread(self._claims.take, job.stage.key) is not None:
+        if await in_thread(self._claims.take, job.stage.key) is not None:
             return False
         job.claimed = True
-        return await asyncio.to_thread(self._store.find, job.stage.key) is None
+        return await in_thread(self._store.find, job.stage.key) is None
 
     async def release(self, job: Job) -> None:
         """The stage runs no more."""
         if job.claimed and self._claims is not None:
             job.claimed = False
-            await asyncio.to_thread(self._claims.release, job.stage.key)
+            await in_thread(self._claims.release, job.stage.key)

@@ -39,6 +39,7 @@ class Folders(Protocol):
     def write(self, name: str, content: bytes) -> None: ...
     def evict(self, name: str, first: str, used: float) -> bool: ...
     def delete(self, name: str) -> None: ...
+    def delete_file(self, name: str) -> None: ...
 
 
 class LocalFolders:
@@ -103,7 +104,11 @@ class LocalFolders:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            self.delete_file(name)
+
+    def delete_file(self, name: str) -> None:
+        """Delete a file, if it exists."""
+        (self._root / name).unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:

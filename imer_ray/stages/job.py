@@ -62,6 +62,7 @@ class Job:
     told: set[str] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
     status: Status = field(default_factory=lambda: Status(state="waiting"))
+    furthest: int = 0  # the epoch that it came to, whichever attempt did
     started: float | None = None  # when the worker began, on the broker's clock
     events: set[asyncio.Event] = field(default_factory=set)  # of those who wait at this moment
     paid: bool = True  # somebody has been told that this computation was for it

@@ -73,7 +73,7 @@ class Lease:
             _logger.warning("the lease of the stages could not be renewed: %s", error)
 
     def end(self, folders: Folders) -> None:
-        folders.delete(f"{FOLDER}/{self.name}.json")
+        folders.delete_file(f"{FOLDER}/{self.name}.json")
 
 
 def live(folders: Folders, files: Iterable[File], now: float) -> list[Lease]:

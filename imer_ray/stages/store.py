@@ -7,6 +7,7 @@ renamed; on an object store, which has no atomic rename, the files are written f
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import math
@@ -14,11 +15,12 @@ import os
 import re
 import shutil
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pyarrow import fs
 
@@ -28,12 +30,14 @@ from imer_ray.stages.artefact import Artefact, MissingArtefact, check, rename
 from imer_ray.stages.folders import USED, WORK, Folders, LocalFolders, is_alive
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
+from imer_ray.stages.mirror import Mirror
 from imer_ray.stages.remote import RemoteFolders
 from imer_ray.uris import refuse_secrets
 
 _logger = logging.getLogger(__name__)
 
-MARK_SECONDS = 3600.0
+MARK_SECONDS = 86_400.0
+LISTED_SECONDS = 120.0
 
 
 class Store:
@@ -49,6 +53,9 @@ class Store:
         self.root = str(root)
         self.put_aside: list[str] = []  # what this process found damaged, in words
         self._marked: dict[str, float] = {}  # remote key -> when this process last said that it is used
+        self._mirrors: dict[str, Mirror] = {}
+        self._dropping: dict[str, Future[None]] = {}  # workspaces that are being deleted in the background
+        self._listed, self._folders, self._listing = -math.inf, set[str](), threading.Lock()
         path = self.root
         refuse_secrets("the store of stages", self.root)
         if filesystem is None and "://" in self.root:
@@ -103,9 +110,22 @@ class Store:
             return None
         if time.monotonic() - self._marked.get(key, -math.inf) > MARK_SECONDS:
             self._marked[key] = time.monotonic()
-            with contextlib.suppress(OSError):  # who may only read uses it all the same
+            with contextlib.suppress(OSError, UserError):  # who may only read uses it all the same
                 self._remote.write(f"{USED}/{key}", b"")
         return manifest
+
+    def lacked(self, key: str) -> bool:
+        """Whether an artefact was certainly not there some time in the last `LISTED_SECONDS`.
+
+        An object store is listed once for all who ask, which is less than looking for each key. False says nothing.
+        """
+        if self._remote is None:
+            return False
+        with self._listing:
+            if time.monotonic() - self._listed > LISTED_SECONDS:
+                listed = time.monotonic()
+                self._folders, self._listed = self._remote.folders(), listed
+            return key not in self._folders
 
     def open(self, key: str) -> Artefact:
         """An artefact, its checksums verified (once per process as long as its files do not change).
@@ -135,7 +155,7 @@ class Store:
             if text == (folder / FILE_NAME).read_bytes():
                 return check(key, folder)
         with disk_errors(folder), self._aside(key) as aside:
-            self._remote.download(key, aside)
+            self._remote.download(key, aside, FILE_NAME, text)
             check(key, aside)
             return self._keep_copy(key, aside)
 
@@ -152,10 +172,10 @@ class Store:
             manifest = describe(stage, folder, metrics, seconds)
             write_whole(folder / FILE_NAME, manifest.to_json())
             if self._remote is not None:
-                if self._remote.read(f"{key}/{FILE_NAME}") is None:
-                    self._remote.upload(folder, key, last=FILE_NAME)
-                    self._keep_copy(key, folder)
-            elif not rename(folder, target) and self.find(key) is None:
+                artefact = self._keep_copy(key, folder) if self._remote.upload(folder, key, FILE_NAME) else None
+                self._dropping[key] = self._background.submit(self.drop_workspace, key)
+                return artefact or self.open(key)
+            if not rename(folder, target) and self.find(key) is None:
                 rename(folder, target)  # what stood there was damaged and is out of the way now
         self.drop_workspace(key)
         return self.open(key)
@@ -172,29 +192,36 @@ class Store:
             folder = scratch
         with disk_errors(folder):
             if self._remote is not None:
-                shutil.rmtree(folder, ignore_errors=True)  # another node may have come further
-                self._remote.download(f"{WORK}/{key}/checkpoint", folder)
+                if (dropping := self._dropping.pop(key, None)) is not None:
+                    dropping.result()
+                self._mirror(key).restore(folder)  # another node may have come further
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @property
     def work_location(self) -> str:
-        """Where running stages leave what they need to be resumed, as Ray Train reads it (folder or URI)."""
-        if self._remote is None:
-            return str(self._local / WORK)
-        uri = urlsplit(self.root)
-        return uri._replace(path=f"{uri.path.rstrip('/')}/{WORK}").geturl()
+        """A folder for what Ray Train notes of a worker group. No other node needs it, since groups are resumed from
+        our checkpoints, and Ray Train would ask an object store for its bucket."""
+        return str(self._local / WORK)
 
     def sync_workspace(self, key: str) -> None:
         """Copy what is new in the checkpoint folder to a remote root; on a local one it is there already."""
         if self._remote is not None:
-            self._remote.mirror(self._local / WORK / key / "checkpoint", f"{WORK}/{key}/checkpoint")
+            self._mirror(key).send(self._local / WORK / key / "checkpoint")
 
     def drop_workspace(self, key: str) -> None:
         """Delete what a stage, or whoever ran it, left behind for itself under ``.work/<key>``."""
         shutil.rmtree(self._local / WORK / key, ignore_errors=True)
-        if self._remote is not None:
+        if self._remote is not None and not ((mirror := self._mirrors.pop(key, None)) and mirror.is_empty):
             self._remote.delete(f"{WORK}/{key}")
+
+    @functools.cached_property
+    def _background(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1)
+
+    def _mirror(self, key: str) -> Mirror:
+        assert self._remote is not None
+        return self._mirrors.setdefault(key, Mirror(self._remote, f"{WORK}/{key}/checkpoint"))
 
     def _keep_copy(self, key: str, folder: Path) -> Artefact:
         """Make a folder the local copy of a remote artefact, unless another process has just done so."""

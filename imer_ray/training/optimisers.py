@@ -70,12 +70,12 @@ def optimiser_tensors(players: Sequence[Player]) -> dict[str, Tensor]:
 
 
 def restore_optimisers(players: Sequence[Player], tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave."""
+    """Put back what `optimiser_tensors` gave, where the parameters are: fused steps read their count there, too."""
     owned = _owned(players)
     for name, value in take(tensors, "optimiser.").items():
         number, _, key = name.partition(".")
         parameter, optimiser = owned[int(number)]
-        optimiser.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+        optimiser.state[parameter][key] = value.to(parameter.device)
 
 
 def take(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

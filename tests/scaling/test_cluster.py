@@ -24,6 +24,7 @@ SCALING = SimpleNamespace(
     cpus_per_stage=1,
     gpus_per_stage=0,
     max_failures=2,
+    store_seconds=600.0,
     silence_seconds=300.0,
     address=None,
 )
@@ -32,7 +33,7 @@ NODES = ("head", "spot")
 
 @pytest.fixture(scope="module")
 def bucket():
-    with s3_server() as uri:
+    with s3_server(narrow=True) as (_, uri):
         yield uri
 
 
@@ -123,6 +124,16 @@ def test_a_stage_of_one_node_is_read_by_another_through_the_object_store(cluster
     assert len(notes(log)) == 2
 
 
+def test_a_worker_group_of_two_nodes_shares_a_bucket(cluster, bucket, tmp_path):
+    log = str(tmp_path / "log")
+    group = SimpleNamespace(**{**vars(SCALING), "num_workers": 2, "train_stages": ("group",)})
+    with session(bucket, group, slots=2) as broker:
+        result = broker.compute(toy("group", "regress", log=log), "w")
+        assert result.metrics["epochs"] == 6 and not result.reused
+        assert broker.compute(toy("after", x=1, inputs={"b": toy("a", x=2)}), "w").metrics == {"value": 3}
+    assert [line.split()[2] for line in notes(log)] == ["2"] * 6
+
+
 def test_a_stopped_process_of_another_node_is_ended_and_its_stage_finished(cluster, tmp_path):
     log = str(tmp_path / "log")
     patient = {"silence_seconds": 3.0, "max_failures": 50}  # on a busy machine others may seem silent, too
@@ -157,7 +168,8 @@ def test_fifty_waiters_survive_the_death_of(cluster, tmp_path, victim):
         results = [result for found in ray.get(asked) for result in found]
         assert [result.metrics for result in results] == [{"total": 1830}] * 50
         epochs = [int(line.split()[0]) for line in notes(log)]
-        assert sorted(set(epochs)) == list(range(1, 61)) and len(epochs) <= 61  # of one the checkpoint may be missing
+        missing = set(range(1, 61)) - set(epochs)  # it may be killed between an epoch's checkpoint and its line
+        assert len(missing) <= 1 and len(epochs) <= 61 and epochs[-1] == 60
         assert len({line.split()[1] for line in notes(log)}) == 2
         if victim == "worker":  # a new broker knows nothing of the old one's retries, nor of who paid
             assert sum(not result.reused for result in results) == 1

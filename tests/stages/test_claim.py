@@ -263,5 +263,5 @@ def test_on_one_folder(tmp_path, story):
 @pytest.mark.slow
 @pytest.mark.parametrize("story", [two_searches_compute_each_stage_once, one_finishes_what_the_other_was_killed_in])
 def test_on_one_bucket(tmp_path, story):
-    with s3_server() as uri:
+    with s3_server() as (_, uri):
         story(uri, tmp_path)

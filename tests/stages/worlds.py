@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from urllib import request
+import tarfile
 
 import pytest
 from pyarrow import fs
+from s3_server import ACCESS, S3Server
 
 from imer_ray.stages.folders import USED
 from imer_ray.stages.store import Store
@@ -29,11 +30,50 @@ class World:
     def folder(self, key):
         return self.root / "bucket" / key if self.remote else self.root / key
 
+    def unpack(self, key):
+        """An artefact's files lie singly, as earlier versions put them into an object store."""
+        for packed in self.folder(key).glob("*.tar"):
+            with tarfile.open(packed) as tar:
+                tar.extractall(self.folder(key), filter="data")
+            packed.unlink()
+
     def left_over(self):
         """Names of all that is neither an artefact nor its mark nor an empty folder, here and in the caches."""
         files = [path.relative_to(self.base) for path in self.base.rglob("*") if path.is_file()]
         files = [path for path in files if USED not in path.parts]
         return [str(path) for path in files if any(part.startswith(".") for part in path.parts)]
+
+
+class Refusing(fs.FileSystemHandler):
+    """A local folder as an object store that is far away: the next ``num_refused`` requests find the network gone."""
+
+    def __init__(self, root):
+        self._filesystem = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
+        self.num_refused = 0
+
+    def __eq__(self, other):
+        return self is other
+
+    def get_type_name(self):
+        return "far away"
+
+    def normalize_path(self, path):
+        return path
+
+    def _ask(self, name, *arguments):
+        if self.num_refused > 0:
+            self.num_refused -= 1
+            raise OSError("AWS Error NETWORK_CONNECTION during HeadObject operation")
+        return getattr(self._filesystem, name)(*arguments[: 2 if name in ("move", "copy_file") else 1])
+
+
+def _asking(name, real):
+    return lambda self, *arguments: self._ask(real, *arguments)
+
+
+for _name in Refusing.__abstractmethods__:
+    setattr(Refusing, _name, _asking(_name, {"get_file_info_selector": "get_file_info"}.get(_name, _name)))
+Refusing.__abstractmethods__ = frozenset()
 
 
 def commit(store, stage, files, metrics=None):
@@ -45,22 +85,11 @@ def commit(store, stage, files, metrics=None):
 
 
 @contextlib.contextmanager
-def s3_server():
-    """URI of an empty folder in a bucket, as an S3 server on this machine has it."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
+def s3_server(**settings):
+    """A server's object, see `s3_server.S3Server`, and the URI of an empty folder in a bucket that it has."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        request.urlopen(request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))  # of earlier servers
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        client.create_bucket(Bucket="bucket")
-        try:
-            yield f"s3://bucket/stages?scheme=http&region=us-east-1&endpoint_override={host}:{port}"
-        finally:
-            server.stop()
+        for name, value in ACCESS.items():
+            patch.setenv(name, value)
+        server = S3Server(**settings)
+        with server.running() as uri:
+            yield server, uri

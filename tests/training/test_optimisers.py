@@ -14,6 +14,7 @@ from imer_ray.config.experiment import LoopConfig
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.stages.context import Context
 from imer_ray.training.loop import Losses, Training, fit
+from imer_ray.training.optimisers import make_players, optimiser_tensors, restore_optimisers
 
 LOOP = LoopConfig(num_epochs=4, batch_size=16, learning_rate=1e-2, weight_decay=0.0, ema_decay=0.9)
 X = torch.randn(48, 4, generator=torch.Generator().manual_seed(0))
@@ -100,6 +101,20 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     parts, resumed = _train(_context(tmp_path / "parts"))
     assert resumed == history
     assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_the_restored_state_lies_where_the_parameters_do() -> None:
+    """Checkpoints are read on the CPU. The fused optimiser makes its step counts on the parameters' device, too."""
+    (source,) = make_players(model := _adversaries(), None, LOOP)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    source.step(1e-2, 1.0)
+    players = make_players(elsewhere := _adversaries().to("meta"), None, LOOP)
+    restore_optimisers(players, optimiser_tensors([source]))
+    state = players[0].optimiser.state
+    for parameter in elsewhere.parameters():
+        found = {name: value.device for name, value in state[parameter].items()}
+        assert found == dict.fromkeys(("step", "exp_avg", "exp_avg_sq"), parameter.device)
 
 
 @pytest.mark.parametrize("change", ["shared", "left out"])

@@ -25,7 +25,7 @@ ROOT = str(Path(__file__).parents[3])
 NUM_TRIALS = 80
 NUM_KILLS = 30
 MAX_BYTES, MAX_SECONDS = 4000, 0.3  # what a driver may write before, in bytes of its journal, and then still live
-SCALING = {"num_workers": 0, "train_stages": (), "max_failures": 0, "silence_seconds": 300.0}
+SCALING = {"num_workers": 0, "train_stages": (), "max_failures": 0, "store_seconds": 600.0, "silence_seconds": 300.0}
 DRIVER = """\
 import json, sys
 from imer_ray.config.commands import SearchConfig

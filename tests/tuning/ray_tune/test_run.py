@@ -19,7 +19,7 @@ from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
 from imer_ray.tuning.study.study import open_record, plan
 
 HERE = str(Path(__file__).parents[1])
-SCALING = {"num_workers": 0, "train_stages": (), "max_failures": 0, "silence_seconds": 300.0}
+SCALING = {"num_workers": 0, "train_stages": (), "max_failures": 0, "store_seconds": 600.0, "silence_seconds": 300.0}
 FAILING = """\
 diffusion.sde: {choice: [vp, ve]}
 diffusion.num_steps: {int: [1, 64], log: true}
