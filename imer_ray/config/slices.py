@@ -93,7 +93,7 @@ class TimedDiffusion(Slice):
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(StageSlice):
-    version = 3
+    version = 4
     encoder: Component
     fusion: Component
     modality_dropout: float = at("training.modality_dropout")
@@ -116,6 +116,7 @@ class Prior(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(StageSlice):
+    version = 2
     modality: str  # l, a, v or, of a network for all of them, shared
     encoder: Component
     diffusion: TrainedDiffusion
@@ -139,6 +140,7 @@ class Distillation(Slice):
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(StageSlice):
+    version = 2
     modality: str
     encoder: Component
     diffusion: LearntDiffusion
@@ -173,6 +175,7 @@ class Bank(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Recognise(StageSlice):
+    version = 2
     encoder: Component
     fusion: Component
     loop: LoopConfig = at("training.recognise")
@@ -185,7 +188,7 @@ class Recognise(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Fuse(StageSlice):
-    version = 2
+    version = 3
     encoder: Component
     fusion: Component
     refiner: Component
@@ -195,7 +198,7 @@ class Fuse(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(StageSlice):
-    version = 2
+    version = 3
     encoder: Component
     fusion: Component
     refiner: Component
@@ -206,6 +209,7 @@ class Classify(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(StageSlice):
+    version = 2
     encoder: Component
     fusion: Component
     refiner: Component
