@@ -38,7 +38,7 @@ from imer_ray.models.model import build_recogniser
 from imer_ray.models.threads import threads
 from imer_ray.stages.context import Context
 from imer_ray.tasks import joint, recognise
-from imer_ray.training import checkpoint
+from imer_ray.training import checkpoint, readings
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import ENTRIES
 from imer_ray.training.latents import Latents
@@ -87,7 +87,7 @@ def _row(name: str, batch_size: int, seconds: list[Seconds], epoch: float) -> fl
 def _our_epochs(config: ExperimentConfig, batch_size: int, frames: int, folder: Path) -> list[Seconds]:
     config = _with_loop(config, "recognise", batch_size, OUR_EPOCHS)
     context = _inputs(config, NUM_CLIPS, frames, folder)
-    with mock.patch.object(recognise, "training_patterns", _two_missing):
+    with mock.patch.object(readings, "training_patterns", _two_missing):
         read = Recognise.of(config, refiner=config.refiner, recovery=config.loss.recovery)
         return _timed_epochs(recognise.run, read.tree, context)
 
@@ -97,7 +97,7 @@ def _imder_batches(config: ExperimentConfig, frames: int, folder: Path) -> list[
     config = _with_loop(reference_config(config), "joint", IMDER_BATCH, IMDER_BATCHES)
     context = _inputs(config, IMDER_BATCH, frames, folder)
     pattern = functools.partial(_two_missing, shared=True)
-    with mock.patch.object(joint, "training_patterns", pattern), mock.patch.object(checkpoint, "save"):
+    with mock.patch.object(readings, "training_patterns", pattern), mock.patch.object(checkpoint, "save"):
         return _timed_epochs(joint.run, Joint.of(config).tree, context)
 
 
@@ -122,7 +122,9 @@ def _timed_epochs(run: Any, settings: dict[str, Any], context: Context) -> list[
     return [Seconds(b.cpu - a.cpu, b.wall - a.wall) for a, b in itertools.pairwise(ends)]
 
 
-def _two_missing(recorded: torch.Tensor, generator: torch.Generator, shared: bool = False) -> torch.Tensor:
+def _two_missing(
+    recorded: torch.Tensor, generator: torch.Generator, complete: bool = True, *, shared: bool = False
+) -> torch.Tensor:
     """Available modalities [B, M]: one, of each clip or ``shared`` by all clips of the batch."""
     kept = torch.randint(recorded.shape[1], (1 if shared else len(recorded),), generator=generator)
     return (torch.arange(recorded.shape[1]) == kept[:, None]) & recorded

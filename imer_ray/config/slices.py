@@ -94,7 +94,7 @@ class TimedDiffusion(Slice):
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(StageSlice):
-    version = 3
+    version = 4
     encoder: Component
     fusion: Component
     modality_dropout: float = at("training.modality_dropout")
@@ -117,6 +117,7 @@ class Prior(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(StageSlice):
+    version = 2
     modality: str  # l, a, v or, of a network for all of them, shared
     encoder: Component
     diffusion: TrainedDiffusion
@@ -140,6 +141,7 @@ class Distillation(Slice):
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(StageSlice):
+    version = 2
     modality: str
     encoder: Component
     diffusion: LearntDiffusion
@@ -174,6 +176,7 @@ class Bank(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Recognise(StageSlice):
+    version = 2
     encoder: Component
     fusion: Component
     loop: LoopConfig = at("training.recognise")
@@ -186,7 +189,7 @@ class Recognise(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Fuse(StageSlice):
-    version = 2
+    version = 3
     encoder: Component
     fusion: Component
     refiner: Component
@@ -196,7 +199,7 @@ class Fuse(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(StageSlice):
-    version = 2
+    version = 3
     encoder: Component
     fusion: Component
     refiner: Component
@@ -207,6 +210,7 @@ class Classify(StageSlice):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(StageSlice):
+    version = 2
     encoder: Component
     fusion: Component
     refiner: Component

@@ -88,6 +88,23 @@ class RowNoise:
         return numbers.to(device, dtype)
 
 
+class BatchNoise:
+    """Noise of some rows of a batch, drawn for all its rows and cut: a row's does not depend on which others are asked
+    for.
+
+    Arguments:
+        rows: [R], of a batch of ``num_rows``.
+    """
+
+    def __init__(self, generator: torch.Generator, num_rows: int, rows: Tensor) -> None:
+        self.generator, self.num_rows, self.rows = generator, num_rows, rows
+
+    def standard_normal(self, shape: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+        whole = (self.num_rows, *shape[1:])
+        drawn = torch.randn(whole, generator=self.generator, device=self.generator.device, dtype=dtype)
+        return drawn[self.rows.to(drawn.device)].to(device)
+
+
 def mixed(keys: Keys, identity: int | Keys) -> Keys:
     """Keys [R] that depend on keys [R] and on a number, or on numbers [R]: splitmix64's finaliser of their Weyl sum.
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from imer_ray.models.dropout import Dropout
+
 DROPOUT = 0.4  # of R, as published
 SLOPE = 0.2  # of the leaky ReLUs, as published
 
@@ -32,11 +34,11 @@ class Reconstructor(nn.Module):
         self.hidden = nn.Sequential(
             nn.LayerNorm(num_features),
             nn.Linear(num_features, narrow),
-            nn.Dropout(DROPOUT),
+            Dropout(DROPOUT),
             nn.LayerNorm(narrow),
             nn.LeakyReLU(SLOPE),
             nn.Linear(narrow, wide),
-            nn.Dropout(DROPOUT),
+            Dropout(DROPOUT),
             nn.LayerNorm(wide),
             nn.LeakyReLU(SLOPE),
         )

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from imer_ray.models.dropout import Dropout
 
 
 @functools.lru_cache(maxsize=64)
@@ -80,6 +82,8 @@ def normalise(x: Tensor) -> Tensor:
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values [N, H, S, d / H] that one layer reads from a memory."""
 
+Drop = Callable[[Tensor], Tensor]
+
 
 class Layer(nn.Module):
     """Pre-norm attention and ReLU feed-forward layer; the same norm serves queries, keys and values (as MulT)."""
@@ -87,7 +91,8 @@ class Layer(nn.Module):
     def __init__(self, num_encoders: int, width: int, num_heads: int, relu_dropout: float, res_dropout: float) -> None:
         super().__init__()
         G, d = num_encoders, width
-        self.num_heads, self.relu_dropout, self.res_dropout = num_heads, relu_dropout, res_dropout
+        self.num_heads = num_heads
+        self.relu_dropout, self.res_dropout = Dropout(relu_dropout, clips=1), Dropout(res_dropout, clips=1)
         bound = math.sqrt(6 / (d + 3 * d))  # Xavier over the joint map d -> 3d
         self.query, self.key_value = StackedLinear(G, d, d, bound), StackedLinear(G, d, 2 * d, bound)
         self.out = StackedLinear(G, d, d)
@@ -99,7 +104,7 @@ class Layer(nn.Module):
         return self._keys_values(self.attention_norm(memory), batch_size)
 
     def forward(
-        self, x: Tensor, known: KeysValues | None, batch_size: int, mask: Mask | None, causal: bool, drop: Tensor | None
+        self, x: Tensor, known: KeysValues | None, batch_size: int, mask: Mask | None, causal: bool, drop: Drop | None
     ) -> Tensor:
         """x [G, B L, d] -> the same; ``known`` is what `remember` made of the memory, None for self-attention."""
         query = self.attention_norm(normalise(x))
@@ -107,10 +112,10 @@ class Layer(nn.Module):
         N, (d, H) = x.shape[0] * batch_size, (x.shape[-1], self.num_heads)
         q = self.query(query).view(N, -1, H, d // H).transpose(1, 2)
         attended = attend(q, k, v, mask, causal, drop).transpose(1, 2).reshape(x.shape)
-        x = x + F.dropout(self.out(attended), self.res_dropout, self.training)
+        x = x + self.res_dropout(self.out(attended))
         hidden = F.relu(self.expand(self.feed_forward_norm(normalise(x))))
-        hidden = self.contract(F.dropout(hidden, self.relu_dropout, self.training))
-        return x + F.dropout(hidden, self.res_dropout, self.training)
+        hidden = self.contract(self.relu_dropout(hidden))
+        return x + self.res_dropout(hidden)
 
     def _keys_values(self, normed: Tensor, batch_size: int) -> KeysValues:
         N, (d, H) = len(normed) * batch_size, (normed.shape[-1], self.num_heads)
@@ -118,8 +123,8 @@ class Layer(nn.Module):
         return k, v
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, drop: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v for [N, H, L, d]; ``drop`` [N] is the dropout rate of each row's weights."""
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, drop: Drop | None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for [N, H, L, d]; ``drop`` is what the weights [N, H, L, S] go through."""
     if drop is None:
         allowed = None if mask is None else mask.allowed
         out = F.scaled_dot_product_attention(q, k, v, allowed, is_causal=causal and mask is None)
@@ -128,8 +133,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool, dro
         allowed = (allowed.tril() if causal else allowed) if mask is None else mask.allowed
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         weights = scores.masked_fill(~allowed, -math.inf).softmax(-1)
-        keep = 1 - drop[:, None, None, None]
-        out = (weights * (torch.rand_like(weights) < keep) / keep) @ v
+        out = drop(weights) @ v
     return out if mask is None else out * mask.alive[:, None]
 
 
@@ -158,9 +162,9 @@ class Encoders(nn.Module):
         super().__init__()
         if width % num_heads:
             raise ValueError(f"the width {width} of an attention layer must be a multiple of its {num_heads} heads")
-        self.causal, self.embed_dropout = causal, embed_dropout
+        self.causal, self.embed_dropout = causal, Dropout(embed_dropout, clips=1)
         rates = [attn_dropout] * num_encoders if isinstance(attn_dropout, (int, float)) else list(attn_dropout)
-        self.attn_dropout = rates if any(rates) else None
+        self.attn_dropout = Dropout(rates, clips=1) if any(rates) else None
         self.layers = nn.ModuleList(
             Layer(num_encoders, width, num_heads, relu_dropout, res_dropout) for _ in range(num_layers)
         )
@@ -201,10 +205,11 @@ class Encoders(nn.Module):
 
     def _embed(self, x: Tensor) -> Tensor:
         positions = sinusoidal_positions(x.shape[2], x.shape[3], x.device, x.dtype)
-        return F.dropout(torch.add(positions, x, alpha=math.sqrt(x.shape[3])), self.embed_dropout, self.training)
+        return self.embed_dropout(torch.add(positions, x, alpha=math.sqrt(x.shape[3])))
 
-    def _drop(self, x: Tensor) -> Tensor | None:
-        """The dropout rate of each row's attention weights, [N]."""
-        if not self.training or self.attn_dropout is None:
+    def _drop(self, x: Tensor) -> Drop | None:
+        """The dropout of attention weights [N, ...], of N = G B rows, at each encoder's rate."""
+        dropout, num_encoders = self.attn_dropout, x.shape[0]
+        if not self.training or dropout is None:
             return None
-        return torch.tensor(self.attn_dropout, device=x.device).repeat_interleave(x.shape[1])
+        return lambda weights: dropout(weights.unflatten(0, (num_encoders, -1))).flatten(0, 1)

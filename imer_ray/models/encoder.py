@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imer_ray.data.missing import MODALITIES
+from imer_ray.models.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ class Encoder(nn.Module):
                 for m in MODALITIES
             }
         )
-        self.dropout = dict.fromkeys(MODALITIES, settings.dropout)
-        self.dropout["l"] = 1 - (1 - settings.dropout) * (1 - settings.text_dropout)
+        rates = dict.fromkeys(MODALITIES, settings.dropout)
+        rates["l"] = 1 - (1 - settings.dropout) * (1 - settings.text_dropout)
+        self.dropout = nn.ModuleDict({m: Dropout(rate) for m, rate in rates.items()})
 
     def forward(self, features: Mapping[str, Tensor], frames: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         projected = {m: self._project(m, features[m], frames[m]) for m in MODALITIES if m in features}
@@ -90,7 +92,7 @@ class Encoder(nn.Module):
         x = x.masked_fill(~frames[..., None], 0.0)
         if self.clip is not None:
             x = x.clamp(-self.clip, self.clip)
-        h = self.convs[m](F.dropout(x, self.dropout[m], self.training).transpose(1, 2))
+        h = self.convs[m](self.dropout[m](x).transpose(1, 2))
         if self.kernel_size == 1 and h.shape[2] == self.num_frames:
             return h.transpose(1, 2), frames  # each frame is made of its own alone, zeros of zeros
         weight = frames.to(h.dtype)[:, None]

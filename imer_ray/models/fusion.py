@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from imer_ray.data.missing import MODALITIES
 from imer_ray.models.attention import Encoders, attention_mask
+from imer_ray.models.dropout import Dropout
 
 # (target, source): the target's frames attend to the source's; two encoders per target, in order l, a, v.
 PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
@@ -103,8 +104,8 @@ class Head(nn.Module):
         self.hidden = nn.Linear(num_features, num_features)
         self.residual = nn.Linear(num_features, num_features)
         self.out = nn.Linear(num_features, 1)
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        hidden = F.dropout(F.relu(self.hidden(features)), self.dropout, self.training)
+        hidden = self.dropout(F.relu(self.hidden(features)))
         return self.out(features + self.residual(hidden)).squeeze(1)

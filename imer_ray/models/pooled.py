@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from imer_ray.data.missing import MODALITIES
 from imer_ray.models.attention import sinusoidal_positions
+from imer_ray.models.dropout import Dropout
 from imer_ray.models.fusion import Head, last_frame
 
 
@@ -57,10 +57,10 @@ class PooledFrames(nn.Module):
             nn.LayerNorm(2 * M * D),
             nn.Linear(2 * M * D, 2 * M * D),
             nn.GELU(),
-            nn.Dropout(settings.out_dropout),
+            Dropout(settings.out_dropout),
             nn.Linear(2 * M * D, 2 * M * D),
         )
-        self.dropout = settings.out_dropout
+        self.dropout = Dropout(settings.out_dropout)
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         B, M, L, D = latents.shape
@@ -73,4 +73,4 @@ class PooledFrames(nn.Module):
         weight = torch.cat([weight, (is_last & frames)[..., None].to(weight.dtype)], 3)
         read = (weight.mT @ latents).flatten(2)
         features = (read.transpose(0, 1) @ self.weight).transpose(0, 1).flatten(1)
-        return F.dropout(features + self.mix(features), self.dropout, self.training)
+        return self.dropout(features + self.mix(features))

@@ -5,7 +5,7 @@ Shapes: B clips, M = 3 modalities (l, a, v), L frames, D latent features, as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,7 @@ from imer_ray.diffusion.guidance import evaluations_per_call, guided
 from imer_ray.diffusion.noise import Noise, Streams, initial_noise
 from imer_ray.diffusion.sde import SDE
 from imer_ray.models.backbones import Network
+from imer_ray.models.dropout import undropped
 from imer_ray.models.parts import Diffusion, Parts
 
 
@@ -33,6 +34,10 @@ class Sampler(Protocol):
     def num_evaluations(self, num_steps: int) -> int:
         """Network evaluations (NFE) that ``num_steps`` steps take."""
         ...
+
+
+Sources = Callable[[Tensor, int | Tensor], Noise]
+"""The noise of some rows [R], of which one modality is drawn, or each its own [R] by a shared network."""
 
 
 class Recovery(nn.Module):
@@ -107,19 +112,22 @@ class Recovery(nn.Module):
         frames: Tensor,
         sampler: Sampler,
         num_steps: int,
-        generator: torch.Generator,
+        source: torch.Generator | Sources,
     ) -> tuple[Tensor, int]:
         """Fill what is not available; return the latents and the network evaluations that one modality took.
 
-        What is filled has the frames that any available modality of the clip has, and zeros elsewhere.
+        What is filled has the frames that any available modality of the clip has, and zeros elsewhere. Networks that
+        still train draw as those that have trained: without dropout.
         """
         filled = latents * available[..., None, None]
         own = (frames & available[..., None]).any(1)
         num_evaluations, known = 0, available & self.recoverable
         for _, rows, target in self.calls(fillable(available, self.recoverable)):
-            x_T = _start(self.sde, (len(rows), *latents.shape[2:]), generator, latents)
-            denoiser = self.denoiser(target, latents[rows], known[rows], frames[rows])
-            drawn = sampler.sample(denoiser, self.sde, x_T, num_steps, generator)
+            noise = source if isinstance(source, torch.Generator) else source(rows, target)
+            x_T = _start(self.sde, (len(rows), *latents.shape[2:]), noise, latents)
+            with undropped():
+                denoiser = self.denoiser(target, latents[rows], known[rows], frames[rows])
+                drawn = sampler.sample(denoiser, self.sde, x_T, num_steps, noise)
             filled[rows, target] = drawn.to(filled.dtype).masked_fill(~own[rows, :, None], 0.0)
             num_evaluations = denoiser.num_evaluations * evaluations_per_call(self.guidance)
         return filled, num_evaluations

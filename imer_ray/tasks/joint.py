@@ -23,8 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imer_ray.config.slices import Joint
+from imer_ray.data.missing import MODALITIES
+from imer_ray.diffusion.noise import BatchNoise
+from imer_ray.models.dropout import among
 from imer_ray.models.parts import Diffusion, Parts
-from imer_ray.models.recovery import build_recovery, network_names
+from imer_ray.models.recovery import Sources, build_recovery, network_names
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
@@ -34,6 +37,8 @@ from imer_ray.training.loop import seeded, summary
 from imer_ray.training.losses import check_learnable, recovery_loss, task_loss
 from imer_ray.training.readings import Reading, load_readings
 from imer_ray.training.recognising import fit_recogniser
+
+NUM_MODALITIES = len(MODALITIES)
 
 
 @reads(Joint)
@@ -53,10 +58,12 @@ def run(config: Joint, context: Context) -> dict[str, float]:
     model: Any = nn.ModuleDict({"recovery": recovery, "recogniser": load_recogniser(parts, context, config.seed)})
     model.to(context.device)
 
-    def forward(module: Any, split: str, rows: Tensor, read: Reading, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        module: Any, split: str, rows: Tensor, read: Reading, source: torch.Generator | Sources
+    ) -> dict[str, Tensor]:
         latents, available = data[split], read.available
         x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
-        filled, _ = module["recovery"](read.x, available, read.frames, sampler, num_steps, generator)
+        filled, _ = module["recovery"](read.x, available, read.frames, sampler, num_steps, source)
         refined = module["recogniser"].refine(filled, available)
         predictions = module["recogniser"].classify(refined, available, read.frames)
         return {
@@ -65,20 +72,25 @@ def run(config: Joint, context: Context) -> dict[str, float]:
         }
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        latents = data["train"]
+        latents, count = data["train"], len(rows) * NUM_MODALITIES
         read = readings.training(rows, share, generator)
+        # What is missing differs by share, so that all is drawn for every modality of every clip.
+        t = denoising.time_sampling.sample(denoising.sde, count, generator).view(-1, NUM_MODALITIES)[share]
+        eps = torch.randn((len(rows), *latents.x.shape[1:]), generator=generator, device=generator.device)[share]
+        dropped = random_drop(count, denoising.condition_dropout, generator)
+        hidden = None if dropped is None else dropped.view(-1, NUM_MODALITIES)[share]
+        noise = batch_noise(generator, len(rows), share)
         rows, available = rows[share], read.available
-        values = forward(model, "train", rows, read, generator)
+        values = forward(model, "train", rows, read, noise)
         x = torch.where(available[..., None, None], read.x, latents.x[rows])
         frames = torch.where(available[..., None], read.frames, latents.frames[rows])
         recorded = latents.recorded[rows]
         score = torch.zeros(len(rows), device=x.device)
         for network, some, target in recovery.calls(recorded & ~available):
-            t = denoising.time_sampling.sample(denoising.sde, len(some), generator)
-            eps = torch.randn(x[some, target].shape, generator=generator, device=x.device)
-            dropped = random_drop(len(some), denoising.condition_dropout, generator)
-            given = (x[some], available[some], frames[some], target)
-            score = score.index_add(0, some, denoising_step(network, denoising, *given, t, eps, dropped))
+            without = None if hidden is None else hidden[some, target]
+            given = (x[some], available[some], frames[some], target, t[some, target], eps[some, target], without)
+            with among((some + share.start) * NUM_MODALITIES + target, count):
+                score = score.index_add(0, some, denoising_step(network, denoising, *given))
         values["score"] = score
         values["loss"] = values["task"] + config.weight * (score + values["recovery"])
         return values
@@ -93,3 +105,17 @@ def run(config: Joint, context: Context) -> dict[str, float]:
             save_file(weights(network), context.folder / f"network_{name}.safetensors")
         save_file(weights(model["recogniser"]), context.folder / "recogniser.safetensors")
     return summary(history)
+
+
+def batch_noise(generator: torch.Generator, num_clips: int, share: slice) -> Sources:
+    """The noise of clips of a share of ``num_clips``, the same whichever of the others are missing something."""
+    seed, device = generator.initial_seed(), generator.device
+
+    def noise(rows: Tensor, target: int | Tensor) -> BatchNoise:
+        places = rows + share.start
+        if isinstance(target, Tensor):
+            of_all = seeded(seed, "draw", "shared", device=device)
+            return BatchNoise(of_all, num_clips * NUM_MODALITIES, places * NUM_MODALITIES + target)
+        return BatchNoise(seeded(seed, "draw", target, device=device), num_clips, places)
+
+    return noise

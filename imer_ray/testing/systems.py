@@ -22,13 +22,14 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import graph
+from imer_ray.testing.workers import same_steps
 from imer_ray.training.latents import load_dataset
 from imer_ray.training.loaders import load_model
 
+TRAININGS = ("encode", "pretrain", "impute", "recognise", "joint", "fuse", "classify")
 SMALL = (
     *("data.num_train=64", "data.num_valid=48", "data.num_test=48", "bank.num_steps=2", "diffusion.num_steps=2"),
-    *(f"training.{stage}.num_epochs=1" for stage in ("encode", "pretrain", "impute", "recognise", "joint")),
-    *(f"training.{stage}.num_epochs=1" for stage in ("fuse", "classify")),
+    *(f"training.{stage}.num_epochs=1" for stage in TRAININGS),
     *("speed.max_repeats=1", "speed.reference_steps=1", "speed.batch_size=4"),
 )
 """Settings under which every stage takes about a second."""
@@ -70,6 +71,11 @@ class SystemContract:
         assert (metrics["nfe"] > 0) == ("network_l" in final.inputs)
         assert metrics["speedup_low"] <= metrics["speedup_vs_imder"] <= metrics["speedup_high"]
         assert all(result.reused for result in run_graph(final, store))
+
+    def test_any_number_of_workers_takes_the_same_steps(self) -> None:
+        words = (f"training.{stage}.batch_size=21" for stage in TRAININGS)  # 64 clips: the last batch is one clip
+        with same_steps():
+            run_graph(graph(self.config(*SMALL, *words), "valid"), self.store())
 
     def test_cost_is_measured_on_networks_of_the_trained_ones_shapes(self) -> None:
         """Same modules, shapes and what they can recover, so that the same work is timed; weights do not matter."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from imer_ray.config.experiment import LoopConfig
 from imer_ray.errors import NonFiniteError, StageStopped
+from imer_ray.models import dropout
 from imer_ray.stages import rungs
 from imer_ray.stages.context import Context
 from imer_ray.training import checkpoint
@@ -24,12 +25,13 @@ from imer_ray.training.optimisers import (
     take,
     take_gradients,
 )
-from imer_ray.training.workers import agreed, share_of, sum_over_workers
+from imer_ray.training.workers import agreed, of_the_first, share_of, sum_over_workers
 
 Losses = Callable[[Tensor, slice, torch.Generator], Mapping[str, Tensor]]
 """``losses(rows, share, generator)``: per-clip losses [share] of the clips ``rows[share]``; "loss" is minimised.
 
-Noise is drawn for all ``rows`` and then cut to ``share``, so that two workers see what one would have seen.
+Noise is drawn for all ``rows`` and then cut to ``share``, so that two workers see what one would have seen; dropout
+(`imer_ray.models.dropout`) does so by itself.
 """
 
 WARMUP_STEPS = 20
@@ -86,7 +88,7 @@ def fit(training: Training, context: Context) -> list[dict[str, float]]:
         NonFiniteError: a loss became NaN or infinite.
         StageStopped: nobody waits for the stage any more; the last epoch's checkpoint is kept.
     """
-    run = _Run(training, context)
+    run = Run(training, context)
     run.restore()
     num_epochs = training.loop.num_epochs
     while not run.is_finished:
@@ -104,15 +106,21 @@ def fit(training: Training, context: Context) -> list[dict[str, float]]:
     return run.history
 
 
-class _Run:
+class Run:
     """A training in progress: what a checkpoint holds of it, and its steps."""
 
     def __init__(self, training: Training, context: Context) -> None:
         self.training, self.context = training, context
         self.players = make_players(training.module, training.groups, training.loop)
         self.average = copy.deepcopy(training.module).eval()
+        self.dropouts = dropout.named(training.module)
         self.history: list[dict[str, float]] = []
         self.best, self.best_loss, self.best_epoch = _copied(self.average), math.inf, -1
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained, player by player."""
+        return [p for player in self.players for p in player.parameters]
 
     @property
     def is_finished(self) -> bool:
@@ -148,9 +156,9 @@ class _Run:
         order = rows[torch.randperm(len(rows), generator=seeded(seed, "order", epoch))]
         training.module.train()
         totals: dict[str, float] = {}
-        # Dropout has no generator of its own: give the epoch a seeded global one and put the old one back.
+        # What is given no generator, as the nn.Dropout of a plug-in, draws from the global one, which is put back.
         with torch.random.fork_rng(devices=[context.device] if context.device.startswith("cuda") else []):
-            torch.manual_seed(seeded(seed, "dropout", epoch, context.rank).initial_seed() % 2**63)
+            torch.manual_seed(seeded(seed, "global", epoch, context.rank).initial_seed())
             for number in range(math.ceil(len(rows) / size)):
                 batch = order[number * size : (number + 1) * size]
                 for name, value in self._step(batch, number).items():
@@ -169,17 +177,28 @@ class _Run:
         num_batches = math.ceil(len(training.rows) / loop.batch_size)
         step = epoch * num_batches + number
         rate = loop.learning_rate * _schedule(step, loop.num_epochs * num_batches)
-        generator = seeded(training.seed, "noise", epoch, number, device=context.device)
-        found = training.losses(batch, share_of(len(batch), context), generator)
-        values = {name: loss.sum() / len(batch) for name, loss in found.items()}
-        take_gradients(self.players, values)
-        reported = torch.stack([value.detach() for value in values.values()])
+        found = self.take(batch, number, share_of(len(batch), context))
+        reported = torch.stack(list(found.values()))
         if context.world_size > 1:
-            sum_over_workers([p for player in self.players for p in player.parameters], reported)
+            sum_over_workers(self.parameters, reported)
         for player in self.players:
             player.step(rate, loop.clip_norm)
         _update_average(self.average, training.module, loop.ema_decay, step)
-        return dict(zip(values, reported.tolist(), strict=True))
+        return dict(zip(found, reported.tolist(), strict=True))
+
+    def take(self, batch: Tensor, number: int, share: slice) -> dict[str, Tensor]:
+        """Leave in the parameters what a share of a batch adds to the gradients; what it adds to the mean losses."""
+        training, epoch = self.training, len(self.history)
+        generator = seeded(training.seed, "noise", epoch, number, device=self.context.device)
+        drops = seeded(training.seed, "dropout", epoch, number).initial_seed()
+        weight = float(share.stop > share.start)
+        # Of fewer clips than workers some have none: one is computed that does not count, as all sum the same losses.
+        share = share if weight else slice(0, 1)
+        with dropout.shared_step(drops, self.dropouts, len(batch), share):
+            found = training.losses(batch, share, generator)
+        values = {name: weight * loss.sum() / len(batch) for name, loss in found.items()}
+        take_gradients(self.players, values)
+        return {name: value.detach() for name, value in values.items()}
 
     def validate(self, entry: dict[str, float]) -> None:
         """Add to an epoch's entry what the averaged weights reach on other clips, where it is asked for."""
@@ -192,7 +211,7 @@ class _Run:
         for name, measure in asked.items():
             if measure is not None:
                 with torch.no_grad():
-                    entry[name] = measure(self.average)
+                    entry[name] = of_the_first(measure(self.average), self.context)
                 if not math.isfinite(entry[name]):
                     raise NonFiniteError(f"the validation loss became {entry[name]} in epoch {epoch}")
 

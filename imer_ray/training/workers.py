@@ -31,6 +31,15 @@ def sum_over_workers(parameters: list[nn.Parameter], reported: Tensor) -> None:
     reported.copy_(flat[offset:])
 
 
+def of_the_first(value: float, context: Context) -> float:
+    """What the first worker found: on unlike machines the others' digits may differ, and with them what they decide."""
+    if context.world_size == 1:
+        return value
+    told = torch.tensor([value], dtype=torch.float64, device=context.device)
+    dist.broadcast(told, src=0)
+    return told.item()
+
+
 def agreed(answer: bool, context: Context) -> bool:
     """Whether every worker says yes: all must come to the same decision, or the next sum would wait for ever."""
     if context.world_size == 1:

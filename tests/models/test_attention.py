@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from imer_ray.models.attention import Encoders, Mask, attend, attention_mask, sinusoidal_positions
+from imer_ray.models.dropout import Dropout
 
 
 def published(encoders, g, x, memory, causal):
@@ -78,7 +79,7 @@ def test_queries_with_nothing_to_read_get_zero_and_finite_gradients():
     mask = attention_mask(frames, 4, causal=True)
     assert isinstance(mask, Mask)
     q, k, v = (torch.randn(2, 2, 4, 8, requires_grad=True) for _ in range(3))
-    for drop in (None, torch.zeros(2)):
+    for drop in (None, Dropout([0.0, 0.0])):
         out = attend(q, k, v, mask, True, drop)
         assert not out[0, :, :2].any() and not out[1].any()
         torch.testing.assert_close(out[0, :, 2], v[0, :, 2])  # only itself
@@ -95,8 +96,8 @@ def test_attention_dropout_is_exact_at_rate_zero_and_unbiased_otherwise(masked):
     mask = attention_mask(frames, 6, causal=True)
     q, k, v = (torch.randn(2, 2, 6, 8) for _ in range(3))
     exact = attend(q, k, v, mask, True, None)
-    torch.testing.assert_close(attend(q, k, v, mask, True, torch.zeros(2)), exact)
-    drop = torch.tensor([0.0, 0.5])
+    torch.testing.assert_close(attend(q, k, v, mask, True, Dropout([0.0, 0.0])), exact)
+    drop = Dropout([0.0, 0.5])
     draws = torch.stack([attend(q, k, v, mask, True, drop) for _ in range(4000)])
     torch.testing.assert_close(draws[:, 0], exact[0].expand(4000, -1, -1, -1))
     error = draws[:, 1].mean(0) - exact[1]

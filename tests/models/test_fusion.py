@@ -24,7 +24,7 @@ def test_has_as_many_parameters_as_published():
 
 def test_published_settings_drop_attention_to_acoustic_frames_only():
     encoders = MulT().build(32)
-    rates = dict(zip(PAIRS, encoders.cross.attn_dropout, strict=True))
+    rates = dict(zip(PAIRS, encoders.cross.attn_dropout.rates, strict=True))
     assert {pair for pair, rate in rates.items() if rate} == {(0, 1), (2, 1)}
     assert encoders.joint.attn_dropout is None
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imer_ray.models.backbones._rows import picked, without_unread
+from imer_ray.models.dropout import Dropout
 
 NUM_MODULATIONS = 6  # of a layer: shift, scale and gate, twice
 NUM_TIME_FEATURES = 64
@@ -53,7 +54,7 @@ class Layer(nn.Module):
     def __init__(self, width: int, num_heads: int, mlp_ratio: int, dropout: float = 0.0) -> None:
         super().__init__()
         W = width
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.dropout = num_heads, Dropout(dropout)
         self.qkv = nn.Linear(W, 3 * W)
         self.attended = nn.Linear(W, W)
         self.expand = nn.Linear(W, mlp_ratio * W)
@@ -73,16 +74,13 @@ class Layer(nn.Module):
         if mask is not None:
             mask = mask.expand(-1, -1, h.shape[1], -1)  # ONNX's attention takes one for every query
         attended = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v), mask)
-        h = torch.addcmul(h, gate, self._drop(self.attended(attended.transpose(1, 2).reshape(h.shape))))
+        h = torch.addcmul(h, gate, self.dropout(self.attended(attended.transpose(1, 2).reshape(h.shape))))
         hidden = F.silu(self.expand(modulated(h, shift_mlp, scale_mlp)))
-        return torch.addcmul(h, gate_mlp, self._drop(self.contract(hidden)))
+        return torch.addcmul(h, gate_mlp, self.dropout(self.contract(hidden)))
 
     def _heads(self, x: Tensor) -> Tensor:
         """[B, S, W] -> [B, H, S, d]."""
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
 def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
