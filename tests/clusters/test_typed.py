@@ -13,8 +13,13 @@ from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "clusters" / "README.md"]
-ANSWERS = {"aws cloudformation describe-stacks": "s3://bucket/studies"}
+PAGES = [ROOT / "docs" / "how-to" / f"{name}.md" for name in "cluster slurm kubernetes lab-machines clouds".split()]
+ANSWERS = {
+    "aws cloudformation describe-stacks": "s3://bucket/studies",
+    "curl -s https://ifconfig.me": "198.51.100.7",
+    "kubectl get pods": "pod/imer-ray-head",
+}
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 def blocks(page: Path) -> list[str]:
@@ -29,44 +34,70 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".ray" / "auth_token").write_text("0123")
     (folder / "imer_ray" / "clusters").mkdir(parents=True)
     (folder / "clusters").symlink_to(folder / "imer_ray" / "clusters")
-    for script in (ROOT / "clusters").glob("*.sh"):
-        (folder / "clusters" / script.name).write_text(script.read_text())
+    for file in (ROOT / "clusters").iterdir():
+        (folder / "clusters" / file.name).write_text(file.read_text())
+    (folder / ".venv" / "bin").mkdir(parents=True)  # as `python -m venv` leaves it
+    (folder / ".venv" / "bin" / "python").symlink_to(folder / ".stubs" / "python")
     return folder
 
 
 @pytest.fixture(scope="module")
 def runs(home: Path) -> dict[str, Typed]:
     """Page -> all that it has one type, in one shell, as somebody would who copies block after block."""
-    return {page.name: typed("\n".join(blocks(page)), home, ANSWERS) for page in PAGES}
+    return {page.stem: typed("\n".join(blocks(page)), home, ANSWERS) for page in PAGES}
 
 
 def searches(run: Typed) -> list[list[str]]:
-    commands = [call[1:] for call in run.calls if call[0] == "python"]
-    return [words[2:] for words in commands if words[:2] == ["-m", "imer_ray.search"]]
+    """The settings of every search that would run."""
+    given = [call for call in run.calls if call[:3] == ["python", "-m", "imer_ray.search"] or call[0] == "sbatch"]
+    return [call[3:] if call[0] == "python" else call[call.index("clusters/slurm.sh") + 1 :] for call in given]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
 def test_every_line_reaches_a_program(page: Path, runs: dict[str, Typed]) -> None:
-    run = runs[page.name]
+    run = runs[page.stem]
     assert run.unknown == [] and run.status == 0, run.errors
     assert len(run.calls) >= len(blocks(page))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
 def test_every_setting_of_the_package_s_commands_is_taken(page: Path, runs: dict[str, Typed]) -> None:
     """Of what arrives at them, not of what stands on the page."""
-    for call in runs[page.name].calls:
+    for call in runs[page.stem].calls:
         if call[:2] == ["python", "-m"] and call[2].startswith("imer_ray."):
             name = call[2].removeprefix("imer_ray.")
-            if (schema := console.COMMANDS[name][1]) is not None:
+            if (schema := console.COMMANDS.get(name, (name, None))[1]) is not None:
                 compose(schema, name, [word for word in call[3:] if "=" in word])
 
 
-def test_the_search_on_aws_gets_the_gpus_and_the_bucket(runs: dict[str, Typed]) -> None:
-    (words,) = searches(runs["README.md"])
-    options = compose(SearchConfig, "search", words)
-    assert options.scaling.gpus_per_stage > 0 and options.scaling.num_workers == 0
-    assert options.study.stages == "s3://bucket/studies/stages"
+def test_every_search_knows_its_settings(runs: dict[str, Typed]) -> None:
+    found = {name: [compose(SearchConfig, "search", words) for words in searches(run)] for name, run in runs.items()}
+    assert {name: len(options) for name, options in found.items()} == {
+        **{
+            "cluster": 1,
+            "slurm": 1,
+            "kubernetes": 0,
+            "lab-machines": 1,
+        },  # kubernetes: in the file, see test_kuberay.py
+        **{"clouds": 3},
+    }
+    assert all(options.scaling.gpus_per_stage > 0 for name in found if name != "cluster" for options in found[name])
+
+
+def test_the_searches_in_clouds_keep_everything_in_their_bucket(runs: dict[str, Typed]) -> None:
+    buckets = ["s3://bucket/studies", "gs://imer-ray-my-project", "abfs://ourstudies.blob.core.windows.net/studies"]
+    options = [compose(SearchConfig, "search", words) for words in searches(runs["clouds"])]
+    assert [one.study.stages for one in options] == [f"{bucket}/stages" for bucket in buckets]
+    copied = [call[-1] for call in runs["clouds"].calls if call[:2] in (["aws", "s3"], ["azcopy", "sync"])]
+    assert "s3://bucket/studies/demo" in copied and "https://ourstudies.blob.core.windows.net/studies/demo" in copied
+
+
+@each_page
+def test_it_begins_with_one_command_and_ends_with_the_pareto_page(page: Path, runs: dict[str, Typed]) -> None:
+    first, last = blocks(page)[0], blocks(page)[-1]
+    assert len(first.replace("\\\n", " ").strip().splitlines()) == 1
+    assert page.read_text().split("```bash")[0].strip().count("\n") == 0  # nothing before it but the title
+    assert re.fullmatch(r"xdg-open \S*runs/demo/report/index\.html", last.strip().splitlines()[-1])
 
 
 def test_the_study_is_kept_while_it_runs_and_found_again(tmp_path: Path) -> None:
@@ -83,6 +114,12 @@ def test_the_study_is_kept_while_it_runs_and_found_again(tmp_path: Path) -> None
     (searched,) = (call for call in run.calls if call[0] == "python")
     assert searched[-1] == "study.stages=s3://b/studies/stages"
     assert (tmp_path / here).is_dir()
+
+
+@pytest.mark.parametrize("bucket", ["s3://b", "gs://b", "abfs://a.blob.core.windows.net/b", "runs/here"])
+def test_nothing_is_begun_that_would_replace_what_cannot_be_read(home: Path, bucket: str) -> None:
+    run = typed(f"STUBS_CLOSED=1 bash clusters/search-and-keep.sh {bucket} study.name=demo", home, {})
+    assert run.status != 0 and not searches(run)
 
 
 def test_a_lost_backslash_would_be_found(home: Path) -> None:
