@@ -12,11 +12,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export RAY_AUTH_MODE=token
 token=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
-common=(--resources='{"trial_slot": 16}' --object-store-memory=$((200 * 1024 * 1024)) --disable-usage-stats "$@")
+common=(--object-store-memory=$((200 * 1024 * 1024)) --disable-usage-stats "$@")
 if [[ $where == head ]]; then
-  [[ -s $token ]] || ray get-auth-token --generate >/dev/null
+  [[ -s $token ]] || (umask 077 && ray get-auth-token --generate >/dev/null)
   chmod 600 "$token"
-  ray start --head --port=6379 --dashboard-host=127.0.0.1 "${common[@]}"
+  # Trials wait here, beside the study, and hold no CPU; stages go to all machines.
+  ray start --head --port=6379 --dashboard-host=127.0.0.1 --resources='{"trial_slot": 16}' "${common[@]}"
   address=$(hostname -I | cut -d' ' -f1):6379
   echo
   echo "on the others, with this machine's $token: bash clusters/lab.sh $address"

@@ -38,11 +38,11 @@ on_node() {
   )
   # Worker groups would go by the host's name, which may stand for a loopback.
   if [[ $SLURM_NODEID == 0 ]]; then
-    device=$(ip -o -4 addr show to "$RAY_HOST" | cut -d' ' -f2)
+    device=$(ip -o -4 addr show to "$RAY_HOST" | cut -d' ' -f2) || true
   else
-    device=$(ip -o -4 route get "$RAY_HOST" | sed 's/.* dev \([^ ]*\).*/\1/')
+    device=$(ip -o -4 route get "$RAY_HOST" | sed 's/.* dev \([^ ]*\).*/\1/') || true
   fi
-  export GLOO_SOCKET_IFNAME=$device NCCL_SOCKET_IFNAME=$device
+  [[ -z $device ]] || export GLOO_SOCKET_IFNAME=$device NCCL_SOCKET_IFNAME=$device
   if [[ $SLURM_NODEID == 0 ]]; then
     start+=(--include-dashboard=false --no-monitor --ray-client-server-port=$((RAY_PORT + 2)))
     # Without the list of all processes that `ray stop` ends.
@@ -101,7 +101,7 @@ while kill -0 "$step" 2>/dev/null; do
   wait "$step" || true
 done
 status=$(cat "$JOB_FOLDER/status" 2>/dev/null || echo 1)
-if [[ $is_late && $status == 130 ]]; then
+if [[ $is_late && ($status == 130 || $status == 143) ]]; then # 143: it had only begun to start
   echo "the time is up; the job $SLURM_JOB_ID queues again and goes on from here"
   rm -rf "$JOB_FOLDER"
   scontrol requeue "$SLURM_JOB_ID"

@@ -18,6 +18,7 @@ FIRST_NODE = [*NODE, "--user", "--map-root-user"]
 SECOND = f"""ip link set lo up
 until ip link set eth1 up; do sleep 0.1; done 2>/dev/null
 ip addr add {ADDRESSES[1]}/24 dev eth1
+ip route add default dev eth1
 exec "$@"
 """
 
@@ -30,6 +31,7 @@ def enter(script: str, *words: str) -> int:
     for command in ("link set lo up", "link add eth0 type veth peer name eth1", "link set eth0 up"):
         subprocess.run(["ip", *command.split()], check=True)
     subprocess.run(["ip", "addr", "add", f"{ADDRESSES[0]}/24", "dev", "eth0"], check=True)
+    subprocess.run(["ip", "route", "add", "default", "dev", "eth0"], check=True)
     told = Path(os.environ["FAKE_SLURM_SIGNAL"])
     with subprocess.Popen(["bash", script, *words]) as batch:
         while batch.poll() is None:

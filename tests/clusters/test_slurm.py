@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from fake_slurm import ADDRESSES, FIRST_NODE
+from fake_slurm import ADDRESSES
+from pretended import RAY, ROOT, SMALL, Cluster, rows
 
 from imer_ray.results.timeline import read_timeline
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("namespaces")
 SCRIPT = ROOT / "clusters" / "slurm.sh"
-FAKE = Path(__file__).parent / "fake_slurm.py"
 STAND_IN = """
 import json, os, stat, subprocess, sys
 words, node = sys.argv[1:], os.environ["SLURM_NODEID"]
@@ -41,75 +39,12 @@ while "forever" in sys.argv:
     time.sleep(0.1)
 sys.exit(int(os.environ["SEARCH_STATUS"]))
 """
-SMALL = ["data.num_train=96", "data.num_valid=64", "data.num_test=64", "training.encode.num_epochs=2"]
-SMALL += ["training.pretrain.num_epochs=2", "training.recognise.num_epochs=2", "bank.num_steps=2", "study.speed=flops"]
-SMALL += ["speed.max_repeats=1", "speed.reference_steps=1", "evaluate.max_points=2", "study.loggers=[]"]
-SMALL += ["study.num_trials=3", "study.slots=2", "study.searcher=random", "scaling.num_workers=0"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _namespaces() -> None:
-    if shutil.which("unshare") is None or subprocess.run([*FIRST_NODE, "ip", "link"], capture_output=True).returncode:
-        pytest.skip("this machine lets nobody make namespaces")
-
-
-class Cluster:
-    """A folder that both nodes see, with the programs of one."""
-
-    def __init__(self, folder: Path, ray: Sequence[str], python: Sequence[str]) -> None:
-        self.folder = folder
-        self.told = folder / "signal"
-        me, programs = sys.executable, folder / "programs"
-        programs.mkdir()
-        for name, words in {
-            "ray": ray,
-            "python": python,
-            "srun": [me, str(FAKE), "srun"],
-            "scontrol": ["bash", "-c", 'echo "$@" >> scontrol.log', "scontrol"],
-        }.items():
-            (programs / name).write_text(
-                f"#!{me}\nimport os, sys\nos.execvp({words[0]!r}, {[*words]!r} + sys.argv[1:])\n"
-            )
-            (programs / name).chmod(0o755)
-        self.programs = programs
-
-    def begin(self, *words: str, **variables: str) -> subprocess.Popen[str]:
-        slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "1"}
-        slurm |= {"SLURM_SUBMIT_DIR": str(self.folder), "FAKE_SLURM_SIGNAL": str(self.told), "SEARCH_STATUS": "0"}
-        usual = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_A", "SLURM_"))}
-        path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.Popen(
-            [*FIRST_NODE, sys.executable, str(FAKE), "enter", str(SCRIPT), *words],
-            env={**usual, "PATH": path, "PYTHONPATH": str(ROOT), **slurm, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *words: str, **variables: str) -> tuple[int, str]:
-        with self.begin(*words, **variables) as batch:
-            said = batch.communicate()[0]
-        return batch.returncode, said
-
-    def tell(self, batch: subprocess.Popen[str], name: str, after: Path) -> tuple[int, str]:
-        """Signal the batch script when ``after`` is there; how it then ended."""
-        while not after.exists():
-            assert batch.poll() is None, batch.communicate()[0]
-            time.sleep(0.1)
-        self.told.with_suffix(".new").write_text(name)
-        self.told.with_suffix(".new").rename(self.told)
-        said = batch.communicate()[0]
-        return batch.returncode, said
-
-    @property
-    def requeued(self) -> bool:
-        return (self.folder / "scontrol.log").exists()
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
     """Where a stand-in notes how Ray is called, and runs the job's command on the head."""
-    return Cluster(tmp_path, [sys.executable, "-c", STAND_IN], [sys.executable, "-c", SEARCH])
+    return Cluster(SCRIPT, tmp_path, [sys.executable, "-c", STAND_IN], [sys.executable, "-c", SEARCH])
 
 
 def calls(cluster: Cluster) -> list[dict[str, Any]]:
@@ -188,8 +123,7 @@ def test_when_the_time_is_up_the_search_ends_whole_and_the_job_queues_again(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_nodes_and_a_second_start_find_what_one_machine_finds(tmp_path: Path) -> None:
-    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-    cluster = Cluster(tmp_path, ray, [sys.executable])
+    cluster = Cluster(SCRIPT, tmp_path, RAY, [sys.executable])
     with cluster.begin(*SMALL) as batch:
         status, said = cluster.tell(batch, "SIGUSR1", after=tmp_path / "runs" / "stages")
     assert status == 130 and cluster.requeued, said
@@ -202,10 +136,3 @@ def test_two_nodes_and_a_second_start_find_what_one_machine_finds(tmp_path: Path
     computed = {row["node"] for row in read_timeline(tmp_path / "runs" / "demo" / "timeline.parquet") if row["node"]}
     assert len(computed) >= 2
     assert not list(Path("/tmp").glob("imer-ray.*"))
-
-
-def rows(study: Path) -> pd.DataFrame:
-    """What was found, without when, where and how fast."""
-    found = pd.read_parquet(study / "results.parquet").sort_values(["trial", "point"], ignore_index=True)
-    told = [name for name in found if name.startswith(("config.", "valid.", "objective.", "keys"))]
-    return found[["trial", "point", "seed", "status", *told]]
