@@ -270,8 +270,12 @@ def test_storage_is_one_prefix_of_one_private_bucket(cluster: Cluster) -> None:
     from cfnlint.decode import decode_str
 
     template, _ = decode_str(STACK)
-    block = template["Resources"]["Bucket"]["Properties"]["PublicAccessBlockConfiguration"]
+    bucket_properties = template["Resources"]["Bucket"]["Properties"]
+    block = bucket_properties["PublicAccessBlockConfiguration"]
     assert len(block) == 4 and all(block.values())
+    # What a node had sent of a file when it was taken away: nothing lists it, and it is paid for.
+    (rule,) = bucket_properties["LifecycleConfiguration"]["Rules"]
+    assert rule["Status"] == "Enabled" and rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] <= 7
 
 
 def test_taking_it_down_leaves_nothing_running(cluster: Cluster) -> None:

@@ -18,7 +18,7 @@ from ray.serve.schema import ServeDeploySchema
 from imer_ray.errors import UserError
 
 SERVICE = yaml.safe_load((Path(__file__).parents[2] / "clusters" / "rayservice.yaml").read_text())
-SCHEMA = yaml.safe_load((Path(__file__).parent / "rayservice_schema.yaml").read_text())
+SCHEMA = yaml.safe_load((Path(__file__).parent / "kuberay_schema.yaml").read_text()) | {"$ref": "#/$defs/RayService"}
 SERVE = yaml.safe_load(SERVICE["spec"]["serveConfigV2"])
 CLUSTER = SERVICE["spec"]["rayClusterConfig"]
 (WORKERS,) = CLUSTER["workerGroupSpecs"]
@@ -84,7 +84,9 @@ def test_the_replicas_fit_on_the_workers() -> None:
 
 def test_the_versions_and_the_model_are_the_same_throughout() -> None:
     assert CLUSTER["rayVersion"] == ray.__version__
-    containers = [group["template"]["spec"]["containers"][0] for group in (CLUSTER["headGroupSpec"], WORKERS)]
+    pods = [group["template"]["spec"] for group in (CLUSTER["headGroupSpec"], WORKERS)]
+    containers = [pod["containers"][0] for pod in pods]
+    assert all(pod["securityContext"]["runAsNonRoot"] for pod in pods)
     assert len({container["image"] for container in containers}) == 1
     (mount,) = containers[1]["volumeMounts"]
     assert SERVE["applications"][0]["args"]["model"].startswith(f"{mount['mountPath']}/") and mount["readOnly"]

@@ -1,0 +1,70 @@
+"""clusters/lab.sh on two machines that this one pretends to be."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_slurm import ADDRESSES
+from pretended import RAY, ROOT, SMALL, Cluster, rows
+from stubs import typed
+
+from imer_ray.results.timeline import read_timeline
+
+LAB = ROOT / "clusters" / "lab.sh"
+# What people do at the first machine and at the second, in this order.
+DAY = f"""
+srun bash -c '
+if [ "$SLURM_NODEID" = 0 ]; then
+  bash {LAB} head --num-cpus=1 --num-gpus=0
+  RAY_ADDRESS={ADDRESSES[0]}:6379 RAY_AUTH_MODE=token python -m imer_ray.search "$@"
+  echo $? > searched
+else
+  until bash {LAB} {ADDRESSES[0]}:6379 --num-cpus=1 --num-gpus=0; do sleep 1; done 2> /dev/null
+  until [ -e searched ]; do sleep 0.2; done
+fi' day "$@"
+exit "$(cat searched)"
+"""
+
+
+def test_ray_s_own_options_are_what_it_takes(tmp_path: Path) -> None:
+    from ray.scripts.scripts import start
+
+    known = {option for parameter in start.params for option in parameter.opts}
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0123")
+    for where in ("head", "10.0.0.1:6379"):
+        run = typed(f"bash {LAB} {where} --num-cpus=4", tmp_path, {})
+        (call,) = (call for call in run.calls if call[:2] == ["ray", "start"])
+        assert run.status == 0 and {word.partition("=")[0] for word in call[2:]} <= known, run.errors
+    assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
+
+
+def test_the_second_machine_needs_the_first_one_s_token(tmp_path: Path) -> None:
+    run = typed(f"bash {LAB} 10.0.0.1:6379", tmp_path, {})
+    assert run.status == 2 and "copy it from the first machine" in run.errors and run.calls == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("namespaces")
+def test_two_machines_find_what_one_finds(tmp_path: Path) -> None:
+    day = tmp_path / "day.sh"
+    day.write_text(DAY)
+    cluster = Cluster(day, tmp_path, RAY, [sys.executable])
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # as sockets need it
+        status, said = cluster.run(*SMALL, HOME=str(tmp_path), RAY_TMPDIR=short)
+    assert status == 0, said
+    assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
+    alone = [sys.executable, "-m", "imer_ray.search", *SMALL, "study.root=alone"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(alone, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
+    pd.testing.assert_frame_equal(rows(tmp_path / "runs" / "demo"), rows(tmp_path / "alone" / "demo"))
+    computed = {row["node"] for row in read_timeline(tmp_path / "runs" / "demo" / "timeline.parquet") if row["node"]}
+    assert len(computed) >= 2
