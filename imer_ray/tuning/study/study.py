@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import optuna
@@ -21,6 +20,7 @@ from imer_ray.tuning import budget
 from imer_ray.tuning.loggers._background import check_loggers
 from imer_ray.tuning.objectives.constraints import parse
 from imer_ray.tuning.objectives.objectives import is_cost, objectives
+from imer_ray.tuning.searchers._believed import Believed
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import file
 from imer_ray.tuning.space.check import Configurations
@@ -135,7 +135,12 @@ def _sampler(plan: Plan) -> Callable[[int], optuna.samplers.BaseSampler]:
     """Makes the study's sampler from a seed."""
     settings = plan.options.study
     module = plugins.module("imer_ray.tuning.searchers", settings.searcher)
-    build = functools.partial(module.build, population=settings.num_startup_trials)
+    priors, startup = plan.space.priors, settings.num_startup_trials
+
+    def build(seed: int) -> optuna.samplers.BaseSampler:
+        sampler: optuna.samplers.BaseSampler = module.build(seed, population=startup)
+        return Believed(sampler, priors, seed, startup) if priors else sampler
+
     if settings.prefix_trials == 1:
         return build
     shared = prefix(plan.space, plan.configurations.build, plan.final_stage)

@@ -219,3 +219,13 @@ def test_a_further_objective_is_kept_in_journal_and_results_and_makes_another_st
 def test_what_cannot_be_a_further_objective_is_said_before_anything_starts(options, changes, message):
     with pytest.raises(UserError, match=message):
         planned(options, study__searcher="ehvi", **changes)
+
+
+def test_what_is_believed_in_is_proposed_first_and_often_at_the_beginning(options, tmp_path):
+    space = tmp_path / "believed.yaml"
+    space.write_text("diffusion.num_steps: {int: [1, 32], prior: 5}\nloss.recovery: {float: [0, 1], prior: 0.25}\n")
+    searched = planned(options, space=str(space), study__searcher="random", study__prefix_trials=1)
+    record = open_record(searched)
+    proposals = [record.ask() for _ in range(12)]
+    assert proposals[0].values == {"diffusion.num_steps": 5, "loss.recovery": 0.25}
+    assert sum(proposal.values["diffusion.num_steps"] == 5 for proposal in proposals[2:]) >= 2
