@@ -1,8 +1,9 @@
 """Hand a point of a study over for final training: ``python -m imer_ray.export run=runs/demo pick=knee``.
 
-Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of both), a trial's
-number (``pick=4``, or ``pick=4.1`` for a further point of its recogniser), or ``max_latency_ms=5``: the best quality
-among points whose single-clip latency stays within the budget.
+Picks: ``quality`` (best on the front), ``speed`` (fastest on the front), ``knee`` (most gained of all), a further
+objective of the study (``pick=num_parameters``: the best in it), a trial's number (``pick=4``, or ``pick=4.1`` for a
+further point of its recogniser), or ``max_latency_ms=5``: the best quality among points whose single-clip latency stays
+within the budget.
 
 ``python -m imer_ray.export model=models/knee format=onnx`` writes a trained model as graphs, one for each set of
 available modalities, into ``onnx/`` in the folder of every seed: for ``runtime=onnx``, and for anybody who has ONNX
@@ -15,6 +16,7 @@ import functools
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +116,10 @@ def choose(study: Study, pick: str | None, max_latency_ms: float | None = None) 
     from imer_ray.analysis.labels import broken
 
     run = study.folder
+    picks = study.every_pick
+    if pick in picks:
+        assert pick is not None
+        return study.points.loc[picks[pick]], pick
     named = pick is not None and pick not in PICKS  # one result may have several names
     complete = study.choosable if named else study.points  # of each point the mean over its seeds
     if complete.empty and len(study.infeasible):
@@ -121,7 +127,7 @@ def choose(study: Study, pick: str | None, max_latency_ms: float | None = None) 
         raise UserError(f"{run} has no point to export: {broken(study)}; {advice}")
     if complete.empty:
         raise UserError(f"{run} has no complete point to export; see the failed trials in {run}/{RESULTS}")
-    return _pick(complete, pick, max_latency_ms)
+    return _pick(complete, pick, max_latency_ms, tuple(picks))
 
 
 def config_of(row: pd.Series) -> dict[str, Any]:
@@ -149,9 +155,7 @@ def _studies_in(folder: Path) -> str:
     return f"; one is run={found[0].parent}" if found else ""
 
 
-def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tuple[Any, str]:
-    from imer_ray.results.pareto import knee, pareto_front
-
+def _pick(complete: Any, pick: str | None, max_latency_ms: float | None, known: Sequence[str]) -> tuple[Any, str]:
     if max_latency_ms is not None:
         within = complete[complete["latency_ms_b1"] <= max_latency_ms]
         if within.empty:
@@ -159,17 +163,9 @@ def _pick(complete: Any, pick: str | None, max_latency_ms: float | None) -> tupl
             raise UserError(f"no point is within {max_latency_ms:g} ms a clip; the fastest takes {fastest:.3g} ms")
         return within.loc[within["objective.quality"].idxmin()], f"max_latency_{max_latency_ms:g}ms"
     assert pick is not None
-    if pick in PICKS:
-        objectives = complete[["objective.quality", "objective.speed"]].to_numpy()
-        front = complete[pareto_front(objectives)]
-        if pick == "quality":
-            return front.loc[front["objective.quality"].idxmin()], pick
-        if pick == "speed":
-            return front.loc[front["objective.speed"].idxmin()], pick
-        return front.iloc[knee(front[["objective.quality", "objective.speed"]].to_numpy())], pick
     if (number := NUMBER.fullmatch(pick)) is None:
-        said = f"pick={shortened(pick)}{similar(pick, PICKS)}"
-        raise UserError(f"{said}: choose quality, speed, knee, a trial's number, or trial.point as in 4.1")
+        said = f"pick={shortened(pick)}{similar(pick, known)}"
+        raise UserError(f"{said}: choose {', '.join(known)}, a trial's number, or trial.point as in 4.1")
     trial, point = number.groups()
     rows = complete[(complete["trial"] == int(trial)) & (complete["point"] == int(point or "0"))]
     if rows.empty:

@@ -132,14 +132,14 @@ def _report(folder: Path) -> None:
     from imer_ray.analysis.report import build
     from imer_ray.analysis.table import render
     from imer_ray.analysis.verdicts import lines, next_command
-    from imer_ray.export import PICKS, export
+    from imer_ray.export import export
     from imer_ray.results.schema import RESULTS
     from imer_ray.results.study import load
 
     study = load(folder)
     print(printable("\n".join([render(study), *lines(study)])))
     page, *figures = build([folder])
-    exported = [export(folder, pick) for pick in PICKS]
+    exported = [export(folder, pick) for pick in study.every_pick]
     print(f"wrote {folder / RESULTS}")
     print(f"wrote {page} and {len(figures)} figures beside it")
     print(f"wrote {', '.join(map(str, exported))}")

@@ -27,10 +27,10 @@ class ParallelAxis:
 
 
 def axes(study: Study, settings: list[str]) -> list[ParallelAxis]:
-    """An axis for each setting, then quality and speed with better at the top."""
+    """An axis for each setting, then the objectives with better at the top."""
     points = study.points
     out = [_setting_axis(short(path), points[CONFIG_PREFIX + path]) for path in settings]
-    for axis in (study.quality, study.speed):
+    for axis in study.axes:
         out.append(_number_axis(axis.name, points[axis.column].astype(float), axis.log, not axis.higher_is_better))
     return out
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from imer_ray.analysis.labels import duration
 from imer_ray.results import counting
-from imer_ray.results.axes import QUALITY, SPEED
 from imer_ray.results.hypervolume import hypervolume_history
 from imer_ray.results.seeds import is_repeat
 from imer_ray.results.study import Study
@@ -35,10 +34,10 @@ def search_seconds(frame: pd.DataFrame, moments: pd.Series) -> NDArray[np.float6
 
 
 def hypervolume_over_time(
-    study: Study, reference: tuple[float, float] | None = None
+    study: Study, reference: tuple[float, ...] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(minutes of searching [N + 2], hypervolume [N + 2]): from (0, 0), a step at each point, to the search's end."""
-    history = hypervolume_history(study.points[[QUALITY, SPEED]], reference or study.reference)
+    history = hypervolume_history(study.minimised_of(study.points), reference or study.reference)
     moments = pd.concat([study.points["finished"], pd.Series([study.frame["finished"].max()])])
     minutes = search_seconds(study.frame, moments) / 60
     return np.append(0.0, minutes), np.concatenate([[0.0], history, history[-1:]])
@@ -55,9 +54,9 @@ def trials(study: Study) -> pd.DataFrame:
     return out
 
 
-def common_reference(studies: Sequence[Study]) -> tuple[float, float]:
+def common_reference(studies: Sequence[Study]) -> tuple[float, ...]:
     """The studies' reference point; where they differ the worst of each objective, so that all are measured alike."""
-    return max(study.reference[0] for study in studies), max(study.reference[1] for study in studies)
+    return tuple(max(values) for values in zip(*(study.reference for study in studies), strict=True))
 
 
 @dataclass(frozen=True)

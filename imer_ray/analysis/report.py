@@ -14,7 +14,6 @@ from imer_ray.analysis.importance import importances
 from imer_ray.analysis.settings_curve import checked, weights_of
 from imer_ray.errors import UserError
 from imer_ray.files import make_folder, write_whole
-from imer_ray.results.axes import QUALITY, SPEED
 from imer_ray.results.schema import CONFIG_PREFIX
 from imer_ray.results.study import Study, load
 
@@ -146,7 +145,7 @@ def _importances(study: Study) -> dict[str, pd.DataFrame]:
     """Name of the objective -> how much each searched setting explains of it (`imer_ray.analysis.importance`)."""
     columns = {CONFIG_PREFIX + path: path for path in study.varying}
     settings = study.points[list(columns)].rename(columns=columns)
-    axes = ((study.quality, QUALITY), (study.speed, SPEED))
+    axes = zip(study.axes, study.objectives, strict=True)
     return {axis.name: importances(settings, study.points[column], study.points["trial"]) for axis, column in axes}
 
 

@@ -31,7 +31,7 @@ def error_bar(axis: Axis, points: pd.DataFrame) -> tuple[NDArray[np.float64], ND
 
 
 def surfaces(study: Study) -> dict[float, pd.DataFrame]:
-    """Share of the seeds -> corners (``speed``, ``quality``, faster last) of what so many attain at least.
+    """Share of the seeds -> corners (``speed``, ``quality``, faster last) of what so many attain at least in these two.
 
     Empty below `MIN_SEEDS` seeds.
     """
@@ -39,7 +39,7 @@ def surfaces(study: Study) -> dict[float, pd.DataFrame]:
     if len(values) < MIN_SEEDS:
         return {}
     signs = [-1 if axis.higher_is_better else 1 for axis in (study.speed, study.quality)]
-    corners = {level: attainment_surface(values, level)[::-1] * signs for level in LEVELS}
+    corners = {level: attainment_surface(values[..., :2], level)[::-1] * signs for level in LEVELS}
     return {level: pd.DataFrame(found, columns=["speed", "quality"]) for level, found in corners.items()}
 
 

@@ -86,9 +86,10 @@ def _summary(studies: Sequence[Study]) -> str:
     rows = []
     for study in studies:
         saved, front = progress.reuse(study), study.front
+        picks = study.every_pick
         best = [
-            measured(axis, front[axis.column].iloc[at]) if len(front) else "–"
-            for axis, at in ((quality, 0), (speed, -1))
+            measured(axis, study.points.loc[picks[pick], axis.column]) if picks else "–"
+            for pick, axis in (("quality", quality), ("speed", speed))
         ]
         volume = number(progress.hypervolume_over_time(study, reference)[1][-1], 4)
         counts = [str(study.frame["trial"].nunique()), str(len(study.points)), str(len(front))]

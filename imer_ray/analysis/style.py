@@ -40,6 +40,7 @@ DARK = {
 NUM_SERIES = 6
 STATUS_SERIES = {"complete": "series0", "stopped": "series5", "failed": "series1"}
 PICK_SERIES = {"quality": "series0", "knee": "series2", "speed": "series1"}
+FURTHER_PICK = "series3"  # of a further objective
 MARKS = (("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("v", "triangle-down"), ("P", "cross"), ("X", "x"))
 # What colour and mark stand for: the first pair of settings whose colour tells points apart, or else the last.
 LOOKS = (("diffusion.prior", "diffusion.backbone"), ("diffusion.sde", "diffusion.sampler"))

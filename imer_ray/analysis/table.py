@@ -54,14 +54,14 @@ def _columns(study: Study, front: pd.DataFrame) -> list[tuple[list[str], bool]]:
     names = {index: name for name, index in study.picks.items()}
     columns: list[tuple[list[str], bool]] = [(["pick", *(names.get(index, "") for index in front.index)], False)]
     columns.append((["trial", *(title(row).removeprefix("trial ") for _, row in front.iterrows())], True))
-    for axis in (study.quality, study.speed):
+    for axis in study.axes:
         columns.append(([axis.name, *(measured(axis, value) for value in front[axis.column])], True))
         if has_interval(axis, front):
             columns.append((["95 %", *(interval(axis, row) for _, row in front.iterrows())], True))
     if study.repeated:
         columns.append((["on front", *(attained(study, index) for index in front.index)], True))
     for column, name in (("latency_ms_b1", "ms/clip"), ("nfe", "NFE")):
-        if column != study.speed.column and front[column].notna().any():
+        if column not in {axis.column for axis in study.axes} and front[column].notna().any():
             columns.append(([name, *(cost(column, value) for value in front[column])], True))
     for path in _telling(study, front):
         cells = [short(path), *(setting(value) for value in front[CONFIG_PREFIX + path])]

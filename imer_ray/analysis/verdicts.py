@@ -10,6 +10,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from imer_ray.analysis.labels import measured
@@ -129,15 +130,17 @@ def rivals(study: Study) -> Iterator[str]:
     and for every other one that has the best quality."""
     if study.points.empty:
         return
-    points = study.points[[axis.column for axis in _axes(study)]]
-    speed, quality = (_minimised(axis, points[axis.column]) for axis in _axes(study))
+    axes = (study.speed, study.quality, *study.also)
+    points = study.points[[study.speed.column, study.quality.column]]
+    ours = np.column_stack([_minimised(axis, study.points[axis.column]) for axis in axes])
     beating, better = defaultdict(list), []
     for name, at in study.rivals.items():
-        fast, good = (_minimised(axis, pd.Series([value]))[0] for axis, value in zip(_axes(study), at, strict=True))
-        beaten = (fast <= speed) & (good <= quality) & ((fast < speed) | (good < quality))
+        beside = study.baselines[name]  # what was not measured of it beats nothing
+        theirs = np.array([_minimised(axis, pd.Series([beside.get(axis.column, np.nan)]))[0] for axis in axes])
+        beaten = (theirs <= ours).all(1) & (theirs < ours).any(1)
         if beaten.any():
             beating[tuple(points.index[beaten])].append(_named(study, name, *at))
-        elif good < quality.min():
+        elif theirs[1] < ours[:, 1].min():
             better.append(f"{name} has a better {study.quality.name} ({measured(study.quality, at[1])}) than any point")
     for beaten_points, names in beating.items():
         picks = [_named(study, pick, *points.loc[i]) for pick, i in study.picks.items() if i in beaten_points]
@@ -153,7 +156,7 @@ def speed(study: Study) -> str | None:
     if column not in text_encoder.SHAPES or study.front.empty:
         return None
     frames = study.data.frames if study.data else 0
-    return text_encoder.sentence(column, float(study.front[column].iloc[-1]), frames)
+    return text_encoder.sentence(column, float(study.points.loc[study.every_pick["speed"], column]), frames)
 
 
 def next_command(study: Study) -> str:
@@ -165,10 +168,6 @@ def lines(study: Study) -> list[str]:
     """All there is to say below the table on a terminal."""
     sure = "; ".join(said for said in (near_best(study), told_apart(study)) if said)
     return [said for said in (*rivals(study), sure, against_rivals(study), selection(study), speed(study)) if said]
-
-
-def _axes(study: Study) -> tuple[Axis, Axis]:
-    return study.speed, study.quality
 
 
 def _in_points(study: Study) -> tuple[float, int, str]:

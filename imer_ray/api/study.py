@@ -11,7 +11,7 @@ from imer_ray.api.configuration import ExperimentConfig
 from imer_ray.config import plugins as _plugins
 from imer_ray.config.resolve import resolve, typed
 from imer_ray.errors import UserError
-from imer_ray.export import PICKS, choose, config_of
+from imer_ray.export import choose, config_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ class Study:
         results: one row per evaluated point, also of failed and stopped trials; the columns of ``results.parquet``.
         points: the complete points, each result once and as the mean over its seeds, with their ``rank`` (0: front).
         front: of ``points`` those on the Pareto front, from best quality to best speed.
-        picks: of the front quality, knee and speed, by these names.
+        picks: of the front quality, speed and knee, and the best of each further objective, by these names.
     """
 
     def __init__(self, results: Results) -> None:
@@ -78,7 +78,7 @@ class Study:
 
         if self.front.empty:
             return self.front
-        rows = {pick: choose(self._results, pick)[0] for pick in PICKS}
+        rows = {pick: choose(self._results, pick)[0] for pick in self._results.every_pick}
         return pd.DataFrame(rows).T.infer_objects()
 
     def config(self, pick: str | int = "knee") -> ExperimentConfig:
@@ -114,6 +114,6 @@ class Study:
         return f"<Study {self.name} in {self.folder}: {len(self.results)} results, {found}>"
 
     def _repr_html_(self) -> str:
-        columns = [self._results.quality.column, self._results.speed.column, "trial", "point"]
+        columns = [*(axis.column for axis in self._results.axes), "trial", "point"]
         table = "" if self.front.empty else self.picks[columns].to_html()
         return f"<p>{self!r}</p>".replace("<Study", "Study").replace("front>", "front") + table

@@ -66,6 +66,8 @@ class StudyConfig:
     quality: str = "Non0_F1_score"  # metric of the first objective, or of one setting: la.Non0_F1_score, or worst.MAE
     # the second objective: time of a batch or of one clip beside IMDer's, operations, or network evaluations
     speed: str = field(default="latency", metadata={"choices": ("latency", "latency_b1", "flops", "nfe")})
+    # further objectives: num_parameters, another cost, CRPS or another metric, worst or AUILC of the quality's metric
+    also: tuple[str, ...] = ()
     slots: int = 4  # trials in flight; a trial that waits holds no CPU
     retry_failed: bool = False  # run failed trials again, but for those whose numbers were not finite
     repeats: int = 0  # further seeds that a point of the front is run with, at most, when the trials are done

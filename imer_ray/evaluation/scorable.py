@@ -30,24 +30,24 @@ def check_training(config: ExperimentConfig) -> None:
         )
 
 
-def check_quality(config: ExperimentConfig, split: str, quality: str) -> None:
+def check_quality(config: ExperimentConfig, split: str, quality: str, option: str = "study.quality") -> None:
     """Raise UserError unless ``quality``, a metric, ``<setting>.<metric>`` or a summary of settings, such as
-    ``worst.<metric>``, can be computed on a split."""
+    ``worst.<metric>``, can be computed on a split; ``option`` is where it was asked for."""
     setting, _, metric = quality.rpartition(".")
     labels = scored_labels(config, split)
     if setting and setting not in (*labels, *SUMMARIES):
         raise UserError(
-            f"study.quality={quality}: the protocol has no setting {setting}; choose one of {', '.join(labels)}, or "
+            f"{option}={quality}: the protocol has no setting {setting}; choose one of {', '.join(labels)}, or "
             f"{metric} alone for the mean over those in which something is missing, or {WORST}.{metric}"
         )
     incomplete = _incomplete(config, labels)
     chosen = [labels[setting]] if setting in labels else incomplete
     if setting == AUILC and sum(name[0].isdigit() and len(y) >= MIN_CLIPS for name, y in labels.items()) < 2:
         raise UserError(
-            f"study.quality={quality} is an area over missing rates, and protocol={config.protocol.name} has not two "
+            f"{option}={quality} is an area over missing rates, and protocol={config.protocol.name} has not two "
             f"that can be scored; choose protocol=random or protocol=frames, or {metric} alone"
         )
-    _check(f"study.quality={quality}", metric, chosen, config, split)
+    _check(f"{option}={quality}", metric, chosen, config, split)
 
 
 def check_scoring(config: ExperimentConfig, split: str) -> None:

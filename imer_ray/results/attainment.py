@@ -1,6 +1,6 @@
 """What a study's seeds attain together: how often a point is on the front, and which trade-offs are reached how often.
 
-Legend: S seeds, N points, two minimised objectives.
+Legend: S seeds, N points, K minimised objectives; surfaces are of two.
 
 Sources: Fonseca and Fleming, On the performance assessment and comparison of stochastic multiobjective optimizers,
 PPSN IV, 1996; Grunert da Fonseca, Fonseca and Hall, Inferential performance assessment of stochastic optimisers and
@@ -21,7 +21,7 @@ LEVELS = (0.25, 0.5, 0.75)
 
 
 def times_on_front(values: ArrayLike, ran: ArrayLike) -> NDArray[np.int64]:
-    """[N]: with how many of the seeds that a point was run with [S, N] it is on that seed's front of values [S, N, 2].
+    """[N]: with how many of the seeds that a point was run with [S, N] it is on that seed's front of values [S, N, K].
 
     Divided by the number of these seeds it is an estimate of the probability that the point is on the front.
     """

@@ -1,15 +1,15 @@
-"""The two objectives as people read them: which column they stand in, and what to call it."""
+"""The objectives as people read them: which column they stand in, and what to call it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from imer_ray.results.schema import AUILC, METRIC_PREFIX, WORST
+from imer_ray.results.schema import AUILC, METRIC_PREFIX, OBJECTIVE_PREFIX, WORST
 
 QUALITY, SPEED = "objective.quality", "objective.speed"
 
@@ -63,6 +63,25 @@ def quality_axis(objective: Mapping[str, Any], frame: pd.DataFrame) -> Axis:
     else:
         label = f"{name} {f'at missing rate {setting}' if rates else f'with only {setting} available'} (valid)"
     return Axis(column, name, label, higher_is_better=metric not in ERRORS)
+
+
+def further_axis(
+    objective: Mapping[str, Any],
+    frame: pd.DataFrame,
+    baselines: Mapping[str, Mapping[str, float]],
+    before: Sequence[Axis],
+) -> Axis:
+    """The axis of an objective beside quality and speed, with a name that none before it has."""
+    name = str(objective["name"])
+    if objective["metric"].startswith(METRIC_PREFIX):
+        axis = quality_axis(objective, frame)
+    else:
+        axis = speed_axis(objective, frame, baselines)
+    if axis.column in (QUALITY, SPEED):  # what it is computed from is not in the file
+        return dataclasses.replace(axis, column=OBJECTIVE_PREFIX + name, name=name)
+    if axis.name not in {other.name for other in before}:
+        return axis
+    return dataclasses.replace(axis, name=name.removesuffix("_score").replace("_", " ").replace(".", " "))
 
 
 def speed_axis(objective: Mapping[str, Any], frame: pd.DataFrame, baselines: Mapping[str, Mapping[str, float]]) -> Axis:

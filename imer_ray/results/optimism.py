@@ -8,7 +8,7 @@ and subsequent selection bias in performance evaluation, JMLR 11, 2010).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ class Optimism:
         metric: the column that quality is computed from.
         num_points: that were chosen among.
         num_halves: that were chosen on.
-        by_pick: quality, speed and knee -> how much worse the point that has this name on one half is on the other.
+        by_pick: quality, speed, knee and further objectives -> how much worse the point that has this name on one half
+            is on the other.
     """
 
     metric: str
@@ -41,16 +42,17 @@ class Optimism:
     by_pick: Mapping[str, float]
 
 
-def optimism(chosen_on: Floats, measured_on: Floats, speed: Floats) -> dict[str, float]:
+def optimism(chosen_on: Floats, measured_on: Floats, others: Floats, further: Sequence[str] = ()) -> dict[str, float]:
     """Mean over halves of what each pick loses from the half that it is chosen on to the other.
 
     Args:
         chosen_on, measured_on: quality [R, N], minimised, of N points on R halves and on what is left by each.
-        speed: [N], minimised, which depends on no clip's label.
+        others: [N, K - 1] speed and further objectives, minimised, as they are on all clips.
+        further: the names of the latter.
     """
-    lost: dict[str, list[float]] = {name: [] for name in NAMES}
+    lost: dict[str, list[float]] = {name: [] for name in (*NAMES, *further)}
     for ours, theirs in zip(chosen_on, measured_on, strict=True):
-        for name, index in picks(np.stack([ours, speed], 1)).items():
+        for name, index in picks(np.column_stack([ours, others]), further).items():
             lost[name].append(float(theirs[index] - ours[index]))
     return {name: float(np.mean(values)) for name, values in lost.items()}
 
@@ -70,7 +72,7 @@ def read_optimism(folder: Path, metric: str) -> Optimism | None:
 
 
 def _parsed(content: Mapping[str, Any]) -> Optimism:
-    found = Optimism(**{**content, "by_pick": {name: float(content["by_pick"][name]) for name in NAMES}})
-    if not all(math.isfinite(value) for value in found.by_pick.values()):
+    found = Optimism(**{**content, "by_pick": {str(name): float(lost) for name, lost in content["by_pick"].items()}})
+    if not set(NAMES) <= found.by_pick.keys() or not all(map(math.isfinite, found.by_pick.values())):
         raise ValueError("its numbers are none")
     return found

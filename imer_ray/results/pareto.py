@@ -5,6 +5,8 @@ Legend: N points, K objectives. A point with a NaN or infinite objective was not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -66,11 +68,11 @@ def non_domination_rank(objectives: ArrayLike) -> NDArray[np.int64]:
 
 
 def knee(front: ArrayLike) -> int:
-    """Index of the point of a front [N, 2] that gains most of both objectives: where the front bends.
+    """Index of the point of a front [N, K] that gains most of all objectives: where the front bends.
 
-    Both objectives are scaled to [0, 1] over the front; the knee is the point farthest on the good side of the line
-    that joins the front's two ends, i.e. argmin of the scaled objectives' sum. On a straight front all points are
-    equal, and the one nearest the ideal corner (0, 0) is taken. Units of the objectives do not matter.
+    Each objective is scaled to [0, 1] over the front; the knee is the point farthest on the good side of the plane (the
+    line, where there are two) through the worst of each, i.e. argmin of the scaled objectives' sum. On a straight front
+    all points are equal, and the one nearest the ideal corner 0 is taken. Units of the objectives do not matter.
 
     Source: Das, On characterizing the "knee" of the Pareto curve based on Normal-Boundary Intersection, 1999.
     """
@@ -83,15 +85,21 @@ def knee(front: ArrayLike) -> int:
     return int(np.lexsort((np.linalg.norm(scaled, axis=1), below_line))[0])
 
 
-def picks(objectives: ArrayLike) -> dict[str, int]:
-    """quality, speed, knee -> index of the point [N, 2] (quality, speed) that has this name: the front's two ends and
-    its `knee`; empty if nothing was measured."""
+def picks(objectives: ArrayLike, further: Sequence[str] = ()) -> dict[str, int]:
+    """quality, speed, knee -> index of the point [N, K] (quality, speed, further objectives) that has this name: the
+    best of each objective on the front, where several are that the best in the first of the others, and the `knee`.
+    Further objectives have picks of their own names. Empty if nothing was measured."""
     points = _checked(objectives)
     front = np.flatnonzero(pareto_front(points))
     if not len(front):
         return {}
-    order = front[np.lexsort((points[front, 1], points[front, 0]))]
-    return {"quality": int(order[0]), "speed": int(order[-1]), "knee": int(order[knee(points[order])])}
+    others = np.arange(points.shape[1])[::-1]
+    found = {
+        name: int(front[np.lexsort([*(points[front, k] for k in others if k != own), points[front, own]])[0]])
+        for own, name in enumerate(("quality", "speed", *further))
+    }
+    order = front[np.lexsort(points[front].T[others])]
+    return {**dict(list(found.items())[:2]), "knee": int(order[knee(points[order])]), **dict(list(found.items())[2:])}
 
 
 def _checked(objectives: ArrayLike) -> Points:

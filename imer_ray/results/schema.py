@@ -22,7 +22,8 @@ from imer_ray.results.reading import check_numbers, check_objects, read_table, t
 from imer_ray.results.words import json_object
 
 RESULTS = "results.parquet"  # in a study's folder
-SCHEMA_VERSION = 3  # since 2, a point may have several rows; since 3, the data are described
+# since 2, a point may have several rows; since 3, the data are described; since 4, there may be further objectives
+SCHEMA_VERSION = 4
 STATUSES = ("complete", "stopped", "failed")
 METADATA_KEY = b"imer_ray"
 
@@ -72,6 +73,7 @@ COSTS = (
     *("nfe", "flops_per_clip", "latency_ms_b1", "latency_ms", "clips_per_s"),
     *("speedup_vs_imder", "speedup_vs_imder_b1", "num_parameters"),
 )
+OBJECTIVE_PREFIX = "objective."  # objective.<name>: minimised; of quality, speed and the study's further objectives
 CONFIG_PREFIX = "config."  # one column per configuration path; a component's own column holds its name
 METRIC_PREFIX = "valid."  # valid.<metric>: mean over the protocol's settings; valid.<setting>.<metric>: each of them
 # In a setting's place: the area under a metric's curve over missing rates, and its worst value of all settings.
@@ -83,7 +85,7 @@ class Objective:
     """A number that the study minimises.
 
     Attributes:
-        name: "quality" or "speed"; its values are in the column ``objective.<name>``.
+        name: "quality", "speed" or that of a further one; its values are in the column ``objective.<name>``.
         metric: the column that it is computed from.
         label: what is minimised, in words, for axes.
         reference: its coordinate of the hypervolume's reference point, fixed for all studies with this objective.
@@ -97,7 +99,7 @@ class Objective:
 
     @property
     def column(self) -> str:
-        return f"objective.{self.name}"
+        return OBJECTIVE_PREFIX + self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +168,11 @@ class StudyInfo:
         known = None if data is None else DataInfo.from_json(data)
         space, constraints = (_texts(content.pop(name, ())) for name in ("space", "constraints"))
         made = cls(objectives=objectives, space=space, constraints=constraints, data=known, **content)
-        if [objective.name for objective in objectives] != ["quality", "speed"]:
-            raise ValueError("its objectives are not quality and speed")
+        names = [objective.name for objective in objectives]
+        if names[:2] != ["quality", "speed"]:
+            raise ValueError("its objectives do not begin with quality and speed")
+        if len(set(map(str, names))) < len(names):
+            raise ValueError("it has an objective twice")
         for objective in objectives:
             _texts([objective.name, objective.metric, objective.label, objective.direction])
             if type(objective.reference) not in (int, float) or not math.isfinite(objective.reference):
@@ -208,7 +213,8 @@ def _read(path: Path) -> tuple[StudyInfo, pa.Table]:
         raise UserError(f"{path} does not exist; a search writes it: python -m imer_ray.search") from error
     try:
         info = StudyInfo.from_json((table.schema.metadata or {})[METADATA_KEY])
-        table = typed(table, COLUMNS, lambda name: pa.float64() if name.startswith(METRIC_PREFIX) else None)
+        measures = (METRIC_PREFIX, OBJECTIVE_PREFIX)
+        table = typed(table, COLUMNS, lambda name: pa.float64() if name.startswith(measures) else None)
         check_numbers(table, ("trial", "point"), needed=True)
         check_numbers(table, ("repeat", "derived_from"), needed=False)
         check_objects(table, ("stages", "executors"))
@@ -228,7 +234,8 @@ def arrow_schema(rows: Iterable[Mapping[str, Any]], info: StudyInfo) -> pa.Schem
         for name, value in row.items():
             if name not in COLUMNS:
                 found.setdefault(name, set()).add(type(value))
-    unknown = [name for name in found if not name.startswith((CONFIG_PREFIX, METRIC_PREFIX))]
+    further = {objective.column for objective in info.objectives}
+    unknown = [name for name in found if not name.startswith((CONFIG_PREFIX, METRIC_PREFIX)) and name not in further]
     if unknown:
         raise ValueError(f"columns {sorted(unknown)} are not part of the results")
     fields = [*COLUMNS.items(), *((name, _arrow_type(found[name])) for name in sorted(found))]

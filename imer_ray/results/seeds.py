@@ -13,10 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from imer_ray.results.schema import COSTS, METRIC_PREFIX
+from imer_ray.results.schema import COSTS, METRIC_PREFIX, OBJECTIVE_PREFIX
 
 LEVEL = 0.95
-OBJECTIVE_PREFIX = "objective."
 NUM_SEEDS = "num_seeds"
 KEY = ["trial", "point"]
 

@@ -13,16 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imer_ray.results.attainment import times_on_front
-from imer_ray.results.axes import QUALITY, SPEED, Axis, quality_axis, speed_axis
+from imer_ray.results.axes import QUALITY, SPEED, Axis, further_axis, quality_axis, speed_axis
 from imer_ray.results.counting import identity
 from imer_ray.results.optimism import Optimism, read_optimism
 from imer_ray.results.origin import data_of, protocol_of
-from imer_ray.results.pareto import non_domination_rank, picks
+from imer_ray.results.pareto import non_domination_rank, pareto_front, picks
 from imer_ray.results.printable import one_line, printable_frame, printable_words
 from imer_ray.results.schema import (
     COLUMNS,
     CONFIG_PREFIX,
     METRIC_PREFIX,
+    OBJECTIVE_PREFIX,
     RESULTS,
     SUMMARIES,
     DataInfo,
@@ -43,8 +44,10 @@ class Study:
     Attributes:
         frame: every row, also of failed and stopped trials.
         settings: the searched configuration paths that any row has, in the space's order.
-        reference: up to where hypervolume is measured (quality, speed; both minimised).
-        minimised: what is minimised for quality and for speed, in words.
+        reference: up to where hypervolume is measured (quality, speed, further objectives; all minimised).
+        minimised: what is minimised for each objective, in words.
+        also: the axes of the further objectives.
+        objectives: the columns in which the objectives' minimised values stand.
         num_trials: how many the study is meant to have.
         constraints: what a point must keep to be on the front, as "latency_ms_b1 <= 5".
         baselines: name -> measured columns, of systems measured beside the search.
@@ -59,8 +62,10 @@ class Study:
     quality: Axis
     speed: Axis
     settings: tuple[str, ...]
-    reference: tuple[float, float]
-    minimised: tuple[str, str] = (QUALITY, SPEED)
+    reference: tuple[float, ...]
+    minimised: tuple[str, ...] = (QUALITY, SPEED)
+    also: tuple[Axis, ...] = ()
+    objectives: tuple[str, ...] = (QUALITY, SPEED)
     num_trials: int = 0
     searcher: str = ""
     constraints: tuple[str, ...] = ()
@@ -70,6 +75,15 @@ class Study:
     protocol: str | None = None
     optimism: Optimism | None = None
     uncertainty: Uncertainty | None = None
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Of quality, speed and the further objectives."""
+        return (self.quality, self.speed, *self.also)
+
+    def minimised_of(self, points: pd.DataFrame) -> NDArray[np.float64]:
+        """[N, K] the objectives of points."""
+        return points[list(self.objectives)].to_numpy(float)
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:
@@ -85,13 +99,13 @@ class Study:
         results = [identity(row) or str(index) for index, row in zip(named.index, rows, strict=True)]
         most = named.assign(result=results).sort_values(NUM_SEEDS, ascending=False, kind="stable")
         kept = named.loc[sorted(most.drop_duplicates("result").index)].reset_index(drop=True)
-        return kept.assign(rank=non_domination_rank(kept[[QUALITY, SPEED]].astype(float)))
+        return kept.assign(rank=non_domination_rank(self.minimised_of(kept)))
 
     @functools.cached_property
     def choosable(self) -> pd.DataFrame:
         """All complete points that one could name, those with a result that another has among them."""
         points = self._measured[self._measured["feasible"].ne(False)]
-        rank = non_domination_rank(points[[QUALITY, SPEED]].astype(float))
+        rank = non_domination_rank(self.minimised_of(points))
         return points.assign(rank=rank)[rank >= 0].sort_values("finished", kind="stable", ignore_index=True)
 
     @property
@@ -101,7 +115,7 @@ class Study:
 
     @functools.cached_property
     def _measured(self) -> pd.DataFrame:
-        points = averaged(self._complete, (self.quality.column, self.speed.column))
+        points = averaged(self._complete, [axis.column for axis in self.axes])
         return points if self.uncertainty is None else with_intervals(points, self.uncertainty)
 
     @property
@@ -115,8 +129,9 @@ class Study:
 
     @functools.cached_property
     def on_each_seed(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Speed and quality, both minimised, of the points [N] with each seed [S]: [S, N, 2], and which were run."""
-        axes = (self.speed, self.quality)
+        """Speed, quality and further objectives, all minimised, of the points [N] with each seed [S]: [S, N, K], and
+        which were run."""
+        axes = (self.speed, self.quality, *self.also)
         values, ran = on_each_seed(self._complete, self.points, [axis.column for axis in axes])
         return values * [-1 if axis.higher_is_better else 1 for axis in axes], ran
 
@@ -129,15 +144,27 @@ class Study:
     @functools.cached_property
     def front(self) -> pd.DataFrame:
         """The Pareto front from best quality to best speed; its index is that of `points`."""
-        return self.points[self.points["rank"] == 0].sort_values([QUALITY, SPEED], kind="stable")
+        return self.points[self.points["rank"] == 0].sort_values(list(self.objectives), kind="stable")
+
+    @functools.cached_property
+    def stairs(self) -> pd.DataFrame:
+        """The points that none beats in quality and speed alone, fastest last: the front's outline in the picture."""
+        alone = pareto_front(self.points[[QUALITY, SPEED]].astype(float))
+        return self.points[alone].sort_values(SPEED, ascending=False, kind="stable")
 
     @functools.cached_property
     def picks(self) -> dict[str, int]:
-        """quality, knee, speed -> index in `points`; where they coincide the first name stands."""
+        """quality, knee, speed, further objectives -> index in `points`; where they coincide the first name stands."""
         first: dict[int, str] = {}
-        for name, point in picks(self.points[[QUALITY, SPEED]].astype(float)).items():
+        for name, point in self.every_pick.items():
             first.setdefault(point, name)
         return {name: point for point, name in sorted(first.items(), key=lambda at: self.front.index.get_loc(at[0]))}
+
+    @property
+    def every_pick(self) -> dict[str, int]:
+        """quality, speed, knee, further objectives -> index in `points`; several names may stand for one point."""
+        further = [column.removeprefix(OBJECTIVE_PREFIX) for column in self.objectives[2:]]
+        return picks(self.minimised_of(self.points), further)
 
     @functools.cached_property
     def varying(self) -> list[str]:
@@ -184,21 +211,28 @@ def of_frame(
     Raises:
         UserError: columns are missing without which there is no front; others that are missing read as not measured.
     """
-    lacking = [column for column in REQUIRED if column not in frame]
+    wanted = (OBJECTIVE_PREFIX + str(objective["name"]) for objective in frame.attrs["info"]["objectives"])
+    lacking = [column for column in dict.fromkeys((*REQUIRED, *wanted)) if column not in frame]
     if lacking:
         raise UserError(f"the results have no column {', '.join(lacking)}; run the search again to write them anew")
     info, frame = printable_words(frame.attrs["info"]), frame.copy(deep=False)
     frame.attrs = {}  # pandas would copy the words, all of them, in each of its steps
     frame = printable_frame(frame.assign(**{column: None for column in COLUMNS if column not in frame}))
-    objectives = {objective["name"]: objective for objective in info["objectives"]}
+    objectives = info["objectives"]
+    quality, speed = objectives[:2]
+    axes = [quality_axis(quality, frame), speed_axis(speed, frame, baselines or {})]
+    for objective in objectives[2:]:
+        axes.append(further_axis(objective, frame, baselines or {}, axes))
     return Study(
         name=info["study"],
         frame=frame,
-        quality=quality_axis(objectives["quality"], frame),
-        speed=speed_axis(objectives["speed"], frame, baselines or {}),
+        quality=axes[0],
+        speed=axes[1],
+        also=tuple(axes[2:]),
+        objectives=tuple(OBJECTIVE_PREFIX + objective["name"] for objective in objectives),
         settings=tuple(path for path in info["space"] if _known(frame, CONFIG_PREFIX + path)),
-        reference=(objectives["quality"]["reference"], objectives["speed"]["reference"]),
-        minimised=(objectives["quality"]["label"], objectives["speed"]["label"]),
+        reference=tuple(objective["reference"] for objective in objectives),
+        minimised=tuple(objective["label"] for objective in objectives),
         num_trials=info["num_trials"],
         searcher=info["searcher"],
         constraints=tuple(info.get("constraints", ())),

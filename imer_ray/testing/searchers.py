@@ -40,12 +40,21 @@ def scores(values: Mapping[str, float]) -> list[float]:
     return [(1 - x) ** 2 + lost, x**2 + lost]
 
 
+def three_scores(values: Mapping[str, float]) -> list[float]:
+    """With a third objective, the width, that asks for less than the other two."""
+    return [*scores(values), values["width"]]
+
+
 def search(
-    build: Callable[[int, int], BaseSampler], seed: int, num_trials: int, most_steps: float = math.inf
+    build: Callable[[int, int], BaseSampler],
+    seed: int,
+    num_trials: int,
+    most_steps: float = math.inf,
+    score: Callable[[Mapping[str, float]], list[float]] = scores,
 ) -> optuna.Study:
     """As a study asks: with a searcher made anew for each trial."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=["minimize", "minimize"])
+    study = optuna.create_study(directions=["minimize"] * (3 if score is three_scores else 2))
     for number in range(num_trials):
         study.sampler = build(1000 * seed + number, POPULATION)
         begin(study.sampler, SPACE, seed)
@@ -54,7 +63,7 @@ def search(
         values = SPACE.suggest(trial)
         if most_steps < math.inf:
             trial.set_constraint("steps", values["steps"] / most_steps - 1)
-        study.tell(trial, scores(values))
+        study.tell(trial, score(values))
     return study
 
 
@@ -68,6 +77,11 @@ class SearcherContract:
         assert [t.params for t in study.trials] == [t.params for t in again.trials]
         steps = [trial.params["steps"] for trial in study.best_trials]
         assert steps and max(steps) <= 8 < max(trial.params["steps"] for trial in study.trials)
+
+    def test_three_objectives_are_searched_unless_it_says_that_it_takes_two(self) -> None:
+        if getattr(self.searcher, "MAX_OBJECTIVES", 3) >= 3:
+            trials = search(self.searcher.build, 7, 2 * POPULATION, score=three_scores).trials
+            assert [len(trial.values) for trial in trials] == [3] * 2 * POPULATION
 
     def test_a_parameter_is_proposed_just_where_it_exists_and_within_its_range(self) -> None:
         for trial in search(self.searcher.build, 5, POPULATION + 4).trials:

@@ -154,7 +154,7 @@ def test_whatever_is_wrong_with_results_is_said_in_a_sentence(table, read, mutat
     [
         ({"objectives": [{**vars(INFO.objectives[0]), "reference": None}, vars(INFO.objectives[1])]},
          "the reference of quality is None, not a number"),
-        ({"objectives": [vars(INFO.objectives[1])]}, "its objectives are not quality and speed"),
+        ({"objectives": [vars(INFO.objectives[1])]}, "its objectives do not begin with quality and speed"),
         ({"objectives": None}, "not those of a study"),
         ({"space": [["a"]]}, "are no names"),
         ({"study": None}, "are no names"),

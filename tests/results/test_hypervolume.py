@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from optuna._hypervolume import compute_hypervolume
 
 from imer_ray.results.hypervolume import hypervolume, hypervolume_history
 
@@ -40,10 +41,35 @@ def test_no_points_have_no_volume():
     assert hypervolume([], REFERENCE) == 0
 
 
-@pytest.mark.parametrize("reference", [(1.0,), (np.nan, 1.0), (1.0, np.inf), (1.0, 1.0, 1.0)])
-def test_the_reference_is_two_finite_numbers(reference):
-    with pytest.raises(ValueError, match="two finite numbers"):
-        hypervolume([[0, 0]], reference)
+@pytest.mark.parametrize("reference", [(1.0,), (np.nan, 1.0), (1.0, np.inf), (1.0, 1.0, np.nan)])
+def test_the_reference_is_of_finite_numbers(reference):
+    with pytest.raises(ValueError, match="two or more finite numbers"):
+        hypervolume([[0] * len(reference)], reference)
+
+
+@pytest.mark.parametrize("number", [3, 4, 5])
+def test_boxes_in_more_objectives_have_their_closed_form(number):
+    """One box, the union of K halves of the unit cube, which leaves out one corner of it, and a stair."""
+    one = np.full(number, 0.5)
+    assert hypervolume([one], [1.0] * number) == pytest.approx(0.5**number)
+    slabs = np.where(np.eye(number) > 0, 0.5, 0.0)  # all but half of objective k
+    assert hypervolume(slabs, [1.0] * number) == pytest.approx(1 - 0.5**number)
+    levels = [[i / 10, *([(9 - i) / 10] * (number - 1))] for i in range(10)]  # steps of a stair, the other sides equal
+    expected = sum(0.1 * (1 - (9 - i) / 10) ** (number - 1) for i in range(10))
+    assert hypervolume(levels, [1.0] * number) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("number", [3, 4])
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_in_more_objectives_it_is_optunas_and_grows_by_what_a_point_adds(number, data):
+    grid = st.sampled_from(np.linspace(0, 1.25, 6).tolist())  # ties, copies, and what lies beyond
+    points = np.array(data.draw(st.lists(st.lists(grid, min_size=number, max_size=number), min_size=1, max_size=12)))
+    inside = points[(points < 1).all(1)]
+    expected = compute_hypervolume(inside, np.ones(number)) if len(inside) else 0.0
+    assert hypervolume(points, [1.0] * number) == pytest.approx(expected, abs=1e-12)
+    history = hypervolume_history(points, [1.0] * number)
+    assert history == pytest.approx([hypervolume(points[: i + 1], [1.0] * number) for i in range(len(points))])
 
 
 @given(POINTS, st.randoms(use_true_random=False))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from imer_ray.results.pareto import knee, non_domination_rank, pareto_front
+from imer_ray.results.pareto import knee, non_domination_rank, pareto_front, picks
 
 # few distinct values, so that ties, duplicates and points that were not measured are common
 VALUES = st.sampled_from([0.0, 1.0, 2.0, 3.0, -1.5, np.nan, np.inf])
@@ -52,6 +52,15 @@ def test_a_front_of_10_000_points_is_found_quickly_enough_for_every_trial():
 
 def test_knee_is_the_corner_of_a_bent_front():
     assert knee([[0.0, 1.0], [0.1, 0.1], [1.0, 0.0]]) == 1
+
+
+def test_picks_are_the_best_of_each_objective_and_the_knee():
+    points = [[0.0, 1.0, 0.5], [0.9, 0.0, 0.5], [0.8, 0.9, 0.0], [0.2, 0.2, 0.2], [0.9, 0.0, 0.6], [1.0, 1.0, 1.0]]
+    found = picks(points, ["num_parameters"])
+    assert found == {"quality": 0, "speed": 1, "knee": 3, "num_parameters": 2}
+    assert list(found) == ["quality", "speed", "knee", "num_parameters"]
+    assert picks(np.array(points)[:, :2]) == {"quality": 0, "speed": 1, "knee": 3}
+    assert picks(np.empty((0, 3)), ["num_parameters"]) == {}
 
 
 def test_knee_of_a_circle_is_its_middle():

@@ -3,44 +3,47 @@
 (() => {
   const form = document.getElementById("picker");
   if (!form) return;
-  const { study, quality, speed, budgets } = report.picking; // of a page that is watched as well: it has one study
+  const { study, quality, speed, also, objectives, budgets } = report.picking; // of a page that is watched as well: it has one study
   const value = (column, row) => (Array.isArray(report.results[column]) ? report.results[column][row] : report.results[column]);
   const idOf = (row) => `${study}/${row}`;
   const rowOf = (id) => Number(id.slice(id.lastIndexOf("/") + 1));
   const rowsNow = () => [...marks.at.keys()].map(rowOf).sort((a, b) => a - b);
   let all = rowsNow();
-  const minimised = (row) => [value("objective.quality", row), value("objective.speed", row)];
+  const minimised = (row) => objectives.map((column) => value(column, row));
   const ruleSaid = {
     quality: (among) => `the best ${quality.name} of ${among}`,
     speed: (among) => `the best ${speed.name} of ${among}`,
     knee: (among) => `the best compromise, where the front of ${among} bends`,
+    ...Object.fromEntries(also.map((axis, k) => [ruleOf(k), (among) => `the best ${axis.name} of ${among}`])),
   };
 
-  // As imer_ray.results.pareto.picks: the front's two ends, and its knee.
+  function ruleOf(k) { return objectives[k + 2].slice("objective.".length); }
+
+  // As imer_ray.results.pareto.picks: the best of each objective on the front, and its knee.
   function picks(rows) {
-    const order = [];
-    let fastest = Infinity, last = null;
-    for (const row of [...rows].sort((a, b) => minimised(a)[0] - minimised(b)[0] || minimised(a)[1] - minimised(b)[1] || a - b)) {
-      const [q, s] = minimised(row);
-      if (s < fastest || (last !== null && s === fastest && q === minimised(last)[0])) {
-        order.push(row);
-        [fastest, last] = [s, row];
-      }
+    const before = (a, b) => a.at.findIndex((v, k) => v !== b.at[k]);
+    const compare = (a, b) => { const k = before(a, b); return k < 0 ? a.row - b.row : a.at[k] - b.at[k]; };
+    const front = []; // whoever dominates a point stands before it, and with two objectives it is the one just before
+    for (const one of rows.map((row) => ({ row, at: minimised(row) })).sort(compare)) {
+      const known = objectives.length === 2 ? front.slice(-1) : front;
+      if (!known.some((other) => other.at.every((v, k) => v <= one.at[k]) && before(other, one) >= 0)) front.push(one);
     }
-    return order.length ? { quality: order[0], speed: order.at(-1), knee: knee(order) } : {};
+    if (!front.length) return {};
+    const least = (k) => front.reduce((a, b) => (b.at[k] < a.at[k] ? b : a)).row;
+    const best = Object.fromEntries(also.map((_, k) => [ruleOf(k), least(k + 2)]));
+    return { quality: front[0].row, speed: least(1), knee: knee(front), ...best };
   }
 
   function knee(front) {
-    const points = front.map(minimised);
-    const scaled = [0, 1].map((k) => {
-      const column = points.map((point) => point[k]);
+    const scaled = objectives.map((_, k) => {
+      const column = front.map((one) => one.at[k]);
       const low = Math.min(...column), span = Math.max(...column) - low;
       return column.map((v) => (v - low) / (span || 1));
     });
-    const below = front.map((_, i) => Math.round((scaled[0][i] + scaled[1][i]) * 1e12));
-    const far = front.map((_, i) => Math.sqrt(scaled[0][i] ** 2 + scaled[1][i] ** 2));
+    const below = front.map((_, i) => Math.round(scaled.reduce((sum, of) => sum + of[i], 0) * 1e12));
+    const far = front.map((_, i) => Math.sqrt(scaled.reduce((sum, of) => sum + of[i] ** 2, 0)));
     const best = [...front.keys()].reduce((a, b) => (below[b] - below[a] || far[b] - far[a]) < 0 ? b : a);
-    return front[best];
+    return front[best].row;
   }
 
   // To three digits, on the side where the value itself is within the bound.
@@ -109,6 +112,7 @@
     const outside = broken(far);
     made.append(`Next better ${gain.name}: `, button(report.points[idOf(far)].title, () => show(idOf(far)), "link"),
       ` with ${figure(far, gain)}, for ${cost.name} ${figure(far, cost)} instead of ${figure(at, cost)}`
+      + also.map((axis) => `, ${axis.name} ${figure(far, axis)} instead of ${figure(at, axis)}`).join("")
       + (outside.length ? `; outside the budget of ${outside.join(", ")}.` : "."));
     return made;
   }
@@ -185,6 +189,6 @@
     });
     pick();
   });
-  if (["quality", "knee", "speed"].includes(address.get("rule"))) form.elements.rule.value = address.get("rule");
+  if (address.get("rule") in ruleSaid) form.elements.rule.value = address.get("rule");
   pick();
 })();

@@ -22,10 +22,10 @@ from imer_ray.analysis.charts.parts import (
     point_id,
 )
 from imer_ray.analysis.charts.seeds import error_bars
-from imer_ray.analysis.figures.study import baseline_places
+from imer_ray.analysis.figures.study import baseline_places, sizes
 from imer_ray.analysis.labels import measured, title
 from imer_ray.analysis.style import MARKS, Groups, looks, series
-from imer_ray.results.axes import SPEED, Axis
+from imer_ray.results.axes import Axis
 from imer_ray.results.study import Study
 
 OUTSIDE = 0.15  # opacity of points outside the budgets
@@ -39,9 +39,10 @@ def pareto(studies: Sequence[Study]) -> Chart:
     names = [study.name for study in studies] if several else colours.names or ["points"]
     data: list[Chart] = []
     for i, study in enumerate(studies):
-        front = study.front.sort_values(SPEED, ascending=False)
+        front = study.stairs
         line = lines(front[speed.column], front[quality.column], series(i) if several else "ink", "vh")
-        name = f"front of {study.name}" if several else "Pareto front"
+        name = "front of quality and speed" if study.also else "Pareto front"
+        name = f"front of {study.name}" if several else name
         data.append(line | {"name": escape(name), "hoverinfo": "skip", "showlegend": not several})
         data += error_bars(study)
         group_of_point = study.points.apply(colours, axis=1)
@@ -132,7 +133,7 @@ def _points(study: Study, some: pd.DataFrame, name: str, series_name: str, marks
     marker = {
         "color": colour(series_name),
         "symbol": [MARKS[marks(row) % len(MARKS)][1] for row in some.to_dict("records")],
-        "size": [13 if front else 8 for front in on_front],
+        "size": sizes(study, some, 8.0, (9.0, 24.0) if study.also else (13.0, 13.0)),
         "opacity": [1.0 if front else 0.45 for front in on_front],
         "line": {"color": INK, "width": [1.5 if front else 0.0 for front in on_front]},
     }

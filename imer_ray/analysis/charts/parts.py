@@ -56,16 +56,17 @@ def place(row: pd.Series) -> str:
 
 
 def measurements(study: Study, row: pd.Series) -> list[tuple[str, str]]:
-    """(name, value) of quality, speed and the other costs of a point, with the intervals that are known."""
+    """(name, value) of the objectives and the other costs of a point, with the intervals that are known."""
     found = []
-    for axis in (study.quality, study.speed):
+    for axis in study.axes:
         found.append((axis.name, measured(axis, row[axis.column])))
         if (ends := interval(axis, row)) != ABSENT:
             found.append(("95 %", ends))
         found += _with_encoder(study, axis.column, row)
     if row[NUM_SEEDS] > 1:
         found.append(("seeds", f"{row[NUM_SEEDS]:.0f}"))
-    others = [column for column in COST_NAMES if column != study.speed.column and pd.notna(row[column])]
+    objectives = {axis.column for axis in study.axes}
+    others = [column for column in COST_NAMES if column not in objectives and pd.notna(row[column])]
     for column in others:
         found += [(COST_NAMES[column], cost(column, row[column])), *_with_encoder(study, column, row)]
     return found

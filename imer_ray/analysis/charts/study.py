@@ -24,7 +24,7 @@ from imer_ray.analysis.charts.parts import (
 )
 from imer_ray.analysis.labels import short
 from imer_ray.analysis.settings_curve import curve
-from imer_ray.analysis.style import MARKS, PICK_SERIES, STATUS_SERIES
+from imer_ray.analysis.style import FURTHER_PICK, MARKS, PICK_SERIES, STATUS_SERIES
 from imer_ray.results.schema import CONFIG_PREFIX
 from imer_ray.results.study import Study
 
@@ -151,7 +151,7 @@ def patterns(study: Study) -> Chart:
                 "name": name,
                 "x": list(study.patterns),
                 "y": numbers(row[columns]),
-                "marker": {"color": colour(PICK_SERIES[name])},
+                "marker": {"color": colour(PICK_SERIES.get(name, FURTHER_PICK))},
                 "hovertemplate": f"%{{x}}<br>{name}: <b>%{{y:.3f}}</b><extra></extra>",
             }
         )

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from imer_ray.analysis import parallel as coordinates
 from imer_ray.analysis import progress
@@ -23,6 +24,7 @@ from imer_ray.analysis.figures.canvas import COLUMN, PAGE, SIDES, dot, figure, h
 from imer_ray.analysis.labels import number, short
 from imer_ray.analysis.spread import draw_error_bars
 from imer_ray.analysis.style import (
+    FURTHER_PICK,
     LIGHT,
     MARKS,
     PICK_SERIES,
@@ -31,7 +33,7 @@ from imer_ray.analysis.style import (
     looks,
     series,
 )
-from imer_ray.results.axes import SPEED
+from imer_ray.results.axes import Axis
 from imer_ray.results.study import Study
 
 SHADES = colormaps["viridis_r"]  # darker is better, also in grey print
@@ -53,7 +55,7 @@ def pareto(studies: Sequence[Study]) -> Figure | None:
                 some[speed.column],
                 some[quality.column],
                 marker=MARKS[mark % len(MARKS)][0],
-                s=30 if on_front else 13,
+                s=sizes(study, some, 13.0, (14.0, 90.0) if study.also else (30.0, 30.0)),
                 color=LIGHT[series(i if several else colour)],
                 edgecolors=LIGHT["ink"] if on_front else "none",
                 linewidths=0.7,
@@ -63,7 +65,7 @@ def pareto(studies: Sequence[Study]) -> Figure | None:
         aside = {"marker": "x", "s": 12, "linewidths": 0.7, "color": LIGHT["muted"], "zorder": 2}
         ax.scatter(study.infeasible[speed.column], study.infeasible[quality.column], **aside)
         draw_error_bars(ax, study)
-        front = study.front.sort_values(SPEED, ascending=False)
+        front = study.stairs
         line = {"color": LIGHT[series(i)] if several else LIGHT["ink"], "linewidth": 1.0, "zorder": 3}
         ax.plot(front[speed.column], front[quality.column], drawstyle="steps-pre", **line)
     baselines = baseline_places(studies)
@@ -81,7 +83,9 @@ def pareto(studies: Sequence[Study]) -> Figure | None:
     handles += [] if several else [dot(name, LIGHT[series(i)], "o") for i, name in enumerate(colours.names)]
     handles += [dot(name, LIGHT["muted"], MARKS[i % len(MARKS)][0]) for i, name in enumerate(marks.names)]
     handles += [dot("breaks a constraint", LIGHT["muted"], "x")] if any(len(s.infeasible) for s in studies) else []
-    handles.append(Line2D([], [], color=LIGHT["ink"], linewidth=1.0, label="Pareto front"))
+    also = studies[0].also[:1]
+    label = f"front of quality and speed; larger marks: more {also[0].name}" if also else "Pareto front"
+    handles.append(Line2D([], [], color=LIGHT["ink"], linewidth=1.0, label=label))
     fig.legend(handles=handles, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.4)
     picks = {} if several else studies[0].picks
     rows = {name: studies[0].points.loc[index] for name, index in picks.items()}
@@ -180,7 +184,7 @@ def patterns(study: Study) -> Figure | None:
     for i, (name, index) in enumerate(study.picks.items()):
         values = study.points.loc[index, list(study.patterns.values())].astype(float)
         at = places + (i - (len(study.picks) - 1) / 2) * width
-        ax.bar(at, values, 0.92 * width, color=LIGHT[PICK_SERIES[name]], label=name)
+        ax.bar(at, values, 0.92 * width, color=LIGHT[PICK_SERIES.get(name, FURTHER_PICK)], label=name)
         for x, value in zip(at, values, strict=True):
             ax.text(x, 0.02 * ax.get_ylim()[1], number(value, 2), ha="center", va="bottom", fontsize=6, color="white")
     for i, (name, measured) in enumerate(study.baselines.items()):
@@ -220,6 +224,22 @@ def timeline(study: Study) -> Figure | None:
     ax.grid(axis="y", visible=False)
     fig.legend(loc="outside upper center", ncols=4, columnspacing=1.2, handletextpad=0.4)
     return fig
+
+
+def sizes(study: Study, some: pd.DataFrame, behind: float, on_front: tuple[float, float]) -> list[float]:
+    """Of the marks of some of a study's points: of those on the front by their first further objective, from the least
+    of the front to the most as its axis is drawn; without one all the same."""
+    (low, high), best = on_front, some["rank"] == 0
+    shares = np.zeros(len(some))
+    if study.also:
+        axis = study.also[0]
+        values, ends = (np.log(at) if axis.log else at for at in (_of(axis, some), _of(axis, study.front)))
+        shares = (values - ends.min()) / (float(np.ptp(ends)) or 1.0)
+    return np.where(best, low + (high - low) * shares, behind).tolist()
+
+
+def _of(axis: Axis, points: pd.DataFrame) -> NDArray[np.float64]:
+    return points[axis.column].to_numpy(float)
 
 
 def baseline_places(studies: Sequence[Study]) -> dict[str, tuple[float, float]]:

@@ -9,6 +9,7 @@ import pandas as pd
 from imer_ray.analysis import progress
 from imer_ray.analysis.labels import ABSENT, duration, interval, measured, number, setting, title, with_encoder
 from imer_ray.analysis.page.page import tiles
+from imer_ray.results.axes import SPEED
 from imer_ray.results.origin import versions
 from imer_ray.results.study import Study
 from imer_ray.results.text_encoder import ENCODER, SHAPES
@@ -62,7 +63,11 @@ def headline(study: Study) -> str:
                 "points",
                 f"{free} of them scored without training again" if free else "one of each trial",
             ),
-            (str(len(study.front)), "on the Pareto front", "no point is better in both objectives"),
+            (
+                str(len(study.front)),
+                "on the Pareto front",
+                f"no point is better in {'all' if study.also else 'both'} objectives",
+            ),
             (
                 measured(study.speed, fast[study.speed.column]),
                 f"best {study.speed.name}",
@@ -100,4 +105,4 @@ def fastest_as_good(study: Study) -> tuple[pd.Series, pd.Series, str]:
     if imder is not None and sign * (best[column] - imder) >= 0:
         bar, name = imder, f"at IMDer's {study.quality.name} or better"
     as_good = study.front[sign * (study.front[column] - bar) >= 0]
-    return best, as_good.iloc[-1], name
+    return best, as_good.loc[as_good[SPEED].astype(float).idxmin()], name

@@ -11,7 +11,7 @@ import pandas as pd
 
 from imer_ray.analysis.page.page import Page
 from imer_ray.results.axes import COST_AXES, Axis
-from imer_ray.results.schema import COLUMNS
+from imer_ray.results.schema import COLUMNS, OBJECTIVE_PREFIX
 from imer_ray.results.study import Study
 
 RULES = (  # what `imer_ray.results.pareto.picks` calls them, and how the page does
@@ -36,12 +36,14 @@ def picker(page: Page, study: Study) -> str:
         "study": study.name,
         "quality": dataclasses.asdict(study.quality),
         "speed": dataclasses.asdict(study.speed),
+        "also": [dataclasses.asdict(axis) for axis in study.also],
+        "objectives": study.objectives,
         "budgets": [[dataclasses.asdict(axis) for axis in axes] for axes in rows],
     }
     page.given["results"] = columns(study.points)
     rules = "".join(
         f'<label><input type="radio" name="rule" value="{rule}"{" checked" * (rule == "auto")}> {said}</label>'
-        for rule, said in RULES
+        for rule, said in (*RULES, *_further_rules(study))
     )
     return (
         '<form class="picker" id="picker" data-kept aria-label="Pick within budgets"><div class="budgets">'
@@ -85,6 +87,15 @@ def _budgets(study: Study) -> Iterable[list[Axis]]:
     yield [study.speed if column == study.speed.column else COST_AXES[column] for column in costs]
     yield [] if study.speed.column == "num_parameters" else [COST_AXES["num_parameters"]]
     yield [study.quality]
+    for axis in study.also:
+        if axis.column not in COST_AXES:
+            yield [axis]
+
+
+def _further_rules(study: Study) -> Iterable[tuple[str, str]]:
+    """Picks of the further objectives, which have their names."""
+    for axis, column in zip(study.also, study.objectives[2:], strict=True):
+        yield escape(column.removeprefix(OBJECTIVE_PREFIX)), f"best {escape(axis.name)}"
 
 
 def _differs(study: Study, axis: Axis) -> bool:

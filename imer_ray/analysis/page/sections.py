@@ -57,18 +57,19 @@ def nothing_yet(study: Study) -> str:
 
 def front(page: Page, study: Study) -> str:
     """The scatter below the picker, beside the panel that shows a point's configuration."""
-    note = "Large marks with an outline are the Pareto front."
+    note = "Marks with an outline are the Pareto front"
+    note += f", the larger the more {study.also[0].name}." if study.also else "."
     note += f" Crosses: {broken(study)}." if len(study.infeasible) else ""
     return front_with_points(page, [study], note, above=picker(page, study))
 
 
 def front_table(study: Study) -> str:
     picks = {index: name for name, index in study.picks.items()}
-    axes = (study.quality, study.speed)
+    axes = study.axes
     others = [
         (column, name)
         for column, name in zip(TABLE_COLUMNS, TABLE_NAMES, strict=True)
-        if column != study.speed.column and study.front[column].notna().any()
+        if column not in {axis.column for axis in axes} and study.front[column].notna().any()
     ]
     shown = study.varying or study.settings
     heads = [("pick", ""), ("trial", "number")]
@@ -121,7 +122,7 @@ def attainment(page: Page, study: Study) -> str:
 def course(page: Page, study: Study) -> str:
     """Hypervolume over time, and quality by missing pattern where it was measured."""
     history = page.chart("hypervolume", front_charts.hypervolume([study]), height=320)
-    corner = f"{study.reference[0]:.3g} in {study.minimised[0]} and {study.reference[1]:.3g} in {study.minimised[1]}"
+    corner = " and ".join(f"{at:.3g} in {what}" for at, what in zip(study.reference, study.minimised, strict=True))
     note = (
         f"Area that the points dominate, up to the fixed reference point: {corner}. Pauses of the search are left out."
     )

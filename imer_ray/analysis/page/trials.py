@@ -49,10 +49,10 @@ def _columns(study: Study) -> Iterator[tuple[str, str, str, list[Any]]]:
     yield "trial", "trial", "", (trials + ("." + points.astype(str)).where(points > 0, "")).tolist()
     yield "state", "text", "", frame["status"].astype(str).tolist()
     yield "remark", "remark", "", _remarks(study, frame)
-    for axis in (study.quality, study.speed):
+    for axis in study.axes:
         yield axis.name, "number", axis.unit, _numbers(frame[axis.column])
     for column, name in COSTS.items():
-        if column != study.speed.column and frame[column].notna().any():
+        if column not in {axis.column for axis in study.axes} and frame[column].notna().any():
             yield name, "count" if column == "nfe" else "number", "", _numbers(frame[column])
     for path in study.settings:
         yield short(path), "setting", "", _plain(frame[CONFIG_PREFIX + path])

@@ -1,4 +1,4 @@
-"""What a study minimises: quality and speed, flipped here and nowhere else, each with a fixed reference point.
+"""What a study minimises: quality, speed and what else it names, flipped here and nowhere else, each with a reference.
 
 The reference point is the worst value that still counts in a hypervolume. It never depends on the data of a study, so
 that studies with the same objectives can be compared.
@@ -7,10 +7,10 @@ that studies with the same objectives can be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from imer_ray.errors import UserError, hint
-from imer_ray.results.schema import METRIC_PREFIX, Objective
+from imer_ray.results.schema import METRIC_PREFIX, SUMMARIES, Objective
 
 Transform = Callable[[float], float]
 
@@ -58,26 +58,50 @@ _SPEED: Mapping[str, tuple[str, Transform, str, float]] = {
     "flops": ("flops_per_clip", _log10, "log10(FLOPs per clip)", 10.0),
     "nfe": ("nfe", _log10_1p, "log10(1 + network evaluations)", math.log10(101.0)),
 }
+# study.also -> the same; up to a hundred million weights
+_COSTS = {**_SPEED, "num_parameters": ("num_parameters", _log10, "log10(parameters)", 8.0)}
 
 
-def objectives(quality: str, speed: str) -> tuple[Objective, Objective]:
-    """(quality, speed) of a study's settings ``study.quality`` and ``study.speed``.
+def objectives(quality: str, speed: str, also: Sequence[str] = ()) -> tuple[Objective, ...]:
+    """(quality, speed, further ones in their order) of a study's settings ``study.quality``, ``speed`` and ``also``.
 
     ``study.quality`` is a metric's name (its mean over the protocol's settings), ``<setting>.<metric>``,
-    ``worst.<metric>`` or ``AUILC.<metric>`` (see `imer_ray.evaluation.score.summaries`).
+    ``worst.<metric>`` or ``AUILC.<metric>`` (see `imer_ray.evaluation.score.summaries`). A further objective is such a
+    metric, ``worst`` or ``AUILC`` of the quality's metric, or a cost: ``latency``, ``latency_b1``, ``flops``, ``nfe``
+    or ``num_parameters``.
 
     Raises:
-        UserError: there is no such metric.
+        UserError: there is no such metric, or an objective is named twice.
     """
-    metric = quality.rpartition(".")[2]
-    if metric not in _QUALITY:
-        raise UserError(f"study.quality={quality}: unknown metric; {hint(metric, _QUALITY)}")
-    _, label, reference = _QUALITY[metric]
     column, _, speed_label, speed_reference = _SPEED[speed]
-    return (
-        Objective(name="quality", metric=METRIC_PREFIX + quality, label=label.format(quality), reference=reference),
+    found = [
+        _of_metric("quality", quality, f"study.quality={quality}", _QUALITY),
         Objective(name="speed", metric=column, label=speed_label, reference=speed_reference),
-    )
+    ]
+    for given in also:
+        name = f"{given}.{quality.rpartition('.')[2]}" if given in SUMMARIES else given
+        if name in _COSTS:
+            column, _, label, reference = _COSTS[name]
+            one = Objective(name=name, metric=column, label=label, reference=reference)
+        else:
+            one = _of_metric(name, name, f"study.also={given}", (*_COSTS, *SUMMARIES, *_QUALITY))
+        if any(one.metric == other.metric for other in found):
+            raise UserError(f"study.also={given}: {one.metric} is an objective already; leave it out")
+        found.append(one)
+    return tuple(found)
+
+
+def _of_metric(name: str, asked: str, said: str, known: Iterable[str]) -> Objective:
+    metric = asked.rpartition(".")[2]
+    if metric not in _QUALITY:
+        raise UserError(f"{said}: unknown metric; {hint(metric, known)}")
+    _, label, reference = _QUALITY[metric]
+    return Objective(name=name, metric=METRIC_PREFIX + asked, label=label.format(asked), reference=reference)
+
+
+def is_cost(objective: Objective) -> bool:
+    """Whether it is what a prediction takes, known before anything is trained, and not how good it is."""
+    return not objective.metric.startswith(METRIC_PREFIX)
 
 
 def minimised(metrics: Mapping[str, float], wanted: Sequence[Objective]) -> tuple[float, ...]:
@@ -99,6 +123,6 @@ def minimised(metrics: Mapping[str, float], wanted: Sequence[Objective]) -> tupl
 
 
 def _transform(objective: Objective) -> Transform:
-    if objective.name == "quality":
+    if not is_cost(objective):
         return _QUALITY[objective.metric.rpartition(".")[2]][0]
-    return next(transform for column, transform, _, _ in _SPEED.values() if column == objective.metric)
+    return next(transform for column, transform, _, _ in _COSTS.values() if column == objective.metric)

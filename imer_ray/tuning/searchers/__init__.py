@@ -1,7 +1,8 @@
 """Samplers: each file builds one way to propose a study's next trial.
 
-A sampler offers ``build(seed, population) -> optuna.samplers.BaseSampler`` for two minimised objectives and conditional
-parameters. ``population`` is how many trials are drawn at random before, or together, they say anything.
+A sampler offers ``build(seed, population) -> optuna.samplers.BaseSampler`` for minimised objectives and conditional
+parameters. ``population`` is how many trials are drawn at random before, or together, they say anything. A file whose
+sampler takes no more than so many objectives says so, ``MAX_OBJECTIVES``.
 
 One with a model also has ``rank(study, candidates)``: scores of configurations, the highest of the one that it would
 propose first, or None while it has no model. So a record finds the best that is new where what the sampler proposes has

@@ -9,29 +9,65 @@ from scipy.special import ndtr
 from imer_ray.results.pareto import pareto_front
 
 Array = NDArray[np.float64]
+BLOCK = 512  # predictions at a time: what is kept of each grows with the front
 
 
 def expected_improvement(mean: Array, deviation: Array, found: Array, reference: Array) -> Array:
-    """[N] by how much the hypervolume of two minimised objectives is expected to grow, exactly.
+    """[N] by how much the hypervolume of K minimised objectives is expected to grow, exactly.
 
-    With the front's points (a_i, b_i) sorted by a, i = 1..n, a_0 = -inf, a_{n+1} and b_0 the reference's,
-        E = sum_{i=0}^{n} (psi_1(a_{i+1}) - psi_1(a_i)) psi_2(b_i),    psi(c) = E max(c - Y, 0),
-    as an improvement is a sum of strips, in each of which it is a product of independent objectives.
+    Two objectives: with the front's points (a_i, b_i) sorted by a, i = 1..n, a_0 = -inf, a_{n+1} and b_0 the
+    reference's,
+        E = sum_{i=0}^{n} (psi_1(a_{i+1}) - psi_1(a_i)) psi_2(b_i),    psi_k(c) = E max(c - Y_k, 0),
+    as an improvement is a sum of strips, in each of which it is a product of independent objectives. More objectives:
+    between two neighbouring values c_i < c_{i+1} of the last one on the front, what can be gained is that beside the
+    front of those points whose last is at most c_i, in one objective less,
+        E_K = sum_{i=0}^{n} (psi_K(c_{i+1}) - psi_K(c_i)) E_{K-1}({x_j: x_jK <= c_i}),    c_0 = -inf, c_{n+1} = r_K.
+    There are about n^{K-1} / (K-1)! such boxes.
 
     Args:
-        mean, deviation: [N, 2] of the independent normal predictions.
-        found: [M, 2] objectives of what is known.
-        reference: [2]
+        mean, deviation: [N, K] of the independent normal predictions.
+        found: [M, K] objectives of what is known.
+        reference: [K]
 
-    Source: Emmerich, Deutz and Klinkenberg, Hypervolume-based expected improvement, 2011; in strips: Yang et al.,
-    Efficient computation of expected hypervolume improvement using box decomposition algorithms, 2019.
+    Source: Emmerich, Deutz and Klinkenberg, Hypervolume-based expected improvement, 2011; as a sum over boxes that fill
+    what is not dominated: Yang et al., Efficient computation of expected hypervolume improvement using box
+    decomposition algorithms, 2019.
     """
     inside = found[(found < reference).all(1)]
-    front = np.unique(inside[pareto_front(inside)], axis=0) if len(inside) else np.empty((0, 2))
-    right = np.append(front[:, 0], reference[0])
-    top = np.insert(front[:, 1], 0, reference[1])
-    widths = np.diff(_shortfall(right, mean[:, :1], deviation[:, :1]), axis=1, prepend=0.0)
-    return np.einsum("ns,ns->n", widths, _shortfall(top, mean[:, 1:], deviation[:, 1:]))
+    front = np.unique(inside[pareto_front(inside)], axis=0) if len(inside) else inside
+    blocks = range(0, len(mean), BLOCK)
+    parts = [_of_block(mean[i : i + BLOCK], deviation[i : i + BLOCK], front, reference) for i in blocks]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _of_block(mean: Array, deviation: Array, front: Array, reference: Array) -> Array:
+    levels = np.vstack([front, reference])  # the reference is the last
+    short = [_shortfall(levels[:, k], mean[:, k, None], deviation[:, k, None]) for k in range(len(reference))]
+    return _gain(short, front, np.arange(len(front)))
+
+
+def _gain(short: list[Array], front: Array, among: NDArray[np.intp]) -> Array:
+    """[N] in the first objectives, beside those of the front that are ``among``, by their psi at the front's values."""
+    num, last = len(short), len(front)
+    own = among[_first_of_front(front[among, :num])]
+    if num == 2:
+        order = own[np.argsort(front[own, 0])]
+        widths = np.diff(short[0][:, [*order, last]], axis=1, prepend=0.0)
+        return np.einsum("ns,ns->n", widths, short[1][:, [last, *order]])
+    order = own[np.argsort(front[own, num - 1], kind="stable")]
+    heights = np.diff(short[-1][:, [*order, last]], axis=1, prepend=0.0)
+    total = np.zeros(len(short[0]))
+    for i, height in enumerate(heights.T):
+        if i == 0 or i == len(order) or front[order[i], num - 1] > front[order[i - 1], num - 1]:
+            total += height * _gain(short[:-1], front, order[:i])
+    return total
+
+
+def _first_of_front(points: Array) -> NDArray[np.intp]:
+    """Indices of the front, of equal points the first."""
+    on_front = np.flatnonzero(pareto_front(points)) if len(points) else np.empty(0, dtype=np.intp)
+    _, first = np.unique(points[on_front], axis=0, return_index=True)
+    return on_front[first]
 
 
 def _shortfall(bound: Array, mean: Array, deviation: Array) -> Array:

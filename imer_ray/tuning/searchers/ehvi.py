@@ -34,6 +34,7 @@ from imer_ray.tuning.study.journal_entry import DUPLICATE
 FITTED = (40, 80)  # best and latest of the trials that the models' parameters are fitted on
 KNOWN = (60, 140)  # best and latest of those that they predict from
 MOST_KNOWN = 100  # candidates, best first, of which one shall be new
+MAX_OBJECTIVES = 3  # beyond, the improvement is a sum over more boxes than there is time for
 MARGIN = 0.1  # of the range of the values, between the worst and the reference point
 
 

@@ -2,12 +2,13 @@
 
     diffusion.sde: {choice: [vp, ve]}
     diffusion.sde.sigma_max: {float: [5, 50], log: true, when: {diffusion.sde: ve}}
-    diffusion.num_steps: {int: [2, 32], log: true}
+    diffusion.num_steps: {int: [2, 32], log: true, prior: 8}
     points:
       - {diffusion.sde: vp, diffusion.num_steps: 8}
 
 Keys are configuration paths. A range has two ends, ``log`` or ``step``; ``when`` names values of other paths, searched
-or not, under which the parameter exists. ``points`` are proposed first.
+or not, under which the parameter exists. A ``prior`` is a value that you believe in: it is proposed first, and more
+often at the beginning. ``points`` are proposed after that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,7 @@ def _parameter(path: str, spec: Any) -> Parameter:
     if len(kinds) > 1:
         raise ValueError(f"{' and '.join(kinds)} exclude each other")
     kind = kinds[0]
-    allowed = {kind, "when"} | ({"log", "step"} if kind != "choice" else set())
+    allowed = {kind, "when", "prior"} | ({"log", "step"} if kind != "choice" else set())
     for word in spec:
         if word not in allowed:
             raise ValueError(f"{kind} does not take {word!r}{_hint([word], allowed)}")
@@ -139,7 +141,12 @@ def _parameter(path: str, spec: Any) -> Parameter:
     when = spec.get("when", {})
     if not isinstance(when, Mapping):
         raise ValueError("when takes {path: value} or {path: [values]}")
-    return Parameter(path=path, distribution=distribution, when={str(k): _values(v) for k, v in when.items()})
+    made = Parameter(path=path, distribution=distribution, when={str(k): _values(v) for k, v in when.items()})
+    if (prior := spec.get("prior")) is None:
+        return made
+    if not made.holds(prior):
+        raise ValueError(f"prior: {prior!r} is not among what is searched: {', '.join(map(str, made.ends()))}")
+    return replace(made, prior=float(prior) if kind == "float" else int(prior) if kind == "int" else prior)
 
 
 def _choice(choices: Any) -> Distribution:

@@ -31,11 +31,13 @@ class Parameter:
     Attributes:
         when: path of another parameter -> values of it under which this one exists; all must hold. A parameter that
             does not exist itself has no value, so conditions chain.
+        prior: the value that its user believes in; None: none.
     """
 
     path: str
     distribution: Distribution
     when: Mapping[str, tuple[Any, ...]]
+    prior: Any = None
 
     def exists(self, values: Mapping[str, Any]) -> bool:
         return all(path in values and values[path] in allowed for path, allowed in self.when.items())
@@ -71,6 +73,20 @@ class Space:
     parameters: tuple[Parameter, ...]
     points: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def priors(self) -> dict[str, Any]:
+        """Path -> the value that is believed in, of those that have one."""
+        return {p.path: p.prior for p in self.parameters if p.prior is not None}
+
+    @property
+    def believed(self) -> dict[str, Any]:
+        """The point of all values that are believed in and exist together; what it leaves open the searcher chooses."""
+        values: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.prior is not None and parameter.exists(values):
+                values[parameter.path] = parameter.prior
+        return values
+
     @functools.cached_property
     def definition(self) -> dict[str, Any]:
         """Path -> distribution and conditions as JSON values: all that a study's trials must have in common."""
@@ -84,7 +100,7 @@ class Space:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (first 32 hex digits) of the definition; comments, order and points do not matter."""
+        """SHA-256 (first 32 hex digits) of the definition; comments, order, points and priors do not matter."""
         text = json.dumps(self.definition, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

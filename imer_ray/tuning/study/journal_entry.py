@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from imer_ray.config.tree import flatten
 from imer_ray.received import MAX_INT
-from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, STATUSES
+from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, OBJECTIVE_PREFIX, STATUSES
 from imer_ray.results.words import json_object, json_texts
 from imer_ray.tuning import searchers
 from imer_ray.tuning.study._optuna import FIXED, JournalOperation
@@ -38,6 +38,7 @@ class EntryCheck:
 
     def __init__(self) -> None:
         self._studies: set[str] = set()
+        self._num_objectives = 0
         self._num_trials = 0
 
     def take(self, entry: Any) -> None:
@@ -55,6 +56,8 @@ class EntryCheck:
             _number(entry, "trial_id", self._num_trials)
         if operation == JournalOperation.CREATE_TRIAL:
             self._num_trials += 1
+        if operation in (JournalOperation.CREATE_TRIAL, JournalOperation.SET_TRIAL_STATE_VALUES):
+            _values(entry, self._num_objectives)
         if form := _FORMS.get(operation):
             form(entry)
 
@@ -65,6 +68,7 @@ class EntryCheck:
             raise ValueError(f"a study's journal begins with study, not with {name!r}")
         if any(type(direction) is not int or direction not in (1, 2) for direction in directions):
             raise ValueError(f"{directions} are no directions")
+        self._num_objectives = self._num_objectives or len(directions)
         self._studies.add(name)  # once, although earlier versions began it at each opening
 
 
@@ -82,7 +86,7 @@ def check_row(row: Any) -> None:
     for name, value in row.items():
         if value is not None and not _fits(value, COLUMNS.get(name, pa.float64())):
             raise ValueError(f"{name} of a row is {str(value)[:40]!r}")
-        if name not in COLUMNS and not name.startswith(METRIC_PREFIX):
+        if name not in COLUMNS and not name.startswith((METRIC_PREFIX, OBJECTIVE_PREFIX)):
             raise ValueError(f"the results have no column {name}")
     for name in TEXTS:
         if row.get(name) is not None:
@@ -119,7 +123,6 @@ def _within(value: float) -> bool:
 def _trial(entry: Mapping[str, Any]) -> None:
     for name in ("user_attrs", "system_attrs", "params", "distributions", "intermediate_values"):
         _mapping(entry.get(name, {}), name)
-    _values(entry)
     if (value := entry.get("value")) is not None and not _finite(value):
         raise ValueError(f"{value!r} is no value of an objective")
     _attributes(entry.get("user_attrs", {}))
@@ -142,13 +145,12 @@ def _state(entry: Mapping[str, Any]) -> None:
     _is(int, entry, "state")
     if "values" not in entry:
         raise ValueError("values are missing")
-    _values(entry)
 
 
-def _values(entry: Mapping[str, Any]) -> None:
+def _values(entry: Mapping[str, Any], number: int) -> None:
     values = entry.get("values")
-    if values is not None and not (isinstance(values, list) and len(values) == 2 and all(map(_finite, values))):
-        raise ValueError(f"{str(values)[:40]} are no values of two objectives")
+    if values is not None and not (isinstance(values, list) and len(values) == number and all(map(_finite, values))):
+        raise ValueError(f"{str(values)[:40]} are no values of {number} objectives")
 
 
 def _user_attribute(entry: Mapping[str, Any]) -> None:

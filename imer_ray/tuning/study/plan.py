@@ -33,7 +33,7 @@ class Plan:
     options: SearchConfig
     base: Mapping[str, Any]
     space: Space
-    objectives: tuple[Objective, Objective]
+    objectives: tuple[Objective, ...]
     configurations: Configurations
     constraints: tuple[Constraint, ...] = ()
     data: DataInfo | None = None

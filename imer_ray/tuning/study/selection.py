@@ -9,8 +9,8 @@ from torch import Tensor
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.data.missing import seeded
-from imer_ray.results.axes import SPEED
 from imer_ray.results.optimism import OPTIMISM, Optimism, optimism, write_optimism
+from imer_ray.results.schema import OBJECTIVE_PREFIX
 from imer_ray.results.study import Study, load
 from imer_ray.results.uncertainty import UNCERTAINTY, write_uncertainty
 from imer_ray.stages.store import Store
@@ -55,6 +55,7 @@ def _optimism(study: Study, config: ExperimentConfig, store: Store, known: Tenso
     if not measured.any():
         return None
     first, second = first[measured], second[measured]
-    speed = study.points[SPEED].to_numpy(float)
-    lost = optimism(np.concatenate([first, second]), np.concatenate([second, first]), speed)
+    others = study.minimised_of(study.points)[:, 1:]
+    further = [column.removeprefix(OBJECTIVE_PREFIX) for column in study.objectives[2:]]
+    lost = optimism(np.concatenate([first, second]), np.concatenate([second, first]), others, further)
     return Optimism(metric=study.quality.column, num_points=len(qualities), num_halves=2 * len(first), by_pick=lost)

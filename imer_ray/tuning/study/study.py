@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import optuna
 import yaml
 
 from imer_ray.config import plugins
-from imer_ray.config.commands import SearchConfig
+from imer_ray.config.commands import SearchConfig, StudyConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.evaluation.scorable import check_quality, check_training
 from imer_ray.evaluation.timing.speedup import check_reference
 from imer_ray.files import write_whole
+from imer_ray.results.schema import METRIC_PREFIX
 from imer_ray.tuning import budget
 from imer_ray.tuning.loggers._background import check_loggers
 from imer_ray.tuning.objectives.constraints import parse
-from imer_ray.tuning.objectives.objectives import objectives
+from imer_ray.tuning.objectives.objectives import is_cost, objectives
+from imer_ray.tuning.searchers._believed import Believed
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space import file
 from imer_ray.tuning.space.check import Configurations
@@ -43,7 +44,8 @@ def plan(options: SearchConfig, systems: str = "imer_ray.systems") -> Plan:
             missing, damaged or too short data, or labels that the quality cannot be computed from.
     """
     study = options.study
-    wanted, constraints = objectives(study.quality, study.speed), parse(study.constraints)
+    wanted, constraints = objectives(study.quality, study.speed, study.also), parse(study.constraints)
+    check_searcher(study, len(wanted))
     check_loggers(study.loggers)
     budget.check(study, options.scaling)
     initial_points.check(study)
@@ -61,7 +63,10 @@ def plan(options: SearchConfig, systems: str = "imer_ray.systems") -> Plan:
     base |= {"data_fingerprint": fingerprint}
     config = typed(base, ExperimentConfig)
     check_training(config)
-    check_quality(config, SPLIT, study.quality)
+    for objective in wanted:
+        if not is_cost(objective):
+            setting = f"study.{'quality' if objective is wanted[0] else 'also'}"
+            check_quality(config, SPLIT, objective.metric.removeprefix(METRIC_PREFIX), setting)
     return Plan(
         options=options,
         base=base,
@@ -87,6 +92,8 @@ def open_record(plan: Plan) -> Record:
     study = open_study(journal, len(plan.objectives))
     check_results(journal, study)
     check_identity(study, plan.space, plan.base, plan.objectives, plan.constraints, plan.folder)
+    if len(study.directions) != len(plan.objectives):
+        raise journal.damaged(f"its study has not {len(plan.objectives)} objectives", 1)
     name_objectives(study, plan.objectives)
     settings = plan.options.study
     write_whole(plan.folder / "space.yaml", plan.space.text.encode())
@@ -111,11 +118,29 @@ def open_record(plan: Plan) -> Record:
     return record
 
 
+def check_searcher(study: StudyConfig, num_objectives: int) -> None:
+    """Raise UserError if what is to propose trials takes fewer objectives."""
+    module = plugins.module("imer_ray.tuning.searchers", study.searcher)
+    most = getattr(module, "MAX_OBJECTIVES", num_objectives)
+    if num_objectives > most:
+        raise UserError(
+            f"study.searcher={study.searcher} takes up to {most} objectives, not {num_objectives}; name fewer in "
+            "study.also, or take study.searcher=nsga3 or tpe"
+        )
+    if study.cost_first and num_objectives > 2:
+        raise UserError("study.cost_first weighs quality against speed alone; leave out it or study.also")
+
+
 def _sampler(plan: Plan) -> Callable[[int], optuna.samplers.BaseSampler]:
     """Makes the study's sampler from a seed."""
     settings = plan.options.study
     module = plugins.module("imer_ray.tuning.searchers", settings.searcher)
-    build = functools.partial(module.build, population=settings.num_startup_trials)
+    priors, startup = plan.space.priors, settings.num_startup_trials
+
+    def build(seed: int) -> optuna.samplers.BaseSampler:
+        sampler: optuna.samplers.BaseSampler = module.build(seed, population=startup)
+        return Believed(sampler, priors, seed, startup) if priors else sampler
+
     if settings.prefix_trials == 1:
         return build
     shared = prefix(plan.space, plan.configurations.build, plan.final_stage)

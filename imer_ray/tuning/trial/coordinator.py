@@ -97,7 +97,9 @@ def run_points(
         (own,) = score([tree])
         if own is not None and config.evaluate.max_points > 1:
             least, least_speed = config.evaluate.tolerance, config.speed.tolerance
-            goes_on = functools.partial(improved, tolerance=least, speed_tolerance=least_speed)
+            goes_on = functools.partial(
+                improved, objectives=grid.objectives, tolerance=least, speed_tolerance=least_speed
+            )
             local_search(free_lines(tree, grid, graph_of), own, ask, config.evaluate.max_points, goes_on)
     except UserError as error:
         return {BROKEN: str(error)}

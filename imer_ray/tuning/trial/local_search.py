@@ -18,6 +18,7 @@ from imer_ray.config.experiment import GridConfig
 from imer_ray.config.tree import get, replace
 from imer_ray.results.schema import Objective
 from imer_ray.stages.graph import Stage
+from imer_ray.tuning.objectives.objectives import is_cost
 from imer_ray.tuning.space.space import Parameter, Space
 
 PATHS = {  # of the grid's axes, in the order in which they are walked
@@ -29,7 +30,7 @@ PATHS = {  # of the grid's axes, in the order in which they are walked
 }
 POWERS = (1, 2, 4, 8, 16, 32)  # of two: numbers whose next is worth a look; beyond 32 steps only slow samplers gain
 Scores = tuple[float, ...]
-"""The minimised objectives of a point: quality, speed."""
+"""The minimised objectives of a point: quality, speed, further ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Grid:
     Attributes:
         axes: configuration path -> values.
         components: what `imer_ray.config.compose.replace` makes configurations from.
-        objectives: quality and speed.
+        objectives: quality, speed and further ones.
     """
 
     axes: Mapping[str, Sequence[Any]]
@@ -111,14 +112,16 @@ def _trained(final: Stage) -> dict[str, str]:
     return {role: stage.key for role, stage in final.inputs.items() if role != "cost"}
 
 
-def improved(before: Scores, after: Scores, tolerance: float, speed_tolerance: float) -> bool:
-    """Whether a point is worth more than the one that the walk came from, in quality or in speed.
+def improved(
+    before: Scores, after: Scores, objectives: Sequence[Objective], tolerance: float, speed_tolerance: float
+) -> bool:
+    """Whether a point is worth more than the one that the walk came from, in any objective.
 
-    Quality must fall by more than ``tolerance``, so that noise neither leads the walk on nor counts as a loss:
-    a point of equal quality is judged by its speed alone. Speed (a logarithm to base 10) must fall by more than
-    log10(1 + ``speed_tolerance``), which is how well it is known.
+    Quality, and any other metric, must fall by more than ``tolerance``, so that noise neither leads the walk on nor
+    counts as a loss: a point of equal quality is judged by its cost alone. Speed, and any other cost (logarithms to
+    base 10), must fall by more than log10(1 + ``speed_tolerance``), which is how well it is known.
     """
-    least = (tolerance, math.log10(1 + speed_tolerance))
+    least = [math.log10(1 + speed_tolerance) if is_cost(objective) else tolerance for objective in objectives]
     return any(a - b > enough for a, b, enough in zip(before, after, least, strict=True))
 
 

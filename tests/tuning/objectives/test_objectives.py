@@ -67,6 +67,31 @@ def test_what_was_not_measured_is_no_objective(metrics, message):
         minimised(metrics, objectives(quality="Non0_F1_score", speed="latency"))
 
 
+def test_further_objectives_stand_behind_quality_and_speed():
+    wanted = objectives("Non0_F1_score", "latency", ["num_parameters", "latency_b1", "CRPS", "worst", "AUILC"])
+    names = ["quality", "speed", "num_parameters", "latency_b1", "CRPS", "worst.Non0_F1_score", "AUILC.Non0_F1_score"]
+    assert [objective.name for objective in wanted] == names
+    assert [objective.column for objective in wanted] == [f"objective.{name}" for name in names]
+    of_metric = {"Non0_F1_score": 0.8, "CRPS": 0.6, "worst.Non0_F1_score": 0.7, "AUILC.Non0_F1_score": 0.75}
+    row = {"speedup_vs_imder": 10.0, "speedup_vs_imder_b1": 100.0, "num_parameters": 1e6}
+    found = minimised({**row, **{f"valid.{name}": value for name, value in of_metric.items()}}, wanted)
+    assert found == pytest.approx((0.2, -1.0, 6.0, -2.0, 0.6, 0.3, 0.25))
+    assert [objective.reference for objective in wanted] == [0.5, 0.0, 8.0, 0.0, 3.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        (["num_parameter"], "study.also=num_parameter: unknown metric; did you mean num_parameters"),
+        (["latency"], "study.also=latency: speedup_vs_imder is an objective already; leave it out"),
+        (["CRPS", "CRPS"], "study.also=CRPS: valid.CRPS is an objective already"),
+    ],
+)
+def test_a_further_objective_must_be_one_and_new(also, message):
+    with pytest.raises(UserError, match=message):
+        objectives("Non0_F1_score", "latency", also)
+
+
 @pytest.mark.parametrize("name", ["Non0_F1", "l.Non0_F1_scor"])
 def test_an_unknown_metric_is_named(name):
     with pytest.raises(UserError, match=f"study.quality={name}: unknown metric; did you mean Non0_F1_score"):

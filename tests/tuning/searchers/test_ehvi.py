@@ -135,16 +135,18 @@ def test_what_is_believed_moves_no_mean_and_leaves_no_doubt():
     assert (after[1][:3] < 0.5 * before[1][:3]).all() and (after[1] <= before[1] * (1 + 1e-6)).all()
 
 
+@pytest.mark.parametrize("num_objectives", [2, 3, 4])
 @pytest.mark.parametrize("number", [0, 1, 6])
-def test_the_expected_improvement_is_the_mean_of_improvements(number):
+def test_the_expected_improvement_is_the_mean_of_improvements(number, num_objectives):
     rng = np.random.default_rng(number)
-    found = rng.random((number, 2))
-    reference, mean, deviation = np.array([0.9, 1.1]), rng.random((2, 2)), rng.uniform(0.05, 0.4, (2, 2))
+    found = rng.random((number, num_objectives)).round(1)  # with ties
+    reference = np.array([0.9, 1.1, 1.0, 0.8])[:num_objectives]
+    mean, deviation = rng.random((2, num_objectives)), rng.uniform(0.05, 0.4, (2, num_objectives))
     before = hypervolume(found, reference)
     for expected, at, spread in zip(
         expected_improvement(mean, deviation, found, reference), mean, deviation, strict=True
     ):
-        drawn = at + spread * rng.standard_normal((600, 2))
+        drawn = at + spread * rng.standard_normal((600, num_objectives))
         grown = [hypervolume(np.vstack([found, [point]]), reference) - before for point in drawn]
         assert expected == pytest.approx(np.mean(grown), abs=4 * np.std(grown) / math.sqrt(len(grown)))
 

@@ -11,20 +11,21 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
+from optuna.samplers._nsgaiii._elite_population_selection_strategy import _generate_default_reference_point
 from optuna.trial import create_trial
 from searchers_found import SAMPLERS, every_sampler
 
 import imer_ray.testing.searchers as contract
 from imer_ray.results.hypervolume import hypervolume
 from imer_ray.testing.searchers import POPULATION, SPACE
-from imer_ray.tuning.searchers import FIDELITY
+from imer_ray.tuning.searchers import FIDELITY, nsga3
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers.gp import ImputedGP, _filled
 
 
-def search(sampler, seed, num_trials, most_steps=math.inf, wrap=lambda sampler: sampler):
+def search(sampler, seed, num_trials, most_steps=math.inf, wrap=lambda sampler: sampler, score=contract.scores):
     build = import_module(f"imer_ray.tuning.searchers.{sampler}").build
-    return contract.search(lambda *words: wrap(build(*words)), seed, num_trials, most_steps)
+    return contract.search(lambda *words: wrap(build(*words)), seed, num_trials, most_steps, score)
 
 
 @every_sampler
@@ -35,7 +36,8 @@ class TestEverySearcher(contract.SearcherContract):
 
 
 def reached(study):
-    return hypervolume(np.array([trial.values for trial in study.get_trials(deepcopy=False)]), (1, 1))
+    corner = (1,) * len(study.directions)
+    return hypervolume(np.array([trial.values for trial in study.get_trials(deepcopy=False)]), corner)
 
 
 @functools.cache
@@ -56,6 +58,31 @@ def reached_at_random():
 def test_a_sampler_with_a_model_gets_further_than_chance_in_60_trials(sampler, seeds, num_trials, share):
     found = [reached(search(sampler, seed, num_trials)) for seed in range(seeds)]
     assert np.median(found) > share * reached_at_random()
+
+
+@functools.cache
+def reached_at_random_in_three():
+    return np.median([reached(search("random", seed, 60, score=contract.three_scores)) for seed in range(6)])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "seeds", "num_trials", "share"),
+    [
+        ("ehvi", 1, 28, 1.3),
+        ("nsga2", 6, 60, 1.05),
+        ("nsga3", 6, 60, 1.05),
+        pytest.param("gp", 2, 30, 1.2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_third_objective_is_searched_as_well(sampler, seeds, num_trials, share):
+    found = [reached(search(sampler, seed, num_trials, score=contract.three_scores)) for seed in range(seeds)]
+    assert np.median(found) > share * reached_at_random_in_three()
+
+
+@pytest.mark.parametrize(("size", "number", "expected"), [(8, 2, 8), (20, 2, 20), (8, 3, 6), (20, 3, 15), (2, 4, 4)])
+def test_reference_directions_are_about_as_many_as_a_population(size, number, expected):
+    found = math.comb(nsga3.parts(size, number) + number - 1, number - 1)
+    assert found == expected and len(_generate_default_reference_point(number, nsga3.parts(size, number))) == found
 
 
 def test_all_samplers_are_compared_with_chance():

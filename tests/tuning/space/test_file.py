@@ -41,6 +41,8 @@ def read(base, tmp_path):
         ("loss.recovery: {float: [0, 1], choice: [1]}", "choice and float exclude each other"),
         ("loss.recovery: {float: [0, 1, 2]}", "float takes [low, high]"),
         ("loss.recovery: {float: [0, 1], log: maybe}", "log must be true or false"),
+        ("loss.recovery: {float: [0, 1], prior: 2}", "prior: 2 is not among what is searched: 0.0, 1.0"),
+        ("diffusion.sde: {choice: [vp, ve], prior: edm}", "prior: 'edm' is not among what is searched: vp, ve"),
         ("loss.recovery: 0.5", "say what to draw it from"),
         ("bank.num_steps: {int: [0, 16]}", "bank.num_steps and bank.num_draws must be at least 1"),
         ("bank.num_steps: {int: [1.5, 16]}", "1.5 is not a whole number"),
@@ -185,3 +187,16 @@ def test_spaces_are_found_by_name_and_by_path(tmp_path):
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_space_we_ship_is_sound(path, base):
     assert load(path.stem, base).parameters
+
+
+def test_priors_that_exist_together_are_a_point_and_no_part_of_what_a_study_is(read):
+    text = """
+diffusion.sde: {choice: [vp, ve], prior: vp}
+diffusion.sde.sigma_max: {float: [5, 50], when: {diffusion.sde: ve}, prior: 10}
+diffusion.num_steps: {int: [1, 16], prior: 4.0}
+"""
+    space = read(text)
+    assert space.priors == {"diffusion.sde": "vp", "diffusion.sde.sigma_max": 10.0, "diffusion.num_steps": 4}
+    assert space.believed == {"diffusion.sde": "vp", "diffusion.num_steps": 4}
+    assert isinstance(space.believed["diffusion.num_steps"], int)
+    assert read(text.replace(", prior: vp", "")).fingerprint == space.fingerprint

@@ -180,7 +180,7 @@ def leaves(node):
         (b'{"op_code":8,"worker_id":"a","trial_id":0,"user_attr":{"rows":[]}}\n', "no list of them"),
         (
             b'{"op_code":6,"worker_id":"a","trial_id":0,"state":1,"values":[1' + b"0" * 400 + b",1]}\n",
-            "are no values of two",
+            "are no values of 2",
         ),
         (
             b'{"op_code":2,"worker_id":"a","study_id":0,"user_attr":{"identity":'

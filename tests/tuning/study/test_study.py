@@ -190,3 +190,42 @@ def test_results_are_kept_up_to_date_without_spending_the_time_on_it(options, mo
         results.update()
     assert written[0] == 1
     assert sum(1.0 for _ in written) <= 0.12 * now[0]
+
+
+def test_a_further_objective_is_kept_in_journal_and_results_and_makes_another_study(options):
+    three = {"study__also": ["num_parameters"]}
+    searched = planned(options, **three)
+    finish(open_record(searched), searched, 2, num_parameters=1e5)
+    record = open_record(planned(options, **three))
+    assert len(record.finished) == 2
+    frame = read_results(write(searched, record))
+    assert frame["objective.num_parameters"].tolist() == [5.0, 5.0]
+    assert [objective["name"] for objective in frame.attrs["info"]["objectives"]][2:] == ["num_parameters"]
+    with pytest.raises(UserError, match=r"objective num_parameters: num_parameters -> \(none\)"):
+        open_record(planned(options))
+    finish(record, searched, 1)  # not measured
+    assert record.rows[-1]["error"] == "num_parameters was not measured"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"study__also": ["worst.MAEE"]}, "study.also=worst.MAEE: unknown metric; did you mean MAE"),
+        ({"study__also": ["AUILC"]}, "study.also=AUILC.Non0_F1_score is an area over missing rates"),
+        ({"study__also": ["nfe", "flops"]}, "study.searcher=ehvi takes up to 3 objectives, not 4"),
+        ({"study__also": ["nfe"], "study__cost_first": 4}, "study.cost_first weighs quality against speed alone"),
+    ],
+)
+def test_what_cannot_be_a_further_objective_is_said_before_anything_starts(options, changes, message):
+    with pytest.raises(UserError, match=message):
+        planned(options, study__searcher="ehvi", **changes)
+
+
+def test_what_is_believed_in_is_proposed_first_and_often_at_the_beginning(options, tmp_path):
+    space = tmp_path / "believed.yaml"
+    space.write_text("diffusion.num_steps: {int: [1, 32], prior: 5}\nloss.recovery: {float: [0, 1], prior: 0.25}\n")
+    searched = planned(options, space=str(space), study__searcher="random", study__prefix_trials=1)
+    record = open_record(searched)
+    proposals = [record.ask() for _ in range(12)]
+    assert proposals[0].values == {"diffusion.num_steps": 5, "loss.recovery": 0.25}
+    assert sum(proposal.values["diffusion.num_steps"] == 5 for proposal in proposals[2:]) >= 2

@@ -15,11 +15,12 @@ from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective
 from imer_ray.systems import decoupled, imder, zero
+from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.space.check import Configurations
 from imer_ray.tuning.study.study import plan
 from imer_ray.tuning.trial.local_search import Grid, axes, free_lines, improved, lines, local_search
 
-SETTINGS = {"tolerance": 0.01, "speed_tolerance": 0.1}
+SETTINGS = {"objectives": objectives("MAE", "flops"), "tolerance": 0.01, "speed_tolerance": 0.1}
 
 
 def line(path, *values):
@@ -81,6 +82,13 @@ def test_a_failed_point_ends_its_direction():
 )
 def test_improved(before, after, better):
     assert improved(before, after, **SETTINGS) is better
+
+
+@pytest.mark.parametrize(("third", "after", "better"), [("num_parameters", 5.98, False), ("CRPS", 5.98, True)])
+def test_a_further_objective_is_worth_a_step_by_its_own_measure(third, after, better):
+    """Costs by ratio, 1.1 or log10 0.041; metrics by 0.01."""
+    three = {**SETTINGS, "objectives": objectives("MAE", "flops", [third])}
+    assert improved((0.5, 0.0, 6.0), (0.5, 0.0, after), **three) is better
 
 
 @given(
