@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pyarrow import fs
 
@@ -81,7 +82,8 @@ class RemoteFolders:
         with ThreadPoolExecutor(1) as pool:
             there = pool.submit(self.read, f"{name}/{last}")
             if files:
-                self.put_pack(f"{name}/{_pack_name(text)}", folder, files, {})
+                with self._errors(), self._open(f"{name}/{_pack_name(text)}") as stream:
+                    pack.write(stream, folder, files)
         if there.result() is not None:
             return False
         self.write(f"{name}/{last}", text)
@@ -98,10 +100,10 @@ class RemoteFolders:
                 list(pool.map(lambda file: self._fetch(f"{name}/{file}", folder / file), self.names(name)))
         (folder / last).write_bytes(text)
 
-    def put_pack(self, name: str, folder: Path, files: list[str], texts: dict[str, bytes]) -> None:
-        """Make or replace a pack of files of a local folder, see `imer_ray.stages.pack.write`."""
+    def put_file(self, name: str, content: IO[bytes]) -> None:
+        """Make or replace a file by what is read from another."""
         with self._errors(), self._open(name) as stream:
-            pack.write(stream, folder, files, texts)
+            shutil.copyfileobj(content, stream, pack.BLOCK_BYTES)
 
     def get_pack(self, name: str, folder: Path) -> bool:
         """Unpack into a local folder; False if there is no such pack.

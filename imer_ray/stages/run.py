@@ -55,7 +55,7 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
     """
     place = place or Place()
     started = time.perf_counter()
-    inputs = {role: store.open(source.key).folder for role, source in stage.inputs.items()}
+    inputs = {role: store.open(source.key, found=True).folder for role, source in stage.inputs.items()}
     function = load_function(stage.function)
     if place.num_threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(place.num_threads)
@@ -76,7 +76,12 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
             device=place.device,
             rungs=stage.rungs,
         )
-        metrics = dict(function(stage.settings, context))
+        try:
+            metrics = dict(function(stage.settings, context))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                store.flush_workspace(stage.key)
+            raise
         seconds = time.perf_counter() - started
         if place.rank == 0:
             metrics = dict(store.commit(stage, folder, metrics, seconds).metrics)
