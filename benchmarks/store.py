@@ -2,8 +2,10 @@
 
 32 trials ask a broker for 300 stages, as of six kinds as the default system has, eight of which run at a time. They
 only sleep (0.4 to 2.4 s), leave artefacts of six files and 120 kB, and checkpoints of 200 kB an epoch. The object store
-is moto in a process of its own, which takes ``latency`` seconds longer for each request (S3 takes 20 to 100 ms). Each
-stage's store is a new one, as in the workers of a search. Then the same trials ask a new broker, which finds them all.
+is tests/stages/plain_s3.py in a process of its own, which answers each request ``latency`` seconds later than it can
+(S3 takes 20 to 100 ms). With ``server=s3_server`` it is moto, which on a busy machine is too slow to measure anything
+else. Each stage's store is a new one, as in the workers of a search. Then the same trials ask a new broker, which finds
+all of them.
 
 The last line is JSON: ``s3_time_ratio`` (to be at most 1.3), ``requests_per_reused_stage`` (to be at most 4), and to
 judge these by ``requests_per_fetched_stage`` (a machine without a copy needs the files) and
@@ -33,7 +35,7 @@ from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import StageResult, execute
 from imer_ray.stages.store import Store
 
-SERVER = Path(__file__).parents[1] / "tests" / "stages" / "s3_server.py"
+SERVERS = Path(__file__).parents[1] / "tests" / "stages"
 NUM_TRIALS, NUM_STAGES, AT_ONCE = 32, 300, 8
 CONTENT = os.urandom(200_000)
 EPOCHS = {"encode": 6, "pretrain": 6, "recognise": 6}  # of 0.4 s
@@ -130,8 +132,8 @@ class Server:
 
 
 @contextmanager
-def s3(latency: float) -> Iterator[Server]:
-    command = [sys.executable, str(SERVER), f"latency={latency}"]
+def s3(name: str, latency: float) -> Iterator[Server]:
+    command = [sys.executable, str(SERVERS / f"{name}.py"), f"latency={latency}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Server(process)
@@ -147,19 +149,19 @@ def fetch(root: str) -> None:
         list(pool.map(store.open, {stage.key for ends in trials() for end in ends for stage in end.in_order()}))
 
 
-def main(latency: float) -> dict[str, float]:
+def main(server: str, latency: float) -> dict[str, float]:
     sys.modules.setdefault("store", sys.modules[__name__])
-    with tempfile.TemporaryDirectory() as folder, s3(latency) as server:
+    with tempfile.TemporaryDirectory() as folder, s3(server, latency) as store:
         os.environ.update({"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"})
         os.environ.update({"AWS_EC2_METADATA_DISABLED": "true", "IMER_RAY_CACHE": f"{folder}/one"})
         on_disk = asyncio.run(search(f"{folder}/stages"))
-        on_s3 = asyncio.run(search(server.uri))
-        computed = server.num_requests()
+        on_s3 = asyncio.run(search(store.uri))
+        computed = store.num_requests()
         os.environ["IMER_RAY_CACHE"] = f"{folder}/two"
-        found = asyncio.run(search(server.uri))
-        reused = server.num_requests()
-        fetch(server.uri)
-        fetched = server.num_requests()
+        found = asyncio.run(search(store.uri))
+        reused = store.num_requests()
+        fetch(store.uri)
+        fetched = store.num_requests()
     for what, seconds, requests in (
         ("300 stages computed, on a disk", on_disk, {}),
         ("300 stages computed, on S3", on_s3, computed),
@@ -178,4 +180,4 @@ def main(latency: float) -> dict[str, float]:
 
 if __name__ == "__main__":
     settings = dict(word.split("=") for word in sys.argv[1:])
-    print(json.dumps(main(float(settings.get("latency", 0.05)))))
+    print(json.dumps(main(settings.get("server", "plain_s3"), float(settings.get("latency", 0.05)))))

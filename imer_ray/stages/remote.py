@@ -38,7 +38,7 @@ class RemoteFolders:
 
     def __init__(self, filesystem: fs.FileSystem, root: str) -> None:
         self._has_folders = filesystem.type_name not in OBJECT_STORES
-        self._filesystem = prompt(filesystem)
+        self._filesystem = filesystem
         self._root = root
 
     def create(self) -> None:

@@ -31,7 +31,7 @@ from imer_ray.stages.folders import USED, WORK, Folders, LocalFolders, is_alive
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
 from imer_ray.stages.mirror import Mirror
-from imer_ray.stages.remote import RemoteFolders
+from imer_ray.stages.remote import RemoteFolders, prompt
 from imer_ray.uris import refuse_secrets
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Store:
         refuse_secrets("the store of stages", self.root)
         if filesystem is None and "://" in self.root:
             try:
-                filesystem, path = fs.FileSystem.from_uri(self.root)
+                filesystem, path = _filesystem(self.root)
             except (ValueError, OSError) as error:
                 raise UserError(f"cannot use {self.root} as a store of stages: {error}") from error
         if filesystem is None or isinstance(filesystem, fs.LocalFileSystem):
@@ -277,6 +277,13 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """Once per process: each new one would make its connections anew."""
+    filesystem, path = fs.FileSystem.from_uri(uri)
+    return prompt(filesystem), path
 
 
 def _cache_folder() -> Path:
