@@ -132,10 +132,11 @@ class RemoteFolders:
     def delete(self, name: str) -> None:
         """Delete a folder and all in it, or a file, if it exists."""
         if self._has_folders:
-            info = self._filesystem.get_file_info(f"{self._root}/{name}")
-            if info.type == fs.FileType.Directory:
-                self._filesystem.delete_dir(info.path)
-                return
+            with self._errors():
+                info = self._filesystem.get_file_info(f"{self._root}/{name}")
+                if info.type == fs.FileType.Directory:
+                    self._filesystem.delete_dir(info.path)
+                    return
         elif files := self.names(name):
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(lambda path: self.delete_file(f"{name}/{path}"), files))

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -245,6 +246,20 @@ def test_a_damaged_pack_is_put_aside_and_built_anew(tmp_path, damage):
     run_graph(stage, store)
     assert (store.open(stage.key).folder / "value.txt").read_text() == "7"
     assert len(store.put_aside) == 1
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "link"])
+def test_a_pack_writes_nothing_outside_its_folder(tmp_path, name):
+    world, stage = World(tmp_path, remote=True), toy("a", x=7)
+    run_graph(stage, world.store())
+    (packed,) = world.folder(stage.key).glob("*.tar")
+    with tarfile.open(packed, "w") as tar:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = (tarfile.SYMTYPE, "/etc") if name == "link" else (tarfile.REGTYPE, "")
+        tar.addfile(member)
+    with pytest.raises(MissingArtefact, match="no file of its folder"):
+        world.store("another node").open(stage.key)
+    assert not list(tmp_path.rglob("outside.txt"))
 
 
 def test_files_that_lie_singly_are_read_as_well(tmp_path):
