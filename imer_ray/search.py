@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -76,6 +77,7 @@ def main(overrides: list[str]) -> Path:
 def _search(plan: Plan, record: Record, started: float) -> str | None:
     """Run trials, then repeats; what ended it early, a budget or the end of the space, or None."""
     from imer_ray.scaling.cluster import session
+    from imer_ray.scaling.machines import machines
     from imer_ray.stages.store import Store
     from imer_ray.tuning import baselines, budget
     from imer_ray.tuning.monitor.first_point import FirstPoint
@@ -89,6 +91,8 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     if not record.rows:
         print(FirstPoint(plan.final_stage(plan.base), Store(plan.stages)).announcement())
     with session(plan.stages, scaling, slots=study.slots) as broker:
+        if plan.is_timed:
+            plan = replace(plan, machine=machines(scaling.gpus_per_stage))
         if (num_done := len(record.finished)) < study.num_trials:  # Tune takes seconds to get as far as asking
             broker.ask_ahead(plan.first_stages, waiter_name(study.name, num_done))
         limit = budget.begin(study, scaling, record, broker, started)

@@ -66,6 +66,7 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
     from imer_ray.prediction import trained_folder
     from imer_ray.prediction.model_card import together
     from imer_ray.scaling.cluster import session
+    from imer_ray.scaling.machines import machines
 
     if not chosen.seeds:
         raise UserError("seeds is empty: name at least one, for example seeds=[1111,1112]")
@@ -92,7 +93,7 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
         return trained_folder.write(folders[job], stage, jobs[job], chosen.stages, labels[job], metrics)
 
     with session(chosen.stages, chosen.scaling, slots=1) as broker:
-        results = _run(jobs, broker, keep)
+        results = _run(jobs, broker, keep, machines(chosen.scaling.gpus_per_stage))
     runs: dict[str, Sequence[Mapping[str, float]]] = {}
     trained: dict[str, list[Path]] = {}
     for label in dict.fromkeys(labels.values()):
@@ -182,7 +183,10 @@ def _label(stem: str, baselines: Sequence[str]) -> str:
 
 
 def _run(
-    jobs: Mapping[Job, ExperimentConfig], broker: Any, keep: Callable[[Job, Stage, Mapping[str, float]], Measured]
+    jobs: Mapping[Job, ExperimentConfig],
+    broker: Any,
+    keep: Callable[[Job, Stage, Mapping[str, float]], Measured],
+    machine: str,
 ) -> dict[Job, Measured]:
     """What was measured of every job's model; shared stages are computed once.
 
@@ -200,7 +204,7 @@ def _run(
 
     def one(job: Job) -> Measured:
         config, waiter = jobs[job], f"train-{job[0]}-{job[1]}"
-        final = systems.graph(config, SPLIT)
+        final = systems.graph(config, SPLIT, machine=machine)
         metrics: dict[str, float] = {}
         try:
             for stage in final.in_order():

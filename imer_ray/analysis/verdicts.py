@@ -159,6 +159,17 @@ def speed(study: Study) -> str | None:
     return text_encoder.sentence(column, float(study.points.loc[study.every_pick["speed"], column]), frames)
 
 
+def machines(study: Study) -> str | None:
+    """Which hardware the times are of, where that is known; where it is more than one, their points compare less."""
+    points = study.points
+    if "machine" not in points or not (counts := points["machine"].dropna().value_counts()).size:
+        return None
+    if len(counts) == 1 and " or " not in counts.index[0]:
+        return f"times were measured on {counts.index[0]}"
+    said = "; ".join(f"{name} ({count} points)" for name, count in counts.items())
+    return f"times were measured on different hardware, so that points may stand on the front for theirs: {said}"
+
+
 def next_command(study: Study) -> str:
     """How to go on from a front."""
     return f"python -m imer_ray.train config={shlex.quote(str(study.folder / 'export' / 'quality.yaml'))}"
@@ -167,7 +178,8 @@ def next_command(study: Study) -> str:
 def lines(study: Study) -> list[str]:
     """All there is to say below the table on a terminal."""
     sure = "; ".join(said for said in (near_best(study), told_apart(study)) if said)
-    return [said for said in (*rivals(study), sure, against_rivals(study), selection(study), speed(study)) if said]
+    of_picks = sure, against_rivals(study), selection(study), speed(study), machines(study)
+    return [said for said in (*rivals(study), *of_picks) if said]
 
 
 def _in_points(study: Study) -> tuple[float, int, str]:

@@ -262,6 +262,7 @@ class Cost(StageSlice):
     refiner: Component | None = None
     diffusion: TimedDiffusion | None = None
     imputer: Component | None = None
+    machine: str | None = None  # on which it is measured, see `imer_ray.systems.graph`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "speedup_b1_high": pa.float64(),  # its upper end
     "speed_repeats": pa.float64(),  # how often both were timed in turn
     "concurrency": pa.float64(),  # other stages that ran on the node meanwhile, mean
+    "machine": pa.string(),  # hardware that these times are of, in words; null where the study does not want them
     "num_parameters": pa.float64(),  # weights of all that a prediction needs
     "stages": pa.string(),  # stage name -> key, JSON
     "executors": pa.string(),  # stage name -> "inline" or "ray_train", JSON
@@ -74,6 +75,7 @@ COSTS = (
     *("speedup_vs_imder", "speedup_vs_imder_b1", "num_parameters"),
 )
 OBJECTIVE_PREFIX = "objective."  # objective.<name>: minimised; of quality, speed and the study's further objectives
+TIMES = ("latency_ms_b1", "latency_ms", "clips_per_s", "speedup_vs_imder", "speedup_vs_imder_b1")  # of a machine
 CONFIG_PREFIX = "config."  # one column per configuration path; a component's own column holds its name
 METRIC_PREFIX = "valid."  # valid.<metric>: mean over the protocol's settings; valid.<setting>.<metric>: each of them
 # In a setting's place: the area under a metric's curve over missing rates, and its worst value of all settings.

@@ -14,6 +14,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from imer_ray.stages.folders import CLAIMS, Folders, is_alive
@@ -50,24 +51,30 @@ class Claims:
         self._folders, self._own = folders, lease
         self._num_looks = SILENT_SECONDS / LOOK_SECONDS
         self._leases: dict[str, _Watched] = {}
-        self._looking = threading.Lock()
+        self._looking, self._listing = threading.Lock(), threading.Lock()
+        self._names, self._listed = list[str](), float("-inf")
 
     def take(self, key: str) -> Lease | None:
         """Claim a stage; None if it is ours now, else the lease of whoever has it."""
         own = self._path(key, self._own.name)
         self._folders.write(own, b"")
         for _ in range(TRIES):
-            if not (others := self._others(key)):
+            if not (others := self._counting(key, self._folders.names(CLAIMS))):
                 return None
             if self._own.name > min(others):
                 break
             time.sleep(TRY_SECONDS * (0.5 + random.random()))  # the others withdraw, unless one has it already
         self._folders.delete_file(own)
+        self._listed = float("-inf")
         return others[min(others)]
 
     def holder(self, key: str) -> Lease | None:
-        """Whoever else has a stage."""
-        others = self._others(key)
+        """Whoever else has a stage, or had a moment ago."""
+        with self._listing:
+            if time.monotonic() - self._listed >= self.look_seconds / 2:
+                self._names, self._listed = self._folders.names(CLAIMS), time.monotonic()
+            names = self._names
+        others = self._counting(key, names)
         return others[min(others)] if others else None
 
     def release(self, key: str) -> None:
@@ -79,10 +86,10 @@ class Claims:
     def _path(self, key: str, lease: str) -> str:
         return f"{CLAIMS}/{key}-{lease}.json"
 
-    def _others(self, key: str) -> dict[str, Lease]:
-        """Name -> lease of those whose claims count."""
+    def _counting(self, key: str, names: Collection[str]) -> dict[str, Lease]:
+        """Of all claims, name -> lease of the others' on a stage that count."""
         found = {}
-        for name in self._folders.names(CLAIMS):
+        for name in names:
             if not name.startswith(f"{key}-") or (lease := lease_of(name)) == self._own.name:
                 continue
             if (alive := self._look(lease)) is None:

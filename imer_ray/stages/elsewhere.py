@@ -42,13 +42,14 @@ class Elsewhere:
         """Whether a stage that is about to run is left to this driver, which has claimed it then."""
         if self._claims is None:
             return True
-        if await in_thread(self._claims.take, job.stage.key) is not None:
-            return False
-        job.claimed = True
-        return await in_thread(self._store.find, job.stage.key) is None
+        if job.releasing is not None:
+            await job.releasing  # which would take the new claim back
+        other = await in_thread(self._claims.take, job.stage.key)
+        job.claimed = other is None
+        return job.claimed and await in_thread(self._store.find, job.stage.key) is None
 
     async def release(self, job: Job) -> None:
-        """The stage runs no more."""
+        """The stage runs no more. Whoever waits for its result does not wait for this, but the next run does."""
         if job.claimed and self._claims is not None:
             job.claimed = False
-            await in_thread(self._claims.release, job.stage.key)
+            job.releasing = asyncio.create_task(in_thread(self._claims.release, job.stage.key))

@@ -67,6 +67,7 @@ class Job:
     events: set[asyncio.Event] = field(default_factory=set)  # of those who wait at this moment
     paid: bool = True  # somebody has been told that this computation was for it
     claimed: bool = False  # for this driver, among those that share the store
+    releasing: asyncio.Task[None] | None = None  # the claim of the run before
     pulse: Pulse = field(default_factory=Pulse)  # of the run that was begun last
 
     def tell(self) -> None:

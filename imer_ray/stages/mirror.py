@@ -11,9 +11,11 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
+from imer_ray.stages import pack
 from imer_ray.stages.manifest import DamagedArtefact
 
 SLOTS = ("0.tar", "1.tar")
@@ -27,7 +29,7 @@ class Packs(Protocol):
     """What a mirror needs of a store."""
 
     def names(self, folder: str) -> list[str]: ...
-    def put_pack(self, name: str, folder: Path, files: list[str], texts: dict[str, bytes]) -> None: ...
+    def put_file(self, name: str, content: IO[bytes]) -> None: ...
     def get_pack(self, name: str, folder: Path) -> bool: ...
 
 
@@ -58,18 +60,26 @@ class Mirror:
                     (folder / file).parent.mkdir(parents=True, exist_ok=True)
                     held[0].rename(folder / file)
 
-    def send(self, folder: Path) -> None:
-        """Have the store follow ``folder``."""
+    def packed(self, folder: Path) -> Callable[[], None] | None:
+        """Pack what is new in ``folder``, which may change from now on; what then sends it, or None if nothing is."""
         here = {path.relative_to(folder).as_posix(): _signature(path) for path in folder.rglob("*") if path.is_file()}
         if {name: sent for name, (sent, _) in self._sent.items()} == here:
-            return
+            return None
         number, slot = max(time.time_ns(), self._number + 1), 1 - self._slot
         new = [name for name, signature in here.items() if self._sent.get(name) != (signature, self._slot)]
         index = json.dumps({"number": number, "files": sorted(here)}).encode()
-        self._packs.put_pack(f"{self._name}/{SLOTS[slot]}", folder, new, {INDEX: index})
+        content = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115, closed by who sends it
+        pack.write(content, folder, new, {INDEX: index})
         kept = {name: sent for name, sent in self._sent.items() if name in here and name not in new}
         self._sent = {**kept, **{name: (here[name], slot) for name in new}}
         self._number, self._slot, self.is_empty = number, slot, False
+
+        def send() -> None:
+            with content:
+                content.seek(0)
+                self._packs.put_file(f"{self._name}/{SLOTS[slot]}", content)
+
+        return send
 
     def _index(self, slot: str, below: Path) -> tuple[int, str, list[str]] | None:
         """Fetch a pack; its number, slot and list of files."""

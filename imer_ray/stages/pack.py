@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, cast
 
 from imer_ray.stages.manifest import DamagedArtefact
@@ -46,9 +47,19 @@ def read(source: Seekable, folder: Path) -> None:
         stream = cast(IO[bytes], io.BufferedReader(_Joined(_parts(source, pool)), BLOCK_BYTES))
         try:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES) as tar:
-                tar.extractall(folder, filter="data")
+                for member in tar:
+                    _unpack(tar, member, folder)
         except (tarfile.TarError, EOFError) as error:
             raise DamagedArtefact(f"its pack cannot be read: {error}") from error
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    path, source = PurePosixPath(member.name), tar.extractfile(member) if member.isfile() else None
+    if source is None or path.is_absolute() or ".." in path.parts:
+        raise DamagedArtefact(f"its pack holds {member.name}, which is no file of its folder")
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    with source, open(folder / path, "wb") as target:
+        shutil.copyfileobj(source, target, BLOCK_BYTES)
 
 
 def _header(name: str, size: int) -> tarfile.TarInfo:

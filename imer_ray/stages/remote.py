@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pyarrow import fs
 
@@ -37,7 +38,7 @@ class RemoteFolders:
 
     def __init__(self, filesystem: fs.FileSystem, root: str) -> None:
         self._has_folders = filesystem.type_name not in OBJECT_STORES
-        self._filesystem = prompt(filesystem)
+        self._filesystem = filesystem
         self._root = root
 
     def create(self) -> None:
@@ -81,7 +82,8 @@ class RemoteFolders:
         with ThreadPoolExecutor(1) as pool:
             there = pool.submit(self.read, f"{name}/{last}")
             if files:
-                self.put_pack(f"{name}/{_pack_name(text)}", folder, files, {})
+                with self._errors(), self._open(f"{name}/{_pack_name(text)}") as stream:
+                    pack.write(stream, folder, files)
         if there.result() is not None:
             return False
         self.write(f"{name}/{last}", text)
@@ -98,10 +100,10 @@ class RemoteFolders:
                 list(pool.map(lambda file: self._fetch(f"{name}/{file}", folder / file), self.names(name)))
         (folder / last).write_bytes(text)
 
-    def put_pack(self, name: str, folder: Path, files: list[str], texts: dict[str, bytes]) -> None:
-        """Make or replace a pack of files of a local folder, see `imer_ray.stages.pack.write`."""
+    def put_file(self, name: str, content: IO[bytes]) -> None:
+        """Make or replace a file by what is read from another."""
         with self._errors(), self._open(name) as stream:
-            pack.write(stream, folder, files, texts)
+            shutil.copyfileobj(content, stream, pack.BLOCK_BYTES)
 
     def get_pack(self, name: str, folder: Path) -> bool:
         """Unpack into a local folder; False if there is no such pack.
@@ -130,10 +132,11 @@ class RemoteFolders:
     def delete(self, name: str) -> None:
         """Delete a folder and all in it, or a file, if it exists."""
         if self._has_folders:
-            info = self._filesystem.get_file_info(f"{self._root}/{name}")
-            if info.type == fs.FileType.Directory:
-                self._filesystem.delete_dir(info.path)
-                return
+            with self._errors():
+                info = self._filesystem.get_file_info(f"{self._root}/{name}")
+                if info.type == fs.FileType.Directory:
+                    self._filesystem.delete_dir(info.path)
+                    return
         elif files := self.names(name):
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(lambda path: self.delete_file(f"{name}/{path}"), files))

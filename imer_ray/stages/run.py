@@ -8,7 +8,9 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.context import Context, StageFunction
@@ -16,6 +18,8 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import Manifest
 from imer_ray.stages.node_load import announced
 from imer_ray.stages.store import Store
+
+MAX_FETCHED = 8  # inputs at a time
 
 Report = Callable[[int, int, Mapping[str, float]], bool]
 
@@ -55,7 +59,6 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
     """
     place = place or Place()
     started = time.perf_counter()
-    inputs = {role: store.open(source.key).folder for role, source in stage.inputs.items()}
     function = load_function(stage.function)
     if place.num_threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(place.num_threads)
@@ -65,18 +68,30 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
             store.sync_workspace(stage.key)
         return report(epoch, num_epochs, metrics)
 
+    def input_of(source: Stage) -> Path:
+        return store.open(source.key, found=True).folder
+
     with announced(), store.writing(stage.key) as folder:
+        with ThreadPoolExecutor(MAX_FETCHED) as pool:
+            scratch = folder / "checkpoint" if place.rank else None
+            checkpoint = pool.submit(store.workspace, stage.key, scratch)
+            inputs = dict(zip(stage.inputs, pool.map(input_of, stage.inputs.values()), strict=True))
         context = Context(
             folder=folder,
             inputs=inputs,
-            checkpoint=store.workspace(stage.key, scratch=folder / "checkpoint" if place.rank else None),
+            checkpoint=checkpoint.result(),
             report=report_and_keep,
             rank=place.rank,
             world_size=place.world_size,
             device=place.device,
             rungs=stage.rungs,
         )
-        metrics = dict(function(stage.settings, context))
+        try:
+            metrics = dict(function(stage.settings, context))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                store.flush_workspace(stage.key)
+            raise
         seconds = time.perf_counter() - started
         if place.rank == 0:
             metrics = dict(store.commit(stage, folder, metrics, seconds).metrics)

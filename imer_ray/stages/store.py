@@ -31,7 +31,7 @@ from imer_ray.stages.folders import USED, WORK, Folders, LocalFolders, is_alive
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
 from imer_ray.stages.mirror import Mirror
-from imer_ray.stages.remote import RemoteFolders
+from imer_ray.stages.remote import RemoteFolders, prompt
 from imer_ray.uris import refuse_secrets
 
 _logger = logging.getLogger(__name__)
@@ -54,13 +54,14 @@ class Store:
         self.put_aside: list[str] = []  # what this process found damaged, in words
         self._marked: dict[str, float] = {}  # remote key -> when this process last said that it is used
         self._mirrors: dict[str, Mirror] = {}
-        self._dropping: dict[str, Future[None]] = {}  # workspaces that are being deleted in the background
+        self._sending: dict[str, Future[None]] = {}  # checkpoints, in the background
+        self._dropping: dict[str, Future[None]] = {}  # workspaces that are being deleted there
         self._listed, self._folders, self._listing = -math.inf, set[str](), threading.Lock()
         path = self.root
         refuse_secrets("the store of stages", self.root)
         if filesystem is None and "://" in self.root:
             try:
-                filesystem, path = fs.FileSystem.from_uri(self.root)
+                filesystem, path = _filesystem(self.root)
             except (ValueError, OSError) as error:
                 raise UserError(f"cannot use {self.root} as a store of stages: {error}") from error
         if filesystem is None or isinstance(filesystem, fs.LocalFileSystem):
@@ -127,13 +128,19 @@ class Store:
                 self._folders, self._listed = self._remote.folders(), listed
             return key not in self._folders
 
-    def open(self, key: str) -> Artefact:
+    def open(self, key: str, found: bool = False) -> Artefact:
         """An artefact, its checksums verified (once per process as long as its files do not change).
+
+        Args:
+            found: it was seen to be in the store a moment ago, so that this machine's copy is as good.
 
         Raises:
             MissingArtefact: it does not exist, or was damaged and has been put aside to be built anew.
         """
         folder = self._local / key
+        if found and self._remote is not None:
+            with contextlib.suppress(DamagedArtefact, MissingArtefact, FileNotFoundError):
+                return check(key, folder)
         with contextlib.suppress(DamagedArtefact, FileNotFoundError):
             return self._look(key, folder)
         try:  # damaged, or evicted at this moment: a second look finds none then
@@ -205,9 +212,17 @@ class Store:
         return str(self._local / WORK)
 
     def sync_workspace(self, key: str) -> None:
-        """Copy what is new in the checkpoint folder to a remote root; on a local one it is there already."""
+        """Begin to copy what is new in the checkpoint folder to a remote root, after what was begun before; on a
+        local one it is there already."""
         if self._remote is not None:
-            self._mirror(key).send(self._local / WORK / key / "checkpoint")
+            self.flush_workspace(key)
+            if (send := self._mirror(key).packed(self._local / WORK / key / "checkpoint")) is not None:
+                self._sending[key] = self._background.submit(send)
+
+    def flush_workspace(self, key: str) -> None:
+        """Wait until what `sync_workspace` has begun is done."""
+        if (sending := self._sending.pop(key, None)) is not None:
+            sending.result()
 
     def drop_workspace(self, key: str) -> None:
         """Delete what a stage, or whoever ran it, left behind for itself under ``.work/<key>``."""
@@ -262,6 +277,13 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """Once per process: each new one would make its connections anew."""
+    filesystem, path = fs.FileSystem.from_uri(uri)
+    return prompt(filesystem), path
 
 
 def _cache_folder() -> Path:

@@ -6,12 +6,27 @@ It reads the typed configuration and imports neither torch nor ray, so that a wa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imer_ray.config import plugins
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.stages.graph import Stage
 
+TIMED = "cost"  # the kind of stage whose results are times
 
-def graph(config: ExperimentConfig, split: str, package: str = "imer_ray.systems") -> Stage:
-    """The graph of the system that a configuration names, a module of ``package`` or of a plugin."""
+
+def graph(config: ExperimentConfig, split: str, package: str = "imer_ray.systems", machine: str | None = None) -> Stage:
+    """The graph of the system that a configuration names, a module of ``package`` or of a plugin.
+
+    Args:
+        machine: hardware that times are measured on, in words. It is part of the keys of what is timed, so that a store
+            that several machines share never gives one the other's times. None: times do not matter.
+    """
     final: Stage = plugins.module(package, config.system).graph(config, split)
-    return final
+    return final if machine is None else _timed_on(machine, final)
+
+
+def _timed_on(machine: str, stage: Stage) -> Stage:
+    inputs = {role: _timed_on(machine, source) for role, source in stage.inputs.items()}
+    config = {**stage.config, "machine": machine} if stage.kind == TIMED else stage.config
+    return replace(stage, inputs=inputs, config=config)

@@ -192,3 +192,18 @@ def test_what_choosing_flatters_is_said_in_points_or_that_it_flatters_nothing(sm
     nothing = "picks that are chosen on one half of the validation clips are as good on the other half"
     assert told(quality=-0.01, knee=0.0, speed=0.0) == nothing
     assert told(metric="valid.MAE", quality=0.1, knee=0.1, speed=0.1) is None, "it is of another study's quality"
+
+
+def test_a_front_says_what_its_times_are_of_and_warns_of_mixed_ones(small):
+    assert verdicts.machines(load(small(FRONT))) is None, "nobody noted it"
+    one = load(small([{**row, "machine": "CPU A"} for row in FRONT], folder="one"))
+    assert verdicts.machines(one) == "times were measured on CPU A"
+    rows = [{**row, "machine": "CPU A" if row["trial"] else "CPU B"} for row in FRONT]
+    several = load(small(rows, folder="several"))
+    assert verdicts.machines(several) == (
+        "times were measured on different hardware, so that points may stand on the front for theirs: "
+        "CPU A (3 points); CPU B (1 points)"
+    )
+    assert verdicts.machines(several) in verdicts.lines(several)
+    rows = [{**row, "machine": "CPU A or CPU B"} for row in FRONT]
+    assert "CPU A or CPU B (4 points)" in verdicts.machines(load(small(rows, folder="cluster")))

@@ -33,7 +33,7 @@ class S3Server:
         self.counts: collections.Counter[str] = collections.Counter()
         self.latency, self.narrow = latency, narrow
         self.num_refused = 0  # requests that are still to be answered by 503
-        self._lock = threading.Lock()
+        self._lock, self._serial = threading.Lock(), threading.Lock()
 
     @contextlib.contextmanager
     def running(self):
@@ -72,8 +72,9 @@ class S3Server:
         if self.narrow and not self._allows(method, key, query):
             return _answer(start_response, "403 Forbidden", "AccessDenied")
         status: list = []
-        found = self._app(environ, lambda *started: status.append(started))
-        content = b"".join(found)
+        with self._serial:  # moto lists what another thread deletes
+            found = self._app(environ, lambda *started: status.append(started))
+            content = b"".join(found)
         if self.narrow and key and status[0][0].startswith("404"):
             return _answer(start_response, "403 Forbidden", "AccessDenied")
         start_response(*status[0])

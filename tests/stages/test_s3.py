@@ -27,6 +27,7 @@ def test_artefacts_are_listed_kept_while_leased_and_evicted(tmp_path, narrow):
         one.workspace("running")
         (one._local / ".work/running/checkpoint/state.json").write_text("{}")
         one.sync_workspace("running")
+        one.flush_workspace("running")
         keys, now = {stage.key for stage in stages}, time.time()
         inventory = take(two.folders, now)
         assert {entry.key for entry in inventory.entries} == keys
@@ -64,6 +65,7 @@ def test_what_is_reused_costs_four_requests_and_an_epoch_one(tmp_path):
             (folder / f"checkpoint-{epoch}.json").write_bytes(b"{}")
             (folder / f"checkpoint-{epoch - 2}.json").unlink(missing_ok=True)
             store.sync_workspace("running")
+        store.flush_workspace("running")
         assert server.counts == {"PUT object": 10}
 
         other = Store(uri, cache=tmp_path / "two")

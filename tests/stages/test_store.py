@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -247,6 +248,20 @@ def test_a_damaged_pack_is_put_aside_and_built_anew(tmp_path, damage):
     assert len(store.put_aside) == 1
 
 
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "link"])
+def test_a_pack_writes_nothing_outside_its_folder(tmp_path, name):
+    world, stage = World(tmp_path, remote=True), toy("a", x=7)
+    run_graph(stage, world.store())
+    (packed,) = world.folder(stage.key).glob("*.tar")
+    with tarfile.open(packed, "w") as tar:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = (tarfile.SYMTYPE, "/etc") if name == "link" else (tarfile.REGTYPE, "")
+        tar.addfile(member)
+    with pytest.raises(MissingArtefact, match="no file of its folder"):
+        world.store("another node").open(stage.key)
+    assert not list(tmp_path.rglob("outside.txt"))
+
+
 def test_files_that_lie_singly_are_read_as_well(tmp_path):
     world, stage = World(tmp_path, remote=True), toy("a", x=1)
     commit(world.store(), stage, {"a.bin": b"1", "deep/b.bin": b"2"})
@@ -330,6 +345,7 @@ def test_a_checkpoint_follows_its_stage_to_another_node(world):
     (folder / "checkpoint-1.json").unlink()
     (folder / "checkpoint-1.safetensors").write_bytes(b"2")
     first.sync_workspace(key)
+    first.flush_workspace(key)
     there = {path.name: path.read_bytes() for path in second.workspace(key).iterdir()}
     assert there == {"checkpoint-1.safetensors": b"2", "checkpoint-2.json": b"{}"}
     commit(second, toy("a", x=1), {})
@@ -351,7 +367,7 @@ def test_a_checkpoint_of_many_files_is_whole_whatever_changed_when(world):
             (folder / f"{node}-{epoch}.bin").write_text(f"{epoch}")
             (folder / f"{node}-{epoch - 2}.bin").unlink(missing_ok=True)
             store.sync_workspace(key)
-            store.sync_workspace(key)  # nothing is new
+            store.sync_workspace(key)  # nothing is new, and what was begun is done
             there = world.store("reader").workspace(key)
             kept = {f"{node}-{e}.bin" for e in (epoch - 1, epoch) if e >= 0}
             assert {path.name for path in there.rglob("*") if path.is_file()} >= {"first.bin", "state.json", *kept}
@@ -366,6 +382,7 @@ def test_a_checkpoint_whose_sending_broke_off_is_the_one_before(tmp_path):
     for epoch in range(3):
         (folder / "state.json").write_text(f"{epoch}")
         store.sync_workspace(key)
+    store.flush_workspace(key)
     newest = max(world.folder(".work").rglob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
     newest.write_bytes(newest.read_bytes()[:100])
     assert (world.store("two").workspace(key) / "state.json").read_text() == "1"

@@ -49,6 +49,18 @@ class TestEverySystem(SystemContract):
         self.overrides = (*IMDER, "diffusion.sampler=euler_maruyama") if system == "imder" else ()
 
 
+def test_times_of_one_machine_are_not_taken_for_those_of_another() -> None:
+    """All else is shared: a store may serve laptops and clusters alike."""
+    config = _config()
+    here, there = (
+        {stage.name: stage.key for stage in graph(config, "valid", machine=name).in_order()} for name in ("A", "B")
+    )
+    assert {name for name in here if here[name] != there[name]} == {"cost", "evaluate"}
+    assert here == {stage.name: stage.key for stage in graph(config, "valid", machine="A").in_order()}
+    apart = {name for name, key in _keys(config).items() if key != here[name]}
+    assert apart == {"cost", "evaluate"}, "where times do not matter"
+
+
 def test_every_kind_of_stage_can_be_named_and_no_other() -> None:
     found = {s.kind for name in SYSTEMS for s in _graph(_config(f"system={name}")).in_order()}
     found |= {

@@ -75,6 +75,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
         systems=plan.systems,
         rungs=scheduler.rungs,
         loaded=plugins.names(),
+        machine=plan.machine,
     )
     costs = Costs(plan, client)
     record.cost_first = chooser(plan, costs)

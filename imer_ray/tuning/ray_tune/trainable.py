@@ -27,6 +27,7 @@ def coordinate(
     systems: str,
     rungs: tuple[int, ...] = (),
     loaded: tuple[str, ...] = (),
+    machine: str | None = None,
 ) -> None:
     """The function that Tune runs.
 
@@ -38,6 +39,7 @@ def coordinate(
         systems: package of the systems' modules.
         rungs: epochs after which its trainings are compared with others.
         loaded: plugins that the search was told to load.
+        machine: hardware that times are measured on, see `imer_ray.systems.graph`.
     """
     from ray import tune
 
@@ -45,5 +47,6 @@ def coordinate(
 
     plugins.load(loaded)
     tree = replace(base, config["values"], grid.components)
-    outcome = run_points(tree, grid, client, waiter_name(study, config["trial"]), tune.report, scaling, systems, rungs)
+    waiter = waiter_name(study, config["trial"])
+    outcome = run_points(tree, grid, client, waiter, tune.report, scaling, systems, rungs, machine)
     tune.report({OUTCOME: json.dumps(outcome)})

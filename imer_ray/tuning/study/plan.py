@@ -11,7 +11,7 @@ from typing import Any
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
-from imer_ray.results.schema import DataInfo, Objective, StudyInfo
+from imer_ray.results.schema import TIMES, DataInfo, Objective, StudyInfo
 from imer_ray.stages.graph import Stage
 from imer_ray.systems import graph
 from imer_ray.tuning.objectives.constraints import Constraint
@@ -28,6 +28,7 @@ class Plan:
         options: what the search was told.
         base: tree of the configuration that trials change, with the data's fingerprint filled in.
         systems: package of the systems' modules.
+        machine: hardware that times are measured on; known when there is a cluster.
     """
 
     options: SearchConfig
@@ -38,6 +39,7 @@ class Plan:
     constraints: tuple[Constraint, ...] = ()
     data: DataInfo | None = None
     systems: str = "imer_ray.systems"
+    machine: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -65,7 +67,13 @@ class Plan:
 
     def final_stage(self, config: Mapping[str, Any]) -> Stage:
         """The `evaluate` stage of a configuration; its key is the same for configurations with the same results."""
-        return graph(typed(config, ExperimentConfig), SPLIT, self.systems)
+        return graph(typed(config, ExperimentConfig), SPLIT, self.systems, self.machine)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether what the study wants depends on the hardware."""
+        wanted = {self.objectives[1].metric, *(constraint.limit for constraint in self.constraints)}
+        return not wanted.isdisjoint(TIMES)
 
     @property
     def first_stages(self) -> list[Stage]:
@@ -74,4 +82,4 @@ class Plan:
 
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""
-        return self.final_stage(config).key
+        return graph(typed(config, ExperimentConfig), SPLIT, self.systems).key

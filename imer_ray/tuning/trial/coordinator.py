@@ -60,6 +60,7 @@ def run_points(
     scaling: ScalingConfig,
     systems: str = "imer_ray.systems",
     rungs: tuple[int, ...] = (),
+    machine: str | None = None,
 ) -> dict[str, Any]:
     """Compute the trial's own point, then those that a walk over the grid asks for, wave by wave.
 
@@ -76,7 +77,7 @@ def run_points(
     config = typed(tree, ExperimentConfig)
 
     def graph_of(point: Mapping[str, Any]) -> Stage:
-        return system_graph(typed(point, ExperimentConfig), SPLIT, systems).with_rungs(rungs)
+        return system_graph(typed(point, ExperimentConfig), SPLIT, systems, machine).with_rungs(rungs)
 
     def score(points: Sequence[Mapping[str, Any]]) -> list[Scores | None]:
         graphs = [graph_of(point) for point in points]
@@ -85,7 +86,7 @@ def run_points(
         times = {"started": started, "finished": datetime.now(UTC).isoformat(), "host": socket.gethostname()}
         wave = []
         for point, graph in zip(points, graphs, strict=True):
-            wave.append({**_row(point, graph, results, paid, scaling), **times})
+            wave.append({**_row(point, graph, results, paid, scaling), "machine": machine, **times})
             paid.update(stage.key for stage in graph.in_order())
         rows.extend(wave)
         return [_scores(row, grid) for row in wave]

@@ -1,0 +1,29 @@
+"""Which hardware the stages of a session may run on."""
+
+from __future__ import annotations
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from imer_ray.machine import hardware
+
+ANSWER_SECONDS = 60.0  # a node may have to start a process first
+UNKNOWN = "nodes that were not there at the start"
+
+
+def machines(gpus_per_stage: float) -> str:
+    """The kinds of hardware, in words, of all nodes that are there and that a stage may run on."""
+    with_gpu = gpus_per_stage > 0
+    wanted = "GPU" if with_gpu else "CPU"
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(wanted)]
+    here = ray.get_runtime_context().get_node_id()
+    if nodes == [here]:
+        return hardware(with_gpu)
+    ask = ray.remote(num_cpus=0, max_retries=0)(hardware)
+    tasks = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(with_gpu)
+        for node in nodes
+    ]
+    ready = ray.wait(tasks, num_returns=len(tasks), timeout=ANSWER_SECONDS)[0] if tasks else []
+    kinds = set(ray.get(ready)) | ({UNKNOWN} if len(ready) < len(tasks) or not tasks else set())
+    return " or ".join(sorted(kinds))
