@@ -23,7 +23,9 @@ def overrides() -> Any:
 class ScalingConfig:
     """Which hardware a stage takes, and which stages run on Ray Train worker groups."""
 
-    num_workers: int = 2  # of a worker group
+    # of a worker group: at most so many, fewer where there is no room for them; [2, 8]: never fewer than two, which are
+    # waited for, and at most eight; 0: no groups
+    num_workers: int | tuple[int, ...] = 2
     # kinds of stages that run as a worker group of Ray Train
     train_stages: tuple[str, ...] = field(default=("encode",), metadata={"choices": STAGE_KINDS})
     cpus_per_stage: float = 1  # that a stage, or each worker of a group, holds
@@ -41,7 +43,10 @@ class ScalingConfig:
             raise ValueError(f"scaling.silence_seconds must be {least}, not {self.silence_seconds:g}")
         if not self.store_seconds >= 0:
             raise ValueError(f"scaling.store_seconds must not be negative, not {self.store_seconds:g}")
-        if self.num_workers < 0 or self.max_failures < 0:
+        bounds = self.num_workers if isinstance(self.num_workers, tuple) else (self.num_workers,)
+        if not 1 <= len(bounds) <= 2 or list(bounds) != sorted(bounds):
+            raise ValueError(f"scaling.num_workers must be a number or [fewest, most], not {list(bounds)}")
+        if bounds[0] < 0 or self.max_failures < 0:
             raise ValueError("scaling.num_workers and scaling.max_failures must not be negative")
         cpus, gpus = self.cpus_per_stage, self.gpus_per_stage
         if not 0 < cpus < float("inf"):
@@ -52,6 +57,11 @@ class ScalingConfig:
         for price in prices.values() if isinstance(prices, Mapping) else [prices]:
             if price is not None and not price >= 0:
                 raise ValueError(f"scaling.dollars_per_hour must not be negative, but is {price:g}")
+
+    @property
+    def most_workers(self) -> int:
+        """Of a worker group, where there is room for them."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[-1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from imer_ray.scaling import inline, ray_train
 from imer_ray.scaling.batch import Batch
+from imer_ray.scaling.capacity import Nodes, group_size, present_nodes, room
+from imer_ray.scaling.growth import Growth
 from imer_ray.scaling.guard import Guard
-from imer_ray.scaling.hardware import Hardware
+from imer_ray.scaling.hardware import Hardware, group_bounds
 from imer_ray.scaling.heart import Run
 from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import Claims
@@ -40,9 +42,13 @@ MAX_CALLS = 10_000  # at a time: every waiter's question is one, and none may ke
 class BrokerActor:
     """A `Broker` that launches stages as Ray tasks or Ray Train worker groups, and keeps up its driver's lease."""
 
-    def __init__(self, store_root: str, scaling: Hardware, lease: Lease) -> None:
+    def __init__(
+        self, store_root: str, scaling: Hardware, lease: Lease, nodes: Callable[[], Nodes] = present_nodes
+    ) -> None:
         self._store_root = store_root
         self._scaling = scaling
+        self._nodes = nodes
+        self._growth: dict[str, Growth] = {}  # of the stages that may run in groups, since they began
         self._lease, store = lease, Store(store_root)
         self._folders = store.folders
         lease.keep(self._folders)
@@ -73,10 +79,14 @@ class BrokerActor:
 
     async def begin(self, key: str, where: Where) -> bool:
         self._group_started(key)
+        if key in self._growth:
+            self._growth[key].begin()
         return await self._broker.begin(key, where)
 
     async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
-        return self._broker.progress(key, epoch, num_epochs, metrics, where)
+        wanted = self._broker.progress(key, epoch, num_epochs, metrics, where)
+        growth = self._growth.get(key)
+        return wanted and not (growth and growth.pays(epoch, num_epochs, lambda: self._group_size()))
 
     async def group_starts(self, key: str) -> None:
         """Called when the worker group of a stage is about to ask for its CPUs.
@@ -100,10 +110,11 @@ class BrokerActor:
         return self._broker.timeline.since(broker, revision)
 
     async def _launch(self, stage: Stage) -> StageResult:
-        in_group = self._in_group(stage)
-        if not in_group:
+        size = self._group_size() if self._in_group(stage) else 0
+        if size < 2:
             await self._no_group_starts.wait()
-        submit = ray_train.submit if in_group else inline.submit
+        if size:
+            self._growth[stage.key] = Growth(size)
         broker = ray.get_runtime_context().current_actor
         run = Run(
             broker=broker,
@@ -112,24 +123,33 @@ class BrokerActor:
             silence_seconds=self._scaling.silence_seconds,
         )
         try:
-            result: StageResult = await submit(stage, self._store_root, self._scaling, run)
+            if size < 2:
+                result: StageResult = await inline.submit(stage, self._store_root, self._scaling, run)
+            else:
+                holds = size <= room(self._scaling, self._nodes())
+                result = await ray_train.submit(stage, self._store_root, self._scaling, run, size, holds=holds)
             return result
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
             raise WorkerDied(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
         finally:
+            self._growth.pop(stage.key, None)
             self._group_started(stage.key)
 
     def _in_group(self, stage: Stage) -> bool:
         """A starting group holds all small stages up, which is too much for what no trial needs."""
-        chosen = self._scaling.num_workers > 0 and stage.kind in self._scaling.train_stages
+        chosen = group_bounds(self._scaling.num_workers)[1] > 0 and stage.kind in self._scaling.train_stages
         return chosen and not self._broker.is_background(stage.key)
+
+    def _group_size(self) -> int:
+        return group_size(self._scaling, self._nodes())
 
     def _needs(self, stage: Stage) -> str:
         counts = ((self._scaling.cpus_per_stage, "CPU"), (self._scaling.gpus_per_stage, "GPU"))
         each = " and ".join(f"{count:g} {name}{'s' * (count > 1)}" for count, name in counts if count)
-        return f"{self._scaling.num_workers} workers with {each} each" if self._in_group(stage) else each
+        size = self._group_size() if self._in_group(stage) else 1
+        return f"{size} workers with {each} each" if size > 1 else each
 
     def _group_started(self, key: str) -> None:
         self._starting.discard(key)

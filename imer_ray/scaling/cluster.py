@@ -78,11 +78,9 @@ def start(scaling: Hardware, num_slots: int = 4) -> None:
     """
     if ray.is_initialized():
         return
-    group = math.ceil(scaling.num_workers * scaling.cpus_per_stage) if scaling.train_stages else 1
     # No node is reclaimed under a local Ray, and a watcher for that would be one more process per worker group.
     watcher = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-    num_cpus = max(group, math.ceil(scaling.cpus_per_stage))
-    address = connect(scaling.address, num_cpus, {TRIAL_SLOT: num_slots}, watcher)
+    address = connect(scaling.address, math.ceil(scaling.cpus_per_stage), {TRIAL_SLOT: num_slots}, watcher)
     if not ray.cluster_resources().get(TRIAL_SLOT):
         ray.shutdown()
         raise UserError(

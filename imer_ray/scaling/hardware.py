@@ -10,7 +10,7 @@ class Hardware(Protocol):
     """Settings that can be sent to other processes, as `imer_ray.config.commands.ScalingConfig` has them.
 
     Attributes:
-        num_workers: of a worker group; 0: no stage runs in one.
+        num_workers: of a worker group, as `group_bounds` reads it.
         train_stages: kinds of the stages that run in worker groups.
         cpus_per_stage, gpus_per_stage: that a stage holds, or each worker of its group.
         max_failures: deaths of a stage's workers after which it is tried again, since it last got further.
@@ -20,7 +20,7 @@ class Hardware(Protocol):
     """
 
     @property
-    def num_workers(self) -> int: ...
+    def num_workers(self) -> int | tuple[int, ...]: ...
 
     @property
     def train_stages(self) -> Collection[str]: ...
@@ -42,3 +42,9 @@ class Hardware(Protocol):
 
     @property
     def address(self) -> str | None: ...
+
+
+def group_bounds(num_workers: int | tuple[int, ...]) -> tuple[int, int]:
+    """The fewest and the most workers of a group: ``n`` are at most n, as many as there is room for, and 0 none at all;
+    ``(fewest, most)`` are waited for until there is room for the fewest."""
+    return (0, num_workers) if isinstance(num_workers, int) else (num_workers[0], num_workers[-1])

@@ -1,4 +1,5 @@
-"""The executor `ray_train`: a stage runs on a group of Ray Train workers (gloo on CPUs, nccl on GPUs).
+"""The executor `ray_train`: a stage runs on a group of Ray Train workers (nccl on whole GPUs, else gloo: nccl
+refuses two workers on one GPU).
 
 A worker group takes many seconds to start, so this is for the stages named in ``scaling.train_stages``.
 """
@@ -23,13 +24,19 @@ from imer_ray.stages.run import Place, StageResult
 from imer_ray.stages.store import Store
 
 
-def submit(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> ObjectRef[StageResult]:
-    """Start a light task that drives the worker group; it holds no CPU, the workers do."""
+def submit(
+    stage: Stage, store_root: str, scaling: Hardware, run: Run, num_workers: int, *, holds: bool
+) -> ObjectRef[StageResult]:
+    """Start a light task that drives a group of ``num_workers``; it holds no CPU, the workers do.
+
+    Args:
+        holds: whether small stages wait until the group has started, see `BrokerActor.group_starts`.
+    """
     task = ray.remote(num_cpus=0, max_retries=0)(_drive)
-    return task.options(name=f"drive {stage.name}").remote(stage, store_root, scaling, run)
+    return task.options(name=f"drive {stage.name}").remote(stage, store_root, scaling, run, num_workers, holds)
 
 
-def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> StageResult:
+def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run, num_workers: int, holds: bool) -> StageResult:
     """Run a TorchTrainer to its end and take the artefact that rank 0 committed.
 
     Failures are not retried here (max_failures is 0): Ray Train would retry a NaN loss like a killed worker.
@@ -53,13 +60,14 @@ def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> StageR
     trainer = TorchTrainer(
         _train,
         train_loop_config={"stage": stage, "store_root": store_root, "run": run, "scaling": scaling},
-        scaling_config=ScalingConfig(num_workers=scaling.num_workers, use_gpu=gpus > 0, resources_per_worker=resources),
-        torch_config=LoopbackTorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=gpus > 0, resources_per_worker=resources),
+        torch_config=LoopbackTorchConfig(backend="nccl" if gpus >= 1 else "gloo"),
         run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
     )
     try:
         with run.beating(computes=False):
-            run.broker.group_starts.remote(stage.key)
+            if holds:
+                run.broker.group_starts.remote(stage.key)
             trainer.fit()
     except TrainingFailedError as error:
         raise _cause(error) from error

@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from imer_ray.errors import NonFiniteError, StageStopped, StoreFailed, UserError
 from imer_ray.scaling.heart import Run
+from imer_ray.scaling.leaving import noticed
 from imer_ray.stages import rungs
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.broker import StageFailed
@@ -37,9 +38,9 @@ def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str) -
         StageFailed: for all other errors, whose classes the broker would have to import (and torch with them).
     """
     try:
-        with run.beating(computes=True):
+        with run.beating(computes=True), noticed() as leaving:
             report = Reporter(run.broker, stage.key, executor) if place.rank == 0 else keep_going
-            return execute(stage, Store(store_root), report, place)
+            return execute(stage, Store(store_root), report, place, leaving)
     except (UserError, NonFiniteError, StageStopped, MissingArtefact, StoreFailed):
         raise
     except OSError as error:

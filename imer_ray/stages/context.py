@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
+def _stays() -> bool:
+    return False
+
+
 def _keep_going(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
     return True
 
@@ -22,6 +26,8 @@ class Context:
         checkpoint: a folder of this stage that outlives a killed worker; empty at the first start.
         report: called at each epoch's end with (epochs done, epochs wanted, metrics); False asks the stage to stop,
             which it does by raising StageStopped with its checkpoint written.
+        leaving: whether this process's machine is about to be taken away: a stage that can writes its checkpoint then,
+            in the middle of an epoch, too, and raises StageStopped. It is asked after every step, and costs nothing.
         rank, world_size: this process among those that run the stage together (torch.distributed is set up if > 1).
         device: where to compute, for example "cpu" or "cuda:0".
         rungs: epochs after which the stage also reports how it compares (`imer_ray.stages.rungs`). Nothing of what it
@@ -32,6 +38,7 @@ class Context:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     checkpoint: Path
     report: Callable[[int, int, Mapping[str, float]], bool] = _keep_going
+    leaving: Callable[[], bool] = _stays
     rank: int = 0
     world_size: int = 1
     device: str = "cpu"

@@ -50,8 +50,17 @@ def keep_going(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> boo
     return True
 
 
-def execute(stage: Stage, store: Store, report: Report = keep_going, place: Place | None = None) -> StageResult:
+def execute(
+    stage: Stage,
+    store: Store,
+    report: Report = keep_going,
+    place: Place | None = None,
+    leaving: Callable[[], bool] = lambda: False,
+) -> StageResult:
     """Run a stage's function here; rank 0 writes its artefact. Its inputs must be in the store.
+
+    Args:
+        report, leaving: as `imer_ray.stages.context.Context` has them.
 
     Raises:
         MissingArtefact: an input is not there (any more).
@@ -81,6 +90,7 @@ def execute(stage: Stage, store: Store, report: Report = keep_going, place: Plac
             inputs=inputs,
             checkpoint=checkpoint.result(),
             report=report_and_keep,
+            leaving=leaving,
             rank=place.rank,
             world_size=place.world_size,
             device=place.device,

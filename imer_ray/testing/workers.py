@@ -30,16 +30,16 @@ def same_steps() -> Iterator[Counter[Run]]:
     seen: Counter[Run] = Counter()
     whole = Run.take
 
-    def checked(run: Run, batch: Tensor, number: int, share: slice) -> dict[str, Tensor]:
+    def checked(run: Run, batch: Tensor, share: slice) -> dict[str, Tensor]:
         if seen[run] == NUM_STEPS:
-            return whole(run, batch, number, share)
+            return whole(run, batch, share)
         seen[run] += 1
         before = {name: t.clone() for name, t in run.training.module.state_dict().items()}
         cut, parts = round(len(batch) * SHARE), []
         for part in (slice(0, cut), slice(cut, len(batch))):
-            parts.append((whole(run, batch, number, part), _gradients(run)))
+            parts.append((whole(run, batch, part), _gradients(run)))
             run.training.module.load_state_dict(before)
-        alone = whole(run, batch, number, share), _gradients(run)
+        alone = whole(run, batch, share), _gradients(run)
         largest = max(float(g.abs().max()) for g in alone[1])
         for name, loss in alone[0].items():
             torch.testing.assert_close(sum(losses[name] for losses, _ in parts), loss, rtol=RELATIVE, atol=RELATIVE)

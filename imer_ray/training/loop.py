@@ -1,4 +1,4 @@
-"""The one training loop: seeded, resumable after every epoch, the same loss curve whatever the number of workers."""
+"""The one training loop: seeded, resumable after every step, the same loss curve whatever the number of workers."""
 
 from __future__ import annotations
 
@@ -86,18 +86,24 @@ def fit(training: Training, context: Context) -> list[dict[str, float]]:
 
     Raises:
         NonFiniteError: a loss became NaN or infinite.
-        StageStopped: nobody waits for the stage any more; the last epoch's checkpoint is kept.
+        StageStopped: nobody waits for the stage any more, and the last epoch's checkpoint is kept; or a machine is soon
+            taken away, and the last step's is.
     """
     run = Run(training, context)
     run.restore()
     num_epochs = training.loop.num_epochs
     while not run.is_finished:
         entry = run.epoch()
-        run.validate(entry)
-        run.keep(entry)
+        if entry is not None:
+            run.validate(entry)
+            run.keep(entry)
         if context.rank == 0:
             run.save()
-        if not agreed(context.report(len(run.history), num_epochs, {**entry, **rungs.reported(run.history)}), context):
+        told = {**(run.history[-1] if run.history else {}), **rungs.reported(run.history)}
+        is_wanted = agreed(context.report(len(run.history), num_epochs, told), context)
+        if entry is None:
+            raise StageStopped(f"stopped in epoch {len(run.history) + 1} of {num_epochs}: its machine is taken away")
+        if not is_wanted:
             raise StageStopped(f"stopped after epoch {len(run.history)} of {num_epochs}: nobody waits for it")
     training.module.load_state_dict(run.best)
     training.module.eval()
@@ -107,7 +113,11 @@ def fit(training: Training, context: Context) -> list[dict[str, float]]:
 
 
 class Run:
-    """A training in progress: what a checkpoint holds of it, and its steps."""
+    """A training in progress: what a checkpoint holds of it, and its steps.
+
+    Attributes:
+        number: steps done of the epoch that runs, and ``totals``, what they add to the means of its losses.
+    """
 
     def __init__(self, training: Training, context: Context) -> None:
         self.training, self.context = training, context
@@ -115,6 +125,7 @@ class Run:
         self.average = copy.deepcopy(training.module).eval()
         self.dropouts = dropout.named(training.module)
         self.history: list[dict[str, float]] = []
+        self.number, self.totals = 0, dict[str, float]()
         self.best, self.best_loss, self.best_epoch = _copied(self.average), math.inf, -1
 
     @property
@@ -135,6 +146,7 @@ class Run:
         tensors, state = restored
         self.history, self.best_epoch = state["history"], state["best_epoch"]
         self.best_loss = state["best_loss"] or math.inf
+        self.number, self.totals = state["number"], state["totals"]
         self.training.module.load_state_dict(take(tensors, "module."))
         self.average.load_state_dict(take(tensors, "average."))
         self.best = take(tensors, "best.")
@@ -147,22 +159,28 @@ class Run:
         tensors |= optimiser_tensors(self.players)
         finite_best = self.best_loss if math.isfinite(self.best_loss) else None
         state = {"epoch": len(self.history) - 1, "history": self.history, "best_epoch": self.best_epoch}
-        checkpoint.save(self.context.checkpoint, tensors, {**state, "best_loss": finite_best})
+        state |= {"best_loss": finite_best, "number": self.number, "totals": self.totals}
+        checkpoint.save(self.context.checkpoint, tensors, state)
 
-    def epoch(self) -> dict[str, float]:
-        """Every clip once; the means of the losses."""
+    def epoch(self) -> dict[str, float] | None:
+        """What is left of the epoch, which has every clip once; the means of the losses. None: a machine is about to be
+        taken away, and steps are left."""
         training, context, epoch = self.training, self.context, len(self.history)
         rows, size, seed = training.rows, training.loop.batch_size, training.seed
         order = rows[torch.randperm(len(rows), generator=seeded(seed, "order", epoch))]
         training.module.train()
-        totals: dict[str, float] = {}
-        # What is given no generator, as the nn.Dropout of a plug-in, draws from the global one, which is put back.
+        leaves = False
         with torch.random.fork_rng(devices=[context.device] if context.device.startswith("cuda") else []):
-            torch.manual_seed(seeded(seed, "global", epoch, context.rank).initial_seed())
-            for number in range(math.ceil(len(rows) / size)):
-                batch = order[number * size : (number + 1) * size]
-                for name, value in self._step(batch, number).items():
-                    totals[name] = totals.get(name, 0.0) + value * len(batch) / len(rows)
+            while (start := self.number * size) < len(rows):
+                if leaves:
+                    return None
+                _seed_everything(seeded(seed, "global", epoch, self.number, context.rank), context.device)
+                batch = order[start : start + size]
+                found, leaves = self._step(batch)
+                for name, value in found.items():
+                    self.totals[name] = self.totals.get(name, 0.0) + value * len(batch) / len(rows)
+                self.number += 1
+        totals, self.number, self.totals = self.totals, 0, {}
         if broken := [name for name, v in totals.items() if not math.isfinite(v)]:
             name = "loss" if "loss" in broken else broken[0]
             raise NonFiniteError(
@@ -171,24 +189,26 @@ class Run:
             )
         return totals
 
-    def _step(self, batch: Tensor, number: int) -> dict[str, float]:
-        """One step of every player on an epoch's batch of this number; the batch's mean losses."""
-        training, loop, context, epoch = self.training, self.training.loop, self.context, len(self.history)
+    def _step(self, batch: Tensor) -> tuple[dict[str, float], bool]:
+        """One step of every player on the epoch's next batch; its mean losses, and whether any worker leaves."""
+        training, loop, context = self.training, self.training.loop, self.context
         num_batches = math.ceil(len(training.rows) / loop.batch_size)
-        step = epoch * num_batches + number
+        step = len(self.history) * num_batches + self.number
         rate = loop.learning_rate * _schedule(step, loop.num_epochs * num_batches)
-        found = self.take(batch, number, share_of(len(batch), context))
-        reported = torch.stack(list(found.values()))
+        found = self.take(batch, share_of(len(batch), context))
+        leaves = torch.tensor(float(context.leaving()), device=context.device)
+        reported = torch.stack([*found.values(), leaves])  # summed in the same call, so that all leave at one step
         if context.world_size > 1:
             sum_over_workers(self.parameters, reported)
         for player in self.players:
             player.step(rate, loop.clip_norm)
         _update_average(self.average, training.module, loop.ema_decay, step)
-        return dict(zip(found, reported.tolist(), strict=True))
+        *losses, any_leaves = reported.tolist()
+        return dict(zip(found, losses, strict=True)), any_leaves > 0
 
-    def take(self, batch: Tensor, number: int, share: slice) -> dict[str, Tensor]:
-        """Leave in the parameters what a share of a batch adds to the gradients; what it adds to the mean losses."""
-        training, epoch = self.training, len(self.history)
+    def take(self, batch: Tensor, share: slice) -> dict[str, Tensor]:
+        """Leave in the parameters what a share of the next batch adds to the gradients; what it adds to the losses."""
+        training, epoch, number = self.training, len(self.history), self.number
         generator = seeded(training.seed, "noise", epoch, number, device=self.context.device)
         drops = seeded(training.seed, "dropout", epoch, number).initial_seed()
         weight = float(share.stop > share.start)
@@ -235,6 +255,14 @@ def summary(history: list[dict[str, float]]) -> dict[str, float]:
     metrics = {"epochs": float(len(history)), "train_loss": history[-1]["loss"], **rungs.reported(history)}
     found = [entry["valid_loss"] for entry in history if "valid_loss" in entry]
     return {**metrics, "valid_loss": min(found)} if found else metrics
+
+
+def _seed_everything(generator: torch.Generator, device: str) -> None:
+    """Seed the global generators, from which whatever is given none draws, as a plug-in's nn.Dropout. It is faster than
+    torch.manual_seed, which asks every kind of accelerator."""
+    torch.default_generator.manual_seed(generator.initial_seed())
+    if device.startswith("cuda"):
+        torch.cuda.manual_seed(generator.initial_seed())
 
 
 def _schedule(step: int, num_steps: int) -> float:

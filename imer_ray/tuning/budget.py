@@ -2,7 +2,7 @@
 
 - *Seconds* are wall clock since the command began; the next command has as many again.
 - *GPU-hours* are what stages took, from the start of their function to its end, times the GPUs that they held
-  (``scaling.gpus_per_stage``, times ``scaling.num_workers`` for a stage that runs as a worker group). Stages that
+  (``scaling.gpus_per_stage``, times the most of ``scaling.num_workers`` for a stage that runs as a group). Stages that
   failed, were stopped or are still running count; what was found in the store does not.
 - *Dollars* are what the cluster's nodes cost while the command runs, busy or not, as a cloud bills them: each node that
   is there, times the price of its type in ``scaling.dollars_per_hour``.
@@ -60,7 +60,7 @@ class GpuMeter:
         return (self._before + ended + running) / 3600
 
     def _gpus(self, kind: str) -> float:
-        group = self._scaling.num_workers if kind in self._scaling.train_stages else 0
+        group = self._scaling.most_workers if kind in self._scaling.train_stages else 0
         return float(self._scaling.gpus_per_stage * max(1, group))
 
 

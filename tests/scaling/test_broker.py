@@ -14,9 +14,14 @@ from imer_ray.stages.run import StageResult
 from imer_ray.tuning.trial.coordinator import waiter_name
 
 
+def actor_of(tmp_path, nodes=({"CPU": 8.0, "GPU": 8.0},), **changes):
+    settings = replace(ScalingConfig(train_stages=("group",)), **changes)
+    return BrokerActor(str(tmp_path), settings, Lease(), lambda: nodes)
+
+
 def test_what_a_stage_needs_is_said_in_words(tmp_path):
     def needs(stage, **changes):
-        actor = BrokerActor(str(tmp_path), replace(ScalingConfig(train_stages=("group",)), **changes), Lease())
+        actor = actor_of(tmp_path, **changes)
         actor._broker._job(stage)
         return actor._needs(stage)
 
@@ -25,11 +30,13 @@ def test_what_a_stage_needs_is_said_in_words(tmp_path):
     assert needs(alone, cpus_per_stage=2, gpus_per_stage=0.25) == "2 CPUs and 0.25 GPU"
     assert needs(group, gpus_per_stage=1) == "2 workers with 1 CPU and 1 GPU each"
     assert needs(group, num_workers=0) == "1 CPU"
+    assert needs(group, nodes=[{"CPU": 1.0}]) == "1 CPU"
+    assert needs(group, num_workers=(2, 4), nodes=[{"CPU": 3.0}]) == "3 workers with 1 CPU each"
 
 
 def in_group(tmp_path, waiter, **asked):
     """Whether a stage that is to run in a group does, if one asks for it."""
-    actor, found = BrokerActor(str(tmp_path), ScalingConfig(train_stages=("group",)), Lease()), []
+    actor, found = actor_of(tmp_path), []
 
     async def launch(stage):
         found.append(actor._in_group(stage))
@@ -52,7 +59,7 @@ def test_what_is_wanted_in_the_background_only_gets_none(tmp_path):
 
 def test_a_group_holds_small_stages_up_from_when_it_asks_for_its_cpus_until_it_works(tmp_path):
     async def run():
-        actor = BrokerActor(str(tmp_path), ScalingConfig(train_stages=("group",)), Lease())
+        actor = actor_of(tmp_path)
         held = [not actor._no_group_starts.is_set()]
         await actor.group_starts("group")
         held.append(not actor._no_group_starts.is_set())

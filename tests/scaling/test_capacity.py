@@ -10,7 +10,7 @@ import ray
 
 from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import UserError
-from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity, lack
+from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity, group_size, lack, shrinks
 
 LAPTOP = {"CPU": 8.0, "memory": 1e9}
 SERVER = {"CPU": 64.0, "GPU": 4.0}
@@ -33,11 +33,11 @@ def settings(**changes):
             "no node has that: 8 CPUs and 1 GPU",
         ),
         (
-            {"num_workers": 5, "gpus_per_stage": 1},
+            {"num_workers": (5, 6), "gpus_per_stage": 1},
             [SERVER, LAPTOP],
-            "scaling.num_workers=5 takes 1 CPU and 1 GPU .*for 4 ",
+            "at least 5 workers .*takes 1 CPU and 1 GPU .*for 4",
         ),
-        ({"num_workers": 2, "cpus_per_stage": 6}, [LAPTOP], "scaling.num_workers=2 takes 6 CPUs and no GPU .*for 1 "),
+        ({"num_workers": (2, 2), "cpus_per_stage": 6}, [LAPTOP], "at least 2 workers .*6 CPUs and no GPU .*for 1"),
         ({}, [], "no node has that"),
     ],
 )
@@ -50,12 +50,32 @@ def test_what_is_lacking_is_named(changes, nodes, says):
     [
         ({"gpus_per_stage": 0.25, "num_workers": 16}, [SERVER]),
         ({"num_workers": 9}, [LAPTOP, {"CPU": 1}]),
-        ({"num_workers": 99, "train_stages": ()}, [LAPTOP]),
+        ({"num_workers": (99, 99), "train_stages": ()}, [LAPTOP]),
+        ({"num_workers": 99}, [LAPTOP]),
         ({"cpus_per_stage": 8}, [{"CPU": 0, "trial_slot": 64}, LAPTOP]),
     ],
 )
 def test_what_is_there_is_not_missed(changes, nodes):
     assert lack(settings(**changes), nodes) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "nodes", "size", "says"),
+    [
+        ({"num_workers": 2}, [{"CPU": 1}], 1, "num_workers=2 takes 1 CPU and no GPU .*room for 1: .* without groups"),
+        ({"num_workers": 2, "gpus_per_stage": 1}, [{"CPU": 8, "GPU": 1}], 1, "1 CPU and 1 GPU .*room for 1: "),
+        ({"num_workers": 8, "gpus_per_stage": 1}, [SERVER, LAPTOP], 4, "num_workers=8 .*room for 4: groups have 4"),
+        ({"num_workers": (2, 8), "gpus_per_stage": 1}, [SERVER], 4, "num_workers=8 .*room for 4: groups have 4"),
+        ({"num_workers": (6, 8), "gpus_per_stage": 1}, [SERVER], 6, "num_workers=8 "),  # it is waited for
+        ({"num_workers": 2}, [LAPTOP], 2, None),
+        ({"num_workers": 2}, [], 1, "room for 0"),
+    ],
+)
+def test_a_group_is_as_large_as_there_is_room_for(changes, nodes, size, says):
+    scaling = settings(**changes)
+    assert group_size(scaling, nodes) == size
+    said = shrinks(scaling, nodes)
+    assert (said is None) == (says is None) and (said is None or re.search(says, said))
 
 
 def a_node(resources, labels):
@@ -85,6 +105,9 @@ def test_a_cluster_that_grows_is_waited_for_aloud(monkeypatch, capsys):
         ({"gpus_per_stage": -1.0}, "gpus_per_stage"),
         ({"gpus_per_stage": 1.5}, "gpus_per_stage"),
         ({"num_workers": -1}, "num_workers"),
+        ({"num_workers": (4, 2)}, "fewest, most"),
+        ({"num_workers": (1, 2, 3)}, "fewest, most"),
+        ({"num_workers": (-1, 2)}, "num_workers"),
         ({"max_failures": -1}, "max_failures"),
     ],
 )

@@ -72,7 +72,10 @@ def count(config, context):
 
 
 def regress(config, context):
-    """Linear regression by gradient descent with the project's own loop, shared by all workers."""
+    """Linear regression by gradient descent with the project's own loop, shared by all workers.
+
+    With ``pace``, seconds, each step takes so long and leaves ``first-clip node`` in ``log``'s ``.steps``.
+    """
     import torch
 
     from imer_ray.config.experiment import LoopConfig
@@ -86,6 +89,11 @@ def regress(config, context):
 
     def losses(rows, share, generator):
         noise = torch.randn(len(rows), generator=generator)
+        if "pace" in config:
+            import ray
+
+            time.sleep(config["pace"])
+            _note(config["log"] + ".steps", f"{int(rows[0])} {ray.get_runtime_context().get_node_id()}")
         rows, noise = rows[share], noise[share]
         return {"loss": (module(x[rows]).squeeze(1) - y[rows] - 0.1 * noise) ** 2}
 
@@ -96,7 +104,9 @@ def regress(config, context):
             _meet_accident(config, epoch)
         return context.report(epoch, num_epochs, metrics)
 
-    loop = LoopConfig(num_epochs=6, batch_size=15, learning_rate=0.05, weight_decay=0.0, ema_decay=0.9)
+    loop = LoopConfig(
+        num_epochs=6, batch_size=config.get("batch_size", 15), learning_rate=0.05, weight_decay=0.0, ema_decay=0.9
+    )
     watched = type(context)(**{**vars(context), "report": report})
     training = Training(module=module, losses=losses, rows=torch.arange(64), loop=loop, seed=3)
     return summary(fit(training, watched))

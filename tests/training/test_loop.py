@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing as mp
 import os
+import random
 from dataclasses import replace
 from multiprocessing import connection
 from pathlib import Path
@@ -59,6 +60,30 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     with pytest.raises(StageStopped, match="after epoch 2 of 5"):
         _train(_context(tmp_path / "parts", report=lambda epoch, of, metrics: epoch < 2), dropout=0.3)
     parts, resumed = _train(_context(tmp_path / "parts"), dropout=0.3)
+    assert resumed == history
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_what_is_interrupted_at_any_step_goes_on_with_the_next(tmp_path: Path) -> None:
+    """A notice after each of 30 random steps of the 20 epochs of 4; no step is done twice, and weights are equal."""
+    loop, asked = replace(LOOP, num_epochs=20), [0]
+    whole, history = _train(_context(tmp_path / "whole"), loop, dropout=0.3)
+    at = sorted(random.Random(5).sample(range(1, 80), 30))
+
+    def leaving() -> bool:
+        asked[0] += 1
+        return asked[0] in at
+
+    stops = 0
+    while stops < 60:
+        try:
+            parts, resumed = _train(_context(tmp_path / "parts", leaving=leaving), loop, dropout=0.3)
+            break
+        except StageStopped as stopped:
+            assert "its machine is taken away" in str(stopped)
+            stops += 1
+    # A notice at an epoch's last step comes to nothing: its checkpoint is written anyhow.
+    assert stops == sum(step % 4 > 0 for step in at) and asked[0] == 80
     assert resumed == history
     assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), parts.parameters(), strict=True))
 

@@ -202,7 +202,7 @@ def _row(
     # Inputs come before what stands on them, so that the first is the cause where one fails because of another.
     errors = [result for _, result in found if isinstance(result, str)]
     errors += [f"stage {stage.name} was not computed" for stage, result in found if result is None]
-    in_groups = scaling.train_stages if scaling.num_workers > 0 else ()
+    in_groups = scaling.train_stages if scaling.most_workers > 0 else ()
     computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
     final = results[graph.key]
     rungs = compared((stage, result.metrics if isinstance(result, StageResult) else {}) for stage, result in found)

@@ -1,0 +1,107 @@
+"""Nodes that go and come: trainings write their checkpoint and go on elsewhere, or with more workers."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray._private.worker import global_worker
+from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+from toy_stages import notes, toy
+
+from imer_ray.scaling import growth
+from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
+from imer_ray.scaling.leaving import draining
+from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
+
+pytestmark = pytest.mark.slow  # starting a cluster takes half a minute
+STAGES = str(Path(__file__).parents[1] / "stages")
+SCALING = SimpleNamespace(
+    num_workers=0,
+    train_stages=(),
+    cpus_per_stage=1,
+    gpus_per_stage=0,
+    max_failures=0,
+    silence_seconds=300.0,
+    address=None,
+)
+
+
+@pytest.fixture
+def cluster():
+    """A head without CPUs, and a function that adds a node with one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "resources": {TRIAL_SLOT: 4}})
+        start(SimpleNamespace(**{**vars(SCALING), "address": made.address}))
+        yield lambda: made.add_node(num_cpus=1).node_id
+        ray.shutdown()
+        made.shutdown()
+
+
+def until(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def drain(node):
+    """As a cloud's notice does, in half a minute."""
+    reason = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+    accepted, why = global_worker.gcs_client.drain_node(node, reason, "spot", int((time.time() + 30) * 1000))
+    assert accepted, why
+
+
+def losses(store, stage):
+    history = json.loads((store.open(stage.key).folder / "history.json").read_text())
+    return [entry["loss"] for entry in history]
+
+
+def test_a_training_on_a_drained_node_goes_on_elsewhere_with_its_next_step(cluster, tmp_path):
+    log, stages = str(tmp_path / "log"), tmp_path / "stages"
+    stage = toy("group", "regress", log=log, batch_size=1, pace=0.1)  # 64 steps an epoch
+    alone = toy("alone", "regress", log=log + "alone", batch_size=1)
+    run_graph(alone, Store(tmp_path / "undisturbed"))
+    first = cluster()
+    with session(str(stages), SCALING, slots=1) as broker, ThreadPoolExecutor() as pool:
+        asked = pool.submit(broker.compute, stage, "w")
+        until(lambda: len(notes(log + ".steps")) > 80)
+        drain(first)
+        until(lambda: list(draining()) == [first])
+        second = cluster()
+        asked.result()
+        assert broker.stats()["stages"]["group"].get("retried", 0) == 0
+    steps = [line.split() for line in notes(log + ".steps")]
+    assert {node for _, node in steps} == {first, second}
+    assert len(steps) - 6 * 64 <= 0.05 * 64, "steps done twice"
+    assert losses(Store(stages), stage) == losses(Store(tmp_path / "undisturbed"), alone)
+
+
+def eager(actor):
+    growth.LOOK_SECONDS, growth.START_SECONDS = 0.5, 0.0
+
+
+def test_a_training_goes_on_with_more_workers_when_a_node_comes(cluster, tmp_path):
+    log, stages = str(tmp_path / "log"), tmp_path / "stages"
+    stage = toy("group", "regress", log=log, pace=1.5)  # five steps an epoch
+    alone = toy("alone", "regress", log=log + "alone")
+    run_graph(alone, Store(tmp_path / "undisturbed"))
+    cluster()
+    settings = SimpleNamespace(**{**vars(SCALING), "num_workers": 2, "train_stages": ("group",)})
+    with session(str(stages), settings, slots=1) as broker, ThreadPoolExecutor() as pool:
+        ray.get(broker._actor.__ray_call__.remote(eager))
+        asked = pool.submit(broker.compute, stage, "w")
+        until(lambda: len(notes(log + ".steps")) > 3)
+        cluster()
+        asked.result()
+        assert broker.stats()["stages"]["group"].get("retried", 0) == 0
+    sizes = [line.split()[2] for line in notes(log)]
+    assert sizes == sorted(sizes) and set(sizes) == {"1", "2"} and len(sizes) == 6
+    assert losses(Store(stages), stage) == pytest.approx(losses(Store(tmp_path / "undisturbed"), alone), rel=1e-6)
