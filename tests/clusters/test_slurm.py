@@ -136,3 +136,22 @@ def test_two_nodes_and_a_second_start_find_what_one_machine_finds(tmp_path: Path
     computed = {row["node"] for row in read_timeline(tmp_path / "runs" / "demo" / "timeline.parquet") if row["node"]}
     assert len(computed) >= 2
     assert not list(Path("/tmp").glob("imer-ray.*"))
+
+
+TWO_JOBS = f"""
+SLURM_JOB_ID=4711 bash {SCRIPT} study.name=first "$@" study.num_trials=1 > first.log 2>&1 &
+until [ -e runs/first ]; do sleep 0.2; done
+SLURM_JOB_ID=4712 bash {SCRIPT} study.name=second "$@" > second.log 2>&1 && wait $!
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_jobs_on_one_node_do_not_meet(tmp_path: Path) -> None:
+    """Else Ray refuses the second where the first runs, and the first to end ends the other's."""
+    both = tmp_path / "both.sh"
+    both.write_text(TWO_JOBS)
+    cluster = Cluster(both, tmp_path, RAY, [sys.executable])
+    status, _ = cluster.run(*SMALL, SLURM_JOB_NUM_NODES="1")
+    assert status == 0, [path.read_text() for path in tmp_path.glob("*.log")]
+    assert {path.parent.name for path in tmp_path.glob("runs/*/results.parquet")} == {"first", "second"}
