@@ -135,7 +135,6 @@ def test_two_nodes_and_a_second_start_find_what_one_machine_finds(tmp_path: Path
     pd.testing.assert_frame_equal(rows(tmp_path / "runs" / "demo"), rows(tmp_path / "alone" / "demo"))
     computed = {row["node"] for row in read_timeline(tmp_path / "runs" / "demo" / "timeline.parquet") if row["node"]}
     assert len(computed) >= 2
-    assert not list(Path("/tmp").glob("imer-ray.*"))
 
 
 TWO_JOBS = f"""
