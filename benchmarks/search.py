@@ -191,9 +191,7 @@ def _run(trial: Trial, searched: Plan, replay: Replay, scheduler: Any, grid: Gri
 
     waiter = waiter_name(searched.info.study, trial.config["trial"])
     try:
-        outcome = run_points(
-            tree, grid, replay, waiter, report, searched.options.scaling, searched.systems, scheduler.rungs
-        )
+        outcome = run_points(tree, grid, replay, waiter, report, searched.systems, scheduler.rungs)
     except Stopped:
         return last
     return {OUTCOME: json.dumps(outcome)}

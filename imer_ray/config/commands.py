@@ -26,8 +26,9 @@ class ScalingConfig:
     # of a worker group: at most so many, fewer where there is no room for them; [2, 8]: never fewer than two, which are
     # waited for, and at most eight; 0: no groups
     num_workers: int | tuple[int, ...] = 2
-    # kinds of stages that run as a worker group of Ray Train
-    train_stages: tuple[str, ...] = field(default=("encode",), metadata={"choices": STAGE_KINDS})
+    # kinds of stages that run as a worker group of Ray Train; auto: a training begins as a task, and goes on in a group
+    # once its epochs show that what is left of them is worth the group's start
+    train_stages: tuple[str, ...] = field(default=("auto",), metadata={"choices": ("auto", *STAGE_KINDS)})
     cpus_per_stage: float = 1  # that a stage, or each worker of a group, holds
     gpus_per_stage: float = 0  # a share of one, or whole ones
     max_failures: int = 2  # how often a stage is tried again whose worker or node died, since it last did an epoch more
@@ -57,11 +58,6 @@ class ScalingConfig:
         for price in prices.values() if isinstance(prices, Mapping) else [prices]:
             if price is not None and not price >= 0:
                 raise ValueError(f"scaling.dollars_per_hour must not be negative, but is {price:g}")
-
-    @property
-    def most_workers(self) -> int:
-        """Of a worker group, where there is room for them."""
-        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[-1]
 
 
 @dataclass(frozen=True, kw_only=True)

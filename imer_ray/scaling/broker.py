@@ -15,12 +15,13 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from imer_ray.config.experiment import TRAINED_KINDS
 from imer_ray.scaling import inline, ray_train
 from imer_ray.scaling.batch import Batch
 from imer_ray.scaling.capacity import Nodes, group_size, present_nodes, room
 from imer_ray.scaling.growth import Growth
 from imer_ray.scaling.guard import Guard
-from imer_ray.scaling.hardware import Hardware, group_bounds
+from imer_ray.scaling.hardware import AUTO, Hardware, group_bounds
 from imer_ray.scaling.heart import Run
 from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import Claims
@@ -49,6 +50,7 @@ class BrokerActor:
         self._scaling = scaling
         self._nodes = nodes
         self._growth: dict[str, Growth] = {}  # of the stages that may run in groups, since they began
+        self._grown: set[str] = set()  # that were stopped to go on with more workers
         self._lease, store = lease, Store(store_root)
         self._folders = store.folders
         lease.keep(self._folders)
@@ -86,7 +88,10 @@ class BrokerActor:
     async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
         wanted = self._broker.progress(key, epoch, num_epochs, metrics, where)
         growth = self._growth.get(key)
-        return wanted and not (growth and growth.pays(epoch, num_epochs, lambda: self._group_size()))
+        if wanted and growth is not None and growth.pays(epoch, num_epochs, self._group_size):
+            self._grown.add(key)
+            return False
+        return wanted
 
     async def group_starts(self, key: str) -> None:
         """Called when the worker group of a stage is about to ask for its CPUs.
@@ -110,11 +115,12 @@ class BrokerActor:
         return self._broker.timeline.since(broker, revision)
 
     async def _launch(self, stage: Stage) -> StageResult:
-        size = self._group_size() if self._in_group(stage) else 0
+        size = self._size(stage)
         if size < 2:
             await self._no_group_starts.wait()
-        if size:
+        if self._may_be_grouped(stage):
             self._growth[stage.key] = Growth(size)
+        self._broker.runs_with(stage.key, size)
         broker = ray.get_runtime_context().current_actor
         run = Run(
             broker=broker,
@@ -137,10 +143,16 @@ class BrokerActor:
             self._growth.pop(stage.key, None)
             self._group_started(stage.key)
 
-    def _in_group(self, stage: Stage) -> bool:
+    def _may_be_grouped(self, stage: Stage) -> bool:
         """A starting group holds all small stages up, which is too much for what no trial needs."""
-        chosen = group_bounds(self._scaling.num_workers)[1] > 0 and stage.kind in self._scaling.train_stages
-        return chosen and not self._broker.is_background(stage.key)
+        named = self._scaling.train_stages
+        chosen = stage.kind in named or (AUTO in named and stage.kind in TRAINED_KINDS)
+        return chosen and group_bounds(self._scaling.num_workers)[1] > 0 and not self._broker.is_background(stage.key)
+
+    def _size(self, stage: Stage) -> int:
+        """With how many workers a stage begins, or goes on; 1: as a task."""
+        is_chosen = stage.kind in self._scaling.train_stages or stage.key in self._grown
+        return self._group_size() if is_chosen and self._may_be_grouped(stage) else 1
 
     def _group_size(self) -> int:
         return group_size(self._scaling, self._nodes())
@@ -148,7 +160,7 @@ class BrokerActor:
     def _needs(self, stage: Stage) -> str:
         counts = ((self._scaling.cpus_per_stage, "CPU"), (self._scaling.gpus_per_stage, "GPU"))
         each = " and ".join(f"{count:g} {name}{'s' * (count > 1)}" for count, name in counts if count)
-        size = self._group_size() if self._in_group(stage) else 1
+        size = self._size(stage)
         return f"{size} workers with {each} each" if size > 1 else each
 
     def _group_started(self, key: str) -> None:
@@ -213,6 +225,7 @@ class BrokerHandle:
                         seconds=status.seconds,
                         reused=status.reused,
                         metrics=status.metrics,
+                        num_workers=status.num_workers,
                     )
                 if on_progress is not None:
                     on_progress(status)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import ray
 
 from imer_ray.errors import UserError
-from imer_ray.scaling.hardware import Hardware, group_bounds
+from imer_ray.scaling.hardware import AUTO, Hardware, group_bounds
 from imer_ray.scaling.leaving import draining
 
 NODE_TYPE_LABEL = "ray.io/node-group"  # of a node that a cluster's launcher made, and may make more of
@@ -84,7 +84,8 @@ def group_size(scaling: Hardware, nodes: Nodes) -> int:
 
 
 def _bounds(scaling: Hardware) -> tuple[int, int]:
-    return group_bounds(scaling.num_workers) if scaling.train_stages else (0, 0)
+    """Of the groups that are sure to be asked for."""
+    return group_bounds(scaling.num_workers) if set(scaling.train_stages) - {AUTO} else (0, 0)
 
 
 def _wanted(scaling: Hardware) -> Mapping[str, float]:

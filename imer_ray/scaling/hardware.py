@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+AUTO = "auto"  # among ``train_stages``: trainings whose epochs show that a group pays
+
 
 class Hardware(Protocol):
     """Settings that can be sent to other processes, as `imer_ray.config.commands.ScalingConfig` has them.
 
     Attributes:
         num_workers: of a worker group, as `group_bounds` reads it.
-        train_stages: kinds of the stages that run in worker groups.
+        train_stages: kinds of the stages that run in worker groups; ``auto`` among them: trainings go on in a group
+            where it pays (`imer_ray.scaling.growth`).
         cpus_per_stage, gpus_per_stage: that a stage holds, or each worker of its group.
         max_failures: deaths of a stage's workers after which it is tried again, since it last got further.
         store_seconds: that a store of stages may fail for.

@@ -1,7 +1,8 @@
 """The executor `ray_train`: a stage runs on a group of Ray Train workers (nccl on whole GPUs, else gloo: nccl
 refuses two workers on one GPU).
 
-A worker group takes many seconds to start, so this is for the stages named in ``scaling.train_stages``.
+A worker group takes many seconds to start, so this is for long trainings, and for the stages that
+``scaling.train_stages`` names.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -20,7 +22,7 @@ from imer_ray.scaling.heart import Run
 from imer_ray.scaling.worker import work
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.pulse import WorkerDied
-from imer_ray.stages.run import Place, StageResult
+from imer_ray.stages.run import Place, StageResult, found
 from imer_ray.stages.store import Store
 
 
@@ -74,9 +76,7 @@ def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run, num_worke
     finally:
         store.drop_workspace(name)
     manifest = store.open(stage.key).manifest
-    return StageResult(
-        key=stage.key, name=stage.name, seconds=manifest.seconds, reused=False, metrics=dict(manifest.metrics)
-    )
+    return replace(found(stage, manifest), reused=False)
 
 
 def _have_coordinator() -> None:

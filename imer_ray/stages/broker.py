@@ -148,6 +148,10 @@ class Broker:
             self.timeline.reported(job.stage, epoch, num_epochs, metrics, where, job.leases)
         return job.is_wanted()
 
+    def runs_with(self, key: str, workers: int) -> None:
+        """Called before a stage is launched: how many workers are to run it."""
+        self._jobs[key].workers = workers
+
     def is_background(self, key: str) -> bool:
         """Whether whoever wants a stage wants it in the background."""
         return self._jobs[key].is_background()
@@ -196,9 +200,12 @@ class Broker:
                     await self._compute_inputs(job)
                     result = await self._run(job)
                     job.paid = False
-                    self._counts.count(kind, "computed", result.seconds)
+                    self._counts.count(kind, "computed")
+                    self._counts.spent(kind, result.seconds, job.workers)
                     self.timeline.ended(job.stage, "computed", result.seconds)
-                job.status = Status(state="done", metrics=result.metrics, seconds=result.seconds)
+                job.status = Status(
+                    state="done", metrics=result.metrics, seconds=result.seconds, num_workers=result.num_workers
+                )
                 return
             except (WorkerDied, MissingArtefact, OSError) as error:
                 self._count_lost(job, "lost")
@@ -266,10 +273,10 @@ class Broker:
         reused, job.paid = job.paid, True
         job.leases.pop(waiter, None)
         if reused and waiter not in job.told:
-            self._counts.count(job.stage.kind, "reused", job.status.seconds)
+            self._counts.reused(job.stage.kind, job.status.seconds)
         self.timeline.used(job.stage.key, waiter)
         job.told.add(waiter)
-        return Status(state="done", metrics=job.status.metrics, seconds=job.status.seconds, reused=reused)
+        return replace(job.status, reused=reused)
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Remembered as long as the broker lives: the same stage would fail in the same way again."""
@@ -281,4 +288,4 @@ class Broker:
     def _count_lost(self, job: Job, how: str) -> None:
         self.timeline.ended(job.stage, how)
         if job.started is not None:
-            self._counts.lost(job.stage.kind, job.elapsed())
+            self._counts.spent(job.stage.kind, job.elapsed(), job.workers)

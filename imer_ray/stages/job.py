@@ -24,6 +24,7 @@ class Status:
         reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
         why: it waits, as a clause ("which needs 1 GPU"); empty while its inputs are computed.
         shared: whether others wait for it, too: it would go on without whoever is told this.
+        num_workers: when done, those of the run that ended it.
         error: when failed, a UserError, NonFiniteError or StageFailed.
     """
 
@@ -35,6 +36,7 @@ class Status:
     reused: bool = False
     why: str = ""
     shared: bool = False
+    num_workers: int = 1
     error: Exception | None = None
 
 
@@ -66,6 +68,7 @@ class Job:
     started: float | None = None  # when the worker began, on the broker's clock
     events: set[asyncio.Event] = field(default_factory=set)  # of those who wait at this moment
     paid: bool = True  # somebody has been told that this computation was for it
+    workers: int = 1  # of the run that was begun last
     claimed: bool = False  # for this driver, among those that share the store
     releasing: asyncio.Task[None] | None = None  # the claim of the run before
     pulse: Pulse = field(default_factory=Pulse)  # of the run that was begun last
@@ -76,12 +79,12 @@ class Job:
             event.set()
 
     def in_words(self) -> dict[str, Any]:
-        """What a search shows of it: ``why`` it waits until it runs, and then epoch, num_epochs and seconds so far."""
+        """What a search shows of it: ``why`` it waits until it runs; then epoch, num_epochs, seconds and workers."""
         said: dict[str, Any] = {"name": self.stage.name, "key": self.stage.key}
         if self.status.state != "running":
             return {**said, "why": self.status.why}
         of = self.status.epoch, self.status.num_epochs
-        return {**said, "epoch": of[0], "num_epochs": of[1], "seconds": self.elapsed()}
+        return {**said, "epoch": of[0], "num_epochs": of[1], "seconds": self.elapsed(), "workers": self.workers}
 
     def elapsed(self) -> float:
         return 0.0 if self.started is None else time.monotonic() - self.started

@@ -43,6 +43,7 @@ class Manifest:
         metrics: what the stage's function returned; not-a-number and infinities survive.
         seconds: computing time of the run that finished it.
         finished: UTC, ISO 8601.
+        num_workers: of the group that finished it; 1: a task of its own. Not known of older ones.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Manifest:
     host: str
     versions: Mapping[str, str]
     finished: str
+    num_workers: int = 1
 
     @property
     def name(self) -> str:
@@ -86,7 +88,7 @@ class Manifest:
             raise DamagedArtefact(f"{FILE_NAME} cannot be read: {error}") from error
 
 
-def describe(stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float) -> Manifest:
+def describe(stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float, num_workers: int) -> Manifest:
     """The manifest of a finished stage whose files lie in ``folder``."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
@@ -108,6 +110,7 @@ def describe(stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: 
         host=socket.gethostname(),
         versions=dict(_versions()),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        num_workers=num_workers,
     )
 
 

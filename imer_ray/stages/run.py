@@ -33,6 +33,7 @@ class StageResult:
     seconds: float
     reused: bool
     metrics: Mapping[str, float]
+    num_workers: int = 1  # of the group that computed it; 1: a task of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +105,15 @@ def execute(
             raise
         seconds = time.perf_counter() - started
         if place.rank == 0:
-            metrics = dict(store.commit(stage, folder, metrics, seconds).metrics)
-    return StageResult(key=stage.key, name=stage.name, seconds=seconds, reused=False, metrics=metrics)
+            metrics = dict(store.commit(stage, folder, metrics, seconds, place.world_size).metrics)
+    return StageResult(
+        key=stage.key,
+        name=stage.name,
+        seconds=seconds,
+        reused=False,
+        metrics=metrics,
+        num_workers=place.world_size,
+    )
 
 
 def run_graph(
@@ -138,7 +146,12 @@ def run_graph(
 def found(stage: Stage, manifest: Manifest) -> StageResult:
     """The result of a stage that was found in the store."""
     return StageResult(
-        key=stage.key, name=stage.name, seconds=manifest.seconds, reused=True, metrics=dict(manifest.metrics)
+        key=stage.key,
+        name=stage.name,
+        seconds=manifest.seconds,
+        reused=True,
+        metrics=dict(manifest.metrics),
+        num_workers=manifest.num_workers,
     )
 
 

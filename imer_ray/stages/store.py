@@ -172,11 +172,13 @@ class Store:
         with disk_errors(self._local), self._aside(key) as folder:
             yield folder
 
-    def commit(self, stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float) -> Artefact:
+    def commit(
+        self, stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float, num_workers: int = 1
+    ) -> Artefact:
         """Make the files in ``folder`` the artefact of ``stage``; if another process was faster, take its artefact."""
         key, target = stage.key, self._local / stage.key
         with disk_errors(f"{self.root}/{key}"):
-            manifest = describe(stage, folder, metrics, seconds)
+            manifest = describe(stage, folder, metrics, seconds, num_workers)
             write_whole(folder / FILE_NAME, manifest.to_json())
             if self._remote is not None:
                 artefact = self._keep_copy(key, folder) if self._remote.upload(folder, key, FILE_NAME) else None

@@ -43,7 +43,7 @@ class GpuMeter:
 
     Args:
         stats: `imer_ray.stages.broker.Broker.stats`.
-        scaling: says how many GPUs a stage of each kind holds.
+        scaling: says how many GPUs a worker holds.
     """
 
     def __init__(self, stats: Callable[[], Mapping[str, Any]], scaling: ScalingConfig) -> None:
@@ -52,16 +52,13 @@ class GpuMeter:
 
     def read(self) -> float:
         stats = self._stats()
-        ended = sum(of_kind["computed_seconds"] * self._gpus(kind) for kind, of_kind in stats["stages"].items())
+        gpus = self._scaling.gpus_per_stage  # of each worker
+        ended = sum(of_kind["worker_seconds"] * gpus for of_kind in stats["stages"].values())
         if ended < self._ended:  # the broker was restarted, and counts from 0 again
             self._before += self._ended
         self._ended = ended
-        running = sum(stage["seconds"] * self._gpus(stage["name"].partition("[")[0]) for stage in stats["running"])
+        running = sum(stage["seconds"] * stage["workers"] * gpus for stage in stats["running"])
         return (self._before + ended + running) / 3600
-
-    def _gpus(self, kind: str) -> float:
-        group = self._scaling.most_workers if kind in self._scaling.train_stages else 0
-        return float(self._scaling.gpus_per_stage * max(1, group))
 
 
 class CostMeter:

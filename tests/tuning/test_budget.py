@@ -1,7 +1,5 @@
 """Budgets: what is counted, when they end a search, and what the next command finds."""
 
-import dataclasses
-
 import pytest
 from changed import changed
 
@@ -11,7 +9,7 @@ from imer_ray.tuning import budget
 from imer_ray.tuning.budget import LOOK_SECONDS, Budget, CostMeter, GpuMeter, Limits
 from imer_ray.tuning.study.study import open_record, plan
 
-SCALING = ScalingConfig(gpus_per_stage=2, num_workers=4, train_stages=("encode",))
+SCALING = ScalingConfig(gpus_per_stage=2)
 
 
 class Clock:
@@ -26,15 +24,13 @@ def clock():
     return Clock()
 
 
-def stats(running=(), **computed_seconds):
-    return {"stages": {k: {"computed_seconds": s} for k, s in computed_seconds.items()}, "running": list(running)}
+def stats(running=(), **worker_seconds):
+    return {"stages": {k: {"worker_seconds": s} for k, s in worker_seconds.items()}, "running": list(running)}
 
 
-def test_gpu_hours_are_the_stages_seconds_times_their_gpus():
-    told = stats(encode=90.0, recognise=900.0, running=[{"name": "pretrain[l]", "seconds": 1800.0}])
-    # encode runs as a group of four workers with two GPUs each, the others hold two
-    assert GpuMeter(lambda: told, SCALING).read() == pytest.approx((90 * 8 + 900 * 2 + 1800 * 2) / 3600)
-    assert GpuMeter(lambda: told, dataclasses.replace(SCALING, num_workers=0)).read() == pytest.approx(2 * 2790 / 3600)
+def test_gpu_hours_are_the_seconds_of_all_workers_times_their_gpus():
+    told = stats(encode=4 * 90.0, recognise=900.0, running=[{"seconds": 1800.0, "workers": 3}])
+    assert GpuMeter(lambda: told, SCALING).read() == pytest.approx(2 * (4 * 90 + 900 + 3 * 1800) / 3600)
 
 
 def test_a_restarted_broker_counts_on():

@@ -69,7 +69,6 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
             components=plan.configurations.components,
             objectives=plan.objectives,
         ),
-        scaling=plan.options.scaling,
         client=client,
         study=study.name,
         systems=plan.systems,

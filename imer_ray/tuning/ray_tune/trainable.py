@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from imer_ray.config import plugins
-from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.tree import replace
 from imer_ray.stages.client import Client
 from imer_ray.tuning.trial.coordinator import OUTCOME, run_points, waiter_name
@@ -21,7 +20,6 @@ def coordinate(
     config: Mapping[str, Any],
     base: Mapping[str, Any],
     grid: Grid,
-    scaling: ScalingConfig,
     client: Client,
     study: str,
     systems: str,
@@ -35,7 +33,6 @@ def coordinate(
         config: ``{"trial": number, "values": {path: value}}``, from the searcher.
         base: what the trial's configuration is made from.
         grid: which further points its recogniser may be scored at.
-        scaling: says which executor each stage has.
         systems: package of the systems' modules.
         rungs: epochs after which its trainings are compared with others.
         loaded: plugins that the search was told to load.
@@ -48,5 +45,5 @@ def coordinate(
     plugins.load(loaded)
     tree = replace(base, config["values"], grid.components)
     waiter = waiter_name(study, config["trial"])
-    outcome = run_points(tree, grid, client, waiter, tune.report, scaling, systems, rungs, machine)
+    outcome = run_points(tree, grid, client, waiter, tune.report, systems, rungs, machine)
     tune.report({OUTCOME: json.dumps(outcome)})

@@ -137,8 +137,8 @@ def _compute(repeat: Repeat, plan: Plan, client: Client, ended: threading.Event)
     alone = replace(repeat.config, {"evaluate.max_points": 1}, {})
     grid = Grid(axes={}, components=plan.configurations.components, objectives=plan.objectives)
     waiter = f"{plan.info.study}-{repeat.trial}.{repeat.point}-{repeat.number}"
-    until, scaling = _Until(client, ended), plan.options.scaling
-    return run_points(alone, grid, until, waiter, lambda told: None, scaling, plan.systems, machine=plan.machine)
+    until = _Until(client, ended)
+    return run_points(alone, grid, until, waiter, lambda told: None, plan.systems, machine=plan.machine)
 
 
 def _keep(plan: Plan, record: Record, repeat: Repeat, outcome: Mapping[str, Any]) -> None:

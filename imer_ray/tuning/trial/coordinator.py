@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imer_ray.config import plugins
-from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.config.tree import replace
@@ -57,7 +56,6 @@ def run_points(
     client: Client,
     waiter: str,
     report: Report,
-    scaling: ScalingConfig,
     systems: str = "imer_ray.systems",
     rungs: tuple[int, ...] = (),
     machine: str | None = None,
@@ -86,7 +84,7 @@ def run_points(
         times = {"started": started, "finished": datetime.now(UTC).isoformat(), "host": socket.gethostname()}
         wave = []
         for point, graph in zip(points, graphs, strict=True):
-            wave.append({**_row(point, graph, results, paid, scaling), "machine": machine, **times})
+            wave.append({**_row(point, graph, results, paid), "machine": machine, **times})
             paid.update(stage.key for stage in graph.in_order())
         rows.extend(wave)
         return [_scores(row, grid) for row in wave]
@@ -194,7 +192,6 @@ def _row(
     graph: Stage,
     results: Mapping[str, StageOutcome],
     shared: set[str],
-    scaling: ScalingConfig,
 ) -> dict[str, Any]:
     stages = list(graph.in_order())
     found = [(stage, results[stage.key]) for stage in stages]
@@ -202,7 +199,6 @@ def _row(
     # Inputs come before what stands on them, so that the first is the cause where one fails because of another.
     errors = [result for _, result in found if isinstance(result, str)]
     errors += [f"stage {stage.name} was not computed" for stage, result in found if result is None]
-    in_groups = scaling.train_stages if scaling.most_workers > 0 else ()
     computed = sum(r.seconds for _, r in done if not r.reused and r.key not in shared)
     final = results[graph.key]
     rungs = compared((stage, result.metrics if isinstance(result, StageResult) else {}) for stage, result in found)
@@ -212,7 +208,7 @@ def _row(
         "epochs": int(sum(r.metrics.get("epochs", 0) for _, r in done)),
         "config": json.dumps({**tree, "plugins": plugins.needed_by(tree)}),
         "stages": json.dumps({stage.name: stage.key for stage in stages}),
-        "executors": json.dumps({s.name: "ray_train" if s.kind in in_groups else "inline" for s in stages}),
+        "executors": json.dumps({s.name: "ray_train" if r.num_workers > 1 else "inline" for s, r in done}),
         "rungs": json.dumps(rungs) if rungs else None,
         "seconds_computed": computed,
         "seconds_reused": sum(r.seconds for _, r in done) - computed,

@@ -65,7 +65,7 @@ def study(options, tmp_path):
         while len(record.finished) < 6:
             proposal = record.ask()
             alone = {**proposal.config, "evaluate": {**proposal.config["evaluate"], "max_points": 1}}
-            outcome = run_points(alone, grid, client, "trial", lambda told: None, options.scaling, "noisy_systems")
+            outcome = run_points(alone, grid, client, "trial", lambda told: None, "noisy_systems")
             row = {**outcome["rows"][0], "config": json.dumps(proposal.config)}
             record.tell(proposal.trial, [complete_row("toy", proposal.trial, 0, row)])
         return searched, record, client

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 
 import pytest
 
-from imer_ray.config.commands import ScalingConfig
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
@@ -21,8 +20,6 @@ from imer_ray.tuning.objectives.objectives import objectives
 from imer_ray.tuning.trial import coordinator
 from imer_ray.tuning.trial.coordinator import run_points
 from imer_ray.tuning.trial.local_search import Grid
-
-SCALING = ScalingConfig(num_workers=2, train_stages=("encode",))
 
 
 class LocalClient:
@@ -77,7 +74,7 @@ def point(base, recovery=0.75, steps=4, **evaluate):
 
 def run(client, tree, report=lambda metrics: None, steps=(4, 8)):
     grid = Grid(axes={"diffusion.num_steps": steps}, components={}, objectives=WANTED)
-    return run_points(tree, grid, client, "toy-0", report, SCALING, systems="toy_systems")
+    return run_points(tree, grid, client, "toy-0", report, systems="toy_systems")
 
 
 def test_points_share_their_stages_and_each_has_its_row(base, client):
@@ -88,7 +85,7 @@ def test_points_share_their_stages_and_each_has_its_row(base, client):
     own, derived = (json.loads(row["stages"]) for row in rows)
     assert list(own) == ["encode", "pretrain", "evaluate"]
     assert own["pretrain"] == derived["pretrain"] and own["evaluate"] != derived["evaluate"]
-    assert json.loads(rows[0]["executors"]) == {"encode": "ray_train", "pretrain": "inline", "evaluate": "inline"}
+    assert json.loads(rows[0]["executors"]) == {"encode": "inline", "pretrain": "inline", "evaluate": "inline"}
     assert [row["epochs"] for row in rows] == [5, 5]
     assert all(row["error"] is None and row["host"] and row["started"] <= row["finished"] for row in rows)
     assert set(client.left) == {"toy-0"}
@@ -253,7 +250,7 @@ def test_a_trials_error_is_the_stage_that_failed_first_and_not_one_that_was_give
     for name, module in diamond(failing, held, client.over).items():
         monkeypatch.setitem(sys.modules, name, module)
     grid = Grid(axes={}, components={}, objectives=WANTED)
-    (row,) = run_points(base, grid, client, "toy-0", lambda metrics: None, SCALING, systems="diamond")["rows"]
+    (row,) = run_points(base, grid, client, "toy-0", lambda metrics: None, systems="diamond")["rows"]
     assert row["error"] == f"stage {cause} failed: NonFiniteError: the loss of {cause} became nan"
 
 

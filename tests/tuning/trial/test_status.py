@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import typed
 from imer_ray.stages.graph import Stage
@@ -158,9 +157,8 @@ def test_a_trial_that_tune_ends_in_a_report_leaves_and_asks_no_more(base, monkey
 
     wanted = objectives(quality="Non0_F1_score", speed="latency")
     grid = Grid(axes={}, components={}, objectives=wanted)
-    scaling = ScalingConfig(num_workers=0, train_stages=())
     with pytest.raises(SystemExit):
-        run_points(base, grid, client, "toy-0", report, scaling, systems="trained_systems", rungs=(3,))
+        run_points(base, grid, client, "toy-0", report, systems="trained_systems", rungs=(3,))
     assert json.loads(reports[0][STANDING])["compared"]["recognise"] == {"3": 0.5}
     assert len(client.asked) == reports[1]  # nothing was asked for since
     ((waiter, moment),) = client.left
