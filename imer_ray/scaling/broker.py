@@ -88,7 +88,7 @@ class BrokerActor:
     async def progress(self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where) -> bool:
         wanted = self._broker.progress(key, epoch, num_epochs, metrics, where)
         growth = self._growth.get(key)
-        if wanted and growth is not None and growth.pays(epoch, num_epochs, self._group_size):
+        if wanted and growth is not None and growth.pays(epoch, num_epochs, self._possible_size):
             self._grown.add(key)
             return False
         return wanted
@@ -156,6 +156,10 @@ class BrokerActor:
 
     def _group_size(self) -> int:
         return group_size(self._scaling, self._nodes())
+
+    def _possible_size(self) -> int:
+        size = self._group_size()
+        return size if size <= room(self._scaling, self._nodes()) else 1
 
     def _needs(self, stage: Stage) -> str:
         counts = ((self._scaling.cpus_per_stage, "CPU"), (self._scaling.gpus_per_stage, "GPU"))

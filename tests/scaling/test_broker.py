@@ -1,13 +1,18 @@
 """What the broker's actor knows without Ray."""
 
 import asyncio
+import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from toy_stages import toy
 
 from imer_ray.config.commands import ScalingConfig
+from imer_ray.errors import StageStopped
+from imer_ray.scaling import broker
 from imer_ray.scaling.broker import BrokerActor
+from imer_ray.scaling.growth import Growth
 from imer_ray.stages.broker import NOWHERE
 from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import StageResult
@@ -39,7 +44,7 @@ def in_group(tmp_path, waiter, **asked):
     actor, found = actor_of(tmp_path), []
 
     async def launch(stage):
-        found.append(actor._in_group(stage))
+        found.append(actor._size(stage) > 1)
         return StageResult(key=stage.key, name=stage.name, seconds=0.0, reused=False, metrics={})
 
     actor._broker._launch = launch
@@ -55,6 +60,40 @@ def test_a_study_of_any_name_gets_worker_groups(tmp_path, study):
 
 def test_what_is_wanted_in_the_background_only_gets_none(tmp_path):
     assert not in_group(tmp_path, "baseline-zero", background=True)
+
+
+@pytest.mark.parametrize(("num_epochs", "grows"), [(12, False), (100, True)])
+def test_a_training_goes_on_in_a_group_once_its_epochs_show_that_it_pays(tmp_path, monkeypatch, num_epochs, grows):
+    clock, sizes = [0.0], []
+    monkeypatch.setattr(broker, "Growth", functools.partial(Growth, now=lambda: clock[0]))
+    actor, stage = actor_of(tmp_path, train_stages=("auto",)), toy("encode")
+
+    async def submit(stage, store_root, scaling, run, *size, holds=True):
+        sizes.append(size[0] if size else 1)
+        for epoch in range(0, 5):  # of ten seconds
+            clock[0] += 10.0
+            if not await actor.progress(stage.key, epoch, num_epochs, {}, NOWHERE):
+                raise StageStopped("it is to go on with more workers")
+        return StageResult(key=stage.key, name=stage.name, seconds=0.0, reused=False, metrics={})
+
+    monkeypatch.setattr(broker.inline, "submit", submit)
+    monkeypatch.setattr(broker.ray_train, "submit", submit)
+    monkeypatch.setattr(broker.ray, "get_runtime_context", lambda: SimpleNamespace(current_actor=None))
+
+    async def run():
+        while (await actor.wait([stage], "w", 1.0))[stage.key].state != "done":
+            pass
+
+    asyncio.run(run())
+    assert sizes == ([1, 2] if grows else [1])
+
+
+def test_what_is_not_trained_never_grows_and_what_is_named_begins_in_a_group(tmp_path):
+    actor = actor_of(tmp_path, train_stages=("auto", "pretrain"))
+    for kind, size in {"evaluate": 1, "encode": 1, "pretrain": 2}.items():
+        actor._broker._job(toy(kind))
+        assert actor._size(toy(kind)) == size
+        assert actor._may_be_grouped(toy(kind)) == (kind != "evaluate")
 
 
 def test_a_group_holds_small_stages_up_from_when_it_asks_for_its_cpus_until_it_works(tmp_path):

@@ -17,7 +17,7 @@ SERVER = {"CPU": 64.0, "GPU": 4.0}
 
 
 def settings(**changes):
-    return replace(ScalingConfig(num_workers=0), **changes)
+    return replace(ScalingConfig(num_workers=0, train_stages=("encode",)), **changes)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,7 @@ def test_what_is_lacking_is_named(changes, nodes, says):
         ({"num_workers": 9}, [LAPTOP, {"CPU": 1}]),
         ({"num_workers": (99, 99), "train_stages": ()}, [LAPTOP]),
         ({"num_workers": 99}, [LAPTOP]),
+        ({"num_workers": (99, 99), "train_stages": ("auto",)}, [LAPTOP]),
         ({"cpus_per_stage": 8}, [{"CPU": 0, "trial_slot": 64}, LAPTOP]),
     ],
 )
