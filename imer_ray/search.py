@@ -82,10 +82,11 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning.trial.coordinator import SPLIT, waiter_name
 
     study, scaling = plan.options.study, plan.options.scaling
-    cli.say_unscored(typed(plan.base, ExperimentConfig), SPLIT)
+    base = typed(plan.base, ExperimentConfig)
+    cli.say_unscored(base, SPLIT)
     if not record.rows:
         print(FirstPoint(plan.final_stage(plan.base), Store(plan.stages)).announcement())
-    with session(plan.stages, scaling, slots=study.slots) as broker:
+    with session(plan.stages, scaling, slots=study.slots, data=base.data_paths) as broker:
         if (num_done := len(record.finished)) < study.num_trials:  # Tune takes seconds to get as far as asking
             broker.ask_ahead(plan.first_stages, waiter_name(study.name, num_done))
         limit = budget.begin(study, scaling, record, broker, started)
