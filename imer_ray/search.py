@@ -87,10 +87,11 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning.trial.coordinator import SPLIT, waiter_name
 
     study, scaling = plan.options.study, plan.options.scaling
-    cli.say_unscored(typed(plan.base, ExperimentConfig), SPLIT)
+    base = typed(plan.base, ExperimentConfig)
+    cli.say_unscored(base, SPLIT)
     if not record.rows:
         print(FirstPoint(plan.final_stage(plan.base), Store(plan.stages)).announcement())
-    with session(plan.stages, scaling, slots=study.slots) as broker:
+    with session(plan.stages, scaling, slots=study.slots, data=base.data_paths) as broker:
         if plan.is_timed:
             plan = replace(plan, machine=machines(scaling.gpus_per_stage))
         if (num_done := len(record.finished)) < study.num_trials:  # Tune takes seconds to get as far as asking

@@ -92,7 +92,7 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
     def keep(job: Job, stage: Stage, metrics: Mapping[str, float]) -> Measured:
         return trained_folder.write(folders[job], stage, jobs[job], chosen.stages, labels[job], metrics)
 
-    with session(chosen.stages, chosen.scaling, slots=1) as broker:
+    with session(chosen.stages, chosen.scaling, slots=1, data=config.data_paths) as broker:
         results = _run(jobs, broker, keep, machines(chosen.scaling.gpus_per_stage))
     runs: dict[str, Sequence[Mapping[str, float]]] = {}
     trained: dict[str, list[Path]] = {}

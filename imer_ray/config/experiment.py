@@ -280,6 +280,12 @@ class ExperimentConfig:
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
+    @property
+    def data_paths(self) -> list[str]:
+        """The files and folders that its data set is read from."""
+        path = self.data.settings.get("path")
+        return [] if path is None else [str(path)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(ExperimentConfig):

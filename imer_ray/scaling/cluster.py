@@ -7,13 +7,13 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import ray
 
-from imer_ray.errors import UserError
-from imer_ray.files import shipped_folder
+from imer_ray.scaling import nodes
 from imer_ray.scaling.broker import BrokerHandle, start_broker
 from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity
 from imer_ray.scaling.hardware import Hardware
@@ -22,8 +22,10 @@ from imer_ray.scaling.local import local_ray
 from imer_ray.stages.store import Store
 
 TRIAL_SLOT = "trial_slot"
-"""A trial holds one of these and no CPU. A local Ray gets as many as are asked for; on a cluster every node that may
-host trials declares its own: ``ray start --resources='{"trial_slot": 8}'``, or ``resources:`` in the cluster's YAML."""
+"""A trial holds one of these and no CPU. A local Ray gets as many as are asked for; on a cluster the nodes that are to
+host trials declare their own: ``ray start --resources='{"trial_slot": 8}'``, or ``resources:`` in the cluster's YAML.
+Where none does, the driver's node hosts all."""
+SHARE = 0.001  # of a resource that each node has one of
 
 JOIN_SECONDS = 60.0  # after which a cluster that does not answer is not waited for any more
 
@@ -32,11 +34,15 @@ atexit.register(_local.close)
 
 
 @contextlib.contextmanager
-def session(stages: str, scaling: Hardware, slots: int) -> Iterator[BrokerHandle]:
+def session(stages: str, scaling: Hardware, slots: int, data: Sequence[str] = ()) -> Iterator[BrokerHandle]:
     """Ray with a broker for the artefacts under ``stages``, as long as the context lasts.
 
+    Args:
+        data: files and folders that the stages read, to be seen by every node.
+
     Raises:
-        UserError: the store cannot be used, the cluster cannot be joined, or no node can ever hold a stage.
+        UserError: the store cannot be used, the cluster cannot be joined, no node can ever hold a stage, or one of them
+            lacks what stages need.
     """
     Store(stages).prepare()
     was_running = ray.is_initialized()
@@ -44,6 +50,10 @@ def session(stages: str, scaling: Hardware, slots: int) -> Iterator[BrokerHandle
         with _our_handlers():
             start(scaling, slots)
         check_capacity(scaling)
+        if nodes.others():
+            address = None if was_running else scaling.address or os.environ.get("RAY_ADDRESS")
+            with _our_handlers():
+                _look_at_nodes(stages, data, address)
         broker = start_broker(stages, scaling)
         try:
             yield broker
@@ -52,6 +62,22 @@ def session(stages: str, scaling: Hardware, slots: int) -> Iterator[BrokerHandle
     finally:
         if not was_running:
             stop()
+
+
+def _look_at_nodes(stages: str, data: Sequence[str], address: str | None) -> None:
+    """See that all nodes have what stages need; to those without our code it is sent, on a cluster that was joined for
+    this.
+
+    Args:
+        address: of that cluster; None: somebody else has joined it.
+    """
+    ours, answers = nodes.ask(stages, data)
+    if address is not None and nodes.lacks_code(ours, answers):
+        print("sending imer_ray's code to the other nodes, which have none or another", file=sys.stderr, flush=True)
+        ray.shutdown()
+        join(address, JOIN_SECONDS, {"py_modules": [nodes.package_folder()], "excludes": ["__pycache__"]})
+        ours, answers = nodes.ask(stages, data)
+    nodes.check(ours, answers, stages)
 
 
 @contextlib.contextmanager
@@ -71,22 +97,16 @@ def node_types() -> list[str]:
 
 
 def start(scaling: Hardware, num_slots: int = 4) -> None:
-    """`connect`, to a Ray that offers trial slots; a local one gets ``num_slots``.
+    """`connect`; a Ray of our own gets ``num_slots`` trial slots.
 
     Raises:
-        UserError: the cluster cannot be reached, or none of its nodes offers a trial slot.
+        UserError: the cluster cannot be reached.
     """
     if ray.is_initialized():
         return
     # No node is reclaimed under a local Ray, and a watcher for that would be one more process per worker group.
     watcher = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-    address = connect(scaling.address, math.ceil(scaling.cpus_per_stage), {TRIAL_SLOT: num_slots}, watcher)
-    if not ray.cluster_resources().get(TRIAL_SLOT):
-        ray.shutdown()
-        raise UserError(
-            f"no node of the Ray cluster at {address} offers {TRIAL_SLOT}: start its nodes with "
-            f"--resources='{{\"{TRIAL_SLOT}\": {num_slots}}}' (see {shipped_folder('clusters')})"
-        )
+    connect(scaling.address, math.ceil(scaling.cpus_per_stage), {TRIAL_SLOT: num_slots}, watcher)
 
 
 def connect(
@@ -140,17 +160,12 @@ def connected(address: str | None, num_cpus: int, environment: Mapping[str, str]
             stop()
 
 
-def check_slots() -> None:
-    """Refuse a Ray on which no trial would ever start, as one that this process had started for something else.
-
-    Raises:
-        UserError: no node offers a trial slot.
-    """
-    if not ray.cluster_resources().get(TRIAL_SLOT):
-        raise UserError(
-            f"Ray runs in this process without any {TRIAL_SLOT}, which trials need: end it first with ray.shutdown(), "
-            f'or start it with ray.init(resources={{"{TRIAL_SLOT}": 4}})'
-        )
+def trial_resources() -> dict[str, float]:
+    """What a trial holds: a slot where any node offers some, else next to nothing of the driver's own node. No more are
+    in flight than the searcher proposes."""
+    if ray.cluster_resources().get(TRIAL_SLOT):
+        return {TRIAL_SLOT: 1}
+    return {f"node:{ray.util.get_node_ip_address()}": SHARE}
 
 
 def stop() -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -45,8 +46,11 @@ except AuthenticationError:
 """
 
 
-def join(address: str, deadline: float) -> None:
+def join(address: str, deadline: float, runtime_env: Mapping[str, Any] | None = None) -> None:
     """Connect this process to the cluster at ``address``: ``host:port``, or ``auto`` for one that runs on this machine.
+
+    Args:
+        runtime_env: what Ray provides for our processes on all nodes.
 
     Raises:
         UserError: there is none that answers within ``deadline`` seconds, or none that this process may join.
@@ -58,7 +62,8 @@ def join(address: str, deadline: float) -> None:
         resolved = services.canonicalize_bootstrap_address_or_die(address)
         _wait_for_port(resolved, address, deadline)
         _look(resolved, address, deadline)
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        provided = None if runtime_env is None else dict(runtime_env)
+        ray.init(address=address, runtime_env=provided, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UserError(f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}") from error
 

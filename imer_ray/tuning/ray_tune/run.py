@@ -14,7 +14,7 @@ from ray import tune
 
 from imer_ray.config import plugins
 from imer_ray.errors import UserError
-from imer_ray.scaling.cluster import TRIAL_SLOT, check_slots
+from imer_ray.scaling.cluster import trial_resources
 from imer_ray.stages.client import Client
 from imer_ray.tuning.ray_tune.callback import StudyCallback
 from imer_ray.tuning.ray_tune.scheduler import study_scheduler
@@ -42,7 +42,7 @@ def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] 
     Returns whether every configuration of the space is known, so that there are no more trials to be had.
 
     Raises:
-        UserError: something must be put right before any trial can run.
+        UserError: something must be put right before another trial can run.
     """
     missing = plan.info.num_trials - len(record.finished)
     try:
@@ -54,7 +54,6 @@ def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] 
 
 
 def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> bool:
-    check_slots()
     study, slots = plan.options.study, plan.options.study.slots
     os.environ.update(ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     for name in ("ray", "ray.tune", "ray.train"):
@@ -83,7 +82,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
     shutil.rmtree(scratch, ignore_errors=True)
     watch = StudyCallback(plan, record, client)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {TRIAL_SLOT: 1}),
+        tune.with_resources(trainable, trial_resources()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,

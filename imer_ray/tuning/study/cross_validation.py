@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 
 import numpy as np
 
@@ -45,6 +46,7 @@ def evaluations(plan: Plan, study: Study) -> dict[str, dict[int, Stage]]:
     """
     if study.points.empty or plan.options.study.folds == 0:
         return {}
+    plan = replaced(plan, machine=None)  # no time is read of these evaluations, and so they are the same everywhere
     dataset = opened(typed(plan.base, ExperimentConfig).data.build())
     folds = range(1, min(1 + plan.options.study.folds, num_folds(dataset)))
     if len(folds) < FEWEST:

@@ -1,0 +1,114 @@
+"""What a second machine lacks is told before the first trial, or sent there: a raylet from which folders are hidden."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from toy_stages import toy
+
+from imer_ray.errors import UserError
+from imer_ray.scaling import cluster as clusters
+from imer_ray.scaling import nodes
+from imer_ray.scaling.cluster import session
+
+STAGES = str(Path(__file__).parents[1] / "stages")
+SCALING = SimpleNamespace(
+    num_workers=0,
+    train_stages=(),
+    cpus_per_stage=1,
+    gpus_per_stage=0,
+    max_failures=0,
+    silence_seconds=300.0,
+)
+HERE = nodes.Answer(name="here", code="a", lacks=[], sees_store=True, sizes={"/data": 5})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, None),
+        ({"code": None}, "node box has no imer_ray: install"),
+        ({"code": "b"}, "node box runs other code of imer_ray than this command: install"),
+        ({"code": None, "lacks": ["torch", "pyarrow"]}, "node box lacks torch, pyarrow: install"),
+        ({"sees_store": False}, "node box does not see the store of stages at /runs: give all nodes one folder"),
+        ({"sizes": {"/data": None}}, "node box does not see the data at /data: copy"),
+        ({"sizes": {"/data": 4}}, r"node box has other data \(4 bytes\) at /data: copy"),
+    ],
+)
+def test_the_node_and_the_remedy_are_named(changes, says):
+    answer = nodes.Answer(**{**vars(HERE), "name": "box", **changes})
+    assert nodes.lacks_code(HERE, [answer]) == ("code" in changes)
+    if says is None:
+        return nodes.check(HERE, [answer], "/runs")
+    with pytest.raises(UserError, match=says):
+        nodes.check(HERE, [answer], "/runs")
+
+
+def can_hide():
+    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The address of a head without CPUs and of a node that does not see our package, nor the folders returned."""
+    if not can_hide():
+        pytest.skip("only root may hide folders from a process (unshare -m)")
+    hidden = [str(tmp_path_factory.mktemp(name)) for name in ("stages", "data")]
+    package = str(Path(importlib.util.find_spec("imer_ray").origin).parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", STAGES)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        head = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        hide = " && ".join(f"mount -t tmpfs none {folder}" for folder in (package, *hidden))
+        start = f"{sys.executable} -m ray.scripts.scripts start --address={head.address} --num-cpus=1 --block"
+        node = subprocess.Popen(["unshare", "-m", "sh", "-c", f"{hide} && exec {start}"], stdout=subprocess.DEVNULL)
+        try:
+            yield head.address, *hidden
+        finally:
+            clusters.stop()
+            node.terminate()
+            node.wait()
+            head.shutdown()
+
+
+def joined(address, stages, data=()):
+    """A session when the node is there."""
+    settings = SimpleNamespace(**{**vars(SCALING), "address": address})
+    ray.init(address=address, log_to_driver=False)
+    end = time.monotonic() + 120
+    while sum(node["Alive"] for node in ray.nodes()) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    ray.shutdown()
+    return session(stages, settings, slots=1, data=data)
+
+
+@pytest.mark.slow
+def test_code_that_a_node_lacks_is_sent_there(world, tmp_path, capsys):
+    with joined(world[0], str(tmp_path)) as broker:
+        assert broker.compute(toy("a", x=1), "w").metrics == {"value": 1}
+        assert clusters.trial_resources().keys() == {f"node:{ray.util.get_node_ip_address()}"}
+    assert capsys.readouterr().err.startswith("sending imer_ray's code to the other nodes")
+
+
+@pytest.mark.slow
+def test_a_store_that_a_node_does_not_see_is_told_at_the_start(world):
+    with pytest.raises(UserError, match=r"node .* does not see the store of stages at .*give all nodes one folder"):
+        with joined(world[0], world[1]):
+            pass
+    assert list(Path(world[1]).glob(".probe*")) == []
+
+
+@pytest.mark.slow
+def test_data_that_a_node_does_not_see_are_told_at_the_start(world, tmp_path):
+    (Path(world[2]) / "clips").write_text("five!")
+    with pytest.raises(UserError, match=r"node .* does not see the data at .*clips: copy them"):
+        with joined(world[0], str(tmp_path), [f"{world[2]}/clips"]):
+            pass
