@@ -1,7 +1,6 @@
-"use strict";
 // What the page's scripts share: what they are given, the chart's colours, and how an element is made.
 
-const report = JSON.parse(document.getElementById("report").textContent);
+const report = given(document.getElementById("report"));
 
 // Replace every "var(--name)" in a figure by the colour that it stands for now.
 function painted(value) {

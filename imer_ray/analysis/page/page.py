@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -16,10 +18,11 @@ from imer_ray.analysis.style import DARK, LIGHT
 
 # In the order in which they use each other.
 SCRIPTS = (
-    *("report.js", "address.js", "card.js", "marks.js", "page.js"),
+    *("packed.js", "report.js", "address.js", "card.js", "marks.js", "page.js"),
     *("pins.js", "picker.js", "download.js", "trials.js", "print.js"),
 )
-LIVE_SCRIPTS = (SCRIPTS[0], "live.js", *SCRIPTS[1:])  # before those that fill in what it compares with
+LIVE_SCRIPTS = (*SCRIPTS[:2], "live.js", *SCRIPTS[2:])  # before those that fill in what it compares with
+PACKED_FROM = 1_000_000  # letters of JSON; below, a page can be read as it is
 STYLES = ("page.css", "trials.css")
 GROUND = {"light": "#f6f7f9", "dark": "#0f1216"}
 
@@ -63,12 +66,14 @@ class Page:
         """The file; one that keeps itself up to date (`imer_ray.analysis.live`) is given what it knows to begin."""
         from plotly.offline import get_plotlyjs
 
+        kind, report = packed(json_in_script(self.report | ({"live": live} if live else {})))
         return Template(_asset("page.html")).substitute(
             title=escape(self.title),
             colours=_colours(),
             css="\n".join(map(_asset, STYLES)),
             body=self.body,
-            report=json_in_script(self.report | ({"live": live} if live else {})),
+            kind=kind,
+            report=report,
             plotly=get_plotlyjs(),
             script="\n".join(map(_asset, LIVE_SCRIPTS if live else SCRIPTS)),
             connections="'self'" if live else "'none'",
@@ -128,6 +133,15 @@ def json_in_script(content: Any) -> str:  # noqa: ANN401 (JSON)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def packed(text: str) -> tuple[str, str]:
+    """How a page is given JSON, and it; a large one shrinks to a quarter, which packed.js unpacks."""
+    if len(text) < PACKED_FROM:
+        return "application/json", text
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    content = packer.compress(text.encode("ascii")) + packer.flush()
+    return "application/x-deflate", f"{len(text)}:{base64.b64encode(content).decode('ascii')}"
 
 
 def _finite(content: Any) -> Any:  # noqa: ANN401 (JSON)
