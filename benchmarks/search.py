@@ -144,7 +144,7 @@ def _plain(searched: Plan, stages: Stages, seed: int, num_trials: int) -> tuple[
 
 
 def _ours(searched: Plan, stages: Stages, target: float, num_trials: int) -> list[Step]:
-    """Our search until the target is reached; a step per trial."""
+    """Our search until the target is reached; a step per trial, and per trial that goes on where it was paused."""
     shutil.rmtree(searched.folder, ignore_errors=True)
     record = open_record(searched)
     replay = Replay(stages)
@@ -158,7 +158,7 @@ def _ours(searched: Plan, stages: Stages, target: float, num_trials: int) -> lis
     record.cost_first = chooser(searched, measure)
     scheduler = study_scheduler(searched, record, lambda trial: None)
     complete = functools.partial(complete_row, searched.info.study)
-    searcher = StudySearcher(record, 1, complete, scheduler.stopped)
+    searcher = StudySearcher(record, 1, complete, scheduler.stopped, num_trials, scheduler.resumed)
     grid = Grid(
         axes=axes(searched.options.evaluate.grid, searched.space),
         components=searched.configurations.components,
@@ -166,8 +166,11 @@ def _ours(searched: Plan, stages: Stages, target: float, num_trials: int) -> lis
     )
     steps: list[Step] = []
     unshared = 0.0
-    while len(steps) < num_trials and not (steps and steps[-1].hypervolume >= target):
-        trial = Trial(str(len(steps)), searcher.suggest(str(len(steps))))
+    while not (steps and steps[-1].hypervolume >= target):
+        proposal = searcher.suggest(str(len(steps)))
+        if not isinstance(proposal, dict):  # all trials have ended
+            break
+        trial = Trial(str(len(steps)), proposal)
         searcher.on_trial_complete(trial.trial_id, _run(trial, searched, replay, scheduler, grid))
         unshared += replay.trial_seconds
         points = [[row[o.column] for o in searched.objectives] for row in record.rows if row["status"] == "complete"]

@@ -16,9 +16,10 @@ Report = tuple[int, int, float, float]
 """Trial, epoch, loss and speed."""
 
 
-def at(trial: int, epoch: int, loss: float, speed: float = 1.0, alone: tuple[str, ...] = (KIND,)) -> Milestone:
+def at(trial: int, epoch: int, loss: float, speed: float | None = 1.0, alone: tuple[str, ...] = (KIND,)) -> Milestone:
     """A trial after an epoch of its training."""
-    return Milestone(trial=trial, compared={KIND: {epoch: loss}}, alone=alone, speed=speed, estimated_speed=0.0)
+    costs = None if speed is None else (speed,)
+    return Milestone(trial=trial, compared={KIND: {epoch: loss}}, alone=alone, costs=costs, estimated_speed=0.0)
 
 
 def examples(num_trials: int = 6, most: int = 40) -> Iterator[list[Report]]:
@@ -66,6 +67,18 @@ class SchedulerContract:
             for trial, (_, _, loss, speed) in enumerate(reports):
                 scheduler.goes_on(at(trial, 3, loss, speed))
             assert scheduler.goes_on(at(len(reports), 3, -1.0, -1.0))
+
+    def test_whoever_is_resumed_was_stopped_and_is_so_once(self) -> None:
+        for reports in examples(num_trials=9):
+            scheduler = self.built()
+            stopped: set[int] = set()
+            for trial, epoch, loss, speed in reports:
+                if trial not in stopped and not scheduler.goes_on(at(trial, epoch, loss, speed)):
+                    stopped.add(trial)
+                while (resumed := scheduler.resumed(False)) is not None:
+                    stopped.remove(resumed)
+            while (resumed := scheduler.resumed(True)) is not None:
+                stopped.remove(resumed)
 
     def test_the_same_reports_give_the_same_decisions(self) -> None:
         for reports in examples(num_trials=9):

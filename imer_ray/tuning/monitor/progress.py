@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +60,7 @@ class Tally:
     def __init__(self, info: StudyInfo) -> None:
         self._info = info
         self._seen = 0
-        self._states: Counter[str] = Counter()
+        self._states: dict[int, str] = {}  # of the trials
         self._num_points = 0
         self._points: set[str] = set()
         self._front = np.empty((0, len(info.objectives)))
@@ -72,22 +72,22 @@ class Tally:
         """Take in the rows that are new since the last time; rows are only ever appended."""
         new, self._seen = rows[self._seen :], len(rows)
         new = [row for row in new if not row.get("repeat")]  # a point counts once, however many seeds it is run with
-        own = [row for row in new if row["point"] == 0]
-        self._states.update(row["status"] for row in own)
+        self._states.update((row["trial"], row["status"]) for row in new if row["point"] == 0)
         self._reuse = self._reuse.and_of(new)
         complete = [row for row in new if row["status"] == "complete" and self._is_first(row)]
         self._num_points += len(complete)
         if feasible := [row for row in complete if row.get("feasible") is not False]:
             self._add(feasible)
 
-    def progress(self, running: int, seconds_left: float | None = None, first_point: str = "") -> Progress:
-        """The study now, with so many trials running."""
+    def progress(self, running: Collection[int], seconds_left: float | None = None, first_point: str = "") -> Progress:
+        """The study now, with these trials running: some had been stopped."""
+        states = Counter(status for trial, status in self._states.items() if trial not in running)
         return Progress(
             num_trials=self._info.num_trials,
-            complete=self._states["complete"],
-            running=running,
-            stopped=self._states["stopped"],
-            failed=self._states["failed"],
+            complete=states["complete"],
+            running=len(running),
+            stopped=states["stopped"],
+            failed=states["failed"],
             num_points=self._num_points,
             front=len(self._front),
             hypervolume=self._hypervolume,

@@ -36,7 +36,7 @@ class StudyCallback(tune.Callback):
         self._first = None if record.rows else FirstPoint(plan.final_stage(plan.base), Store(plan.stages))
         self._time_left = TimeLeft(len(record.finished))
         self._log = Log(plan.options.study.loggers, plan.folder, plan.info, record.rows)
-        self._logged = len(record.rows)
+        self._logged = len(record.history)
         self._next = time.monotonic() + FOLLOW_SECONDS
         self._display = Display()
 
@@ -65,7 +65,7 @@ class StudyCallback(tune.Callback):
         self._timeline.write()
         if self._first is not None:
             self._first.follow(self._timeline.runs)
-        new, self._logged = self._record.rows[self._logged :], len(self._record.rows)
+        new, self._logged = self._record.history[self._logged :], len(self._record.history)
         for _, rows in itertools.groupby(new, key=lambda row: row["trial"]):
             of_trial = list(rows)
             self._log.trial(of_trial, self._timeline.curves(json.loads(of_trial[0].get("stages") or "{}")))
@@ -74,9 +74,9 @@ class StudyCallback(tune.Callback):
         self._next = time.monotonic() + FOLLOW_SECONDS
 
     def _progress(self) -> Progress:
-        self._tally.count(self._record.rows)
-        running = self._record.num_running
-        left = self._time_left.seconds(self._num_trials - len(self._record.finished), running, time.monotonic())
+        self._tally.count(self._record.history)
+        running = self._record.running
+        left = self._time_left.seconds(self._num_trials - len(self._record.finished), len(running), time.monotonic())
         if self._record.rows:
             self._first = None
         return self._tally.progress(running, left, "" if self._first is None else str(self._first))

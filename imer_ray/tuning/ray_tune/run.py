@@ -47,13 +47,13 @@ def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] 
     missing = plan.info.num_trials - len(record.finished)
     try:
         if missing > 0 and not is_over():
-            return _tune(plan, record, client, missing, is_over)
+            return _tune(plan, record, client, is_over)
         return False
     finally:
         write(plan, record)
 
 
-def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: Callable[[], bool]) -> bool:
+def _tune(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool]) -> bool:
     study, slots = plan.options.study, plan.options.study.slots
     os.environ.update(ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
     for name in ("ray", "ray.tune", "ray.train"):
@@ -77,7 +77,8 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
     )
     costs = Costs(plan, client)
     record.cost_first = chooser(plan, costs)
-    searcher = StudySearcher(record, slots, functools.partial(complete_row, study.name), scheduler.stopped)
+    row = functools.partial(complete_row, study.name)
+    searcher = StudySearcher(record, slots, row, scheduler.stopped, plan.info.num_trials, scheduler.resumed)
     scratch = plan.folder.absolute() / ".tune"  # Tune wants a folder; nothing in it outlives the run
     shutil.rmtree(scratch, ignore_errors=True)
     watch = StudyCallback(plan, record, client)
@@ -86,7 +87,7 @@ def _tune(plan: Plan, record: Record, client: Client, num_trials: int, is_over: 
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=num_trials,
+            num_samples=-1,  # the searcher says when: a trial that is resumed is one more to Tune
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,

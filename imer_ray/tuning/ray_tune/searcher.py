@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +28,8 @@ class StudySearcher(Searcher):
         slots: trials in flight; more would be proposed too early, knowing too little.
         complete_row: adds what the driver knows to a trial's rows.
         stopped: Tune's names of the trials that the scheduler has stopped, which leave what they reached.
+        num_trials: that the study shall have.
+        resumed: which of the stopped trials goes on, if any, when a slot is free; told whether nothing new is left.
 
     Attributes:
         broken: what the user must put right before any trial can run, or None.
@@ -39,12 +42,15 @@ class StudySearcher(Searcher):
         slots: int,
         complete_row: Callable[[int, int, Mapping[str, Any]], dict[str, Any]],
         stopped: Collection[str] = (),
+        num_trials: float = math.inf,
+        resumed: Callable[[bool], int | None] = lambda is_last: None,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._record = record
         self._slots = slots
         self._complete_row = complete_row
         self._stopped = stopped
+        self._num_trials, self._resumed = num_trials, resumed
         self._live: dict[str, Proposal] = {}
         self.broken: str | None = None
         self.exhausted = False
@@ -54,8 +60,14 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         if len(self._live) >= self._slots:
             return None
+        is_last = self.exhausted or len(self._record.finished) + self._record.num_running >= self._num_trials
         try:
-            proposal = self._record.ask()
+            if (number := self._resumed(is_last)) is not None:
+                proposal: Proposal | None = self._record.resume(number)
+            elif is_last:  # what runs now may have others resumed
+                return None if self._live else Searcher.FINISHED
+            else:
+                proposal = self._record.ask()
         except NotYet:  # Tune asks again
             return None
         except UserError as error:
@@ -64,7 +76,7 @@ class StudySearcher(Searcher):
         if proposal is None:
             # A trial that still runs may fail, but even then nothing new is left to propose.
             self.exhausted = True
-            return Searcher.FINISHED
+            return self.suggest(trial_id)
         self._live[trial_id] = proposal
         return {"trial": proposal.trial, "values": dict(proposal.values)}
 

@@ -21,15 +21,17 @@ class Milestone:
             better, after each of the rungs that the trial has reached.
         alone: those of ``compared`` whose stage runs now, and for this trial only. By a stage that others wait for,
             too, or that was found, no trial is judged: to stop it would save nothing. It counts as having been there.
-        speed: the study's second objective, once it is measured.
+        costs: the study's second objective and further ones, once the costs are measured; None for what is no cost.
         estimated_speed: in another unit, known from the configuration alone.
+        stopped: whether it was stopped there, by an earlier run.
     """
 
     trial: int
     compared: Mapping[str, Mapping[int, float]]
     alone: Sequence[str] = ()
-    speed: float | None = None
+    costs: tuple[float | None, ...] | None = None
     estimated_speed: float = 0.0
+    stopped: bool = False
 
 
 class Scheduler(Protocol):
@@ -46,6 +48,19 @@ class Scheduler(Protocol):
         """Take note of a trial that is not to be judged, such as one of an earlier run."""
         ...
 
+    def ended(self, trial: int, points: Sequence[Sequence[float]]) -> None:
+        """A trial is complete, with these objectives of its own point and of its further points."""
+        ...
+
     def goes_on(self, milestone: Milestone) -> bool:
-        """Take note of a trial, and say whether it goes on. Once stopped, a trial is not asked about again."""
+        """Take note of a trial, and say whether it goes on; if not, it is paused. It is not asked about again until it
+        is resumed."""
+        ...
+
+    def resumed(self, is_last: bool) -> int | None:
+        """A slot is free: the paused trial that goes on now, from where it stood, or None.
+
+        Args:
+            is_last: whether nothing new is to be proposed. Then trials that nobody resumes stay stopped.
+        """
         ...

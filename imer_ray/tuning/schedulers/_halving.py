@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imer_ray.results.pareto import pareto_front
+from imer_ray.results.pareto import non_domination_rank, pareto_front
 
 MOST_EPOCHS = 100_000
 
@@ -68,6 +68,17 @@ def survives(points: ArrayLike, newcomer: int, reduction_factor: float) -> bool:
         places -= len(crowded)
         remaining = remaining[~front]
     return False
+
+
+def order(points: ArrayLike) -> list[int]:
+    """The points [N, K], the best first: by non-domination rank, those of one rank by crowding distance, ties by
+    number."""
+    values = np.asarray(points, dtype=np.float64)
+    rank = non_domination_rank(values)
+    distance = np.zeros(len(values))
+    for level in range(rank.max() + 1 if len(rank) else 0):
+        distance[rank == level] = crowding_distance(values[rank == level])
+    return np.lexsort((np.arange(len(values)), -distance, rank)).tolist()
 
 
 def crowding_distance(front: ArrayLike) -> NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from imer_ray.config.commands import StudyConfig
 from imer_ray.tuning.schedulers import Milestone
 
@@ -11,6 +13,12 @@ class FIFO:
 
     def learn(self, milestone: Milestone) -> None:
         """Nothing: it compares no trials."""
+
+    def ended(self, trial: int, points: Sequence[Sequence[float]]) -> None:
+        """Nothing: it stops none."""
+
+    def resumed(self, is_last: bool) -> int | None:
+        return None
 
     def goes_on(self, milestone: Milestone) -> bool:
         return True

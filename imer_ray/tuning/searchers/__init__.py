@@ -16,6 +16,7 @@ TRIAL = "trial"  # user attribute of a proposal: its number among ours; set last
 DERIVED = "derived_from"  # user attribute of an Optuna trial that no sampler proposed: the number of the one that did
 ANSWERED = "answered_from"  # of a proposal that was known already: trial and point whose results it was told
 FIDELITY = "fidelity"  # constraint that a stopped trial violates: by the share of its training that it lacks
+RESUMED = "resumed"  # of a trial that goes on where it was stopped: it stands in the place of the one that was
 ORIGIN = "origin"  # of a proposal: how it came about, which is one of these
 GIVEN = "given"  # proposed before the searcher was asked
 START_UP = "start-up"  # drawn before there is a model

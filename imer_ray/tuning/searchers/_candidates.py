@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from optuna import Study
+from optuna.trial import TrialState
 
-from imer_ray.tuning.searchers import NEXT_BEST, RANDOM, SEARCHER
+from imer_ray.tuning.searchers import NEXT_BEST, ORIGIN, RANDOM, SEARCHER
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers._window import NUM_BEST, window
 from imer_ray.tuning.searchers._wrapper import rank
@@ -20,6 +21,18 @@ SAME_DRAWS = 20  # the same for one without a model, before one is drawn at rand
 RANDOM_DRAWS = 1000  # random configurations, all known, after which the space counts as exhausted
 NUM_CANDIDATES = 256
 NUM_CHANGED = 2.0  # parameters of a neighbour that are drawn anew, on average: one may be drawn as it was
+
+
+def enqueue_new(
+    study: Study, space: Space, rng: random.Random, is_new: Callable[[Mapping[str, Any]], bool], num_known: int
+) -> bool:
+    """Have one proposed that is new, unless the sampler shall be heard again; False if there is none."""
+    if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        return True  # those that wait are a killed driver's
+    origin, values = next_new(study, space, rng, is_new, num_known)
+    if values is not None:
+        study.enqueue_trial(values, user_attrs={ORIGIN: origin})
+    return values is not None or origin == SEARCHER
 
 
 def next_new(

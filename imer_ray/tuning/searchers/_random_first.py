@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, START_UP, TRIAL
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, RESUMED, START_UP, TRIAL
 from imer_ray.tuning.searchers._wrapper import rank
 from imer_ray.tuning.study._optuna import note
 
@@ -34,7 +34,7 @@ class RandomFirst(BaseSampler):
     def _sampler(self, study: Study) -> BaseSampler:
         if study not in _begun:
             complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            own = sum(not {DERIVED, ANSWERED} & trial.user_attrs.keys() for trial in complete)
+            own = sum(not {DERIVED, ANSWERED, RESUMED} & trial.user_attrs.keys() for trial in complete)
             if own < self._num_random:
                 return self._first
             _begun.add(study)

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from imer_ray.tuning.searchers import TRIAL
+from imer_ray.tuning.searchers import RESUMED, TRIAL
 from imer_ray.tuning.searchers._wrapper import Wrapper, hold
 
 
@@ -51,7 +51,7 @@ class SharedPrefix(Wrapper):
         """The latest proposal's, unless enough have it already."""
         shared: list[dict[str, Any]] = []
         for other in reversed(before):
-            if TRIAL in other.user_attrs:
+            if TRIAL in other.user_attrs and RESUMED not in other.user_attrs:
                 shared.append({name: value for name, value in other.params.items() if name in self._paths})
                 if shared[-1] != shared[0] or len(shared) == self._num_trials:
                     break

@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from imer_ray.results.pareto import pareto_front
+from imer_ray.tuning.searchers import FIDELITY, RESUMED, TRIAL
 from imer_ray.tuning.searchers._wrapper import Wrapper, rank
 from imer_ray.tuning.study._optuna import seen, view
 
@@ -89,13 +90,20 @@ def _one_of_each(study: Study) -> list[FrozenTrial]:
 
 
 def window(study: Study, num_best: int = NUM_BEST, num_latest: int = NUM_LATEST) -> list[FrozenTrial]:
-    """The best and latest of the complete trials, in the study's order, and the trials that run."""
+    """The best and latest of the complete trials, in the study's order, and the trials that run; of one that went on
+    where it was stopped only what came of it."""
     complete, running, table = _known(study)
     if len(complete) <= num_latest:
-        return complete + running
+        return _once(complete + running)
     best = _best(table[:, :-1], table[:, -1], num_best)
     latest = range(len(complete) - num_latest, len(complete))
-    return [complete[i] for i in sorted({*best, *latest})] + running
+    return _once([complete[i] for i in sorted({*best, *latest})] + running)
+
+
+def _once(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    again = {trial.user_attrs[TRIAL] for trial in trials if RESUMED in trial.user_attrs}
+    stopped = (FIDELITY in trial.constraints and trial.user_attrs.get(TRIAL) in again for trial in trials)
+    return [trial for trial, is_past in zip(trials, stopped, strict=True) if not is_past] if again else trials
 
 
 def _known(study: Study) -> tuple[list[FrozenTrial], list[FrozenTrial], NDArray[np.float64]]:

@@ -21,7 +21,7 @@ from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
 from imer_ray.results.pareto import pareto_front
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, ORIGIN, START_UP, TRIAL
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, ORIGIN, RESUMED, START_UP, TRIAL
 from imer_ray.tuning.searchers._encoding import Encoding, Rows
 from imer_ray.tuning.searchers._gaussian_process import GaussianProcess
 from imer_ray.tuning.searchers._improvement import expected_improvement
@@ -105,7 +105,7 @@ class ExpectedImprovement(BaseSampler):
         """Until so many trials are proposed, and one that tells something is complete."""
         own = complete = 0
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)):
-            if not {DERIVED, ANSWERED} & trial.user_attrs.keys() and not _same(trial, asked):
+            if not {DERIVED, ANSWERED, RESUMED} & trial.user_attrs.keys() and not _same(trial, asked):
                 own += trial.state == TrialState.COMPLETE or TRIAL in trial.user_attrs
                 complete += trial.state == TrialState.COMPLETE
                 if own >= self._population and complete >= min(2, self._population):

@@ -19,6 +19,7 @@ __all__ = [
     "RankingTPE",
     "note",
     "noted",
+    "reopened",
     "seen",
     "taken_up",
     "trial_id",
@@ -46,6 +47,19 @@ def noted(study: Study, trial: Trial) -> dict[str, Any]:
 def taken_up(study: Study, trial: FrozenTrial) -> Trial:
     """A running trial that another process began, to go on with."""
     return Trial(study, trial._trial_id)
+
+
+def reopened(study: Study, trial: FrozenTrial, attributes: Mapping[str, Any]) -> Trial:
+    """A new running trial with the values of one that has ended."""
+    study.add_trial(
+        create_trial(
+            state=TrialState.RUNNING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=dict(attributes),
+        )
+    )
+    return taken_up(study, study.get_trials(deepcopy=False)[-1])
 
 
 def seen(study: Study, *states: TrialState) -> list[FrozenTrial]:

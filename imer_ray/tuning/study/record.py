@@ -19,8 +19,8 @@ from imer_ray.config.tree import flatten
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, GIVEN, ORIGIN, SEARCHER, TRIAL
-from imer_ray.tuning.searchers._candidates import next_new
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, SEARCHER, TRIAL
+from imer_ray.tuning.searchers._candidates import enqueue_new
 from imer_ray.tuning.searchers._wrapper import begin
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study._optuna import FIXED, noted, taken_up
@@ -28,7 +28,7 @@ from imer_ray.tuning.study.cost_first.chooser import CostFirst
 from imer_ray.tuning.study.failures import failed, may_succeed
 from imer_ray.tuning.study.journal_entry import DUPLICATE, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.study.points import distinct, name
-from imer_ray.tuning.study.proposal import Proposal, key, proposal_seed
+from imer_ray.tuning.study.proposal import Proposal, enqueue_once, key, proposal_seed, reopen
 from imer_ray.tuning.study.sense import check_values, making_sense_of
 from imer_ray.tuning.study.warm_start import Lessons, sources
 
@@ -83,6 +83,7 @@ class Record:
         self._next = 0
         self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
+        self.history: list[dict[str, Any]] = []  # the rows as they were told, those of trials that ran again, too
         self.repeats: list[dict[str, Any]] = []
         self.finished: set[int] = set()
         self.cost_first: CostFirst | None = None  # set where costs can be measured; then it has the first say
@@ -119,14 +120,7 @@ class Record:
     def enqueue(self, points: Sequence[Mapping[str, Any]]) -> int:
         """Propose these first, in this order; each once in a study's life, however often it is resumed. How many are
         new."""
-        num_new = 0
-        done = [trial.system_attrs.get(FIXED) for trial in self._study.get_trials(deepcopy=False)]
-        for point in points:
-            if dict(point) not in done:
-                self._study.enqueue_trial(dict(point), user_attrs={ORIGIN: GIVEN})
-                done.append(dict(point))
-                num_new += 1
-        return num_new
+        return enqueue_once(self._study, points)
 
     def learn(self, lessons: Lessons) -> None:
         """Have the sampler know another study's results. They are none of this study's, and do not keep it from running
@@ -149,9 +143,16 @@ class Record:
                 continue
             again.add(row["trial"])
             self._study.enqueue_trial(of_number[row["trial"]].params, user_attrs={TRIAL: row["trial"]})
-        self.finished -= again
-        self.rows = [row for row in self.rows if row["trial"] not in again]
+        self._forget(again)
         return len(again)
+
+    def resume(self, trial: int) -> Proposal:
+        """Go on with a stopped trial under its number, as `retry_failed` does; it has no row until it ends again."""
+        identity = self._identities[trial, 0]
+        self._forget({trial})
+        again = reopen(self._study, trial)
+        values = self._space.suggest(again)
+        return self._accept(again, identity, self._configure(values), values)
 
     @property
     def learnt_from(self) -> list[str]:
@@ -166,8 +167,9 @@ class Record:
             begin(sampler, self._space, self._seed)
             first = None if self._left else self.cost_first
             chosen = first is not None and first.enqueue(self._study, seed, self._is_new, self._configure)
-            if not chosen and self._duplicates and not self._left and not self._enqueue_unknown(random.Random(seed)):
-                return None
+            if not chosen and self._duplicates and not self._left:
+                if not enqueue_new(self._study, self._space, random.Random(seed), self._is_new, self._duplicates):
+                    return None
             trial = taken_up(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
@@ -223,15 +225,6 @@ class Record:
         flat = flatten(config)
         return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
 
-    def _enqueue_unknown(self, rng: random.Random) -> bool:
-        """Have one proposed that is new, unless the sampler shall be heard again; False if there is none."""
-        if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            return True  # those that wait are a killed driver's
-        origin, values = next_new(self._study, self._space, rng, self._is_new, self._duplicates)
-        if values is not None:
-            self._study.enqueue_trial(values, user_attrs={ORIGIN: origin})
-        return values is not None or origin == SEARCHER
-
     def _is_new(self, values: Mapping[str, Any]) -> bool:
         if (known_as := key(values)) not in self._identified:
             self._identified[known_as] = self._identify(self._configure(values))
@@ -260,9 +253,15 @@ class Record:
             trial.set_user_attr(ANSWERED, [row["trial"], row["point"]])
         end(self._study, trial, row, self._outcome)
 
+    def _forget(self, trials: Collection[int]) -> None:
+        """The rows of trials that run again."""
+        self.finished.difference_update(trials)
+        self.rows = [row for row in self.rows if row["trial"] not in trials]
+
     def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows.append(dict(row))
+            self.history.append(self.rows[-1])
             identity = self._identities[name(row)] = self._identify(json.loads(row["config"]))
             known = self._known.get(identity)
             if known is None or known["status"] != "complete":

@@ -38,7 +38,7 @@ class ResultsFile:
         self._next = 0.0
 
     def update(self) -> None:
-        num_rows = len(self._record.rows) + len(self._record.repeats)
+        num_rows = len(self._record.history) + len(self._record.repeats)
         if num_rows != self._written and (now := time.monotonic()) >= self._next:
             self._written = num_rows
             write(self._plan, self._record)

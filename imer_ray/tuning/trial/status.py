@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from socket import gethostname
 from typing import Any
 
+from imer_ray.results.schema import COLUMNS
 from imer_ray.stages import rungs
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
@@ -96,6 +97,7 @@ class TrialStatus:
         running = [(stage, status) for stage, status in found if status.state == "running"]
         cost = [status.metrics for stage, status in found if stage.kind == COST and status.state == "done"]
         row = {
+            **{name: value for name, value in (cost[0] if cost else {}).items() if name in COLUMNS},
             "epochs": int(sum(s.metrics.get("epochs", 0) for s in done) + sum(s.epoch for _, s in running)),
             "fidelity": (len(done) + sum(s.epoch / max(s.num_epochs, 1) for _, s in running)) / len(found),
             "stages": json.dumps({stage.name: stage.key for stage, _ in found}),

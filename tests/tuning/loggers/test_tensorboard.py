@@ -113,7 +113,7 @@ def test_the_studys_run_follows_the_front_over_trials_and_over_commands(tmp_path
         tally = Tally(INFO)
         logger = open_logger(tmp_path, INFO, [])
         tally.count(some)
-        logger.progress(tally.progress(running=1))
+        logger.progress(tally.progress(running=[9]))
         logger.close()
     found = scalars(tmp_path / "tensorboard/study")
     assert found["front/hypervolume"] == {2: 0.2, 3: 0.4}  # (0.5 - 0.4) * 2, (0.5 - 0.3) * 2

@@ -33,7 +33,7 @@ def row(trial, f1=0.7, speedup=10.0, point=0, status="complete", reused=1.0, com
     return {"trial": trial, "point": point, "status": status, **costs, **found, **more}
 
 
-def counted(rows, running=0):
+def counted(rows, running=()):
     tally = Tally(INFO)
     tally.count(rows)
     return tally.progress(running)
@@ -42,7 +42,7 @@ def counted(rows, running=0):
 def test_states_best_values_front_and_what_was_reused():
     rows = [row(0, 0.7, 10.0), row(0, 0.6, 100.0, point=1, reused=99.0), row(1, 0.5, 10.0), row(2, status="failed")]
     rows += [row(3, status="stopped", computed=9.0, reused=3.0), row(0, point=2, status="failed")]
-    progress = counted(rows, running=4)
+    progress = counted(rows, running=range(10, 14))
     assert (progress.complete, progress.running, progress.stopped, progress.failed) == (2, 4, 1, 1)
     assert progress.done == 4 and progress.num_points == 3 and progress.front == 2
     assert progress.hypervolume == pytest.approx(0.3)  # 0.2 * 1 + 0.1 * (2 - 1)
@@ -80,14 +80,26 @@ def test_however_rows_come_in_the_numbers_are_those_of_all_of_them(rows, cuts):
     tally = Tally(INFO)
     for cut in [*sorted(cuts), len(rows)]:
         tally.count(rows[:cut])
-        progress = tally.progress(0)
+        progress = tally.progress([])
     points = np.array([[r["objective.quality"], r["objective.speed"]] for r in rows if r["status"] == "complete"])
     if len(points):
         assert progress.front == pareto_front(points).sum()
         assert progress.hypervolume == pytest.approx(hypervolume(points, INFO.reference))
         assert progress.best["valid.Non0_F1_score"] == pytest.approx(1 - points[:, 0].min())
     assert progress.num_points == len(points)
-    assert progress.done == sum(r["point"] == 0 for r in rows)
+    assert progress.done == len({r["trial"] for r in rows if r["point"] == 0})
+
+
+def test_a_trial_that_goes_on_after_a_stop_is_counted_once_as_what_it_is():
+    tally = Tally(INFO)
+    stopped = [row(0, status="stopped"), row(1)]
+    tally.count(stopped)
+    assert (tally.progress([]).stopped, tally.progress([]).done) == (1, 2)
+    again = tally.progress([0])
+    assert (again.stopped, again.running, again.done) == (0, 1, 1)
+    tally.count([*stopped, row(0, 0.9)])
+    ended = tally.progress([])
+    assert (ended.complete, ended.stopped, ended.done, ended.best["valid.Non0_F1_score"]) == (2, 0, 2, 0.9)
 
 
 def test_time_left_is_the_pace_of_the_last_third_times_the_trials_left():

@@ -130,3 +130,28 @@ def test_nothing_is_saved_and_nothing_restored(searcher, tmp_path):
     searcher.save(str(tmp_path / "state.pkl"))
     searcher.restore(str(tmp_path / "state.pkl"))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_stopped_trial_goes_on_before_anything_new_and_the_last_ones_wait_for_those_that_run(record):
+    ended, wanted, asked = set(), [], []
+
+    def resumed(is_last):
+        asked.append(is_last)
+        return wanted.pop() if wanted else None
+
+    searcher = StudySearcher(
+        record, 2, lambda *args: complete_row("toy", *args), stopped=ended, num_trials=3, resumed=resumed
+    )
+    first, _ = searcher.suggest("a"), searcher.suggest("b")
+    ended.add("a")
+    searcher.on_trial_complete("a", stopped(first, 0.5))
+    wanted.append(0)
+    assert searcher.suggest("c") == first  # under another name of Tune's
+    assert [row["trial"] for row in record.rows] == []
+    searcher.on_trial_complete("b", error=True)
+    assert searcher.suggest("d")["trial"] == 2
+    searcher.on_trial_complete("d", error=True)
+    assert searcher.suggest("e") is None and asked == [False] * 4 + [True]  # trial 0 may have others resumed
+    searcher.on_trial_complete("c", error=True)
+    assert searcher.suggest("e") == Searcher.FINISHED
+    assert record.finished == {0, 1, 2}

@@ -11,7 +11,7 @@ from imer_ray.tuning.schedulers.asha import ASHA
 from imer_ray.tuning.schedulers.fifo import FIFO
 
 KIND = "recognise"
-NUM_TRIALS, NUM_EPOCHS, NUM_WORKERS, SEEDS = 60, 27, 4, range(20)
+NUM_TRIALS, NUM_EPOCHS, NUM_WORKERS, SEEDS = 48, 27, 4, range(8)
 REFERENCE = (1.5, 1.0)
 
 
@@ -28,27 +28,36 @@ def search(scheduler, seed, sees_speed=True):
     epochs = np.arange(NUM_EPOCHS + 1)
     loss = last[:, None] + height[:, None] * np.exp(-epochs / pace[:, None])
     loss += rng.normal(0, 0.02, loss.shape)
-    length, waiting = rng.uniform(0.5, 2, NUM_TRIALS), iter(range(NUM_TRIALS))
-    running, ended, spent = [], [], 0
+    length = rng.uniform(0.5, 2, NUM_TRIALS)
+    running, ended, spent, reached = [], [], 0, dict.fromkeys(range(NUM_TRIALS), 0)
+    num_begun = 0
 
     def start(now):
-        if (trial := next(waiting, None)) is not None:
-            heapq.heappush(running, (now + length[trial], trial, 1))
+        nonlocal num_begun
+        while len(running) < NUM_WORKERS:
+            trial = scheduler.resumed(num_begun == NUM_TRIALS)
+            if trial is None:
+                if num_begun == NUM_TRIALS:
+                    return
+                trial, num_begun = num_begun, num_begun + 1
+            heapq.heappush(running, (now + length[trial], trial))
 
-    for _ in range(NUM_WORKERS):
-        start(0.0)
+    start(0.0)
     while running:
-        now, trial, epoch = heapq.heappop(running)
+        now, trial = heapq.heappop(running)
         spent += 1
-        seen = {rung: float(loss[trial, rung]) for rung in scheduler.rungs if rung <= epoch}
+        reached[trial] += 1
         shown = float(speed[trial]) if sees_speed else 0.0
-        goes_on = scheduler.goes_on(Milestone(trial=trial, compared={KIND: seen}, alone=(KIND,), speed=shown))
-        if epoch == NUM_EPOCHS:
+        if reached[trial] == NUM_EPOCHS:
             ended.append(trial)
-        if goes_on and epoch < NUM_EPOCHS:
-            heapq.heappush(running, (now + length[trial], trial, epoch + 1))
+            scheduler.ended(trial, [(float(loss[trial, NUM_EPOCHS]), shown)])
+            goes_on = False
         else:
-            start(now)
+            seen = {rung: float(loss[trial, rung]) for rung in scheduler.rungs if rung <= reached[trial]}
+            goes_on = scheduler.goes_on(Milestone(trial=trial, compared={KIND: seen}, alone=(KIND,), costs=(shown,)))
+        if goes_on:
+            heapq.heappush(running, (now + length[trial], trial))
+        start(now)
     return spent, hypervolume(np.stack([loss[ended, NUM_EPOCHS], speed[ended]], axis=1), REFERENCE)
 
 
@@ -66,18 +75,18 @@ def test_fifo_spends_every_epoch(whole):
     assert {spent for spent, _ in whole} == {NUM_TRIALS * NUM_EPOCHS}
 
 
-@pytest.mark.parametrize(("settings", "most", "least"), [((3, 3.0), 0.4, 0.98), ((3, 2.0), 0.45, 0.98)])
-def test_halving_spends_less_than_half_and_finds_nearly_the_same_front(whole, settings, most, least):
-    epochs, area = shares([search(ASHA(*settings), seed) for seed in SEEDS], whole)
+@pytest.mark.parametrize(("settings", "most", "least"), [((3, 3.0), 0.5, 0.99), ((3, 2.0), 0.55, 0.99)])
+def test_halving_spends_about_half_and_finds_the_front_within_a_hundredth(whole, settings, most, least):
+    epochs, area = shares([search(ASHA(*settings, reference=REFERENCE), seed) for seed in SEEDS], whole)
     assert epochs < most and area > least
 
 
 def test_brackets_spend_more_to_lose_less_by_curves_that_cross(whole):
-    one, two = ([search(ASHA(3, 3.0, brackets), seed) for seed in SEEDS] for brackets in (1, 2))
+    one, two = ([search(ASHA(3, 3.0, brackets, REFERENCE), seed) for seed in SEEDS] for brackets in (1, 2))
     assert shares(one, whole)[0] < shares(two, whole)[0] < 0.5
     assert min(np.array(two)[:, 1] / np.array(whole)[:, 1]) > min(np.array(one)[:, 1] / np.array(whole)[:, 1])
 
 
 def test_halving_that_is_blind_to_speed_loses_the_fast_end_of_the_front(whole):
-    both, blind = ([search(ASHA(3, 3.0), seed, sees) for seed in SEEDS] for sees in (True, False))
+    both, blind = ([search(ASHA(3, 3.0, reference=REFERENCE), seed, sees) for seed in SEEDS] for sees in (True, False))
     assert shares(blind, whole)[1] < shares(both, whole)[1] - 0.05

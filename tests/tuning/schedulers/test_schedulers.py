@@ -93,7 +93,7 @@ def test_kinds_of_stages_are_not_mixed():
     scheduler = ASHA(3, 3.0)
     scheduler.goes_on(at(0, 3, 1.0))
     other = "joint"
-    assert scheduler.goes_on(Milestone(trial=1, compared={other: {3: 9.0}}, alone=(other,), speed=1.0))
+    assert scheduler.goes_on(Milestone(trial=1, compared={other: {3: 9.0}}, alone=(other,), costs=(1.0,)))
 
 
 def test_speeds_are_measured_ones_for_all_or_estimates_for_all():
@@ -114,6 +114,49 @@ def test_a_trial_of_a_higher_bracket_skips_rungs_and_meets_its_like():
     assert not scheduler.goes_on(at(5, 2, 10.0))
 
 
+def judged(scheduler, losses, **more):
+    return [scheduler.goes_on(at(trial, 3, loss, **more)) for trial, loss in enumerate(losses)]
+
+
+def test_a_paused_trial_goes_on_once_it_is_among_the_best_third():
+    scheduler = ASHA(3, 3.0)
+    assert judged(scheduler, [5, 4, 6]) == [True, True, False]
+    assert scheduler.resumed(False) is None  # one place of three, and one that is better
+    for trial, loss in enumerate([7, 8, 9, 10], start=3):
+        scheduler.goes_on(at(trial, 3, loss))
+    assert scheduler.resumed(False) == 2  # three places of seven
+    assert scheduler.resumed(False) is None and scheduler.goes_on(at(2, 3, 6.0))  # and is not judged there again
+
+
+def test_the_highest_rung_goes_first_and_of_a_rung_the_best():
+    scheduler = ASHA(3, 2.0)
+    scheduler.goes_on(at(0, 6, 1.0))
+    assert not scheduler.goes_on(at(1, 6, 2.0))
+    for trial, loss in ((2, 4.0), (3, 5.0), (4, 3.0)):
+        scheduler.learn(replace(at(trial, 3, loss), stopped=True))
+    assert [scheduler.resumed(True) for _ in range(5)] == [1, 4, 2, 3, None]
+
+
+def test_a_trial_of_an_earlier_run_is_resumed_as_well():
+    scheduler = ASHA(3, 3.0)
+    scheduler.learn(at(0, 3, 1.0))
+    scheduler.learn(replace(at(1, 3, 2.0), stopped=True))
+    assert scheduler.resumed(False) is None and scheduler.resumed(True) == 1
+    assert scheduler.goes_on(at(1, 3, 2.0))
+
+
+def test_who_cannot_reach_the_front_is_paused_whatever_its_rank_and_resumed_no_more():
+    """Four trials ended on a line, quality = loss / 10, and the best of them beats what the others can become."""
+    scheduler = ASHA(3, 3.0, reference=(1.0, 2.0))
+    for trial, loss in enumerate([1.0, 4.0, 5.0, 6.0]):
+        scheduler.learn(at(trial, 3, loss))
+        scheduler.ended(trial, [(loss / 10, 1.0)])
+    assert not scheduler.goes_on(at(4, 3, 2.0))  # second of five, and two places; but it would end at 0.2, beside 0.1
+    assert scheduler.resumed(False) is None and scheduler.resumed(True) is None
+    assert scheduler.goes_on(at(5, 3, 2.0, speed=0.5))  # as good, and faster
+    assert scheduler.goes_on(at(6, 3, 0.5))
+
+
 def test_what_an_earlier_run_reached_counts():
     scheduler = ASHA(3, 3.0)
     scheduler.learn(at(0, 3, 1.0))
@@ -123,7 +166,9 @@ def test_what_an_earlier_run_reached_counts():
 @pytest.fixture(params=SCHEDULERS)
 def adapter(request):
     left = []
-    scheduler = StudyScheduler(build(request.param), lambda cost: cost.get("speed"), lambda values: 1.0, left.append)
+    scheduler = StudyScheduler(
+        build(request.param), lambda cost: (cost["speed"],) if cost else None, lambda values: 1.0, left.append
+    )
     scheduler.left = left
     return scheduler
 

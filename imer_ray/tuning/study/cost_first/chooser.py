@@ -16,7 +16,7 @@ from imer_ray.errors import UserError
 from imer_ray.results.schema import COSTS, Objective
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, RESUMED
 from imer_ray.tuning.searchers._candidates import candidates
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers._window import NUM_BEST, window
@@ -84,7 +84,9 @@ class CostFirst:
         """
         rng = random.Random(seed)
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        has_model = sum(not {DERIVED, ANSWERED} & trial.user_attrs.keys() for trial in complete) >= self._num_startup
+        has_model = (
+            sum(not {DERIVED, ANSWERED, RESUMED} & trial.user_attrs.keys() for trial in complete) >= self._num_startup
+        )
         if not has_model and not self._limits:
             return None
         judge = _Judge(self._space, study, self._reference) if has_model else None
