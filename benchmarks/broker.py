@@ -25,7 +25,8 @@ from typing import Any
 
 import ray
 
-from imer_ray.scaling.broker import MAX_CALLS, BrokerHandle
+from imer_ray.scaling.broker import MAX_CALLS
+from imer_ray.scaling.handle import BrokerHandle
 from imer_ray.stages.broker import Broker
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.run import StageResult

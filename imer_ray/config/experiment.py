@@ -25,10 +25,6 @@ STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's nam
     *("encode", "prior", "pretrain", "recover", "distill", "impute", "mixture", "bank"),
     *("recognise", "fuse", "classify", "joint", "cost", "evaluate"),
 )
-TRAINED_KINDS = (  # by gradient, epoch by epoch
-    *("encode", "pretrain", "recover", "distill", "impute"),
-    *("recognise", "fuse", "classify", "joint"),
-)
 
 
 def component(group: str) -> Any:

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import ray
 
 from imer_ray.scaling import nodes
-from imer_ray.scaling.broker import BrokerHandle, start_broker
+from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity
+from imer_ray.scaling.handle import BrokerHandle
 from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.join import join
 from imer_ray.scaling.local import local_ray

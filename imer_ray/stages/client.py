@@ -12,7 +12,7 @@ from imer_ray.stages.timeline import Changes
 
 
 class Client(Protocol):
-    """Whoever computes stages; see `imer_ray.scaling.broker.BrokerHandle`."""
+    """Whoever computes stages; see `imer_ray.scaling.handle.BrokerHandle`."""
 
     def compute(
         self,

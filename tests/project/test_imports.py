@@ -15,10 +15,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LEAVES = ("errors", "files", "received", "uris")
+LEAVES = ("errors", "files", "machine", "received", "uris")
 MAY_IMPORT = {  # beside itself and the leaves
     "errors": (),
     "files": ("errors",),
+    "machine": (),
     "uris": ("errors",),
     "received": ("errors",),
     "config": (),

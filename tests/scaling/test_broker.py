@@ -72,7 +72,7 @@ def test_a_training_goes_on_in_a_group_once_its_epochs_show_that_it_pays(tmp_pat
         sizes.append(size[0] if size else 1)
         for epoch in range(0, 5):  # of ten seconds
             clock[0] += 10.0
-            if not await actor.progress(stage.key, epoch, num_epochs, {}, NOWHERE):
+            if not await actor.progress(stage.key, epoch, num_epochs, {"loss": 1.0}, NOWHERE):
                 raise StageStopped("it is to go on with more workers")
         return StageResult(key=stage.key, name=stage.name, seconds=0.0, reused=False, metrics={})
 
@@ -88,12 +88,18 @@ def test_a_training_goes_on_in_a_group_once_its_epochs_show_that_it_pays(tmp_pat
     assert sizes == ([1, 2] if grows else [1])
 
 
-def test_what_is_not_trained_never_grows_and_what_is_named_begins_in_a_group(tmp_path):
+def test_what_tells_no_loss_never_grows_and_what_is_named_begins_in_a_group(tmp_path):
     actor = actor_of(tmp_path, train_stages=("auto", "pretrain"))
-    for kind, size in {"evaluate": 1, "encode": 1, "pretrain": 2}.items():
+    for kind, size in {"encode": 1, "pretrain": 2}.items():
         actor._broker._job(toy(kind))
         assert actor._size(toy(kind)) == size
-        assert actor._may_be_grouped(toy(kind)) == (kind != "evaluate")
+
+    async def told(metrics):
+        actor._growth["key"] = SimpleNamespace(pays=lambda *asked: True)
+        actor._broker.progress = lambda *told: True
+        return await actor.progress("key", 1, 9, metrics, NOWHERE)
+
+    assert asyncio.run(told({"valid_loss": 0.5})) and not asyncio.run(told({"loss": 0.5}))
 
 
 def test_a_group_holds_small_stages_up_from_when_it_asks_for_its_cpus_until_it_works(tmp_path):
