@@ -112,7 +112,7 @@ class Recovery(nn.Module):
         frames: Tensor,
         sampler: Sampler,
         num_steps: int,
-        source: torch.Generator | Sources,
+        source: torch.Generator | Noise | Sources,
     ) -> tuple[Tensor, int]:
         """Fill what is not available; return the latents and the network evaluations that one modality took.
 
@@ -123,7 +123,7 @@ class Recovery(nn.Module):
         own = (frames & available[..., None]).any(1)
         num_evaluations, known = 0, available & self.recoverable
         for _, rows, target in self.calls(fillable(available, self.recoverable)):
-            noise = source if isinstance(source, torch.Generator) else source(rows, target)
+            noise = source(rows, target) if callable(source) else source
             x_T = _start(self.sde, (len(rows), *latents.shape[2:]), noise, latents)
             with undropped():
                 denoiser = self.denoiser(target, latents[rows], known[rows], frames[rows])
