@@ -11,7 +11,7 @@ from imer_ray.results.hypervolume import hypervolume
 from imer_ray.results.pareto import pareto_front
 from imer_ray.tuning.searchers._improvement import expected_improvement
 
-MIN_KNOWN = 4  # trials that ended, before which nothing is foretold
+MIN_KNOWN = 8  # trials that ended, before which nothing is foretold
 EXACT = 1e-9  # deviation of what is known
 
 Costs = Sequence[float | None]

@@ -155,3 +155,18 @@ def test_a_stopped_trial_goes_on_before_anything_new_and_the_last_ones_wait_for_
     searcher.on_trial_complete("c", error=True)
     assert searcher.suggest("e") == Searcher.FINISHED
     assert record.finished == {0, 1, 2}
+
+
+def test_what_an_earlier_command_paused_goes_on_in_the_next(options):
+    planned = plan(changed(options, study={"scheduler": "asha"}), systems="toy_systems")
+    ended = set()
+    searcher = StudySearcher(
+        open_record(planned), slots=1, complete_row=lambda *args: complete_row("toy", *args), stopped=ended
+    )
+    first = searcher.suggest("a")
+    ended.add("a")
+    searcher.on_trial_complete("a", stopped(first, 0.5))
+    again = open_record(planned)
+    scheduler = study_scheduler(planned, again, lambda trial: None)
+    assert scheduler.resumed(True) == 0 and again.resume(0).values == first["values"]
+    assert scheduler.resumed(True) is None

@@ -48,9 +48,9 @@ def test_the_gain_is_the_mean_over_what_may_come():
 
 def test_what_is_no_cost_is_as_it_was_of_the_others():
     reach = Reach((1.0, 1.0, 1.0))
-    for trial in range(6):
-        reach.ended(trial, [(0.1 * trial + 0.3, 0.5, 0.2 + 0.1 * trial)])
-    reached = {trial: 0.1 * trial for trial in range(6)}
+    for trial in range(MIN_KNOWN):
+        reach.ended(trial, [(0.05 * trial + 0.3, 0.5, 0.2 + 0.05 * trial)])
+    reached = {trial: 0.1 * trial for trial in range(MIN_KNOWN)}
     better, worse = reach.gains([0.0, 0.5], [(0.1, None)] * 2, reached)
     assert better > worse > 0
 

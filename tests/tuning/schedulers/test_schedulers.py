@@ -17,6 +17,7 @@ from imer_ray.testing import SchedulerContract
 from imer_ray.testing.schedulers import KIND, at
 from imer_ray.tuning.ray_tune.scheduler import StudyScheduler
 from imer_ray.tuning.schedulers import Milestone
+from imer_ray.tuning.schedulers._reach import MIN_KNOWN
 from imer_ray.tuning.schedulers.asha import ASHA
 from imer_ray.tuning.trial.status import STANDING
 
@@ -146,15 +147,17 @@ def test_a_trial_of_an_earlier_run_is_resumed_as_well():
 
 
 def test_who_cannot_reach_the_front_is_paused_whatever_its_rank_and_resumed_no_more():
-    """Four trials ended on a line, quality = loss / 10, and the best of them beats what the others can become."""
+    """Trials ended on a line, quality = loss / 10, and the best of them beats what the others can become."""
     scheduler = ASHA(3, 3.0, reference=(1.0, 2.0))
-    for trial, loss in enumerate([1.0, 4.0, 5.0, 6.0]):
+    for trial in range(MIN_KNOWN):
+        loss = 1.0 if trial == 0 else 3.0 + trial
         scheduler.learn(at(trial, 3, loss))
         scheduler.ended(trial, [(loss / 10, 1.0)])
-    assert not scheduler.goes_on(at(4, 3, 2.0))  # second of five, and two places; but it would end at 0.2, beside 0.1
+    other = MIN_KNOWN
+    assert not scheduler.goes_on(at(other, 3, 2.0))  # the second, and three places; but it would end beside 0.1 at 0.2
     assert scheduler.resumed(False) is None and scheduler.resumed(True) is None
-    assert scheduler.goes_on(at(5, 3, 2.0, speed=0.5))  # as good, and faster
-    assert scheduler.goes_on(at(6, 3, 0.5))
+    assert scheduler.goes_on(at(other + 1, 3, 2.0, speed=0.5))  # as good, and faster
+    assert scheduler.goes_on(at(other + 2, 3, 0.5))
 
 
 def test_what_an_earlier_run_reached_counts():
