@@ -53,3 +53,9 @@ async def until(condition):
 def held(log, gate, **config):
     """Counts to 10 and then goes on reporting until ``gate`` exists."""
     return toy("count", "count", num_epochs=30, hold_at=10, gate=str(gate), log=log, **config)
+
+
+def diamond(log, **changes):
+    a = toy("a[0]", x=1, log=log, sleep=0.05)
+    b, c = (toy(f"b[{x}]", x=x, log=log, inputs={"a": a}) for x in (10, 100))
+    return toy("d", x=1000, log=log, inputs={"b": b, "c": c}, **changes)
