@@ -45,12 +45,12 @@ SECONDS = {"bank": 1.0, "cost": 1.0, "evaluate": 0.4}
 def run(config: Mapping[str, Any], context: Context) -> Mapping[str, float]:
     """A stage that sleeps."""
     state = context.checkpoint / "state.json"
-    done = json.loads(state.read_text()) if state.exists() else 0
+    done = json.loads(state.read_text(encoding="utf-8")) if state.exists() else 0
     time.sleep(SECONDS.get(config["kind"], 0.0))
     for epoch in range(done + 1, EPOCHS.get(config["kind"], 0) + 1):
         time.sleep(0.4)
         (context.checkpoint / f"checkpoint-{epoch}.safetensors").write_bytes(CONTENT)
-        state.write_text(f"{epoch}")
+        state.write_text(f"{epoch}", encoding="utf-8")
         (context.checkpoint / f"checkpoint-{epoch - 2}.safetensors").unlink(missing_ok=True)
         context.report(epoch, EPOCHS[config["kind"]], {"loss": 1.0})
     for number in range(6):

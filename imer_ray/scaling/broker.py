@@ -102,6 +102,7 @@ class BrokerActor:
         return Process.here()
 
     async def stop(self) -> None:
+        await self._broker.settled()
         await asyncio.to_thread(self._lease.end, self._folders)
 
     async def stats(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from imer_ray.machine import hardware
+from imer_ray.stages.machine import hardware
 
 ANSWER_SECONDS = 60.0  # a node may have to start a process first
 UNKNOWN = "nodes that were not there at the start"

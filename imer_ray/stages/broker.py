@@ -115,6 +115,10 @@ class Broker:
         for job in self._jobs.values():
             job.leases.pop(waiter, None)
 
+    async def settled(self) -> None:
+        """Wait for what goes on behind stages that have ended."""
+        await asyncio.gather(*(job.releasing for job in self._jobs.values() if job.releasing is not None))
+
     def run_of(self, key: str) -> str:
         """The name of a stage's run, for its processes' signs of life."""
         return self._jobs[key].pulse.run

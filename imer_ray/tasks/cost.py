@@ -12,8 +12,8 @@ from imer_ray.config.slices import Cost
 from imer_ray.evaluation.cost import COST_FILE, measure, parts_of, untrained
 from imer_ray.evaluation.predict import Inference
 from imer_ray.evaluation.timing.speedup import check_reference
-from imer_ray.machine import hardware
 from imer_ray.stages.context import Context
+from imer_ray.stages.machine import hardware
 from imer_ray.tasks import reads
 from imer_ray.training.latents import load_dataset
 

@@ -1,4 +1,5 @@
 import asyncio
+import multiprocessing
 import random
 import types
 from pathlib import Path
@@ -10,7 +11,9 @@ from toy_stages import notes, toy
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages import broker as broker_module
 from imer_ray.stages import job as job_module
-from imer_ray.stages.broker import StageFailed
+from imer_ray.stages.broker import StageFailed, WorkerDied
+from imer_ray.stages.run import execute
+from imer_ray.stages.store import Store
 
 
 def test_each_stage_runs_once_whoever_asks_and_one_waiter_pays(tmp_path):
@@ -178,6 +181,70 @@ def test_a_failure_is_told_to_all_and_remembered(tmp_path, error, raised):
     *errors, (late,) = asyncio.run(run())
     assert all(type(e) is raised and "as expected" in str(e) for e in [*errors, late])
     assert world.launched == ["fail"]
+
+
+def _child(stage, root):
+    execute(stage, Store(root))
+
+
+class ProcessWorld(World):
+    """Each stage runs in a process of its own."""
+
+    async def launch(self, stage):
+        self.launched.append(stage.name)
+        process = multiprocessing.get_context("spawn").Process(target=_child, args=(stage, self.store.root))
+        process.start()
+        await asyncio.to_thread(process.join)
+        if process.exitcode != 0:
+            raise WorkerDied(f"exit code {process.exitcode}")
+        manifest = self.store.open(stage.key).manifest
+        from imer_ray.stages.run import found
+
+        return found(stage, manifest)
+
+
+def test_a_killed_worker_is_replaced_and_loses_no_finished_epoch(tmp_path):
+    world = ProcessWorld(tmp_path)
+    stage = toy("count", "count", num_epochs=6, die_at=4, log=world.log)
+    assert asyncio.run(world.ask(stage)).metrics == {"total": 21}
+    assert [int(line.split()[0]) for line in notes(world.log)] == list(range(1, 7))
+    assert len({line.split()[1] for line in notes(world.log)}) == 2
+    assert world.broker.stats()["stages"]["count"]["retried"] == 1
+
+
+def test_a_worker_that_always_dies_is_given_up(tmp_path):
+    world = World(tmp_path, max_failures=2)
+
+    async def launch(stage):
+        world.launched.append(stage.name)
+        raise WorkerDied("killed")
+
+    world.broker._launch = launch
+    with pytest.raises(StageFailed, match="stage a failed 3 times, last: killed"):
+        asyncio.run(world.ask(toy("a", x=1)))
+    assert world.launched == ["a"] * 3
+
+
+def test_a_worker_that_dies_again_and_again_counts_only_if_it_gets_no_further(tmp_path):
+    """As on spot nodes: a death every third epoch, of a stage that may die once."""
+    world, deaths = World(tmp_path, max_failures=1), []
+    stage = toy("count", "count", num_epochs=20, log=world.log)
+
+    async def dying(stage):
+        def report(epoch, num_epochs, metrics):
+            asyncio.run_coroutine_threadsafe(world._progress(stage.key, epoch, num_epochs, metrics), loop).result()
+            if epoch % 3 == 0 and epoch not in deaths:
+                deaths.append(epoch)
+                raise WorkerDied("the node was taken away")
+            return True
+
+        loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(execute, stage, world.store, report)
+
+    world.broker._launch = dying
+    assert asyncio.run(world.ask(stage)).metrics == {"total": 210}
+    assert deaths == [3, 6, 9, 12, 15, 18]
+    assert [int(line.split()[0]) for line in notes(world.log)] == list(range(1, 21))
 
 
 def test_an_input_damaged_since_is_built_anew(tmp_path):

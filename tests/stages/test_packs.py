@@ -1,4 +1,4 @@
-"""Artefacts and checkpoints as object stores have them, each in one file."""
+"""Packs of artefacts and checkpoints in an object store: whole, damaged, hostile, or as earlier versions had them."""
 
 import os
 import tarfile

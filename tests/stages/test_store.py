@@ -65,10 +65,6 @@ def flip(path):
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
-def flip_middle(pack):
-    return pack[:512] + bytes([pack[512] ^ 1]) + pack[513:]
-
-
 def change_metric(folder):
     path = folder / "artefact.json"
     body = json.loads(path.read_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imer_ray.machine import hardware
+from imer_ray.stages.machine import hardware
 
 CPUINFO = "processor\t: 0\nmodel name\t: Some  CPU @ 2.00GHz\n\nprocessor\t: 1\nmodel name\t: Some  CPU @ 2.00GHz\n"
 
