@@ -89,8 +89,8 @@ def test_reuse_is_one_figure_in_terminal_page_and_comparison(run, small):
     rows = [{k: v for k, v in row.items() if v == v} for row in study.frame.to_dict("records")]  # NaN: nothing there
     tally = Tally(StudyInfo(study="demo", objectives=OBJECTIVES, num_trials=24, searcher="tpe", space=()))
     tally.count(rows)
-    share = f"{100 * tally.progress(0).reused:.0f} %"
-    assert f"reused {share}" in line(tally.progress(0))
+    share = f"{100 * tally.progress([]).reused:.0f} %"
+    assert f"reused {share}" in line(tally.progress([]))
     page = report.page(study, [], {})
     assert f'<div class="value">{share}</div><div class="name">of computing reused' in page
     assert f"asked for, {share} was reused" in page and f"{share} was reused" in progress.reuse_statement(study)
@@ -107,7 +107,7 @@ def test_a_result_that_two_points_came_to_is_one_point(small):
     assert render(study).startswith("Pareto front of small: 3 of 4 points")
     tally = Tally(StudyInfo(study="small", objectives=OBJECTIVES, num_trials=4, searcher="tpe", space=()))
     tally.count(twice)
-    assert (tally.progress(0).num_points, tally.progress(0).front) == (4, 3)
+    assert (tally.progress([]).num_points, tally.progress([]).front) == (4, 3)
     assert "trial: 3\n  point: 1" in export(folder, "3.1").read_text(encoding="utf-8"), "it has its name all the same"
 
 
