@@ -15,11 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LEAVES = ("errors", "files", "machine", "received", "uris")
+LEAVES = ("errors", "files", "received", "uris")
 MAY_IMPORT = {  # beside itself and the leaves
     "errors": (),
     "files": ("errors",),
-    "machine": (),
     "uris": ("errors",),
     "received": ("errors",),
     "config": (),
