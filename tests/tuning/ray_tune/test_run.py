@@ -155,7 +155,6 @@ def test_a_paused_trial_leaves_its_row_its_stages_and_its_slot_and_goes_on_when_
     for row in (trial.user_attrs["rows"][0] for trial in stopped):
         assert row["status"] == "stopped" and 2 <= row["epochs"] < 40 and 0 < row["fidelity"] < 1
         assert json.loads(row["rungs"])["recognise"]["2"] == json.loads(row["config"])["loss"]["recovery"]
-        assert row["trial"] != 0
     assert not {TrialState.RUNNING, TrialState.WAITING} & {trial.state for trial in told}
     assert not {trial.number for trial in study.best_trials} & {trial.number for trial in stopped}
     assert ray.available_resources()["trial_slot"] == 4
