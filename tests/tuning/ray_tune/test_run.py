@@ -136,7 +136,9 @@ def test_a_search_with_failing_trials_ends_and_every_trial_has_its_row(search, c
 
 
 @pytest.mark.slow
-def test_a_stopped_trial_leaves_its_row_its_stages_and_its_slot(search, ray_session):
+def test_a_paused_trial_leaves_its_row_its_stages_and_its_slot_and_goes_on_when_nothing_else_is_left(
+    search, ray_session
+):
     """The base configuration has a loss of 0.1 and 4 steps, so that it dominates all others; one in two goes on."""
     import ray
 
@@ -144,19 +146,17 @@ def test_a_stopped_trial_leaves_its_row_its_stages_and_its_slot(search, ray_sess
     searched = search(HALVED, systems="trained_systems", num_trials=5, **settings)
     frame = read_results(searched.folder / "results.parquet")
     own = frame[frame["point"] == 0].set_index("trial")
-    assert own["status"].isin(["complete", "stopped"]).all() and own["error"].isna().all()
-    assert own["status"][0] == "complete" and own["epochs"][0] == 40
-    stopped = own[own["status"] == "stopped"]
-    assert len(stopped) >= 2  # of trials 2, 3 and 4, each dominated by 0 and by 1 before it
-    assert (stopped["epochs"] >= 2).all() and (stopped["epochs"] < 40).all()
-    assert ((stopped["fidelity"] > 0) & (stopped["fidelity"] < 1)).all()
-    for _, row in stopped.iterrows():
-        assert json.loads(row["rungs"])["recognise"]["2"] == row["config.loss.recovery"]
-    assert own["seconds_computed"].min() > 0
-    assert set(frame["trial"][frame["point"] > 0]) <= set(own.index[own["status"] == "complete"])
+    assert (own["status"] == "complete").all() and (own["epochs"] == 40).all()  # too few for anything to be foretold
+    assert sorted(own.index) == list(range(5))
     study = open_study(Journal(searched.folder / FILE_NAME), 2)
-    assert not {TrialState.RUNNING, TrialState.WAITING} & {t.state for t in study.get_trials(deepcopy=False)}
-    assert not {t.user_attrs.get("trial") for t in study.best_trials} & set(stopped.index)
+    told = study.get_trials(deepcopy=False)
+    stopped = [trial for trial in told if "fidelity" in trial.constraints]
+    assert len(stopped) >= 2  # of trials 2, 3 and 4, each dominated by 0 and by 1 before it
+    for row in (trial.user_attrs["rows"][0] for trial in stopped):
+        assert row["status"] == "stopped" and 2 <= row["epochs"] < 40 and 0 < row["fidelity"] < 1
+        assert json.loads(row["rungs"])["recognise"]["2"] == json.loads(row["config"])["loss"]["recovery"]
+    assert not {TrialState.RUNNING, TrialState.WAITING} & {trial.state for trial in told}
+    assert not {trial.number for trial in study.best_trials} & {trial.number for trial in stopped}
     assert ray.available_resources()["trial_slot"] == 4
 
 
