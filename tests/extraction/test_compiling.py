@@ -34,6 +34,7 @@ def _process(path: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_process_waits_while_another_loads_librosa(tone: Callable[..., Path]) -> None:
     spec = importlib.util.find_spec("librosa")
     assert spec and spec.origin

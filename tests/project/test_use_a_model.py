@@ -77,7 +77,12 @@ def commands() -> list[str]:
     return [line for block in blocks(PAGE, "bash") for line in block.splitlines() if line.startswith("python ")]
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if "imer_ray.serve" not in line])
+def timed(line: str) -> Any:
+    """Graphs of all patterns take more than a minute."""
+    return pytest.param(line, marks=pytest.mark.slow) if "imer_ray.export" in line else line
+
+
+@pytest.mark.parametrize("line", [timed(line) for line in commands() if "imer_ray.serve" not in line])
 def test_the_pages_commands_run(folder: Path, line: str) -> None:
     assert "wrote " in run(folder, *shlex.split(line))
 

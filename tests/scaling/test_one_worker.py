@@ -1,4 +1,4 @@
-"""The default configuration where there is room for one worker only: nothing waits for a second."""
+"""A group of two where there is room for one worker only: nothing waits for a second."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ def one_of_each():
 
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_a_search_begins_and_says_that_it_trains_without_groups(one_of_each, tmp_path, capsys, gpus):
-    settings = replace(ScalingConfig(), gpus_per_stage=gpus)
+    settings = replace(ScalingConfig(train_stages=("encode",)), gpus_per_stage=gpus)
     first = toy("encode", x=1)
     both = [toy("bank", x=10, inputs={"a": first}), toy("cost", x=100, inputs={"a": first})]
     with session(str(tmp_path), settings, slots=4) as broker:
