@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as replaced
+from typing import Any
 
 import numpy as np
 
@@ -55,9 +56,13 @@ def evaluations(plan: Plan, study: Study) -> dict[str, dict[int, Stage]]:
     configs = {point_name(row): json.loads(row["config"]) for row in rows}
     configs |= {name: {**plan.base, "system": name} for name in study.rivals}
     return {
-        name: {fold: plan.final_stage(replace(config, {"validation_fold": fold}, {})) for fold in folds}
-        for name, config in configs.items()
+        name: {fold: plan.final_stage(_on_fold(config, fold)) for fold in folds} for name, config in configs.items()
     }
+
+
+def _on_fold(config: Mapping[str, Any], fold: int) -> dict[str, Any]:
+    """With a seed of its own, so that the spread over folds is that of seeds as well."""
+    return replace(config, {"validation_fold": fold, "seed": config["seed"] + fold}, {})
 
 
 def cross_validated(plan: Plan, study: Study, store: Store) -> CrossValidated | None:
