@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -33,21 +34,28 @@ exit "$(cat searched)"
 """
 
 
-def test_ray_s_own_options_are_what_it_takes(tmp_path: Path) -> None:
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """The script in a checkout without an environment, whose Ray would be taken before the stub's."""
+    (tmp_path / "checkout" / "clusters").mkdir(parents=True)
+    return Path(shutil.copy(LAB, tmp_path / "checkout" / "clusters"))
+
+
+def test_ray_s_own_options_are_what_it_takes(tmp_path: Path, alone: Path) -> None:
     from ray.scripts.scripts import start
 
     known = {option for parameter in start.params for option in parameter.opts}
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("0123")
     for where in ("head", "10.0.0.1:6379"):
-        run = typed(f"bash {LAB} {where} --num-cpus=4", tmp_path, {})
+        run = typed(f"bash {alone} {where} --num-cpus=4", tmp_path, {})
         (call,) = (call for call in run.calls if call[:2] == ["ray", "start"])
         assert run.status == 0 and {word.partition("=")[0] for word in call[2:]} <= known, run.errors
     assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
 
 
-def test_the_second_machine_needs_the_first_one_s_token(tmp_path: Path) -> None:
-    run = typed(f"bash {LAB} 10.0.0.1:6379", tmp_path, {})
+def test_the_second_machine_needs_the_first_one_s_token(tmp_path: Path, alone: Path) -> None:
+    run = typed(f"bash {alone} 10.0.0.1:6379", tmp_path, {})
     assert run.status == 2 and "copy it from the first machine" in run.errors and run.calls == []
 
 
