@@ -105,6 +105,7 @@ predictions = models[0].predict(split="valid", available="lv")
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_goes_from_a_search_to_predictions(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study)
     cells: dict[str, Any] = {"SMALL": SMALL}

@@ -12,6 +12,8 @@ from small import SMALL
 import imer_ray
 from imer_ray.config import plugins
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> imer_ray.Study:
