@@ -28,6 +28,7 @@ SCALING = SimpleNamespace(
     cpus_per_stage=1,
     gpus_per_stage=0,
     max_failures=0,
+    store_seconds=600.0,
     silence_seconds=300.0,
     address=None,
 )
