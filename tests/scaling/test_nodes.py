@@ -25,6 +25,7 @@ SCALING = SimpleNamespace(
     cpus_per_stage=1,
     gpus_per_stage=0,
     max_failures=0,
+    store_seconds=600.0,
     silence_seconds=300.0,
 )
 HERE = nodes.Answer(name="here", code="a", lacks=[], sees_store=True, sizes={"/data": 5})
