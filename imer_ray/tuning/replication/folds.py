@@ -15,19 +15,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from imer_ray.errors import UserError, printable
 from imer_ray.results.study import load
 from imer_ray.stages.client import Client
-from imer_ray.stages.graph import Stage, most_needed_first
-from imer_ray.stages.job import Status
+from imer_ray.stages.graph import Stage
 from imer_ray.stages.store import Store
 from imer_ray.tuning.monitor.display import FIRST_SECONDS, GROWTH
+from imer_ray.tuning.replication.until import Until
 from imer_ray.tuning.study.cross_validation import evaluations
 from imer_ray.tuning.study.plan import Plan
 
 WAITER = "fold"
 PERIOD_SECONDS = 1.0
-
-
-class _Ended(Exception):
-    """The comparison has ended before this evaluation."""
 
 
 def missing(plan: Plan) -> list[Stage]:
@@ -55,23 +51,21 @@ def compare_picks(plan: Plan, client: Client, is_over: Callable[[], bool] = lamb
     print(f"comparing the picks on further validation clips: {len(stages)} evaluations", flush=True)
     ended = threading.Event()
     with ThreadPoolExecutor(max_workers=plan.options.study.slots) as pool:
-        running = {pool.submit(_evaluate, stage, client, ended): stage for stage in stages}
+        running = {pool.submit(_evaluate, stage, Until(client, ended)) for stage in stages}
         try:
-            return _followed(running, len(stages), is_over)
+            return _followed(running, is_over)
         finally:
             ended.set()
             pool.shutdown(cancel_futures=True)
             client.leave(WAITER)
 
 
-def _followed(running: dict[Future[None], Stage], count: int, is_over: Callable[[], bool]) -> int:
-    num_done, started = 0, time.monotonic()
+def _followed(running: set[Future[None]], is_over: Callable[[], bool]) -> int:
+    num_done, count, started = 0, len(running), time.monotonic()
     next_line = started + FIRST_SECONDS
     while running and not is_over():
-        done, _ = wait(running, timeout=PERIOD_SECONDS, return_when=FIRST_COMPLETED)
-        for future in done:
-            running.pop(future)
-            num_done += _is_done(future)
+        done, running = wait(running, timeout=PERIOD_SECONDS, return_when=FIRST_COMPLETED)
+        num_done += sum(map(_is_done, done))
         if running and (now := time.monotonic()) >= next_line:
             next_line = now + max(FIRST_SECONDS, GROWTH * (now - started))
             print(f"comparing the picks: {num_done} of {count} evaluations done", flush=True)
@@ -89,10 +83,6 @@ def _is_done(future: Future[None]) -> bool:
     return True
 
 
-def _evaluate(final: Stage, client: Client, ended: threading.Event) -> None:
-    def check(_: Status) -> None:
-        if ended.is_set():
-            raise _Ended
-
-    for stage in (*most_needed_first(final.in_order()), final):  # each asked for, so that none starts a worker group
-        client.compute(stage, WAITER, check, background=True)
+def _evaluate(final: Stage, client: Client) -> None:
+    for stage in final.in_order():  # each asked for in the background, so that none starts a worker group
+        client.compute(stage, WAITER, background=True)

@@ -21,13 +21,10 @@ import numpy as np
 from imer_ray.config.tree import replace
 from imer_ray.errors import UserError
 from imer_ray.stages.client import Client
-from imer_ray.stages.graph import Stage
-from imer_ray.stages.job import Status
-from imer_ray.stages.run import StageResult
-from imer_ray.stages.timeline import Changes
 from imer_ray.tuning.monitor.display import FIRST_SECONDS, GROWTH
 from imer_ray.tuning.monitor.timeline import Timeline
 from imer_ray.tuning.replication.allocation import Sample, next_to_run
+from imer_ray.tuning.replication.until import Until
 from imer_ray.tuning.study.plan import Plan
 from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.study.results_file import ResultsFile, complete_row, write
@@ -137,7 +134,7 @@ def _compute(repeat: Repeat, plan: Plan, client: Client, ended: threading.Event)
     alone = replace(repeat.config, {"evaluate.max_points": 1}, {})
     grid = Grid(axes={}, components=plan.configurations.components, objectives=plan.objectives)
     waiter = f"{plan.info.study}-{repeat.trial}.{repeat.point}-{repeat.number}"
-    until = _Until(client, ended)
+    until = Until(client, ended)
     return run_points(alone, grid, until, waiter, lambda told: None, plan.systems, machine=plan.machine)
 
 
@@ -146,39 +143,3 @@ def _keep(plan: Plan, record: Record, repeat: Repeat, outcome: Mapping[str, Any]
         raise UserError(outcome[BROKEN])
     named = {"config": json.dumps(repeat.config), "repeat": repeat.number, "derived_from": repeat.point}
     record.tell_repeat(complete_row(plan.info.study, repeat.trial, repeat.point, {**outcome[ROWS][0], **named}))
-
-
-class _Abandoned(Exception):
-    """Repeats have ended, and nobody waits for this stage any more."""
-
-
-class _Until:
-    """A client that gives up whatever it waits for once ``ended`` is set."""
-
-    def __init__(self, client: Client, ended: threading.Event) -> None:
-        self._client, self._ended = client, ended
-
-    def compute(
-        self,
-        stage: Stage,
-        waiter: str,
-        on_progress: Callable[[Status], None] | None = None,
-        *,
-        background: bool = False,
-    ) -> StageResult:
-        def check(status: Status) -> None:
-            if self._ended.is_set():
-                raise _Abandoned
-            if on_progress is not None:
-                on_progress(status)
-
-        return self._client.compute(stage, waiter, check, background=background)
-
-    def leave(self, waiter: str) -> None:
-        self._client.leave(waiter)
-
-    def stats(self) -> dict[str, Any]:
-        return self._client.stats()
-
-    def changes(self, broker: str, revision: int) -> Changes:
-        return self._client.changes(broker, revision)
