@@ -81,11 +81,17 @@ class Manifest:
             del body["format"]
             body["metrics"] = {k: float(v) for k, v in body["metrics"].items()}
             body["files"] = {path: FileRecord(**record) for path, record in body["files"].items()}
-            if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in body["files"]):
+            if not all(map(is_below, body["files"])):
                 raise DamagedArtefact(f"{FILE_NAME} names a file outside its folder")
             return cls(**body)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedArtefact(f"{FILE_NAME} cannot be read: {error}") from error
+
+
+def is_below(name: str) -> bool:
+    """Whether a file's name, with /, says that it lies in the folder that it is of."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def describe(stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float, num_workers: int) -> Manifest:

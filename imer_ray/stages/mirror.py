@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from imer_ray.stages import pack
-from imer_ray.stages.manifest import DamagedArtefact
+from imer_ray.stages.manifest import DamagedArtefact, is_below
 
 SLOTS = ("0.tar", "1.tar")
 INDEX = ".index.json"  # in each pack: its number, and the names of all files that the folder had then
@@ -86,8 +86,10 @@ class Mirror:
         try:
             if self._packs.get_pack(f"{self._name}/{slot}", below / slot):
                 found = json.loads((below / slot / INDEX).read_bytes())
-                return found["number"], slot, found["files"]
-        except (DamagedArtefact, FileNotFoundError, ValueError, KeyError) as error:
+                if not all(map(is_below, found["files"])):
+                    raise DamagedArtefact("it names a file outside its folder")
+                return int(found["number"]), slot, found["files"]
+        except (DamagedArtefact, FileNotFoundError, ValueError, KeyError, TypeError) as error:
             _logger.warning("the checkpoint %s/%s is damaged (%s) and left out", self._name, slot, error)
         return None
 

@@ -9,10 +9,10 @@ import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from imer_ray.stages.manifest import DamagedArtefact
+from imer_ray.stages.manifest import DamagedArtefact, is_below
 
 BLOCK_BYTES = 1 << 20
 PART_BYTES = 8 << 20  # asked for at once: larger files are read in parts, several at the same time
@@ -54,11 +54,11 @@ def read(source: Seekable, folder: Path) -> None:
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    path, source = PurePosixPath(member.name), tar.extractfile(member) if member.isfile() else None
-    if source is None or path.is_absolute() or ".." in path.parts:
+    source, path = tar.extractfile(member) if member.isfile() else None, folder / member.name
+    if source is None or not is_below(member.name):
         raise DamagedArtefact(f"its pack holds {member.name}, which is no file of its folder")
-    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    with source, open(folder / path, "wb") as target:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with source, open(path, "wb") as target:
         shutil.copyfileobj(source, target, BLOCK_BYTES)
 
 

@@ -1,5 +1,6 @@
 """Packs of artefacts and checkpoints in an object store: whole, damaged, hostile, or as earlier versions had them."""
 
+import json
 import os
 import tarfile
 
@@ -8,7 +9,7 @@ from toy_stages import toy
 from worlds import World, commit
 
 from imer_ray.errors import StoreFailed
-from imer_ray.stages import pack
+from imer_ray.stages import mirror, pack
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.remote import RemoteFolders
 from imer_ray.stages.run import run_graph
@@ -120,6 +121,35 @@ def test_a_checkpoint_of_many_files_is_whole_whatever_changed_when(world):
             assert {path.name for path in there.rglob("*") if path.is_file()} >= {"first.bin", "state.json", *kept}
             assert (there / "state.json").read_text() == f"{node} {epoch}"
             assert not (there / f"{node}-{epoch - 2}.bin").exists()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"number": 1, "files": ["{outside}"]},
+        {"number": 1, "files": ["../0.tar/state.json"]},
+        {"number": "first", "files": ["state.json"]},
+        {"number": 1, "files": 7},
+        {"number": 1, "files": [7]},
+        ["state.json"],
+    ],
+)
+def test_a_checkpoint_whose_index_names_what_is_not_its_own_is_left_out(tmp_path, index):
+    world, key = World(tmp_path, remote=True), toy("a", x=1).key
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+    store = world.store()
+    (store.workspace(key) / "state.json").write_text("0")
+    store.sync_workspace(key)
+    store.flush_workspace(key)
+    (sent,) = world.folder(".work").rglob("*.tar")
+    text = json.dumps(index).replace("{outside}", str(outside)).encode()
+    (tmp_path / "state.json").write_text("0")
+    with open(sent, "wb") as target:
+        pack.write(target, tmp_path, ["state.json"], {mirror.INDEX: text})
+    folder = world.store("two").workspace(key)
+    assert list(folder.iterdir()) == [] and [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
+    assert outside.read_text() == "mine"
 
 
 def test_a_checkpoint_whose_sending_broke_off_is_the_one_before(tmp_path):
