@@ -82,7 +82,7 @@ def told_apart(study: Study) -> str | None:
 
 def _further_clips(study: Study, chosen: str) -> str:
     found = study.uncertainty
-    return f"on {found.num_clips} clips that did not choose {chosen} " if found and found.num_folds else ""
+    return f"on {found.num_clips} clips that did not choose {chosen}, " if found and found.num_folds else ""
 
 
 def against_rivals(study: Study) -> str | None:

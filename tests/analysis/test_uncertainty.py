@@ -55,11 +55,11 @@ def test_further_clips_are_named_and_the_best_pick_stands_beside_the_baselines(s
     write_uncertainty(folder, replace(known, rivals=tuple(rivals), num_folds=5, num_clips=500))
     study = load(folder)
     assert verdicts.told_apart(study) == (
-        "on 500 clips that did not choose them quality and knee cannot be told apart in quality "
+        "on 500 clips that did not choose them, quality and knee cannot be told apart in quality "
         "(difference 0.4 ± 1.1 points of Non0 F1)"
     )
     assert verdicts.against_rivals(study) == (
-        "on 500 clips that did not choose it quality is 0.4 ± 1.0 points of Non0 F1 better than masked (no more "
+        "on 500 clips that did not choose it, quality is 0.4 ± 1.0 points of Non0 F1 better than masked (no more "
         "than luck can do) and 5.0 ± 1.0 points of Non0 F1 better than zero"
     )
 

@@ -1,24 +1,15 @@
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 STAGES = str(Path(__file__).parents[1] / "stages")
 HERE = str(Path(__file__).parent)
 sys.path[:0] = [STAGES, HERE]  # toy_stages, ports
+from toy_hardware import hardware  # noqa: E402
 
-SCALING = SimpleNamespace(
-    num_workers=2,
-    train_stages=("group",),
-    cpus_per_stage=1,
-    gpus_per_stage=0,
-    max_failures=2,
-    store_seconds=600.0,
-    silence_seconds=300.0,
-    address=None,
-)
+SCALING = hardware(num_workers=2, train_stages=("group",))
 
 
 @pytest.fixture(scope="module")

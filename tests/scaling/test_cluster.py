@@ -6,11 +6,11 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from toy_hardware import hardware
 from toy_stages import notes, toy
 from worlds import s3_server
 
@@ -18,16 +18,7 @@ from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
 
 pytestmark = pytest.mark.slow  # starting a cluster takes half a minute
 STAGES = str(Path(__file__).parents[1] / "stages")
-SCALING = SimpleNamespace(
-    num_workers=0,
-    train_stages=(),
-    cpus_per_stage=1,
-    gpus_per_stage=0,
-    max_failures=2,
-    store_seconds=600.0,
-    silence_seconds=300.0,
-    address=None,
-)
+SCALING = hardware()
 NODES = ("head", "spot")
 
 
@@ -52,7 +43,7 @@ def cluster(bucket, caches):
             resources = {node: 1, TRIAL_SLOT: 4}
             made.add_node(num_cpus=1, resources=resources, env_vars={"IMER_RAY_CACHE": str(caches[node])})
         made.wait_for_nodes()
-        start(SimpleNamespace(**{**vars(SCALING), "address": made.address}))
+        start(hardware(address=made.address))
         yield made
         ray.shutdown()
         made.shutdown()
@@ -126,7 +117,7 @@ def test_a_stage_of_one_node_is_read_by_another_through_the_object_store(cluster
 
 def test_a_worker_group_of_two_nodes_shares_a_bucket(cluster, bucket, tmp_path):
     log = str(tmp_path / "log")
-    group = SimpleNamespace(**{**vars(SCALING), "num_workers": 2, "train_stages": ("group",)})
+    group = hardware(num_workers=2, train_stages=("group",))
     with session(bucket, group, slots=2) as broker:
         result = broker.compute(toy("group", "regress", log=log), "w")
         assert result.metrics["epochs"] == 6 and not result.reused
@@ -137,7 +128,7 @@ def test_a_worker_group_of_two_nodes_shares_a_bucket(cluster, bucket, tmp_path):
 def test_a_stopped_process_of_another_node_is_ended_and_its_stage_finished(cluster, tmp_path):
     log = str(tmp_path / "log")
     patient = {"silence_seconds": 3.0, "max_failures": 50}  # on a busy machine others may seem silent, too
-    strict = SimpleNamespace(**{**vars(SCALING), **patient})
+    strict = hardware(**patient)
     with session(str(tmp_path / "stages"), strict, slots=2) as broker, busy("head", tmp_path):
         result = broker.compute(toy("count", "count", num_epochs=8, stop_at=5, log=log), "w")
     assert result.metrics == {"total": 36}

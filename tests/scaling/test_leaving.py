@@ -5,13 +5,13 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import ray
 from ray._private.worker import global_worker
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+from toy_hardware import hardware
 from toy_stages import notes, toy
 
 from imer_ray.scaling import growth
@@ -22,16 +22,7 @@ from imer_ray.stages.store import Store
 
 pytestmark = pytest.mark.slow  # starting a cluster takes half a minute
 STAGES = str(Path(__file__).parents[1] / "stages")
-SCALING = SimpleNamespace(
-    num_workers=0,
-    train_stages=(),
-    cpus_per_stage=1,
-    gpus_per_stage=0,
-    max_failures=0,
-    store_seconds=600.0,
-    silence_seconds=300.0,
-    address=None,
-)
+SCALING = hardware(max_failures=0)
 
 
 @pytest.fixture
@@ -40,7 +31,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "resources": {TRIAL_SLOT: 4}})
-        start(SimpleNamespace(**{**vars(SCALING), "address": made.address}))
+        start(hardware(max_failures=0, address=made.address))
         yield lambda: made.add_node(num_cpus=1).node_id
         ray.shutdown()
         made.shutdown()
@@ -95,7 +86,7 @@ def test_a_training_goes_on_with_more_workers_when_a_node_comes(cluster, tmp_pat
     alone = toy("alone", "regress", log=log + "alone")
     run_graph(alone, Store(tmp_path / "undisturbed"))
     cluster()
-    settings = SimpleNamespace(**{**vars(SCALING), "num_workers": 2, "train_stages": ("group",)})
+    settings = hardware(max_failures=0, num_workers=2, train_stages=("group",))
     with session(str(stages), settings, slots=1) as broker, ThreadPoolExecutor() as pool:
         ray.get(broker._actor.__ray_call__.remote(eager))
         asked = pool.submit(broker.compute, stage, "w")

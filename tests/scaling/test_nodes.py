@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from toy_hardware import hardware
 from toy_stages import toy
 
 from imer_ray.errors import UserError
@@ -19,15 +19,7 @@ from imer_ray.scaling import nodes
 from imer_ray.scaling.cluster import session
 
 STAGES = str(Path(__file__).parents[1] / "stages")
-SCALING = SimpleNamespace(
-    num_workers=0,
-    train_stages=(),
-    cpus_per_stage=1,
-    gpus_per_stage=0,
-    max_failures=0,
-    store_seconds=600.0,
-    silence_seconds=300.0,
-)
+SCALING = hardware(max_failures=0)
 HERE = nodes.Answer(name="here", code="a", lacks=[], sees_store=True, sizes={"/data": 5})
 
 
@@ -81,7 +73,7 @@ def world(tmp_path_factory):
 
 def joined(address, stages, data=()):
     """A session when the node is there."""
-    settings = SimpleNamespace(**{**vars(SCALING), "address": address})
+    settings = hardware(max_failures=0, address=address)
     ray.init(address=address, log_to_driver=False)
     end = time.monotonic() + 120
     while sum(node["Alive"] for node in ray.nodes()) < 2:
