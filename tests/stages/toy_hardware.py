@@ -1,4 +1,4 @@
-"""What tests ask of hardware: as `imer_ray.config.commands.ScalingConfig` has it, but of any values and kinds."""
+"""What tests ask of hardware, in worker processes, too: as `ScalingConfig` has it, but of kinds that it does not know."""
 
 from types import SimpleNamespace
 from typing import Any
