@@ -1,11 +1,11 @@
 """What two training workers gain over one: ``python benchmarks/scaling.py [rounds=2] [stages=encode,pretrain,recognise]
-[epochs=4] [key=value ...]``.
+[epochs=8] [key=value ...]``.
 
 The same global batch, one CPU thread a worker, two of which are a group of Ray Train (gloo), on synthetic clips of
 aligned MOSI's length, with more features than the small default so that there is something to compute. An epoch's time
-is the difference between a training of 1 + ``epochs`` epochs and one of a single epoch, so that neither the start of a
-worker group nor loading, encoding and validation count; the least of ``rounds``, one and two workers in turn. Of each
-kind of stage, ``ddp_efficiency`` is the time with one worker over twice the time with two (1: twice as fast),
+is the median time between the checkpoints of two epochs that follow one another, so that neither the start of a worker
+group nor loading, encoding and validation count; the least of ``rounds``, one and two workers in turn. Of each kind of
+stage, ``ddp_efficiency`` is the time with one worker over twice the time with two (1: twice as fast),
 ``max_loss_difference`` the largest difference of an epoch's training loss, which is to be less than 1e-4.
 
 Needs two free cores. Other words are settings of the experiment (``training.encode.batch_size=512``).
@@ -13,9 +13,13 @@ Needs two free cores. Other words are settings of the experiment (``training.enc
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import statistics
 import sys
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +28,7 @@ import ray
 from imer_ray.config.commands import ScalingConfig
 from imer_ray.config.compose import compose
 from imer_ray.config.experiment import ExperimentConfig
-from imer_ray.scaling.broker import BrokerHandle, start_broker
+from imer_ray.scaling.broker import start_broker
 from imer_ray.scaling.cluster import start
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.store import Store
@@ -44,7 +48,7 @@ WORKERS = (1, 2)
 
 def main() -> None:
     words = dict(word.split("=", 1) for word in sys.argv[1:])
-    rounds, more = int(words.pop("rounds", "2")), int(words.pop("epochs", "4"))
+    rounds, num_epochs = int(words.pop("rounds", "2")), int(words.pop("epochs", "8"))
     kinds = words.pop("stages", "encode,pretrain,recognise").split(",")
     settings = {**SETTINGS, **words}
     scaling = ScalingConfig(train_stages=tuple(kinds), num_workers=max(WORKERS))
@@ -53,27 +57,28 @@ def main() -> None:
     print(f"{'stage':12}{'workers':>8}{'s an epoch':>12}  training loss by epoch")
     with tempfile.TemporaryDirectory() as name:
         for kind in kinds:
-            found[kind] = _measure(kind, settings, rounds, more, scaling, Path(name))
+            found[kind] = _measure(kind, settings, rounds, num_epochs, scaling, Path(name))
     ray.shutdown()
     print(json.dumps(found))
 
 
 def _measure(
-    kind: str, settings: dict[str, str], rounds: int, more: int, scaling: ScalingConfig, folder: Path
+    kind: str, settings: dict[str, str], rounds: int, num_epochs: int, scaling: ScalingConfig, folder: Path
 ) -> dict[str, float]:
     """Train a kind of stage by one and by two workers in turn, each in a store of its own."""
     seconds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     losses: dict[int, list[float]] = {}
+    stage = _stage(kind, settings, num_epochs)
     for number in range(rounds):
         for workers in WORKERS:
-            store = folder / f"{kind}-{workers}-{number}"
-            broker = start_broker(str(store), replace(scaling, num_workers=workers, train_stages=(kind,)))
-            if workers == 1:  # its process is used again, and only the first stage has to import
-                _seconds(broker, _stage(kind, {**settings, "seed": "1"}, 1))
-            times = {count: _seconds(broker, _stage(kind, settings, count)) for count in (1, 1 + more)}
+            store = Store(folder / f"{kind}-{workers}-{number}")
+            broker = start_broker(str(store.root), replace(scaling, num_workers=workers, train_stages=(kind,)))
+            with Checkpoints(store, stage) as checkpoints:
+                for needed in stage.in_order():
+                    broker.compute(needed, "benchmark")
             broker.stop()
-            seconds[workers].append((times[1 + more] - times[1]) / more)
-            history = Store(str(store)).open(_stage(kind, settings, 1 + more).key).folder / "history.json"
+            seconds[workers].append(checkpoints.seconds_between())
+            history = store.open(stage.key).folder / "history.json"
             losses[workers] = [entry["loss"] for entry in json.loads(history.read_text(encoding="utf-8"))]
             print(f"{kind}, {workers} workers: {seconds[workers][-1]:.3f} s an epoch", file=sys.stderr, flush=True)
     for workers in WORKERS:
@@ -84,8 +89,32 @@ def _measure(
     return {"ddp_efficiency": round(one / (2 * two), 3), "max_loss_difference": difference}
 
 
-def _seconds(broker: BrokerHandle, stage: Stage) -> float:
-    return [broker.compute(needed, "benchmark") for needed in stage.in_order()][-1].seconds
+class Checkpoints:
+    """When the checkpoints of a stage were written, while the block runs: one after each epoch."""
+
+    def __init__(self, store: Store, stage: Stage) -> None:
+        self._folder = store.workspace(stage.key)
+        self._written: dict[str, float] = {}  # file -> when, in seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Checkpoints:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):  # each stays for two epochs
+            for path in self._folder.glob("checkpoint-*.json"):
+                with contextlib.suppress(FileNotFoundError):
+                    self._written.setdefault(path.name, path.stat().st_mtime)
+
+    def seconds_between(self) -> float:
+        times = sorted(self._written.values())
+        return statistics.median(after - before for before, after in itertools.pairwise(times))
 
 
 def _stage(kind: str, settings: dict[str, str], num_epochs: int) -> Stage:
