@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from imer_ray.errors import NonFiniteError, StageStopped, StoreFailed, UserError
 from imer_ray.scaling import inline, ray_train
 from imer_ray.scaling.capacity import Nodes, group_size, present_nodes, room
 from imer_ray.scaling.growth import Growth
@@ -19,7 +21,10 @@ from imer_ray.scaling.guard import Guard
 from imer_ray.scaling.handle import BrokerHandle
 from imer_ray.scaling.hardware import AUTO, Hardware, group_bounds
 from imer_ray.scaling.heart import Run
-from imer_ray.stages.broker import Broker
+from imer_ray.scaling.newcomers import LOOK_SECONDS
+from imer_ray.scaling.nodes import ANSWER_SECONDS, others
+from imer_ray.stages.artefact import MissingArtefact
+from imer_ray.stages.broker import Broker, StageFailed
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
@@ -32,6 +37,10 @@ from imer_ray.stages.timeline import Changes, Where
 END_SECONDS = 5.0
 HOLD_SECONDS = 300.0  # that a group may hold small stages up: its CPUs get free by then, or nodes are missing
 CARRIED = ("IMER_RAY_PLUGINS",)  # of the driver's environment: all that a broker starts, on whatever node, has it, too
+TOLD = (UserError, NonFiniteError, StageStopped, MissingArtefact, StoreFailed, OSError, StageFailed, WorkerDied)
+"""What a stage's process says of the stage; all else says that the process itself could not be."""
+NODE_LABEL = "ray.io/node-id"  # Ray gives it to every node
+LOOKED_AT_SECONDS = ANSWER_SECONDS + 2 * LOOK_SECONDS
 MAX_CALLS = 10_000  # at a time: every waiter's question is one, and none may keep a worker's report from being heard
 
 
@@ -59,6 +68,8 @@ class BrokerActor:
             needs=self._needs,
             claims=Claims(self._folders, lease),
         )
+        self._looked_at: set[str] = set()  # nodes; none: nobody looks
+        self._unfit: set[str] = set()  # of them those that lack what stages need
         self._starting: set[str] = set()  # groups that wait for all their workers
         self._no_group_starts = asyncio.Event()
         self._no_group_starts.set()
@@ -98,6 +109,10 @@ class BrokerActor:
         self._no_group_starts.clear()
         asyncio.get_running_loop().call_later(HOLD_SECONDS, self._group_started, key)
 
+    async def looked_at(self, nodes: Collection[str], unfit: Collection[str]) -> None:
+        """Called now and then with all nodes of which it is known whether they have what stages need."""
+        self._looked_at, self._unfit = set(nodes), set(unfit)
+
     async def here(self) -> Process:
         return Process.here()
 
@@ -127,18 +142,34 @@ class BrokerActor:
         )
         try:
             if size < 2:
-                result: StageResult = await inline.submit(stage, self._store_root, self._scaling, run)
+                result: StageResult = await inline.submit(stage, self._store_root, self._scaling, run, self._places())
             else:
                 holds = size <= room(self._scaling, self._nodes())
-                result = await ray_train.submit(stage, self._store_root, self._scaling, run, size, holds=holds)
+                places = self._places()
+                result = await ray_train.submit(stage, self._store_root, self._scaling, run, size, places, holds=holds)
             return result
         except RayTaskError as error:
-            raise error.cause from None
+            if isinstance(error.cause, TOLD):
+                raise error.cause from None
+            await self._all_looked_at()  # it would go there again
+            raise WorkerDied(f"{type(error.cause).__name__}: {error.cause}") from error
         except RayError as error:
             raise WorkerDied(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
         finally:
             self._growth.pop(stage.key, None)
             self._group_started(stage.key)
+
+    def _places(self) -> dict[str, str]:
+        """The selector of labels that keeps a stage off nodes that lack what it needs."""
+        return {NODE_LABEL: f"!in({','.join(sorted(self._unfit))})"} if self._unfit else {}
+
+    async def _all_looked_at(self) -> None:
+        """Wait until it is known of all nodes whether they have what stages need, unless nobody looks."""
+        end = time.monotonic() + LOOKED_AT_SECONDS
+        while self._looked_at and time.monotonic() < end:
+            if not {node["NodeID"] for node in others()} - self._looked_at:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _may_be_grouped(self, stage: Stage) -> bool:
         """A starting group holds all small stages up, which is too much for what no trial needs."""

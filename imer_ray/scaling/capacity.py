@@ -28,14 +28,19 @@ def check_capacity(scaling: Hardware) -> None:
     """
     found = [node for node in ray.nodes() if node["Alive"]]
     nodes = [node["Resources"] for node in found]
-    grows = any(NODE_TYPE_LABEL in node["Labels"] for node in found)
+    adds = grows()
     lacking = lack(scaling, nodes)
-    if lacking is not None and not grows:
+    if lacking is not None and not adds:
         raise UserError(f"{lacking}; ask for less, or start where there is more")
     if lacking is not None:
         print(f"{lacking}; waiting until the cluster has added what is missing", file=sys.stderr, flush=True)
-    elif not grows and (smaller := shrinks(scaling, nodes)):
+    elif not adds and (smaller := shrinks(scaling, nodes)):
         print(smaller, file=sys.stderr, flush=True)
+
+
+def grows() -> bool:
+    """Whether something adds nodes to the cluster."""
+    return any(NODE_TYPE_LABEL in node["Labels"] for node in ray.nodes() if node["Alive"])
 
 
 def present_nodes() -> Nodes:

@@ -15,11 +15,12 @@ import ray
 
 from imer_ray.scaling import nodes
 from imer_ray.scaling.broker import start_broker
-from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity
+from imer_ray.scaling.capacity import NODE_TYPE_LABEL, check_capacity, grows
 from imer_ray.scaling.handle import BrokerHandle
 from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.join import join
 from imer_ray.scaling.local import local_ray
+from imer_ray.scaling.newcomers import Newcomers
 from imer_ray.stages.store import Store
 
 TRIAL_SLOT = "trial_slot"
@@ -51,34 +52,45 @@ def session(stages: str, scaling: Hardware, slots: int, data: Sequence[str] = ()
         with _our_handlers():
             start(scaling, slots)
         check_capacity(scaling)
-        if nodes.others():
-            address = None if was_running else scaling.address or os.environ.get("RAY_ADDRESS")
-            with _our_handlers():
-                _look_at_nodes(stages, data, address)
+        address = None if was_running else scaling.address or os.environ.get("RAY_ADDRESS")
+        with _our_handlers():
+            looked_at = _look_at_nodes(stages, data, address)
         broker = start_broker(stages, scaling)
+        newcomers = Newcomers(broker, stages, data, looked_at) if was_running or address is not None else None
         try:
             yield broker
         finally:
+            if newcomers is not None:
+                newcomers.stop()
             broker.stop()
     finally:
         if not was_running:
             stop()
 
 
-def _look_at_nodes(stages: str, data: Sequence[str], address: str | None) -> None:
+def _look_at_nodes(stages: str, data: Sequence[str], address: str | None) -> list[str]:
     """See that all nodes have what stages need; to those without our code it is sent, on a cluster that was joined for
-    this.
+    this, and to all that will come where nobody is there yet who could be asked.
 
     Args:
         address: of that cluster; None: somebody else has joined it.
+
+    Returns:
+        The nodes that were looked at.
     """
-    ours, answers = nodes.ask(stages, data)
-    if address is not None and nodes.lacks_code(ours, answers):
-        print("sending imer_ray's code to the other nodes, which have none or another", file=sys.stderr, flush=True)
+    there = nodes.others()
+    if not there and not grows():
+        return []
+    ours, answers = nodes.ask(stages, data, there)
+    if address is not None and (nodes.lacks_code(ours, answers) or not there):
+        others = "the other nodes, which have none or another" if there else "the nodes that come"
+        print(f"sending imer_ray's code to {others}", file=sys.stderr, flush=True)
         ray.shutdown()
         join(address, JOIN_SECONDS, {"py_modules": [nodes.package_folder()], "excludes": ["__pycache__"]})
-        ours, answers = nodes.ask(stages, data)
+        there = nodes.others()
+        ours, answers = nodes.ask(stages, data, there)
     nodes.check(ours, answers, stages)
+    return [node["NodeID"] for node in there]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import ray
@@ -70,6 +70,10 @@ class BrokerHandle:
                     on_progress(status)
         finally:
             batch.drop(stage.key)
+
+    def looked_at(self, nodes: Collection[str], unfit: Collection[str]) -> None:
+        """Tell of which nodes it is known whether they have what stages need, and which of them have not."""
+        self._actor.looked_at.remote(sorted(nodes), sorted(unfit))
 
     def _join(self, stage: Stage, waiter: str, background: bool) -> Batch:
         def ask(asked: Sequence[Stage | str]) -> dict[str, Status]:

@@ -28,6 +28,9 @@ ANSWER_SECONDS = 120.0  # to start a process, and to fetch our code where it is 
 PACKAGE = "imer_ray"
 PROBE = ".probe-"  # of a store's root
 
+Node = Mapping[str, Any]
+"""What `ray.nodes` says of one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -48,19 +51,22 @@ class Answer:
     sizes: Mapping[str, int | None]
 
 
-def others() -> list[Mapping[str, Any]]:
+def others() -> list[Node]:
     """The nodes beside the driver's that may run stages or trials."""
     here, leaving = ray.get_runtime_context().get_node_id(), draining()
     alive = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
     return [node for node in alive if node["NodeID"] != here]
 
 
-def ask(store_root: str, data: Sequence[str]) -> tuple[Answer, list[Answer]]:
-    """What this process has, and what the other nodes have. One that does not answer in time is told on the terminal.
+def ask(store_root: str, data: Sequence[str], asked_nodes: Sequence[Node]) -> tuple[Answer, list[Answer]]:
+    """What this process has, and what other nodes have. One that does not answer in time is told on the terminal.
 
     Args:
         store_root: folder or URI; of a URI nothing is asked.
         data: files and folders that stages read.
+
+    Raises:
+        UserError: a node cannot run what is sent there.
     """
     look, packages = _looker(), _requirements()
     with _probe(store_root) as probe:
@@ -69,7 +75,7 @@ def ask(store_root: str, data: Sequence[str]) -> tuple[Answer, list[Answer]]:
             ray.remote(num_cpus=0, max_retries=0)(look)
             .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
             .remote(packages, probe, list(data)): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            for node in others()
+            for node in asked_nodes
         }
         done, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
         for task in silent:

@@ -27,18 +27,35 @@ from imer_ray.stages.store import Store
 
 
 def submit(
-    stage: Stage, store_root: str, scaling: Hardware, run: Run, num_workers: int, *, holds: bool
+    stage: Stage,
+    store_root: str,
+    scaling: Hardware,
+    run: Run,
+    num_workers: int,
+    places: Mapping[str, str],
+    *,
+    holds: bool,
 ) -> ObjectRef[StageResult]:
-    """Start a light task that drives a group of ``num_workers``; it holds no CPU, the workers do.
+    """Start a light task that drives a group of ``num_workers``, on nodes with the labels that ``places`` selects; it
+    holds no CPU, the workers do.
 
     Args:
         holds: whether small stages wait until the group has started, see `BrokerActor.group_starts`.
     """
     task = ray.remote(num_cpus=0, max_retries=0)(_drive)
-    return task.options(name=f"drive {stage.name}").remote(stage, store_root, scaling, run, num_workers, holds)
+    options = task.options(name=f"drive {stage.name}", label_selector=dict(places))
+    return options.remote(stage, store_root, scaling, run, num_workers, places, holds)
 
 
-def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run, num_workers: int, holds: bool) -> StageResult:
+def _drive(
+    stage: Stage,
+    store_root: str,
+    scaling: Hardware,
+    run: Run,
+    num_workers: int,
+    places: Mapping[str, str],
+    holds: bool,
+) -> StageResult:
     """Run a TorchTrainer to its end and take the artefact that rank 0 committed.
 
     Failures are not retried here (max_failures is 0): Ray Train would retry a NaN loss like a killed worker.
@@ -49,8 +66,9 @@ def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run, num_worke
     os.environ.setdefault(
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
     )  # a finished group is noticed sooner than after 2 s
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.config import ScalingConfig
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     from imer_ray.scaling.loopback import LoopbackTorchConfig
@@ -62,7 +80,12 @@ def _drive(stage: Stage, store_root: str, scaling: Hardware, run: Run, num_worke
     trainer = TorchTrainer(
         _train,
         train_loop_config={"stage": stage, "store_root": store_root, "run": run, "scaling": scaling},
-        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=gpus > 0, resources_per_worker=resources),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=gpus > 0,
+            resources_per_worker=resources,
+            label_selector=dict(places) or None,
+        ),
         torch_config=LoopbackTorchConfig(backend="nccl" if gpus >= 1 else "gloo"),
         run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
     )

@@ -1,10 +1,13 @@
 """What a second machine lacks is told before the first trial, or sent there: a raylet from which folders are hidden."""
 
+import contextlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from imer_ray.scaling.cluster import session
 
 STAGES = str(Path(__file__).parents[1] / "stages")
 SCALING = hardware(max_failures=0)
+PACKAGE = str(Path(importlib.util.find_spec("imer_ray").origin).parent)
 HERE = nodes.Answer(name="here", code="a", lacks=[], sees_store=True, sizes={"/data": 5})
 
 
@@ -54,33 +58,50 @@ def world(tmp_path_factory):
     if not can_hide():
         pytest.skip("only root may hide folders from a process (unshare -m)")
     hidden = [str(tmp_path_factory.mktemp(name)) for name in ("stages", "data")]
-    package = str(Path(importlib.util.find_spec("imer_ray").origin).parent)
+    with head() as cluster, node_without(cluster, PACKAGE, *hidden):
+        yield cluster.address, *hidden
+
+
+@contextlib.contextmanager
+def head():
+    """A cluster of a head without CPUs, whose nodes know the toy stages."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", STAGES)
         patch.delenv("RAY_ADDRESS", raising=False)
-        head = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-        hide = " && ".join(f"mount -t tmpfs none {folder}" for folder in (package, *hidden))
-        start = f"{sys.executable} -m ray.scripts.scripts start --address={head.address} --num-cpus=1 --block"
-        node = subprocess.Popen(["unshare", "-m", "sh", "-c", f"{hide} && exec {start}"], stdout=subprocess.DEVNULL)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         try:
-            yield head.address, *hidden
+            yield cluster
         finally:
             clusters.stop()
-            node.terminate()
-            node.wait()
-            head.shutdown()
+            cluster.shutdown()
+
+
+@contextlib.contextmanager
+def node_without(cluster, *folders, num_cpus=1):
+    """A node that does not see what is in some folders."""
+    hide = " && ".join(f"mount -t tmpfs none {folder}" for folder in folders)
+    start = f"{sys.executable} -m ray.scripts.scripts start --address={cluster.address} --num-cpus={num_cpus} --block"
+    node = subprocess.Popen(["unshare", "-m", "sh", "-c", f"{hide} && exec {start}"], stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        node.terminate()
+        node.wait()
 
 
 def joined(address, stages, data=()):
     """A session when the node is there."""
-    settings = hardware(max_failures=0, address=address)
     ray.init(address=address, log_to_driver=False)
+    await_nodes(2)
+    ray.shutdown()
+    return session(stages, hardware(max_failures=0, address=address), slots=1, data=data)
+
+
+def await_nodes(number):
     end = time.monotonic() + 120
-    while sum(node["Alive"] for node in ray.nodes()) < 2:
+    while sum(node["Alive"] for node in ray.nodes()) < number:
         assert time.monotonic() < end
         time.sleep(0.05)
-    ray.shutdown()
-    return session(stages, settings, slots=1, data=data)
 
 
 @pytest.mark.slow
@@ -105,3 +126,32 @@ def test_data_that_a_node_does_not_see_are_told_at_the_start(world, tmp_path):
     with pytest.raises(UserError, match=r"node .* does not see the data at .*clips: copy them"):
         with joined(world[0], str(tmp_path), [f"{world[2]}/clips"]):
             pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_hide(), reason="only root may hide folders from a process (unshare -m)")
+def test_a_node_that_comes_later_and_lacks_something_is_told_and_gets_no_stage(tmp_path, capfd):
+    gate = tmp_path / "gate"
+    with head() as cluster, ThreadPoolExecutor() as pool:
+        cluster.add_node(num_cpus=1)
+        with session(str(tmp_path / "stages"), hardware(max_failures=1, address=cluster.address), slots=1) as broker:
+            asked = [pool.submit(broker.compute, toy("early", x=x, gate=str(gate)), "w") for x in range(4)]
+            with node_without(cluster, PACKAGE, num_cpus=4):
+                await_nodes(3)
+                await_words(capfd, r"node .* has no imer_ray: install there .*; until .* no work goes there")
+                gate.touch()
+                assert [one.result().metrics["value"] for one in asked] == [0, 1, 2, 3]
+                later = [pool.submit(broker.compute, toy("later", x=x), "w") for x in range(4)]
+                assert [one.result().metrics["value"] for one in later] == [0, 1, 2, 3]
+                counts = broker.stats()["stages"]
+                assert counts["early"]["computed"] == counts["later"]["computed"] == 4
+                assert counts["later"]["retried"] == 0, "sent to a node that is known to lack what it needs"
+
+
+def await_words(capfd, pattern):
+    """Wait until they stand on the terminal."""
+    said, end = "", time.monotonic() + 120
+    while not re.search(pattern, said):
+        assert time.monotonic() < end, said
+        time.sleep(0.05)
+        said += capfd.readouterr().err
