@@ -68,7 +68,8 @@ def test_a_training_goes_on_in_a_group_once_its_epochs_show_that_it_pays(tmp_pat
     monkeypatch.setattr(broker, "Growth", functools.partial(Growth, now=lambda: clock[0]))
     actor, stage = actor_of(tmp_path, train_stages=("auto",)), toy("encode")
 
-    async def submit(stage, store_root, scaling, run, *size, holds=True):
+    async def submit(stage, store_root, scaling, run, *size_and_places, holds=True):
+        *size, _ = size_and_places
         sizes.append(size[0] if size else 1)
         for epoch in range(0, 5):  # of ten seconds
             clock[0] += 10.0
