@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.errors import UserError
-from imer_ray.extraction.compiling import compiled_alone
 from imer_ray.extraction.extractor import from_the_extra
 from imer_ray.received import check_file, one_line
 
@@ -33,8 +33,8 @@ def read_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
     """
     check_file(path, absent="no such file")
     with from_the_extra("reading sound"):
-        import librosa
         import soundfile
+        import soxr
     try:
         with soundfile.SoundFile(path) as file:
             given = file.samplerate
@@ -48,8 +48,9 @@ def read_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
         raise UserError(f"{path} holds samples that are not finite; write it again")
     if rate is None or rate == given:
         return y, given
-    with compiled_alone("resample"):
-        return librosa.resample(y, orig_sr=given, target_sr=rate), rate
+    resampled = soxr.resample(y, given, rate, quality="HQ")
+    wanted = math.ceil(len(y) * rate / given)  # soxr rounds, librosa does not
+    return np.pad(resampled[:wanted], (0, max(0, wanted - len(resampled)))), rate
 
 
 def _check_size(path: Path, num_samples: int, rate: int) -> None:

@@ -131,6 +131,7 @@ def test_ray_accepts_the_description() -> None:
         validate_config(config | {"no_such_key": 1})
 
 
+@pytest.mark.slow
 def test_cloudformation_accepts_the_stack() -> None:
     from cfnlint.api import lint_all
 

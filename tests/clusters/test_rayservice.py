@@ -12,8 +12,6 @@ import jsonschema
 import pytest
 import ray
 import yaml
-from ray.serve.config import AutoscalingConfig
-from ray.serve.schema import ServeDeploySchema
 
 from imer_ray.errors import UserError
 
@@ -48,6 +46,9 @@ def test_a_mistake_would_be_found(spoil: Callable[[dict[str, Any]], object]) -> 
 
 def test_its_serve_configuration_is_one_and_every_key_of_it_is_known() -> None:
     """Ray itself passes over keys that it does not know."""
+    from ray.serve.config import AutoscalingConfig  # takes seconds, not where each test process collects it
+    from ray.serve.schema import ServeDeploySchema
+
     parsed = ServeDeploySchema.model_validate(SERVE)
     (application,) = parsed.applications
     pairs = [(parsed, SERVE), (application, SERVE["applications"][0]), (parsed.http_options, SERVE["http_options"])]

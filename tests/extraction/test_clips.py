@@ -17,8 +17,8 @@ from imer_ray.data import feature_names
 from imer_ray.errors import UserError
 from imer_ray.extraction.clips import extracted_clips
 
-WIDTHS = {"l": 388, "a": 24, "v": 3}
-NAMES = {"l": feature_names.MINILM_VADER, "a": feature_names.LIBROSA, "v": None}
+WIDTHS = {"l": 388, "a": 25, "v": 3}
+NAMES = {"l": feature_names.MINILM_VADER, "a": feature_names.EGEMAPS, "v": None}
 
 
 def clips(
@@ -32,7 +32,7 @@ def shapes(found: dict) -> dict:
 
 
 def test_one_file_is_a_clip(tone, tmp_path: Path) -> None:
-    assert shapes(clips(tone(seconds=1.0))) == {"clip": {"a": (32, 24)}}
+    assert shapes(clips(tone(seconds=1.0))) == {"clip": {"a": (96, 25)}}
     (tmp_path / "said.txt").write_text("hello\nworld")
     assert shapes(clips(tmp_path / "said.txt")) == {"said": {"l": (2, 388)}}
 
@@ -49,8 +49,8 @@ def test_files_of_one_name_are_one_clip_and_each_modality_is_optional(tone, tmp_
     found = extracted_clips(tmp_path, WIDTHS, NAMES, {})
     assert len(found) == 3
     assert shapes(dict(found)) == {
-        "a": {"l": (1, 388), "a": (32, 24), "v": (7, 3)},
-        "b": {"a": (32, 24)},
+        "a": {"l": (1, 388), "a": (96, 25), "v": (7, 3)},
+        "b": {"a": (96, 25)},
         "c.d": {"v": (1, 3)},
     }
     assert all(x.dtype == np.float32 for raw in dict(found).values() for x in raw.values())
@@ -58,9 +58,9 @@ def test_files_of_one_name_are_one_clip_and_each_modality_is_optional(tone, tmp_
 
 def test_what_is_ready_made_goes_before_what_would_be_extracted(tone, tmp_path: Path) -> None:
     tone(name="x.wav")
-    np.save(tmp_path / "x.a.npy", np.full((2, 24), 7, np.int16))
+    np.save(tmp_path / "x.a.npy", np.full((2, 25), 7, np.int16))
     found = clips(tmp_path, names={**NAMES, "a": "what no extractor gives"})
-    np.testing.assert_array_equal(found["x"]["a"], np.full((2, 24), 7.0))
+    np.testing.assert_array_equal(found["x"]["a"], np.full((2, 25), 7.0))
 
 
 def test_modalities_that_are_not_read_are_left_alone(tone, tmp_path: Path) -> None:
@@ -74,17 +74,17 @@ def test_a_model_that_was_trained_on_other_features_is_refused_at_once(tone, tmp
     tone(name="x.wav")
     with pytest.raises(UserError, match="reads 73 features of a, 'mine', which no extractor gives"):
         extracted_clips(tmp_path, {**WIDTHS, "a": 73}, {**NAMES, "a": "mine"}, {})
-    with pytest.raises(UserError, match="so say extractors.a=librosa if they are"):
+    with pytest.raises(UserError, match="so say extractors.a=egemaps if they are"):
         extracted_clips(tmp_path, WIDTHS, {**NAMES, "a": None}, {})
-    assert shapes(clips(tmp_path, names={**NAMES, "a": None}, a="librosa")) == {"x": {"a": (32, 24)}}
+    assert shapes(clips(tmp_path, names={**NAMES, "a": None}, a="egemaps")) == {"x": {"a": (96, 25)}}
 
 
 def test_a_choice_that_cannot_be_is_refused_though_no_clip_needs_it(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("hello")
     with pytest.raises(UserError, match="extractors.a=nothing: no extractor of a"):
         clips(tmp_path, a="nothing")
-    with pytest.raises(UserError, match="extractors.b=librosa: b is not read; choose one of a, l, v"):
-        clips(tmp_path, b="librosa")
+    with pytest.raises(UserError, match="extractors.b=egemaps: b is not read; choose one of a, l, v"):
+        clips(tmp_path, b="egemaps")
 
 
 def test_a_damaged_file_is_its_clip_s_error_and_no_other_s(tone, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from imer_ray.extraction.librosa_features import MmsaFet, Sims
 
-pytestmark = pytest.mark.usefixtures("librosa_compiled")
+# librosa is compiled when it is first called: half a minute of a processor in a fresh environment.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("librosa_compiled")]
 WINDOW = 2048  # samples
 INNER = slice(3, -3)  # frames whose windows lie within the sound
 

@@ -16,6 +16,7 @@ from imer_ray.errors import UserError
 from imer_ray.extraction.sound import read_sound
 
 
+@pytest.mark.slow  # as what calls librosa in test_librosa_features.py
 @pytest.mark.usefixtures("librosa_compiled")
 @pytest.mark.parametrize("rate", [None, 16_000, 22_050])
 def test_samples_are_librosa_s(tone, rate: int | None) -> None:

@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 import torch
 from experiments import experiment, of_model
-from torch._dynamo.utils import counters
 
 from imer_ray.config.experiment import SpeedConfig
 from imer_ray.data.batch import Batch
@@ -81,6 +80,8 @@ def predict(model, config, size, pattern, device="cpu"):
 @pytest.mark.parametrize("backbone", ["transformer", "mixer"])
 def test_compiled_predictions_are_the_same_and_no_number_of_clips_compiles_again(backbone, randomise):
     """1e-5: sums in another order, of numbers around 1."""
+    from torch._dynamo.utils import counters  # takes seconds, not where each test process collects it
+
     torch._dynamo.reset()
     config = config_of(f"diffusion.backbone={backbone}")
     model, compiled = model_of(config, randomise), replace(config, compile="default")

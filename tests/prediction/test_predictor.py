@@ -142,7 +142,7 @@ CLIPS = st.tuples(st.integers(0, 9), st.sampled_from(sorted(PATTERNS)))
 
 
 @given(st.lists(CLIPS, min_size=1, max_size=8), st.integers(0, 3))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_a_prediction_depends_on_no_other_clip_nor_on_order_or_padding(
     model: imer_ray.Model, dataset: Dataset, chosen: list[tuple[int, str]], padding: int
 ) -> None:

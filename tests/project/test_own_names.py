@@ -69,7 +69,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("how", ["wheel", pytest.param("editable", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["wheel", "editable"])
 def test_no_command_sees_them(installations: dict[str, Installation], how: str, folder: Path) -> None:
     done = installations[how].run("-c", EACH, json.dumps(list(COMMANDS)), cwd=folder)
     assert done.returncode == 0, done.stderr

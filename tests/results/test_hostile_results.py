@@ -132,12 +132,13 @@ def other_bytes(table, rng):
     return bytes(content)
 
 
+@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mutated", [other_words, other_columns, other_bytes])
-def test_whatever_is_wrong_with_results_is_said_in_a_sentence(table, read, mutated):
-    """100 inputs of each kind; what can be read all the same is shown."""
+def test_whatever_is_wrong_with_results_is_said_in_a_sentence(table, read, mutated, count):
+    """What can be read all the same is shown."""
     rng = random.Random(0)
     refused = 0
-    for number in range(100):
+    for number in range(count):
         content = mutated(table, rng)
         try:
             study = read(content)
@@ -146,7 +147,7 @@ def test_whatever_is_wrong_with_results_is_said_in_a_sentence(table, read, mutat
         except UserError as error:
             refused += 1
             assert "\n" not in str(error) and len(str(error)) < 1000
-    assert refused >= 20
+    assert refused >= count / 5
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def check_settings(pattern: str, *overrides: str, num_steps: int = 2, num_draws:
 @pytest.mark.parametrize(
     ("pattern", "overrides", "others"),
     [
-        ("l", ("diffusion.prior=mixture", *ALONE), {"num_steps": 1}),
+        pytest.param("l", ("diffusion.prior=mixture", *ALONE), {"num_steps": 1}, marks=pytest.mark.slow),
         pytest.param("lv", ("diffusion.backbone=mixer",), {}, marks=pytest.mark.slow),
         pytest.param("a", ("diffusion.sharing=shared", *GUIDED), {"num_draws": 2}, marks=pytest.mark.slow),
         pytest.param("lav", (), {}, marks=pytest.mark.slow),
@@ -118,6 +118,7 @@ def test_a_mixture_is_read_in_double_precision(pattern: str) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_structure_takes_the_weights_of_another_model() -> None:
     """What the exporter folds or shares in one model must not be taken for a part of the structure."""
     model, sampler = model_of("diffusion.backbone=mixer")

@@ -124,6 +124,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentConfig, Sto
     return config, store, dict(run_graph(rohydr.graph(config, "valid"), store)[-1].metrics)
 
 
+@pytest.mark.slow
 def test_a_small_run_is_better_than_chance(run: tuple) -> None:
     """400 clips: chance has a standard error of 2.5 points; language alone is worth 30, {a, v} 20."""
     _, _, metrics = run

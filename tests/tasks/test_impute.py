@@ -64,6 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ModelCo
     return found
 
 
+@pytest.mark.slow
 def test_regression_and_autoencoder_recover_better_than_the_mean_under_every_pattern(trained) -> None:
     errors: dict[str, dict[str, float]] = {}
     for system, (config, context) in trained.items():

@@ -75,18 +75,22 @@ def test_fifo_spends_every_epoch(whole):
     assert {spent for spent, _ in whole} == {NUM_TRIALS * NUM_EPOCHS}
 
 
-@pytest.mark.parametrize(("settings", "most", "least"), [((3, 3.0), 0.5, 0.99), ((3, 2.0), 0.55, 0.99)])
+@pytest.mark.parametrize(
+    ("settings", "most", "least"), [((3, 3.0), 0.5, 0.99), pytest.param((3, 2.0), 0.55, 0.99, marks=pytest.mark.slow)]
+)
 def test_halving_spends_about_half_and_finds_the_front_within_a_hundredth(whole, settings, most, least):
     epochs, area = shares([search(ASHA(*settings, reference=REFERENCE), seed) for seed in SEEDS], whole)
     assert epochs < most and area > least
 
 
+@pytest.mark.slow
 def test_brackets_spend_more_to_lose_less_by_curves_that_cross(whole):
     one, two = ([search(ASHA(3, 3.0, brackets, REFERENCE), seed) for seed in SEEDS] for brackets in (1, 2))
     assert shares(one, whole)[0] < shares(two, whole)[0] < 0.6
     assert min(np.array(two)[:, 1] / np.array(whole)[:, 1]) > min(np.array(one)[:, 1] / np.array(whole)[:, 1])
 
 
+@pytest.mark.slow
 def test_halving_that_is_blind_to_speed_loses_the_fast_end_of_the_front(whole):
     few = SEEDS[:4]
     both, blind = ([search(ASHA(3, 3.0, reference=REFERENCE), seed, sees) for seed in few] for sees in (True, False))
