@@ -136,6 +136,13 @@ class Run:
         return [p for player in self.players for p in player.parameters]
 
     @property
+    def precision(self) -> torch.autocast:
+        """What a step's losses are computed in. Nothing is cached: a sampler within a training, which has no gradient,
+        would leave its copies of the weights to the losses, and these would then teach them nothing."""
+        kind, is_half = torch.device(self.context.device).type, self.training.loop.precision == "bf16"
+        return torch.autocast(kind, torch.bfloat16, enabled=is_half, cache_enabled=False)
+
+    @property
     def found(self) -> dict[str, float]:
         """``totals`` by name."""
         return dict(zip(self.names, self.totals.tolist(), strict=True))
@@ -222,7 +229,7 @@ class Run:
         weight = float(share.stop > share.start)
         # Of fewer clips than workers some have none: one is computed that does not count, as all sum the same losses.
         share = share if weight else slice(0, 1)
-        with dropout.shared_step(drops, self.dropouts, len(batch), share):
+        with dropout.shared_step(drops, self.dropouts, len(batch), share), self.precision:
             found = training.losses(batch, share, generator)
         values = {name: weight * loss.sum() / len(batch) for name, loss in found.items()}
         take_gradients(self.players, values)
