@@ -47,6 +47,11 @@ class OnGpu(Tensor):
     def is_meta(self) -> bool:  # type: ignore[override]
         return False
 
+    def __getitem__(self, index: Any) -> Tensor:
+        parts = index if isinstance(index, tuple) else (index,)
+        # PyTorch would send a list by itself, below Python.
+        return super().__getitem__(tuple(torch.tensor(part) if isinstance(part, list) else part for part in parts))
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
@@ -92,6 +97,7 @@ class Gpu(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
         there = [x for x in given if isinstance(x, OnGpu)]
+        assert all(isinstance(x, OnGpu) or not x.is_meta for x in given), f"{func}: made below Python, without a value"
         asked = kwargs.get("device")
         if func.overloadpacket in (aten.is_pinned, aten._pin_memory):
             return False if func.overloadpacket is aten.is_pinned else args[0].clone()

@@ -19,8 +19,9 @@ from imer_ray.evaluation.predict import draw_protocol
 
 
 def test_a_model_predicts_and_recovers_where_it_is(tmp_path: Path) -> None:
-    """1e-5 of numbers around 1: on a GPU masks are there where nothing is masked, too."""
-    words = ("diffusion.sampler=euler_maruyama", "diffusion.num_steps=3", "diffusion.num_draws=2")
+    """1e-4, as for a real one (`tests/models/test_compiled.py`): PyTorch takes another kernel of attention there, and a
+    network that has learnt nothing enlarges what single precision rounds."""
+    words = ("diffusion.sampler=euler_maruyama", "diffusion.num_steps=2", "diffusion.num_draws=2")
     config, (model, _) = of_model(experiment(*SMALL, *words)), model_of(*words)
     sizes = {f"dim_{m}": dim for m, dim in DIMS.items()}
     dataset = Synthetic(num_train=8, num_valid=8, num_test=12, num_frames=NUM_FRAMES, **sizes).load()
@@ -32,7 +33,7 @@ def test_a_model_predicts_and_recovers_where_it_is(tmp_path: Path) -> None:
         found = draw_protocol(there.model, *made_by, there.inference, 7, there.device)
         rows = latents_of(there, "test")
     for setting, drawn in expected.items():
-        torch.testing.assert_close(found[setting].draws, drawn.draws, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found[setting].draws, drawn.draws, rtol=0, atol=1e-4)
     assert len(rows) == 36  # of 12 clips and three modalities
     for row, other in zip(rows, latents_of(here, "test"), strict=True):
-        assert row["Clip"] == other["Clip"] and row["Recovered"] == pytest.approx(other["Recovered"], abs=1e-5)
+        assert row["Clip"] == other["Clip"] and row["Recovered"] == pytest.approx(other["Recovered"], abs=1e-4)

@@ -30,7 +30,7 @@ MULT = ("fusion=mult", "fusion.attn_dropout=0.2", "fusion.attn_dropout_a=0.3")
 RUNS = {
     "per modality": LOSSES,
     "shared": ("diffusion.sharing=shared", "diffusion.backbone=dit", "diffusion.backbone.dropout=0.1"),
-    "on a prior": ("diffusion.prior=ridge", "diffusion.prior.ranks=[4]", "diffusion.backbone=concat"),
+    "on a prior": ("diffusion.prior=gaussian", "diffusion.prior.ranks=[4]", "diffusion.backbone=concat"),
     "reflow": ("distill.method=reflow", "diffusion.backbone=mixer"),
     "rohydr": ("system=rohydr", "distill.method=consistency", "diffusion.backbone=imder_unet", *MULT),
     "rohydr, shared": ("system=rohydr", "diffusion.sharing=shared", "distill.method=consistency"),
