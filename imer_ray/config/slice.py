@@ -120,6 +120,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Slice):
         return value.tree
     if is_dataclass(value):
-        later = later_settings(type(value))
+        later = later_settings(cast(type, type(value)))
         return {name: inner for name, inner in tree_of(value).items() if name not in later or inner != later[name]}
     return list(value) if isinstance(value, tuple) else value
