@@ -126,16 +126,18 @@ def _measure(
     """Scores of every model; cost and recovered latents of every system, with its first seed."""
     import pandas as pd
 
+    from imer_ray.devices import check_device
     from imer_ray.evaluation.comparison import cost_of, open_model, score_model
     from imer_ray.evaluation.feature_latents import latents_of
     from imer_ray.evaluation.scorable import check_scoring
 
+    check_device(options.device)
     runs: dict[str, dict[int, Scored]] = {}
     costs: dict[str, dict[str, float]] = {}
     latents = []
     for system, folders in systems.items():
         for seed, folder in folders.items():
-            trained = open_model(folder, options.protocol, options.data)
+            trained = open_model(folder, options.protocol, options.data, options.device)
             check_scoring(trained.config, SPLIT)
             runs.setdefault(system, {})[seed] = score_model(trained, SPLIT, with_replicates=len(systems) > 1)
             if system not in costs:

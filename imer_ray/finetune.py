@@ -32,14 +32,16 @@ def finetune(config: FinetuneConfig, path: Path, output: Path) -> None:
 
     from imer_ray.data.utterance import assigned_splits
     from imer_ray.data.utterance_table import TRANSCRIPT, read_table, write_finetuned
+    from imer_ray.devices import check_device
     from imer_ray.files import check_absent, sha256
     from imer_ray.received import check_file
-    from imer_ray.stages.run import run_graph
+    from imer_ray.stages.run import Place, run_graph
     from imer_ray.stages.store import Store
     from imer_ray.tasks.finetune import cross_fitted, training_folds
 
     check_file(path, f"input={path}", "no such file")
     check_absent(output)
+    check_device(config.device)
     split, num_folds = config.split, config.num_folds
     table = read_table(path, split, (TRANSCRIPT,))
     folds = training_folds(table, split, num_folds)
@@ -51,7 +53,7 @@ def finetune(config: FinetuneConfig, path: Path, output: Path) -> None:
 
     wanted = [_stage(config, path, fingerprint, fold) for fold in range(num_folds)]
     try:
-        results = [run_graph(stage, store, say)[-1] for stage in wanted]
+        results = [run_graph(stage, store, say, Place(device=config.device))[-1] for stage in wanted]
     except NonFiniteError as error:
         raise UserError(str(error)) from error
     read = cross_fitted([store.open(result.key).folder for result in results], folds)

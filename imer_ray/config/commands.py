@@ -151,6 +151,7 @@ class EvaluateCommandConfig:
     plugins: tuple[str, ...] = ()  # packages of other laboratories whose components may be chosen
     data: Mapping[str, Any] = overrides()  # other data than those of the training
     output: FilePath | None = None  # None: the model's folder; of several models, one beside theirs
+    device: str = "cpu"  # where is predicted and time is measured: cpu, or a GPU as cuda:0
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -248,6 +249,7 @@ class FinetuneConfig:
     training: LoopConfig = field(default_factory=LoopConfig)
     seed: int = SEEDS[0]  # of weights and batches
     stages: FilePath = "runs/stages"  # where artefacts are kept
+    device: str = "cpu"  # where it is fine-tuned: cpu, or a GPU as cuda:0
 
     def __post_init__(self) -> None:
         if self.num_folds < 2:

@@ -19,6 +19,7 @@ MAX_SPEED = {"batch_size": 4096, "num_threads": 1024, "reference_steps": 100, "m
 
 
 PRECISIONS = ("fp32", "bf16")
+LATER = "later"  # marks a setting that came when there were results: at its default no key and no study knows of it
 RUNTIMES = ("eager", "onnx")
 
 STAGE_KINDS = (  # of all systems; what stands before a bracket in a stage's name
@@ -54,6 +55,8 @@ class LoopConfig:
     clip_norm: float = 1.0  # of the gradient, above which it is scaled down
     ema_decay: float = 0.99  # of the weights' moving average, which is what is kept; 0: no average
     patience: int = 0  # epochs without a better validation loss before stopping at the best; 0: train to the end
+    # of what the steps compute, by autocast; weights, optimiser, average and validation are fp32 with either
+    precision: str = field(default="fp32", metadata={"choices": PRECISIONS, LATER: True})
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size"):

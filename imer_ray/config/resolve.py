@@ -19,7 +19,7 @@ from imer_ray.config.components import (
     tupled,
     unknown,
 )
-from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.config.experiment import LATER, ExperimentConfig
 from imer_ray.errors import UserError
 from imer_ray.received import plain, shown
 
@@ -150,6 +150,18 @@ def component_groups(schema: type = ExperimentConfig, prefix: str = "") -> Itera
 def component_options(schema: type = ExperimentConfig) -> dict[str, dict[str, dict[str, Any]]]:
     """For every component's path, each option's node with its defaults, for `replace`."""
     return {path: {name: option(group, name) for name in options(group)} for path, group in component_groups(schema)}
+
+
+@functools.cache
+def later_settings(schema: type = ExperimentConfig, prefix: str = "") -> dict[str, Any]:
+    """{path: default} of the settings of a schema that came when there were results, which did without them."""
+    annotations, found = hints(schema), dict[str, Any]()
+    for f in fields(schema):
+        if LATER in f.metadata:
+            found[prefix + f.name] = f.default
+        elif is_dataclass(annotations[f.name]):
+            found |= later_settings(annotations[f.name], f"{prefix}{f.name}.")
+    return found
 
 
 def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:

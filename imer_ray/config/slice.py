@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Self, cast, get_args
 
 from imer_ray.config.components import Component, hints, tupled
-from imer_ray.config.resolve import tree_of, typed
+from imer_ray.config.resolve import later_settings, tree_of, typed
 
 
 def at(path: str, **given: Any) -> Any:
@@ -120,5 +120,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Slice):
         return value.tree
     if is_dataclass(value):
-        return tree_of(value)
+        later = later_settings(cast(type, type(value)))
+        return {name: inner for name, inner in tree_of(value).items() if name not in later or inner != later[name]}
     return list(value) if isinstance(value, tuple) else value

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imer_ray.devices import sent
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -73,11 +75,11 @@ class Batch:
 
     def to(self, device: str | torch.device) -> Batch:
         return Batch(
-            features={m: x.to(device, non_blocking=True) for m, x in self.features.items()},
-            frames={m: x.to(device, non_blocking=True) for m, x in self.frames.items()},
-            recorded=self.recorded.to(device, non_blocking=True),
-            labels=self.labels.to(device, non_blocking=True),
-            index=self.index.to(device, non_blocking=True),
+            features={m: sent(x, device) for m, x in self.features.items()},
+            frames={m: sent(x, device) for m, x in self.frames.items()},
+            recorded=sent(self.recorded, device),
+            labels=sent(self.labels, device),
+            index=sent(self.index, device),
         )
 
 

@@ -85,7 +85,7 @@ class RowNoise:
         size = math.prod(shape[1:])
         numbers = torch.from_numpy(normal_numbers(self.keys, self.position, size)).reshape(*shape)
         self.position += size
-        return numbers.to(device, dtype)
+        return numbers.to(device, dtype, non_blocking=True)  # a GPU computes while the next numbers are made
 
 
 class BatchNoise:

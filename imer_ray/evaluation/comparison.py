@@ -35,7 +35,8 @@ DEVICE = "cpu"
 class Trained:
     """One system trained with one seed, and the clips that it is scored on.
 
-    ``config`` is the one it was trained with, except for the protocol and where the data lie (or which they are).
+    ``config`` is the one it was trained with, except for the protocol and where the data lie (or which they are);
+    ``device`` is where the model is.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Trained:
     config: ModelConfig
     dataset: Dataset
     is_other_data: bool
+    device: str = DEVICE
 
     @property
     def seed(self) -> int:
@@ -70,7 +72,7 @@ class Scored:
     optimum: Mapping[str, float]
 
 
-def open_model(folder: Path, protocol: Component, data: Mapping[str, Any]) -> Trained:
+def open_model(folder: Path, protocol: Component, data: Mapping[str, Any], device: str = DEVICE) -> Trained:
     """A model's folder with its clips; ``data`` changes where they lie (``path``), or which they are.
 
     Other clips than those of its training are standardised by the training clips' statistics, as those were.
@@ -78,13 +80,14 @@ def open_model(folder: Path, protocol: Component, data: Mapping[str, Any]) -> Tr
     Raises:
         UserError: the folder is no model's, the data are not those of its training, or of other widths or lengths.
     """
-    model, trained = load(folder, DEVICE)
+    model, trained = load(folder, device)
     same = None if set(data) - {"path"} else trained.data_fingerprint
     chosen = Component.of(with_changes(trained.data.node, data, "data")) if data else trained.data
     config = replace(trained, protocol=protocol, data=chosen, data_fingerprint=same)
     dataset = load_dataset(config)
     is_other = dataset.fingerprint != trained.data_fingerprint
-    return Trained(folder, model, config, _read_alike(folder, trained, dataset) if is_other else dataset, is_other)
+    read = _read_alike(folder, trained, dataset) if is_other else dataset
+    return Trained(folder, model, config, read, is_other, device)
 
 
 def _read_alike(folder: Path, config: ModelConfig, dataset: Dataset) -> Dataset:
@@ -119,7 +122,7 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
     """
     config, dataset = trained.config, trained.dataset
     protocol = config.protocol.build()
-    made_by = (protocol, trained.inference, trained.seed, DEVICE)
+    made_by = (protocol, trained.inference, trained.seed, trained.device)
     drawn = draw_protocol(trained.model, dataset, split, *made_by)
     predictions = {setting: of_setting.mean for setting, of_setting in drawn.items()}
     left = {s: dataset.under(protocol, s, split, trained.seed).splits[split] for s in protocol.settings()}
@@ -151,8 +154,8 @@ def cost_of(trained: Trained, split: str) -> dict[str, float]:
     """The cost columns of a system, measured beside the IMDer reference; its speedups also with a text encoder on both
     sides (`imer_ray.results.text_encoder`)."""
     encoder, inference = trained.config.encoder.build(), trained.inference
-    speed = trained.config.speed
-    found = measure(trained.model, trained.dataset, split, encoder, inference, speed, trained.seed, DEVICE)
+    speed, device = trained.config.speed, trained.device
+    found = measure(trained.model, trained.dataset, split, encoder, inference, speed, trained.seed, device)
     found["nfe"] = float(inference.num_evaluations) if trained.model.recovery is not None else 0.0
     frames = encoder.length(min(trained.dataset.lengths.values()))
     return {name: found[name] for name in COSTS} | columns_with_encoder(found, frames)

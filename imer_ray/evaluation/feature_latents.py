@@ -9,7 +9,7 @@ from torch import Tensor
 
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
-from imer_ray.evaluation.comparison import DEVICE, Trained
+from imer_ray.evaluation.comparison import Trained
 from imer_ray.models.model import Recogniser
 from imer_ray.models.pattern_model import PatternModel, by_pattern
 
@@ -31,7 +31,7 @@ def latents_of(trained: Trained, split: str) -> list[dict[str, Any]]:
         some = (recorded[:, m] & (recorded.sum(1) > 1)).nonzero().squeeze(1)[:NUM_CLIPS]
         if not len(some):
             continue
-        batch = trained.dataset.batch(split, some).to(DEVICE)
+        batch = trained.dataset.batch(split, some).to(trained.device)
         available = batch.recorded.clone()
         available[:, m] = False
         filled, frames = _filled(trained, batch, available)

@@ -15,6 +15,7 @@ from imer_ray.config.experiment import DiffusionConfig, ExperimentConfig, ModelC
 from imer_ray.config.slices import Cost, Evaluate, SampledDiffusion, TimedDiffusion
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
+from imer_ray.errors import UserError
 from imer_ray.models.compiled import compile_parts
 from imer_ray.models.model import EmotionModel
 from imer_ray.models.pattern_model import PatternModel, by_pattern
@@ -151,6 +152,22 @@ def predict_clips(batch: Batch, available: Tensor, predictor_for: Callable[[str]
     return out
 
 
+def _predicted(
+    dataset: Dataset,
+    split: str,
+    rows: Tensor,
+    available: Tensor,
+    predictor_for: Callable[[str], Callable[[Batch], Tensor]],
+) -> Tensor | None:
+    """`predict_clips` of some rows of a split; None where the GPU has no room for them."""
+    try:
+        return predict_clips(dataset.batch(split, rows), available[rows], predictor_for)
+    except torch.OutOfMemoryError:
+        pass
+    torch.cuda.empty_cache()  # only now: the error's traceback holds what has filled the memory
+    return None
+
+
 def predict_protocol(
     model: EmotionModel,
     dataset: Dataset,
@@ -174,15 +191,31 @@ def draw_protocol(
     seed: int,
     device: str,
 ) -> dict[str, Drawn]:
-    """As `predict_protocol`, with the draws; a clip for which nothing is drawn has its prediction in place of each."""
+    """As `predict_protocol`, with the draws; a clip for which nothing is drawn has its prediction in place of each.
+
+    What a GPU has no room for is predicted in half the number of clips, which does not change what is predicted.
+
+    Raises:
+        UserError: it has not room for one.
+    """
+    size = BATCH_SIZE
     drawer_for = functools.cache(lambda pattern: _drawer(model.to(device), inference, pattern, seed))
     out = {}
     for setting in protocol.settings():
         left = dataset.under(protocol, setting, split, seed)
         available = left.recorded(split)
         found = torch.full((len(available), 1 + inference.num_draws), math.nan)
-        for rows in available.any(1).nonzero().squeeze(1).split(BATCH_SIZE):
-            if len(rows):  # an empty tensor is split into one empty part
-                found[rows] = predict_clips(left.batch(split, rows), available[rows], drawer_for)
+        rows = available.any(1).nonzero().squeeze(1)
+        while len(rows):
+            some = rows[:size]
+            drawn = _predicted(left, split, some, available, drawer_for)
+            if drawn is not None:
+                found[some], rows = drawn, rows[size:]
+            elif len(some) == 1:
+                raise UserError(
+                    f"the GPU has no room to predict one clip of the {split} split: use a larger one, or a CPU"
+                )
+            else:
+                size = len(some) // 2
         out[setting] = Drawn(found[:, 0], found[:, 1:])
     return out

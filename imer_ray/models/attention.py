@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imer_ray.devices import may_ask
 from imer_ray.models.dropout import Dropout
 
 
@@ -38,8 +39,9 @@ class Mask(NamedTuple):
 
 
 def attention_mask(frames: Tensor, num_queries: int, causal: bool) -> Mask | None:
-    """The mask of ``num_queries`` query frames (S of them if ``causal``) for memory [N, S]; None if all is there."""
-    if not torch.compiler.is_exporting() and bool(frames.all()):
+    """The mask of ``num_queries`` query frames (S of them if ``causal``) for memory [N, S]; None if all is there, which
+    is known where it may be asked."""
+    if not torch.compiler.is_exporting() and may_ask(frames) and bool(frames.all()):
         return None
     allowed = frames[:, None].expand(-1, num_queries, -1)
     if causal:

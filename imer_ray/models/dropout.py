@@ -31,11 +31,15 @@ class Dropout(nn.Module):
         clips: the dimension of clips, which may go on with what belongs to each: [B L, d] as well as [B, L, d].
     """
 
+    unlike: Tensor
+
     def __init__(self, rate: float | Sequence[float], clips: int = 0) -> None:
         super().__init__()
         self.rate, self.clips = rate, clips
         self.rates = [rate] if isinstance(rate, (int, float)) else list(rate)
         self.levels = [max(1, round((1 - each) * LEVELS)) for each in self.rates]
+        unlike = torch.tensor(self.levels) if len(self.levels) > 1 else None
+        self.register_buffer("unlike", unlike, persistent=False)  # a list would be sent to a GPU at each call
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not any(self.rates) or not x.numel():
@@ -46,7 +50,7 @@ class Dropout(nn.Module):
         drawn = _bits(x.shape, None, x.device) if step is None else step.bits(self, x)
         if len(self.levels) == 1:
             return (x * (drawn <= self.levels[0] - 1 + LEAST)).mul_(LEVELS / self.levels[0])
-        levels = torch.tensor(self.levels, device=x.device).view(-1, *[1] * (x.dim() - 1))
+        levels = self.unlike.view(-1, *[1] * (x.dim() - 1))
         return (x * (drawn <= (levels - 1 + LEAST).to(torch.int16))).mul_(LEVELS / levels)
 
     def extra_repr(self) -> str:

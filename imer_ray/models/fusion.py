@@ -62,6 +62,9 @@ class MulT:
 class MulTEncoders(nn.Module):
     """Latents [B, M, L, D] and frames [B, M, L] to features [B, 6 D], read at the last frame that any modality has."""
 
+    targets: Tensor
+    sources: Tensor
+
     def __init__(self, settings: MulT, latent_dim: int) -> None:
         super().__init__()
         s = settings
@@ -72,6 +75,9 @@ class MulTEncoders(nn.Module):
         }
         rates = [s.attn_dropout_a if source == ACOUSTIC else s.attn_dropout for _, source in PAIRS]
         self.causal = s.causal
+        targets, sources = torch.tensor(PAIRS).T  # as buffers, since a list of places would be sent at each call
+        self.register_buffer("targets", targets.contiguous(), persistent=False)
+        self.register_buffer("sources", sources.contiguous(), persistent=False)
         self.cross = Encoders(len(PAIRS), latent_dim, s.num_heads, s.num_cross_layers, s.causal, rates, **dropouts)
         self.joint = Encoders(
             len(MODALITIES), 2 * latent_dim, s.num_heads, s.num_self_layers, s.causal, s.attn_dropout, **dropouts
@@ -79,11 +85,10 @@ class MulTEncoders(nn.Module):
 
     def forward(self, latents: Tensor, frames: Tensor) -> Tensor:
         B, M, L, D = latents.shape
-        targets, sources = (list(column) for column in zip(*PAIRS, strict=True))
         streams = latents.masked_fill(~frames[..., None], 0.0).transpose(0, 1)
         present = frames.transpose(0, 1)
-        mask = attention_mask(present[sources].flatten(0, 1), L, self.causal)
-        fused = self.cross(streams[targets], streams[sources], mask)
+        mask = attention_mask(present[self.sources].flatten(0, 1), L, self.causal)
+        fused = self.cross(streams[self.targets], streams[self.sources], mask)
         fused = fused.view(M, 2, B, L, D).permute(0, 2, 3, 1, 4).reshape(M, B, L, 2 * D)
         rows = present.flatten(0, 1)
         mask, last_mask = attention_mask(rows, L, self.causal), attention_mask(rows, 1, causal=False)

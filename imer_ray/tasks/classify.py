@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from imer_ray.config.slices import Classify
+from imer_ray.devices import sent
 from imer_ray.models.model import Recogniser, build_recogniser
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
@@ -32,7 +33,7 @@ def run(config: Classify, context: Context) -> dict[str, float]:
     """Train on what the input ``fuse`` left; every clip is read complete and under a missing pattern of its own."""
     data = {split: load_latents(context, split) for split in ("train", "valid")}
     latents, readings = data["train"], load_readings(config, context, data)
-    banks = {split: Bank.load(context.inputs["bank"], split) for split in data}
+    banks = {split: Bank.load(context.inputs["bank"], split, context.device) for split in data}
     shape = load_shape(context)
     label_kind = shape["label_kind"]
     latent_dim, fusion, refiner = config.encoder.build().latent_dim, config.fusion.build(), config.refiner.build()
@@ -40,15 +41,17 @@ def run(config: Classify, context: Context) -> dict[str, float]:
     recogniser.load_state_dict(load_file(context.inputs["fuse"] / "recogniser.safetensors"))
     recogniser.to(context.device)
 
-    def task(model: Recogniser, split: str, rows: Tensor, read: Reading, draw: int) -> Tensor:
+    def task(model: Recogniser, split: str, rows: Tensor, read: Reading, draw: int | Tensor) -> Tensor:
+        rows = sent(rows, context.device)
         filled = banks[split].fill(read.x, read.available, rows, draw)
         return task_loss(model(filled, read.available, read.frames), data[split].labels[rows], label_kind)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        whole = Reading(*(t[rows[share]] for t in (latents.x, latents.frames, latents.recorded)))
+        own = sent(rows[share], context.device)
+        whole = Reading(*(t[own] for t in (latents.x, latents.frames, latents.recorded)))
         some = readings.training(rows, share, generator, complete=False)
-        draw = int(torch.randint(banks["train"].num_draws, (1,), generator=generator, device=generator.device))
-        complete, incomplete = (task(recogniser, "train", rows[share], read, draw) for read in (whole, some))
+        draw = torch.randint(banks["train"].num_draws, (1,), generator=generator, device=generator.device)
+        complete, incomplete = (task(recogniser, "train", own, read, draw) for read in (whole, some))
         return branches(complete, incomplete, config.lambda_c)
 
     def valid_loss(average: Any, _: str, rows: Tensor, read: Reading) -> Tensor:

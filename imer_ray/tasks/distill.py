@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from imer_ray.config.slices import Distill
 from imer_ray.data.missing import MODALITIES
+from imer_ray.devices import sent
 from imer_ray.diffusion.denoiser import Denoiser
 from imer_ray.diffusion.distillation import consistency_loss, masked_error, reflow_noise
 from imer_ray.diffusion.loss import denoising_loss
@@ -182,7 +183,7 @@ def reflow_losses(config: Distill, process: Process, module: Any, teacher: nn.Mo
     def losses(positions: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         t = Uniform().sample(sde, len(positions), generator)[share]
         draw = torch.randint(num_draws, (len(positions),), generator=generator, device=generator.device)[share]
-        positions = positions[share].to(device)
+        positions = sent(positions[share], device)
         some, ends = clips[positions], all_ends[draw * len(clips) + positions]
         student = denoiser(module["student"], process, some, ends.available, ends.dropped)
         x_0 = ends.x_0.float()
@@ -211,7 +212,7 @@ def consistency_losses(config: Distill, process: Process, module: Any, teacher: 
 
     def losses(positions: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         _follow(module["target"], module["student"], decay)
-        some = clips[positions.to(clips.rows.device)]
+        some = clips[sent(positions, clips.rows.device)]
         step = torch.randint(len(times) - 1, (len(some),), generator=generator, device=generator.device)[share]
         eps = torch.randn(some.x_0.shape, generator=generator, device=generator.device)[share]
         available, dropped = (given[share] for given in some.draw(process, generator))

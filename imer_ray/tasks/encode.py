@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from imer_ray.config.slices import Encode
 from imer_ray.data.missing import recoverable_modalities
+from imer_ray.devices import sent
 from imer_ray.errors import UserError
 from imer_ray.evaluation.timing.speedup import check_reference
 from imer_ray.models.model import build_encoder, build_recogniser
@@ -37,15 +38,15 @@ def run(config: Encode, context: Context) -> dict[str, float]:
     model = nn.ModuleDict({"encoder": encoder, "recogniser": recogniser}).to(context.device)
 
     def loss(module: Any, split: str, rows: Tensor, available: Tensor) -> Tensor:
-        batch, available = dataset.batch(split, rows).to(context.device), available.to(context.device)
+        batch, available = dataset.batch(split, rows).to(context.device), sent(available, context.device)
         latents, frames = module["encoder"](batch.features, batch.frames)
         predictions = module["recogniser"](latents * available[..., None, None], available, frames)
         return task_loss(predictions, batch.labels, dataset.label_kind)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        recorded = dataset.recorded("train")[rows]
+        recorded = sent(dataset.recorded("train")[rows], context.device)
         patterns = training_patterns(recorded, generator)
-        dropped = torch.rand(len(rows), 1, generator=generator, device=generator.device).cpu()
+        dropped = torch.rand(len(rows), 1, generator=generator, device=generator.device)
         available = torch.where(dropped < config.modality_dropout, patterns, recorded)
         return {"loss": loss(model, "train", rows[share], available[share])}
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from imer_ray.config.slices import Finetune
 from imer_ray.data.utterance import assigned_splits, hashed_order
 from imer_ray.data.utterance_table import TRANSCRIPT, read_table
+from imer_ray.devices import sent
 from imer_ray.errors import UserError
 from imer_ray.models.sentence_encoder import SentenceEncoder, SentenceReader, padded
 from imer_ray.stages.context import Context
@@ -50,13 +51,13 @@ def run(config: Finetune, context: Context) -> dict[str, float]:
         parts = []
         for start in range(0, len(order), LIKE_LENGTHS):
             x, present = padded([tokens[chosen[i]] for i in order[start : start + LIKE_LENGTHS]])
-            parts.append(reader.pooled(x.to(context.device), present.to(context.device)))
-        return torch.cat(parts)[torch.tensor(order).argsort().to(context.device)]
+            parts.append(reader.pooled(sent(x, context.device), sent(present, context.device)))
+        return torch.cat(parts)[sent(torch.tensor(order).argsort(), context.device)]
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = rows[share]
         scores = reader.score(pooled(chosen.tolist()))
-        return {"loss": task_loss(scores, labels[chosen].to(context.device), "binary")}
+        return {"loss": task_loss(scores, sent(labels[chosen], context.device), "binary")}
 
     history = fit(Training(module=reader, losses=losses, rows=rows, loop=config.loop, seed=config.seed), context)
     if context.rank == 0:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imer_ray.config.slices import Fuse
+from imer_ray.devices import sent
 from imer_ray.models.adversary import Discriminator, Reconstructor, discriminator_loss, generator_loss
 from imer_ray.models.model import Recogniser
 from imer_ray.models.parts import Parts
@@ -37,20 +38,21 @@ SPLITS = ("train", "valid")
 def run(config: Fuse, context: Context) -> dict[str, float]:
     """Train the generator against D; write the whole recogniser, without D."""
     data = {split: load_latents(context, split) for split in SPLITS}
-    banks = {split: Bank.load(context.inputs["bank"], split) for split in SPLITS}
+    banks = {split: Bank.load(context.inputs["bank"], split, context.device) for split in SPLITS}
     parts = Parts(encoder=config.encoder.build(), fusion=config.fusion.build(), refiner=config.refiner.build())
     model = build_players(parts, context, config.seed)
     complete = {split: complete_features(model["recogniser"].eval(), data[split], banks[split]) for split in SPLITS}
 
-    def forward(module: Any, split: str, rows: Tensor, available: Tensor, draw: int) -> dict[str, Tensor]:
-        latents, available = data[split], available.to(context.device)
+    def forward(module: Any, split: str, rows: Tensor, available: Tensor, draw: int | Tensor) -> dict[str, Tensor]:
+        latents, available, rows = data[split], sent(available, context.device), sent(rows, context.device)
         filled = banks[split].fill(latents.x[rows], available, rows, draw)
         F_gt = complete[split][draw, rows]
         return fusion_step(module, filled, available, latents.frames[rows], F_gt, config.lambda_al)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        available = training_patterns(data["train"].recorded[rows].cpu(), generator, complete=False)[share]
-        draw = int(torch.randint(banks["train"].num_draws, (1,), generator=generator, device=generator.device))
+        rows = sent(rows, context.device)
+        available = training_patterns(data["train"].recorded[rows], generator, complete=False)[share]
+        draw = torch.randint(banks["train"].num_draws, (1,), generator=generator, device=generator.device)
         return forward(model, "train", rows[share], available, draw)
 
     def validate(average: Any) -> float:

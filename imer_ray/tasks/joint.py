@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from imer_ray.config.slices import Joint
 from imer_ray.data.missing import MODALITIES
+from imer_ray.devices import sent
 from imer_ray.diffusion.noise import BatchNoise
 from imer_ray.models.dropout import among
 from imer_ray.models.parts import Diffusion, Parts
@@ -61,7 +62,7 @@ def run(config: Joint, context: Context) -> dict[str, float]:
     def forward(
         module: Any, split: str, rows: Tensor, read: Reading, source: torch.Generator | Sources
     ) -> dict[str, Tensor]:
-        latents, available = data[split], read.available
+        latents, available, rows = data[split], read.available, sent(rows, context.device)
         x, frames, recorded = latents.x[rows], latents.frames[rows], latents.recorded[rows]
         filled, _ = module["recovery"](read.x, available, read.frames, sampler, num_steps, source)
         refined = module["recogniser"].refine(filled, available)
@@ -80,7 +81,7 @@ def run(config: Joint, context: Context) -> dict[str, float]:
         dropped = random_drop(count, denoising.condition_dropout, generator)
         hidden = None if dropped is None else dropped.view(-1, NUM_MODALITIES)[share]
         noise = batch_noise(generator, len(rows), share)
-        rows, available = rows[share], read.available
+        rows, available = sent(rows[share], context.device), read.available
         values = forward(model, "train", rows, read, noise)
         x = torch.where(available[..., None, None], read.x, latents.x[rows])
         frames = torch.where(available[..., None], read.frames, latents.frames[rows])

@@ -16,7 +16,7 @@ from imer_ray.training.losses import check_learnable
 @reads(Prior)
 def run(config: Prior, context: Context) -> dict[str, float]:
     """Fit it to training clips, incomplete ones included; labels are not read."""
-    latents = load_latents(context, "train").without(config.fold)
+    latents = load_latents(context, "train").to("cpu").without(config.fold)  # where priors are made: small, in float64
     check_learnable(latents.recorded)
     settings = config.prior.build()
     prior = settings.build(latents.x.shape[3], latents.num_frames)

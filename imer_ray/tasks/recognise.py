@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from imer_ray.config.slices import Recognise
+from imer_ray.devices import sent
 from imer_ray.models.model import Recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.stages.context import Context
@@ -40,8 +41,9 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
     teacher = None if config.distillation is None else Teacher.of(recogniser, data["train"])
     num_draws = banks["train"].num_draws if banks["train"] else 1
 
-    def forward(model: Recogniser, split: str, rows: Tensor, read: Reading, draw: int) -> dict[str, Tensor]:
+    def forward(model: Recogniser, split: str, rows: Tensor, read: Reading, draw: int | Tensor) -> dict[str, Tensor]:
         latents, bank, available = data[split], banks[split], read.available
+        rows = sent(rows, context.device)
         filled = bank.fill(read.x, available, rows, draw) if bank else read.x * available[..., None, None]
         refined = model.refine(filled, available)
         features = model.fuse(refined, available, read.frames)
@@ -61,7 +63,7 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
         read = readings.training(rows, share, generator)
-        draw = int(torch.randint(num_draws, (1,), generator=generator, device=generator.device))
+        draw = torch.randint(num_draws, (1,), generator=generator, device=generator.device)
         values = forward(recogniser, "train", rows[share], read, draw)
         if config.ranking is not None:
             more = readings.more(read, rows, share, generator)
@@ -80,4 +82,4 @@ def run(config: Recognise, context: Context) -> dict[str, float]:
 
 
 def _load_bank(context: Context, split: str) -> Bank | None:
-    return Bank.load(context.inputs["bank"], split) if "bank" in context.inputs else None
+    return Bank.load(context.inputs["bank"], split, context.device) if "bank" in context.inputs else None

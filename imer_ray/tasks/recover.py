@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from imer_ray.config.slices import Recover
 from imer_ray.data.missing import MODALITIES
+from imer_ray.devices import is_gpu
 from imer_ray.diffusion.denoiser import Denoiser, expand_time
 from imer_ray.models.model import build_refiners
 from imer_ray.stages.context import Context
@@ -105,7 +106,10 @@ def _refined(refiners: Any, x: Tensor, target: int | Tensor) -> Tensor:
         return refiners[MODALITIES[target]](x)
     refined = x
     for m, name in enumerate(MODALITIES):
+        if is_gpu(x.device):  # which rows there are is not asked: an answer takes longer than the others' rows
+            refined = torch.where((target == m)[:, None, None], refiners[name](x).to(x.dtype), refined)
+            continue
         rows = (target == m).nonzero().squeeze(1)
         if len(rows):
-            refined = refined.index_copy(0, rows, refiners[name](x[rows]))
+            refined = refined.index_copy(0, rows, refiners[name](x[rows]).to(x.dtype))
     return refined

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from imer_ray.devices import fetched
 from imer_ray.files import write_whole
 
 _NAME = re.compile(r"checkpoint-(\d+)\.json")
@@ -31,8 +31,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) 
         state: JSON values; infinities are kept as Python's JSON writes them.
     """
     number = max(_numbers(folder), default=0) + 1
-    own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    content = save_tensors(own)
+    content = save_tensors(fetched(tensors))
     body = {"tensors_sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}
     write_whole(folder / f"checkpoint-{number}.safetensors", content)
     write_whole(folder / f"checkpoint-{number}.json", json.dumps({"sha256": _digest(body), **body}).encode())
@@ -72,4 +71,4 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
     """A module's state on the CPU, for safetensors."""
-    return {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    return fetched(module.state_dict())

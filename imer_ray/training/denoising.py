@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from imer_ray.config.slices import JointDiffusion, LearntDiffusion, Pretrain, TrainedDiffusion
 from imer_ray.data.missing import MODALITIES
+from imer_ray.devices import sent
 from imer_ray.diffusion.loss import denoising_loss
 from imer_ray.models.parts import DiffusionNetwork, output_of
 from imer_ray.models.prior_network import PriorNetwork
@@ -96,7 +97,7 @@ def train(
     def forward(
         module: nn.Module, split: str, pairs: Tensor, share: slice, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        latents = data[split]
+        latents, pairs = data[split], sent(pairs, context.device)
         rows, of_rows = pairs // len(MODALITIES), pairs % len(MODALITIES)
         shape = (len(rows), *latents.x.shape[2:])
         t = denoising.time_sampling.sample(denoising.sde, len(rows), generator)[share]
@@ -104,8 +105,8 @@ def train(
         target = of_rows if shared else targets[0]
         available = random_condition(latents.recorded[rows], target, generator)[share]
         dropped = random_drop(len(rows), denoising.condition_dropout, generator)
-        rows, dropped = rows[share].to(context.device), None if dropped is None else dropped[share]
-        target = of_rows[share].to(context.device) if shared else targets[0]
+        rows, dropped = rows[share], None if dropped is None else dropped[share]
+        target = of_rows[share] if shared else targets[0]
         return step(module, denoising, latents.x[rows], available, latents.frames[rows], target, t, eps, dropped)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
@@ -201,7 +202,7 @@ def random_condition(recorded: Tensor, target: int | Tensor, generator: torch.Ge
     """[B, M]: one modality beside the target (one for all, or [B]) or both, as far as recorded, with equal chance for
     each missing pattern."""
     choice = torch.randint(3, (len(recorded),), generator=generator, device=generator.device).to(recorded.device)
-    others = OTHERS.to(recorded.device)[target].expand(len(recorded), 2)
+    others = sent(OTHERS, recorded.device)[target].expand(len(recorded), 2)
     a, b = recorded.gather(1, others).unbind(1)
     seen = torch.stack([a & ((choice != 1) | ~b), b & ((choice != 0) | ~a)], dim=1)
     return torch.zeros_like(recorded).scatter(1, others, seen)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from imer_ray.config.experiment import LoopConfig
+from imer_ray.devices import sent
 from imer_ray.stages.context import Context
 from imer_ray.training.latents import BATCH_SIZE, Latents
 from imer_ray.training.loop import Training, fit
@@ -31,12 +32,14 @@ def train_imputer(
     known = {split: latents.recorded & imputer.recoverable for split, latents in data.items()}
 
     def error(module: Any, split: str, rows: Tensor, available: Tensor) -> Tensor:
+        rows = sent(rows, context.device)
         x, frames, recorded = data[split].x[rows], data[split].frames[rows], known[split][rows]
-        available = available.to(x.device)
+        available = sent(available, context.device)
         return recovery_loss(module.estimate(x, available, frames), x, recorded & ~available, frames)
 
     def losses(rows: Tensor, share: slice, generator: torch.Generator) -> dict[str, Tensor]:
-        available = training_patterns(data["train"].recorded[rows].cpu(), generator)
+        rows = sent(rows, context.device)
+        available = training_patterns(data["train"].recorded[rows], generator)
         return {"loss": error(imputer, "train", rows[share], available[share])}
 
     def validate(average: Any) -> float:
@@ -71,7 +74,7 @@ def train_density(
     """
 
     def loss(module: Any, split: str, rows: Tensor) -> Tensor:
-        latents = data[split]
+        latents, rows = data[split], sent(rows, context.device)
         return module.negative_log_likelihood(
             latents.x[rows], latents.recorded[rows], latents.frames[rows], latents.labels[rows]
         )

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from imer_ray.data.missing import MODALITIES
+from imer_ray.devices import is_gpu, sent
 
 NUM_MODALITIES = len(MODALITIES)
 BITS = torch.tensor([1, 2, 4])
@@ -22,25 +23,31 @@ class Bank:
     def __init__(self, recovered: Tensor) -> None:
         """``recovered`` [K draws, 9 entries, N, L, D]."""
         self.recovered = recovered
-        self._entry = torch.full((8, NUM_MODALITIES), -1)
+        entries = torch.full((8, NUM_MODALITIES), -1)
         for entry, (subset, m) in enumerate(ENTRIES):
-            self._entry[subset, m] = entry
+            entries[subset, m] = entry
+        self._entries, self._bits = sent(entries, recovered.device), sent(BITS, recovered.device)
 
     @staticmethod
-    def load(folder: Path, split: str) -> Bank:
-        return Bank(load_file(folder / f"bank_{split}.safetensors")["recovered"])
+    def load(folder: Path, split: str, device: str) -> Bank:
+        """On a GPU if it takes no more than half of what is free there. Another stays on the CPU, and the GPU is waited
+        for wherever something is looked up."""
+        recovered = load_file(folder / f"bank_{split}.safetensors")["recovered"]
+        fits = is_gpu(device) and 2 * recovered.nbytes <= torch.cuda.mem_get_info(torch.device(device))[0]
+        return Bank(recovered.to(device) if fits else recovered)
 
     @property
     def num_draws(self) -> int:
         return len(self.recovered)
 
-    def fill(self, x: Tensor, available: Tensor, rows: Tensor, draw: int) -> Tensor:
-        """Latents [B, M, L, D] of clips ``rows`` [B] with what is not ``available`` [B, M] taken from the bank."""
-        entry = self._entry[(available.cpu() * BITS).sum(1)]
-        filled = x * available[..., None, None]
-        for m in range(NUM_MODALITIES):
-            some = (entry[:, m] >= 0).nonzero().squeeze(1)
-            if len(some):
-                found = self.recovered[draw, entry[some, m], rows.cpu()[some]]
-                filled[some.to(x.device), m] = found.to(x.device, x.dtype)
-        return filled
+    def fill(self, x: Tensor, available: Tensor, rows: Tensor, draw: int | Tensor) -> Tensor:
+        """Latents [B, M, L, D] of clips ``rows`` [B] with what is not ``available`` [B, M] taken from the bank, one
+        ``draw`` of it: a number or [1], as PyTorch would ask the value of a tensor without dimensions.
+        """
+        place = self.recovered.device
+        entry = self._entries[(available.to(place) * self._bits).sum(1)]
+        draw = draw.to(place) if isinstance(draw, Tensor) else draw
+        # Of all modalities: to ask which are missing takes longer, and a GPU would have to be waited for.
+        found = self.recovered[draw, entry.clamp(min=0), sent(rows, place)[:, None]]
+        wanted = sent(entry >= 0, x.device)[..., None, None]
+        return torch.where(wanted, sent(found, x.device).to(x.dtype), x * available[..., None, None])

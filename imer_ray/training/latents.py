@@ -17,6 +17,7 @@ from imer_ray.config.slices import Fold, StageSlice
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.validation_folds import with_fold
+from imer_ray.devices import sent
 from imer_ray.errors import UserError
 from imer_ray.models.model import StandardisedEncoder
 
@@ -42,7 +43,7 @@ class Latents:
         return self if fold is None else self[folds(len(self.x), fold.count) != fold.number]
 
     def __getitem__(self, rows: Tensor) -> Latents:
-        rows = rows.to(self.x.device)
+        rows = sent(rows, self.x.device)
         return Latents(*(t[rows] for t in (self.x, self.frames, self.recorded, self.labels)))
 
     def to(self, device: str) -> Latents:

@@ -116,7 +116,8 @@ class Run:
     """A training in progress: what a checkpoint holds of it, and its steps.
 
     Attributes:
-        number: steps done of the epoch that runs, and ``totals``, what they add to the means of its losses.
+        number: steps done of the epoch that runs, and ``names`` and ``totals`` (float64): what they add to the means of
+            its losses, where they are computed. A GPU is asked for them once an epoch, and not after each step.
     """
 
     def __init__(self, training: Training, context: Context) -> None:
@@ -125,13 +126,26 @@ class Run:
         self.average = copy.deepcopy(training.module).eval()
         self.dropouts = dropout.named(training.module)
         self.history: list[dict[str, float]] = []
-        self.number, self.totals = 0, dict[str, float]()
+        self.number, self.names = 0, tuple[str, ...]()
+        self.totals = torch.zeros(0, dtype=torch.float64)
         self.best, self.best_loss, self.best_epoch = _copied(self.average), math.inf, -1
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """All that is trained, player by player."""
         return [p for player in self.players for p in player.parameters]
+
+    @property
+    def precision(self) -> torch.autocast:
+        """What a step's losses are computed in. Nothing is cached: a sampler within a training, which has no gradient,
+        would leave its copies of the weights to the losses, and these would then teach them nothing."""
+        kind, is_half = torch.device(self.context.device).type, self.training.loop.precision == "bf16"
+        return torch.autocast(kind, torch.bfloat16, enabled=is_half, cache_enabled=False)
+
+    @property
+    def found(self) -> dict[str, float]:
+        """``totals`` by name."""
+        return dict(zip(self.names, self.totals.tolist(), strict=True))
 
     @property
     def is_finished(self) -> bool:
@@ -146,7 +160,8 @@ class Run:
         tensors, state = restored
         self.history, self.best_epoch = state["history"], state["best_epoch"]
         self.best_loss = state["best_loss"] or math.inf
-        self.number, self.totals = state["number"], state["totals"]
+        self.number, self.names = state["number"], tuple(state["totals"])
+        self.totals = torch.tensor([*state["totals"].values()], dtype=torch.float64).to(self.context.device)
         self.training.module.load_state_dict(take(tensors, "module."))
         self.average.load_state_dict(take(tensors, "average."))
         self.best = take(tensors, "best.")
@@ -159,7 +174,7 @@ class Run:
         tensors |= optimiser_tensors(self.players)
         finite_best = self.best_loss if math.isfinite(self.best_loss) else None
         state = {"epoch": len(self.history) - 1, "history": self.history, "best_epoch": self.best_epoch}
-        state |= {"best_loss": finite_best, "number": self.number, "totals": self.totals}
+        state |= {"best_loss": finite_best, "number": self.number, "totals": self.found}
         checkpoint.save(self.context.checkpoint, tensors, state)
 
     def epoch(self) -> dict[str, float] | None:
@@ -176,11 +191,10 @@ class Run:
                     return None
                 _seed_everything(seeded(seed, "global", epoch, self.number, context.rank), context.device)
                 batch = order[start : start + size]
-                found, leaves = self._step(batch)
-                for name, value in found.items():
-                    self.totals[name] = self.totals.get(name, 0.0) + value * len(batch) / len(rows)
+                leaves = self._step(batch)
                 self.number += 1
-        totals, self.number, self.totals = self.totals, 0, {}
+        totals, self.number = self.found, 0
+        self.names, self.totals = (), self.totals[:0]
         if broken := [name for name, v in totals.items() if not math.isfinite(v)]:
             name = "loss" if "loss" in broken else broken[0]
             raise NonFiniteError(
@@ -189,22 +203,23 @@ class Run:
             )
         return totals
 
-    def _step(self, batch: Tensor) -> tuple[dict[str, float], bool]:
-        """One step of every player on the epoch's next batch; its mean losses, and whether any worker leaves."""
+    def _step(self, batch: Tensor) -> bool:
+        """One step of every player on the epoch's next batch, whose losses join the totals; whether any worker
+        leaves."""
         training, loop, context = self.training, self.training.loop, self.context
         num_batches = math.ceil(len(training.rows) / loop.batch_size)
         step = len(self.history) * num_batches + self.number
         rate = loop.learning_rate * _schedule(step, loop.num_epochs * num_batches)
         found = self.take(batch, share_of(len(batch), context))
-        leaves = torch.tensor(float(context.leaving()), device=context.device)
-        reported = torch.stack([*found.values(), leaves])  # summed in the same call, so that all leave at one step
+        reported, leaves = torch.stack([*found.values()]), context.leaving()
         if context.world_size > 1:
-            sum_over_workers(self.parameters, reported)
+            leaves = sum_over_workers(self.parameters, reported, leaves)
         for player in self.players:
             player.step(rate, loop.clip_norm)
         _update_average(self.average, training.module, loop.ema_decay, step)
-        *losses, any_leaves = reported.tolist()
-        return dict(zip(found, losses, strict=True)), any_leaves > 0
+        mean = reported.double() * len(batch) / len(training.rows)
+        self.names, self.totals = tuple(found), self.totals + mean if self.names else mean
+        return leaves
 
     def take(self, batch: Tensor, share: slice) -> dict[str, Tensor]:
         """Leave in the parameters what a share of the next batch adds to the gradients; what it adds to the losses."""
@@ -214,7 +229,7 @@ class Run:
         weight = float(share.stop > share.start)
         # Of fewer clips than workers some have none: one is computed that does not count, as all sum the same losses.
         share = share if weight else slice(0, 1)
-        with dropout.shared_step(drops, self.dropouts, len(batch), share):
+        with dropout.shared_step(drops, self.dropouts, len(batch), share), self.precision:
             found = training.losses(batch, share, generator)
         values = {name: weight * loss.sum() / len(batch) for name, loss in found.items()}
         take_gradients(self.players, values)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imer_ray.data.missing import PATTERNS, recoverable_modalities
+from imer_ray.devices import sent
 from imer_ray.errors import UserError
 
 
@@ -92,12 +93,13 @@ def check_learnable(recorded: Tensor) -> None:
 
 
 def training_patterns(recorded: Tensor, generator: torch.Generator, complete: bool = True) -> Tensor:
-    """Available modalities [B, M]: each clip gets one of the seven patterns with equal chance, or one of the six in
-    which something is missing where not even ``complete`` data shall be seen.
+    """Available modalities [B, M], where the generator lives: each clip gets one of the seven patterns with equal
+    chance, or one of the six in which something is missing where not even ``complete`` data shall be seen.
 
     A pattern that leaves a clip nothing (its only modality was never recorded) gives way to all that was recorded.
     """
-    patterns = torch.stack([mask.cpu() for mask in PATTERNS.values() if complete or not mask.all()])
-    choice = torch.randint(len(patterns), (len(recorded),), generator=generator, device=generator.device).cpu()
-    available = patterns[choice] & recorded
+    patterns = torch.stack([mask for mask in PATTERNS.values() if complete or not mask.all()])
+    choice = torch.randint(len(patterns), (len(recorded),), generator=generator, device=generator.device)
+    recorded = sent(recorded, choice.device)
+    available = sent(patterns, choice.device)[choice] & recorded
     return torch.where(available.any(1, keepdim=True), available, recorded)

@@ -19,6 +19,7 @@ from imer_ray.config.slices import Classify, Joint, Recognise
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import MODALITIES
+from imer_ray.devices import sent
 from imer_ray.models.model import StandardisedEncoder
 from imer_ray.stages.context import Context
 from imer_ray.training.latents import Latents, encode_split, load_dataset
@@ -65,8 +66,10 @@ class Modalities:
     data: Mapping[str, Latents]
 
     def training(self, rows: Tensor, share: slice, generator: torch.Generator, complete: bool = True) -> Reading:
-        available = training_patterns(self.data["train"].recorded[rows].cpu(), generator, complete)[share]
-        return _reading(self.data["train"], rows[share], available)
+        latents = self.data["train"]
+        rows = sent(rows, latents.x.device)
+        available = training_patterns(latents.recorded[rows], generator, complete)[share]
+        return _reading(latents, rows[share], available)
 
     def more(self, read: Reading, rows: Tensor, share: slice, generator: torch.Generator) -> Reading:
         other = self.training(rows, share, generator)

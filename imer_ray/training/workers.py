@@ -15,20 +15,21 @@ def share_of(num_rows: int, context: Context) -> slice:
     return slice(start, num_rows * (context.rank + 1) // context.world_size)
 
 
-def sum_over_workers(parameters: list[nn.Parameter], reported: Tensor) -> None:
-    """Sum gradients and losses over the workers in one call.
+def sum_over_workers(parameters: list[nn.Parameter], reported: Tensor, leaves: bool) -> bool:
+    """Sum gradients and losses over the workers in one call; whether any of them ``leaves``: all do at one step.
 
     Each worker's loss is its share of the global mean, so the sum is exact for uneven shares too, which
     DistributedDataParallel's average of means is not.
     """
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([p.reshape(-1) for p in parts] + [reported])
+    flat = torch.cat([p.reshape(-1) for p in parts] + [reported, reported.new_full((1,), float(leaves))])
     dist.all_reduce(flat)
     offset = 0
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = flat[offset : offset + part.numel()].view_as(part)
         offset += part.numel()
-    reported.copy_(flat[offset:])
+    reported.copy_(flat[offset:-1])
+    return bool(flat[-1] > 0)  # here a GPU has to be waited for
 
 
 def of_the_first(value: float, context: Context) -> float:

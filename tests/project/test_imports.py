@@ -15,8 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LEAVES = ("errors", "files", "received", "uris")
+LEAVES = ("devices", "errors", "files", "received", "uris")
 MAY_IMPORT = {  # beside itself and the leaves
+    "devices": ("errors",),
     "errors": (),
     "files": ("errors",),
     "uris": ("errors",),

@@ -31,7 +31,7 @@ def test_all_of_the_recogniser_trains(trained: Any) -> None:
 def test_drawn_latents_are_refined_where_they_are_read(trained: Any) -> None:
     """The bank holds what the networks drew, for refiners that go on learning."""
     assert trained.stages["bank"].inputs.keys() == {"encode", "network_l", "network_a", "network_v"}
-    bank, latents = Bank.load(trained.folders["bank"], "train"), trained.latents()
+    bank, latents = Bank.load(trained.folders["bank"], "train", "cpu"), trained.latents()
     available = torch.tensor([False, True, True]).expand(5, -1)
     filled = bank.fill(latents.x[:5], available, torch.arange(5), 0)
     recogniser = whole_recogniser(trained)

@@ -51,7 +51,7 @@ def fusion_inputs(trained: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     nn.init.normal_(model["recogniser"].reconstructor.out.weight)
     latents, rows = trained.latents(), torch.arange(12)
     available = training_patterns(latents.recorded[rows], torch.Generator().manual_seed(0), complete=False)
-    filled = Bank.load(trained.folders["bank"], "train").fill(latents.x[rows], available, rows, 0)
+    filled = Bank.load(trained.folders["bank"], "train", "cpu").fill(latents.x[rows], available, rows, 0)
     recogniser, frames = model["recogniser"], latents.frames[rows]
     with torch.no_grad():
         F_gt = recogniser.fuse(latents.x[rows], latents.recorded[rows], frames)
@@ -73,7 +73,7 @@ def test_the_discriminators_fakes_are_reconstructed_features(trained: Any) -> No
 def test_the_targets_are_those_of_encodes_fusion_and_stand_still(trained: Any) -> None:
     """Published, the target's branch has a gradient, too, which drags it to the recovered one."""
     model, given = fusion_inputs(trained)
-    latents, bank = trained.latents(), Bank.load(trained.folders["bank"], "train")
+    latents, bank = trained.latents(), Bank.load(trained.folders["bank"], "train", "cpu")
     targets = complete_features(model["recogniser"], latents, bank)
     torch.testing.assert_close(targets[0, :12], given["F_gt"])
     F_gt = given.pop("F_gt").requires_grad_()

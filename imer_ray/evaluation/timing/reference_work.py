@@ -21,7 +21,7 @@ Reference = Callable[[Batch, int], Work]
 """What makes the work, of a batch and a number of steps."""
 
 
-def reference_clock(work: Work, num_steps: int, clock: Clock) -> Callable[[], float]:
+def reference_clock(work: Work, num_steps: int, clock: Clock, device: torch.device) -> Callable[[], float]:
     """A function that times IMDer on a batch, in seconds: ``num_steps`` of its 100 equal steps, scaled up.
 
     All the rest (encoder, refiner, fusion, head) is a few percent of it. It is timed here in full, once and right after
@@ -29,8 +29,8 @@ def reference_clock(work: Work, num_steps: int, clock: Clock) -> Callable[[], fl
     """
     some_steps, rest = work
     some_steps()
-    per_reading = REFERENCE_STEPS / num_steps + timed(rest, clock) / timed(some_steps, clock)
-    return lambda: timed(some_steps, clock) * per_reading
+    per_reading = REFERENCE_STEPS / num_steps + timed(rest, clock, device) / timed(some_steps, clock, device)
+    return lambda: timed(some_steps, clock, device) * per_reading
 
 
 def eager_reference(reference: EmotionModel, pattern: str) -> Reference:

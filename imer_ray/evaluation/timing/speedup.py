@@ -116,12 +116,13 @@ class _Size:
     predict: Callable[[], Any]
     reference: Callable[[], float]
     clock: Clock
+    device: torch.device
     ours: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
 
     def read(self) -> None:
         theirs = self.reference()
-        self.ours.append(timed(self.predict, self.clock))
+        self.ours.append(timed(self.predict, self.clock, self.device))
         self.ratios.append(theirs / self.ours[-1])
 
     @property
@@ -165,7 +166,8 @@ def cost(
     Both are timed in turn with the reference until both speedups' 95 % intervals (`readings.median_interval`) are
     narrower than ``speed.tolerance`` times their median, or ``speed.max_repeats`` or ``speed.max_seconds`` is reached;
     readings that disagree by more than a factor of two are given up to `readings.MIN_READINGS` all the same.
-    One thread on a CPU is timed by what it computed itself: what other processes took from it does not count.
+    One thread on a CPU is timed by what it computed itself: what other processes took from it does not count. A GPU is
+    timed by its own events.
 
     Returns:
         ``latency_ms`` of the whole batch and ``latency_ms_b1`` of one clip (medians), ``clips_per_s``,
@@ -177,15 +179,16 @@ def cost(
     # Compiled code is not counted, so nothing runs compiled here.
     with threads(speed.num_threads), torch.compiler.set_stance("force_eager"), counter:
         counted(one)
-    alone = speed.num_threads == 1 and batch.labels.device.type == "cpu"
+    device = batch.labels.device
+    alone = speed.num_threads == 1 and device.type == "cpu"
     neighbours, clock = list[int](), time.thread_time if alone else time.perf_counter
     with threads(speed.num_threads):
         sizes = []
         for some in (batch, one):
             for _ in range(num_warm_ups):
                 predict(some)
-            theirs = reference_clock(reference(some, speed.reference_steps), speed.reference_steps, clock)
-            sizes.append(_Size(functools.partial(predict, some), theirs, clock))
+            theirs = reference_clock(reference(some, speed.reference_steps), speed.reference_steps, clock, device)
+            sizes.append(_Size(functools.partial(predict, some), theirs, clock, device))
         end = clock() + speed.max_seconds
         while len(neighbours) < speed.max_repeats:
             neighbours.append(num_neighbours())

@@ -103,6 +103,7 @@ class SourceTokens(nn.Module):
         In evaluation tokens that no row reads are left out.
         """
         embedded = torch.cat([self.embed[i](x[:, i]) for i in sources], dim=1)
-        tokens = embedded + (self.mark[sources] + position).flatten(0, 1)
+        mark = self.mark if len(sources) == len(self.mark) else self.mark[sources]
+        tokens = embedded + (mark + position).flatten(0, 1)
         read = picked(present, sources).flatten(1)
         return (tokens, read) if self.training else without_unread(tokens, read)

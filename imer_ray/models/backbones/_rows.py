@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES, Available
+from imer_ray.devices import may_ask
 
 
 def sources_of(target: int | None) -> list[int]:
@@ -24,7 +25,9 @@ def picked(x: Tensor, places: Sequence[int]) -> Tensor:
     """x [B, S, ...] at some places [B, S', ...], which are in order."""
     if len(places) == x.shape[1]:
         return x
-    return x.index_select(1, torch.tensor(places, device=x.device))
+    if torch.compiler.is_exporting():  # one operation of a graph
+        return x.index_select(1, torch.tensor(places, device=x.device))
+    return torch.stack([x[:, place] for place in places], 1)  # a list of places would be sent to a GPU first
 
 
 def readable(
@@ -50,7 +53,7 @@ def readable(
     sources = sources_of(target)
     present = picked(frames, sources)
     if isinstance(available, Tensor):
-        present = present & available[:, sources, None]
+        present = present & picked(available, sources)[..., None]
     elif not all(available[m] for m in sources):
         present = present & torch.tensor([[available[m]] for m in sources], device=present.device)
     if target is None:
@@ -72,7 +75,7 @@ def subset_number(present: Tensor) -> Tensor:
 
 def without_unread(tokens: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [B, S, W] and read [B, S] without those that no row reads, such as a modality missing everywhere."""
-    if torch.compiler.is_exporting():  # a graph has one shape for all clips
+    if torch.compiler.is_exporting() or not may_ask(read):  # a graph has one shape for all clips
         return tokens, read
     somewhere = read.any(0)
     if bool(somewhere.all()):
@@ -82,8 +85,9 @@ def without_unread(tokens: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """[B, 1, 1, S], 0 where allowed [B, S] and else -inf, added to attention scores; None if everything is allowed."""
-    if not torch.compiler.is_exporting() and bool(allowed.all()):
+    """[B, 1, 1, S], 0 where allowed [B, S] and else -inf, added to attention scores; None if everything is allowed, as
+    far as may be asked."""
+    if not torch.compiler.is_exporting() and may_ask(allowed) and bool(allowed.all()):
         return None
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)[:, None, None]
 

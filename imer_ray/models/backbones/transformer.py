@@ -120,7 +120,8 @@ class TransformerNetwork(nn.Module):
         B = x.shape[0]
         sources = sources_read(self.target, available)
         embedded = torch.cat([self.source_in[i](x[:, i]) for i in sources], dim=1)
-        tokens = embedded + (self.source[sources] + self.position).flatten(0, 1)
+        source = self.source if len(sources) == len(self.source) else self.source[sources]
+        tokens = embedded + (source + self.position).flatten(0, 1)
         tokens = torch.cat([self.nothing.expand(B, 1, -1), tokens], dim=1)
         readable_tokens = torch.cat([present.new_ones(B, 1), picked(present, sources).flatten(1)], dim=1)
         if not self.training:

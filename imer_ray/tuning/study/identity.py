@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 
+from imer_ray.config.resolve import later_settings
 from imer_ray.config.tree import flatten
 from imer_ray.errors import UserError
 from imer_ray.results.schema import Objective
@@ -34,9 +35,15 @@ def check_identity(
     Raises:
         UserError: space, base configuration, data, objectives or constraints differ; the message says which and how.
     """
+    later = later_settings()  # a study of before them goes on
+    configuration = {
+        path: value
+        for path, value in flatten(base).items()
+        if path not in ELSEWHERE and (path not in later or value != later[path])
+    }
     identity = {
         "space": space.definition,
-        "configuration": {path: value for path, value in flatten(base).items() if path not in ELSEWHERE},
+        "configuration": configuration,
         "objective": {objective.name: objective.metric for objective in objectives},
         "constraint": {constraint.limit: constraint.bound for constraint in constraints},
     }

@@ -80,3 +80,29 @@ def test_the_reference_is_one_network_a_modality_without_guidance_whatever_the_c
     config = experiment("diffusion.sharing=shared", "diffusion.condition_dropout=0.1", "diffusion.guidance=2")
     diffusion = reference_config(config).diffusion
     assert (diffusion.sharing, diffusion.guidance, diffusion.parametrization) == ("per_modality", 1.0, "score")
+
+
+def test_a_gpu_is_timed_by_events_in_its_own_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that is pretended: a call of 4 ms there begins in no time here; that it ended is heard 50 ms late."""
+    queue = {"ms": 0.0, "heard": 0}
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, stream: str) -> None:
+            assert stream == "stream of cuda:1"
+            self.at = queue["ms"]
+
+        def synchronize(self) -> None:
+            queue["ms"] += 50
+            queue["heard"] += 1
+
+        def elapsed_time(self, end: "Event") -> float:
+            return end.at - self.at
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    seconds = timed(lambda: queue.update(ms=queue["ms"] + 4), device="cuda:1")
+    assert seconds == pytest.approx(0.004) and queue["heard"] == 3  # of 10 ms that a reading lasts

@@ -107,6 +107,8 @@ def test_a_deleted_results_file_is_written_anew_from_the_journal(options):
         ({"study__speed": "nfe"}, "objective speed: speedup_vs_imder -> nfe"),
         ({"study__quality": "Has0_F1_score"}, "objective quality: valid.Non0_F1_score -> valid.Has0_F1_score"),
         ({"evaluate__max_points": 2}, "configuration evaluate.max_points: 3 -> 2"),
+        # One at whose default studies of before it go on.
+        ({"training__joint__precision": "bf16"}, "configuration training.joint.precision: (none) -> bf16"),
     ],
 )
 def test_a_study_resumed_with_something_else_is_refused(options, change, message):
