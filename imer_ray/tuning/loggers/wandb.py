@@ -87,4 +87,4 @@ def _token(folder: Path) -> str:
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_whole(path, uuid.uuid4().hex[:8].encode())
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
