@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imer_ray.results.hypervolume import hypervolume
+from imer_ray.results.improvement import expected_improvement
 from imer_ray.results.pareto import pareto_front
-from imer_ray.tuning.searchers._improvement import expected_improvement
 
 MIN_KNOWN = 8  # trials that ended, before which nothing is foretold
-EXACT = 1e-9  # deviation of what is known
 
 Costs = Sequence[float | None]
 
@@ -25,7 +24,7 @@ class Reach:
     by least squares over the trials that ended. A training at v is taken to end at a quality that is normal about the
     line with the variance of a further observation, :math:`s^2 (1 + 1/n + (v - \bar v)^2 / S)` (Draper and Smith,
     Applied regression analysis, 1998, section 3.1), at its known costs; what it can be expected to add is
-    `imer_ray.tuning.searchers._improvement.expected_improvement`. The trials that ended are those that were let go on,
+    `imer_ray.results.improvement.expected_improvement`. The trials that ended are those that were let go on,
     so that the line is of the better ones. What is no cost is as it was of the others.
 
     Args:
@@ -65,8 +64,7 @@ class Reach:
         others = np.array([[np.nan if cost is None else cost for cost in of] for of in costs]).reshape(len(values), -1)
         mean[:, 1:] = np.where(np.isnan(others), self._known[:, 1:].mean(0), others)
         deviation[:, 1:] = np.where(np.isnan(others), self._known[:, 1:].std(0), 0.0)
-        added = expected_improvement(mean, np.maximum(deviation, EXACT), self._front, self._reference)
-        return added / self._so_far
+        return expected_improvement(mean, deviation, self._front, self._reference) / self._so_far
 
 
 def _foretold(values: NDArray[np.float64], known: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
 
@@ -18,6 +19,11 @@ MAX_STEPS = 50  # of the fit
 # variance 1, and points are a unit apart in a dimension at most.
 LENGTH, SLOPE, VARIANCE, NOISE = (0.0, 2.0), (0.0, 1.0), (0.0, 1.0), (math.log(1e-3), 2.0)
 JITTER = 1e-8
+
+
+def one_thread() -> threadpool_limits:
+    """For linear algebra: small matrices gain nothing by more, and threads that wait for busy cores take minutes."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 class GaussianProcess:

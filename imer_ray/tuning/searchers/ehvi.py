@@ -18,13 +18,12 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 from scipy.stats import qmc
-from threadpoolctl import threadpool_limits
 
+from imer_ray.results.improvement import expected_improvement
 from imer_ray.results.pareto import pareto_front
 from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, ORIGIN, RESUMED, START_UP, TRIAL
 from imer_ray.tuning.searchers._encoding import Encoding, Rows
-from imer_ray.tuning.searchers._gaussian_process import GaussianProcess
-from imer_ray.tuning.searchers._improvement import expected_improvement
+from imer_ray.tuning.searchers._gaussian_process import GaussianProcess, one_thread
 from imer_ray.tuning.searchers._maximum import highest
 from imer_ray.tuning.searchers._window import window
 from imer_ray.tuning.space.space import Space
@@ -46,7 +45,9 @@ class ExpectedImprovement(BaseSampler):
     """Begins with a Sobol sequence, then proposes where the front is expected to grow most.
 
     Only configurations that exist are compared. What one does not have is absent to the models, told apart by the
-    choice on which it depends (`Encoding`). Trials that run are taken for what is predicted of them.
+    choice on which it depends (`Encoding`). Trials that run are taken for what is predicted of them. The further points
+    of a trial are measurements of their own to the models, although they share the luck of its training: a random
+    effect of the training cannot be told from what the settings do that only trainings have, and hides it.
 
     Not a sampler for any study: it has to be told the space (`begin`).
     """
@@ -84,7 +85,7 @@ class ExpectedImprovement(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         if self._proposal is None:
-            with _one_thread():
+            with one_thread():
                 self._proposal = self._propose(study, trial)
         return self._proposal[param_name]
 
@@ -92,7 +93,7 @@ class ExpectedImprovement(BaseSampler):
         """[N] the expected improvement."""
         if self._is_start_up(study):
             return None
-        with _one_thread():
+        with one_thread():
             model = self._model(study)
             return model(model.encoding.rows(candidates))
 
@@ -142,11 +143,6 @@ class ExpectedImprovement(BaseSampler):
     def _model(self, study: Study, asked: FrozenTrial | None = None) -> _Model:
         known = [trial for trial in window(study, *KNOWN) if not _same(trial, asked)]
         return _Model(self._encoding(), known, window(study, *FITTED))
-
-
-def _one_thread() -> threadpool_limits:
-    """For linear algebra: small matrices gain nothing by more, and threads that wait for busy cores take minutes."""
-    return threadpool_limits(limits=1, user_api="blas")
 
 
 def _was_proposed(trial: FrozenTrial) -> bool:

@@ -1,7 +1,8 @@
 """Multi-objective tree-structured Parzen estimator (Ozaki et al., 2022), jointly over parameters that occur together.
 
 ``group`` models each set of parameters that exist together on its own, as conditional spaces need; ``constant_liar``
-keeps trials that run at the same time apart.
+keeps trials that run at the same time apart. The further points of a trial are trials of their own to it, each ranked
+by itself.
 """
 
 from __future__ import annotations

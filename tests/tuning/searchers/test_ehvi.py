@@ -13,12 +13,10 @@ from scipy.optimize import check_grad
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
-from imer_ray.results.hypervolume import hypervolume
 from imer_ray.testing.searchers import SPACE, scores
 from imer_ray.tuning.searchers import FIDELITY, ORIGIN, START_UP, TRIAL, _gaussian_process
 from imer_ray.tuning.searchers._encoding import Encoding
 from imer_ray.tuning.searchers._gaussian_process import GaussianProcess
-from imer_ray.tuning.searchers._improvement import expected_improvement
 from imer_ray.tuning.searchers._maximum import highest
 from imer_ray.tuning.searchers.ehvi import ExpectedImprovement, _Model
 from imer_ray.tuning.space.space import Parameter, Space
@@ -133,22 +131,6 @@ def test_what_is_believed_moves_no_mean_and_leaves_no_doubt():
     after = process.predict(new)
     np.testing.assert_allclose(after[0], before[0], rtol=1e-3, atol=1e-3)
     assert (after[1][:3] < 0.5 * before[1][:3]).all() and (after[1] <= before[1] * (1 + 1e-6)).all()
-
-
-@pytest.mark.parametrize("num_objectives", [2, 3, 4])
-@pytest.mark.parametrize("number", [0, 1, 6])
-def test_the_expected_improvement_is_the_mean_of_improvements(number, num_objectives):
-    rng = np.random.default_rng(number)
-    found = rng.random((number, num_objectives)).round(1)  # with ties
-    reference = np.array([0.9, 1.1, 1.0, 0.8])[:num_objectives]
-    mean, deviation = rng.random((2, num_objectives)), rng.uniform(0.05, 0.4, (2, num_objectives))
-    before = hypervolume(found, reference)
-    for expected, at, spread in zip(
-        expected_improvement(mean, deviation, found, reference), mean, deviation, strict=True
-    ):
-        drawn = at + spread * rng.standard_normal((600, num_objectives))
-        grown = [hypervolume(np.vstack([found, [point]]), reference) - before for point in drawn]
-        assert expected == pytest.approx(np.mean(grown), abs=4 * np.std(grown) / math.sqrt(len(grown)))
 
 
 def told(params, values, **more):

@@ -15,6 +15,7 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 from conditional import LAWS, NUM_FLOATS, conditional, samplers  # noqa: E402
+from noise import OWN_SHARE, Noisy  # noqa: E402
 from problems import every, tabulated  # noqa: E402
 from tables import parsed, random_share, search  # noqa: E402
 
@@ -61,6 +62,18 @@ def test_what_optunas_own_sampler_repeats_is_counted(tiny):
 def test_a_study_of_several_in_flight_has_as_many_evaluations(tiny):
     assert len(search(tiny, "optuna_tpe", 0, 10, slots=4).objectives) == 10
     assert len(search(tiny, "random", 0, 4, slots=3).objectives) == 4
+
+
+def test_points_of_one_training_share_its_luck_but_for_a_part_of_their_own(tiny):
+    noisy, (a, b) = Noisy(tiny, True, 0.2, seed=0), ({"letter": "a", "place": n} for n in (0, 1))
+    luck = [
+        [noisy.measure(values, of, seed)[0] - tiny.measure(values)[0] for values, of in ((a, a), (b, a), (b, b))]
+        for seed in range(400)
+    ]
+    assert np.std(luck, axis=0) == pytest.approx(np.full(3, 0.2), rel=0.15)  # four standard errors
+    together = np.corrcoef(np.transpose(luck))
+    assert together[0, 1] == pytest.approx(1 - OWN_SHARE, abs=0.05) and abs(together[0, 2]) < 0.2
+    assert noisy.measure(b, a, 3) == noisy.measure(b, a, 3) and noisy.measure(b, a, 3)[1] == tiny.measure(b)[1]
 
 
 def test_the_share_at_random_is_of_what_follows_the_start_up():

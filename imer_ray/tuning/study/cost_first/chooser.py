@@ -13,17 +13,18 @@ from optuna import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.errors import UserError
+from imer_ray.results.improvement import expected_improvement
 from imer_ray.results.schema import COSTS, Objective
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, RESUMED
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY
 from imer_ray.tuning.searchers._candidates import candidates
+from imer_ray.tuning.searchers._encoding import Encoding
+from imer_ray.tuning.searchers._gaussian_process import GaussianProcess, one_thread
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers._window import NUM_BEST, window
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study.cost_first import NotYet
-from imer_ray.tuning.study.cost_first.gain import expected_gain
-from imer_ray.tuning.study.cost_first.model import GaussianProcess
 
 Values = Mapping[str, Any]
 Cost = Mapping[str, float]
@@ -46,16 +47,16 @@ class CostFirst:
 
     After the searcher's start-up, candidates are drawn (`imer_ray.tuning.searchers._candidates`), and Gaussian
     processes of the trials so far predict their quality and speed. Of the ``num_measured`` most promising new ones the
-    cost is measured, and the one with the largest `expected_gain` at its own speed is proposed. Trials that run count
-    as if they were as good as predicted (Ginsbourger et al., 2010), so that slots are not filled with the same. The
-    same seed, trials and costs give the same proposal.
+    cost is measured, and the one with the largest `expected_improvement` at its own speed is proposed. Trials that run
+    count as if they were as good as predicted (Ginsbourger et al., 2010), so that slots are not filled with the same.
+    The same seed, trials and costs give the same proposal.
 
     Args:
         space, objectives: what is searched, and for what.
         constraints: of the study; those on costs are kept by every configuration that is proposed.
         measure: tells costs.
         num_measured: candidates of a proposal.
-        num_startup: complete trials before which the searcher proposes, unless there are constraints on costs.
+        num_startup: trials that ended whole before which the searcher proposes, unless there are constraints on costs.
     """
 
     def __init__(
@@ -84,14 +85,24 @@ class CostFirst:
         """
         rng = random.Random(seed)
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        has_model = (
-            sum(not {DERIVED, ANSWERED, RESUMED} & trial.user_attrs.keys() for trial in complete) >= self._num_startup
-        )
+        own = (trial for trial in complete if not {DERIVED, ANSWERED} & trial.user_attrs.keys())
+        has_model = sum(FIDELITY not in trial.constraints for trial in own) >= self._num_startup
         if not has_model and not self._limits:
             return None
-        judge = _Judge(self._space, study, self._reference) if has_model else None
+        with one_thread():
+            judge = _Judge(self._space, study, self._reference) if has_model else None
+            return self._chosen(study, rng, judge, is_new, configure)
+
+    def _chosen(
+        self,
+        study: Study,
+        rng: random.Random,
+        judge: _Judge | None,
+        is_new: Callable[[Values], bool],
+        configure: Callable[[Values], Values],
+    ) -> Values | None:
         for held in self._prefixes(study):
-            good = [trial.params for trial in window(study, NUM_BEST, 0)] if has_model else []
+            good = [trial.params for trial in window(study, NUM_BEST, 0)] if judge else []
             drawn: Iterable[Values] = candidates(self._space, rng, good, held)
             new = filter(is_new, drawn if judge is None else judge.ranked(list(drawn)))
             num_measured = 0
@@ -170,17 +181,19 @@ class _Judge:
         whole = [t for t in trials if t.state == TrialState.COMPLETE and FIDELITY not in t.constraints]
         running = [trial.params for trial in trials if trial.state == TrialState.RUNNING and trial.params]
         points = np.array([trial.values for trial in whole])
-        self._reference = reference
-        configurations = [trial.params for trial in whole]
-        self._quality, self._speed = (GaussianProcess(space, configurations, column) for column in points.T)
+        self._reference, self._encoding = reference, Encoding(space.parameters)
+        x, owners = self._features([trial.params for trial in whole]), self._encoding.owners
+        fitted_on = np.arange(len(whole))
+        self._quality, self._speed = (GaussianProcess(x, column, owners, fitted_on) for column in points.T)
         self._front = points[[_is_feasible(trial) for trial in whole]]
         if running:
-            believed = np.column_stack([self._quality.predict(running)[0], self._speed.predict(running)[0]])
-            self._front = np.concatenate([self._front, believed])
+            believed = self._features(running)
+            together = np.column_stack([self._quality.predict(believed)[0], self._speed.predict(believed)[0]])
+            self._front = np.concatenate([self._front, together])
 
     def ranked(self, drawn: Sequence[Values]) -> Iterable[Values]:
         """The most promising first, by predicted quality and predicted speed."""
-        gains = self._gains(drawn, self._speed.predict(drawn)[0])
+        gains = self._gains(drawn, self._speed.predict(self._features(drawn))[0])
         return (drawn[i] for i in np.argsort(-gains, kind="stable"))
 
     def best(self, found: Sequence[tuple[Values, float]]) -> Values:
@@ -189,7 +202,12 @@ class _Judge:
         return values[int(np.argmax(self._gains(values, np.array([speed for _, speed in found]))))]
 
     def _gains(self, values: Sequence[Values], speed: NDArray[np.float64]) -> NDArray[np.float64]:
-        return expected_gain(self._front, self._reference, *self._quality.predict(values), speed)
+        mean, deviation = self._quality.predict(self._features(values))
+        known = np.column_stack([mean, speed]), np.column_stack([deviation, np.zeros(len(values))])
+        return expected_improvement(*known, self._front, self._reference)
+
+    def _features(self, values: Sequence[Values]) -> NDArray[np.float64]:
+        return self._encoding.features(self._encoding.rows(values))
 
 
 def _is_feasible(trial: FrozenTrial) -> bool:

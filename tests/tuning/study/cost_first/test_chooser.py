@@ -97,6 +97,16 @@ def test_where_cost_cannot_be_measured_the_searcher_proposes(tmp_path):
     assert len(search(found, 8)) == 8
 
 
+def test_trials_that_were_stopped_are_no_start_up(tmp_path):
+    found = started(tmp_path, Costs())
+    for _ in range(6):
+        proposal = ask(found)
+        found.tell(proposal.trial, [{**told(proposal), "status": "stopped", "fidelity": 0.25}])
+    assert found.cost_first.choose(found._study, 0, lambda values: True, dict) is None
+    search(found, 4)
+    assert found.cost_first.choose(found._study, 0, lambda values: True, dict) is not None
+
+
 def test_few_costs_are_measured_for_a_proposal(tmp_path):
     costs = Costs()
     search(started(tmp_path, costs, num_measured=2), 24)

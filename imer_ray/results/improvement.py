@@ -10,6 +10,7 @@ from imer_ray.results.pareto import pareto_front
 
 Array = NDArray[np.float64]
 BLOCK = 512  # predictions at a time: what is kept of each grows with the front
+EXACT = 1e-9  # deviation that stands for none
 
 
 def expected_improvement(mean: Array, deviation: Array, found: Array, reference: Array) -> Array:
@@ -25,7 +26,7 @@ def expected_improvement(mean: Array, deviation: Array, found: Array, reference:
     There are about n^{K-1} / (K-1)! such boxes.
 
     Args:
-        mean, deviation: [N, K] of the independent normal predictions.
+        mean, deviation: [N, K] of the independent normal predictions; 0 is the deviation of what is known.
         found: [M, K] objectives of what is known.
         reference: [K]
 
@@ -72,5 +73,6 @@ def _first_of_front(points: Array) -> NDArray[np.intp]:
 
 def _shortfall(bound: Array, mean: Array, deviation: Array) -> Array:
     """E max(bound - Y, 0) of a normal Y."""
+    deviation = np.maximum(deviation, EXACT)
     z = (bound - mean) / deviation
     return deviation * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi))

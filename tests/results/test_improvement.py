@@ -1,0 +1,56 @@
+"""The expected improvement of a hypervolume, beside what draws add to it on average."""
+
+import math
+
+import numpy as np
+import pytest
+
+from imer_ray.results.hypervolume import hypervolume
+from imer_ray.results.improvement import expected_improvement
+
+REFERENCE = np.array([1.0, 2.0])
+FRONTS = {
+    "none": np.empty((0, 2)),
+    "one": np.array([[0.4, 1.0]]),
+    "some, dominated and out of reach": np.array([[0.4, 1.0], [0.2, 1.5], [0.7, 0.2], [0.5, 1.7], [0.1, 3.0]]),
+}
+
+
+@pytest.mark.parametrize("num_objectives", [2, 3, 4])
+@pytest.mark.parametrize("number", [0, 1, 6])
+def test_it_is_the_mean_of_improvements(number, num_objectives):
+    rng = np.random.default_rng(number)
+    found = rng.random((number, num_objectives)).round(1)  # with ties
+    reference = np.array([0.9, 1.1, 1.0, 0.8])[:num_objectives]
+    mean, deviation = rng.random((2, num_objectives)), rng.uniform(0.05, 0.4, (2, num_objectives))
+    before = hypervolume(found, reference)
+    for expected, at, spread in zip(
+        expected_improvement(mean, deviation, found, reference), mean, deviation, strict=True
+    ):
+        drawn = at + spread * rng.standard_normal((600, num_objectives))
+        grown = [hypervolume(np.vstack([found, [point]]), reference) - before for point in drawn]
+        assert expected == pytest.approx(np.mean(grown), abs=4 * np.std(grown) / math.sqrt(len(grown)))
+
+
+def at_known_costs(front, mean, std, costs):
+    means, deviations = np.column_stack([np.full(len(costs), mean), costs]), np.zeros((len(costs), 2))
+    deviations[:, 0] = std
+    return expected_improvement(means, deviations, front, REFERENCE)
+
+
+@pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
+@pytest.mark.parametrize(
+    ("mean", "std", "cost"), [(0.3, 0.2, 0.5), (0.45, 0.05, 1.2), (0.1, 0.3, -1.0), (0.3, 0.1, 2.5)]
+)
+def test_of_a_known_cost_it_is_the_mean_over_draws_of_the_quality(front, mean, std, cost):
+    draws = np.random.default_rng(0).normal(mean, std, 4000)
+    before = hypervolume(front, REFERENCE) if len(front) else 0.0
+    gains = [hypervolume(np.vstack([front, [draw, cost]]), REFERENCE) - before for draw in draws]
+    (found,) = at_known_costs(front, mean, std, [cost])
+    assert found == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / 60 + 1e-8)
+    assert found == pytest.approx(0.0, abs=1e-8) or cost < REFERENCE[1]
+
+
+def test_of_two_of_equal_quality_the_cheaper_gains_more():
+    gains = at_known_costs(FRONTS["one"], 0.4, 0.1, [0.5, 1.0, 1.5])
+    assert (np.diff(gains) < 0).all() and (gains > 0).all()
