@@ -1,7 +1,6 @@
 """What a second machine lacks is told before the first trial, or sent there: a raylet from which folders are hidden."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from processes import can_mount
 from ray.cluster_utils import Cluster
 from toy_hardware import hardware
 from toy_stages import toy
@@ -44,14 +44,10 @@ def test_the_node_and_the_remedy_are_named(changes, says):
         nodes.check(HERE, [answer], "/runs")
 
 
-def can_hide():
-    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """The address of a head without CPUs and of a node that does not see our package, nor the folders returned."""
-    if not can_hide():
+    if not can_mount():
         pytest.skip("only root may hide folders from a process (unshare -m)")
     hidden = [str(tmp_path_factory.mktemp(name)) for name in ("stages", "data")]
     package = str(Path(importlib.util.find_spec("imer_ray").origin).parent)

@@ -35,7 +35,10 @@ class Handler(BaseHTTPRequestHandler):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             body = _unchunked(self.rfile)
         else:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client, or what stands between, has gone: there is no such object then
+                raise ConnectionAbortedError
         if "aws-chunked" in self.headers.get("Content-Encoding", ""):
             body = _unchunked(io.BytesIO(body))
         time.sleep(LATENCY[0])
@@ -110,12 +113,25 @@ def _unchunked(stream: IO[bytes]) -> bytes:
     return b"".join(parts)
 
 
+class Server(ThreadingHTTPServer):
+    """Listens on a port of its own from the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_: object) -> None:
+        """A client that has gone is no matter of the terminal."""
+
+
+def uri(port: int, folder: str = "stages") -> str:
+    """Of a folder behind a port of this machine."""
+    return f"s3://bucket/{folder}?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{port}"
+
+
 def main() -> None:
     LATENCY[0] = float(dict(word.split("=") for word in sys.argv[1:]).get("latency", 0))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    where = f"endpoint_override=127.0.0.1:{server.server_port}"
-    print(f"s3://bucket/stages?scheme=http&region=us-east-1&{where}", flush=True)
+    print(uri(Server().server_port), flush=True)
     for _ in sys.stdin:
         print(json.dumps(COUNTS), flush=True)
         COUNTS.clear()
