@@ -253,13 +253,16 @@ def world(folder: Path) -> Iterator[World]:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr(services, "get_node", patient(services.get_node))
         few = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # processes
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "resources": {TRIAL_SLOT: 8}, **few})
-        made = World(folder, cluster, proxy)
-        start(hardware(address=cluster.address))
-        made.repair()
-        yield made
-        pids = set[int]().union(*(family(raylet(node)) for node in cluster.list_all_nodes()))
-        ray.shutdown()
-        cluster.shutdown()
-        server.shutdown()
+        head = {"num_cpus": 0, "resources": {TRIAL_SLOT: 8}, **few, **agents()}
+        cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)  # threads add nodes, too
+        made, pids = World(folder, cluster, proxy), set[int]()
+        try:
+            start(hardware(address=cluster.address))
+            made.repair()
+            yield made
+            pids |= set[int]().union(*(family(raylet(node)) for node in cluster.list_all_nodes()))
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+            server.shutdown()
         until(lambda: not [title(pid) for pid in pids if title(pid)], 30)
