@@ -185,10 +185,8 @@ class World:
         until(lambda: sum(node["Alive"] for node in ray.nodes()) == NUM_NODES + 1, START_SECONDS)
 
     def add_node(self) -> Any:
-        number = time.monotonic_ns()
-        return self.cluster.add_node(
-            wait=False, num_cpus=1, env_vars={"IMER_RAY_CACHE": str(self.folder / f"cache-{number}")}
-        )
+        cache = {"IMER_RAY_CACHE": str(self.folder / f"cache-{time.monotonic_ns()}")}
+        return self.cluster.add_node(wait=False, num_cpus=1, env_vars=cache, **agents())
 
     def left_over(self) -> list[str]:
         """What of earlier searches still runs or holds anything."""

@@ -13,6 +13,7 @@ import json
 import sys
 import threading
 import time
+import uuid
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO
@@ -20,6 +21,7 @@ from urllib import parse
 from xml.sax.saxutils import escape
 
 OBJECTS: dict[str, tuple[bytes, float]] = {}  # key -> content, and when it was written
+PARTS: dict[str, dict[int, bytes]] = {}  # upload -> its parts so far
 COUNTS: collections.Counter[str] = collections.Counter()
 LATENCY = [0.0]
 
@@ -53,12 +55,29 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def do_PUT(self) -> None:
-        key, _, body = self._begin("PUT")
-        OBJECTS[key] = (body, time.time())
+        key, query, body = self._begin("PUT")
+        if "uploadId" in query:
+            PARTS[query["uploadId"]][int(query["partNumber"])] = body
+        else:
+            OBJECTS[key] = (body, time.time())
         self._end(200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
+    def do_POST(self) -> None:
+        """Begin or complete an object of several parts, as those of more than 5 MB are."""
+        key, query, _ = self._begin("POST")
+        if "uploads" in query:
+            name = uuid.uuid4().hex
+            PARTS[name] = {}
+            self._end(200, _xml("InitiateMultipartUploadResult", f"<UploadId>{name}</UploadId>"))
+            return
+        parts = PARTS.pop(query["uploadId"])
+        OBJECTS[key] = (b"".join(parts[number] for number in sorted(parts)), time.time())
+        self._end(200, _xml("CompleteMultipartUploadResult", '<ETag>"-"</ETag>'))
+
     def do_DELETE(self) -> None:
-        OBJECTS.pop(self._begin("DELETE")[0], None)
+        key, query, _ = self._begin("DELETE")
+        if PARTS.pop(query.get("uploadId", ""), None) is None:
+            OBJECTS.pop(key, None)
         self._end(204)
 
     def do_HEAD(self) -> None:
@@ -100,6 +119,10 @@ class Handler(BaseHTTPRequestHandler):
         self._end(200, text.encode(), Content_Type="application/xml")
 
     def log_message(self, *_: object) -> None: ...
+
+
+def _xml(name: str, content: str) -> bytes:
+    return f'<?xml version="1.0"?><{name}>{content}</{name}>'.encode()
 
 
 def _unchunked(stream: IO[bytes]) -> bytes:
