@@ -39,7 +39,7 @@ def main(overrides: list[str]) -> Path:
     """The command; returns the study's folder."""
     started = time.monotonic()
     options = compose(SearchConfig, "search", overrides)
-    from imer_ray.tuning.replication import folds, repeats
+    from imer_ray.tuning.replication import folds
     from imer_ray.tuning.study import failures, selection
     from imer_ray.tuning.study.lock import only_driver
     from imer_ray.tuning.study.results_file import write
@@ -50,7 +50,7 @@ def main(overrides: list[str]) -> Path:
     with only_driver(planned.folder):
         record = open_record(planned)
         done, over = len(record.finished), None
-        if has_trials := done >= study.num_trials and not repeats.wanted(planned, record):
+        if has_trials := _has_trials(planned, record):
             write(planned, record)
         if has_trials and not folds.missing(planned):
             print(f"study {study.name} is complete ({done} trials); study.num_trials={done + 24} would extend it")
@@ -74,6 +74,19 @@ def main(overrides: list[str]) -> Path:
     return planned.folder
 
 
+def _has_trials(plan: Plan, record: Record) -> bool:
+    """Whether there are all trials and repeats, and nothing that was stopped early goes on."""
+    from imer_ray.tuning.replication import repeats
+
+    if len(record.finished) < plan.info.num_trials or repeats.wanted(plan, record):
+        return False
+    if all(row["status"] != "stopped" for row in record.rows):
+        return True
+    from imer_ray.tuning.ray_tune.scheduler import goes_on  # with Tune, whose import takes seconds
+
+    return not goes_on(plan, record)
+
+
 def _search(plan: Plan, record: Record, started: float) -> str | None:
     """Run trials, then repeats; what ended it early, a budget or the end of the space, or None."""
     from imer_ray.scaling.cluster import session
@@ -83,7 +96,7 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     from imer_ray.tuning.monitor.first_point import FirstPoint
     from imer_ray.tuning.monitor.timeline import Timeline
     from imer_ray.tuning.replication.folds import compare_picks
-    from imer_ray.tuning.replication.repeats import repeat_front, wanted
+    from imer_ray.tuning.replication.repeats import repeat_front
     from imer_ray.tuning.trial.coordinator import SPLIT, waiter_name
 
     study, scaling = plan.options.study, plan.options.scaling
@@ -125,11 +138,10 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
         timeline = Timeline(plan.folder, plan.info.study)
         timeline.follow(broker)
         timeline.write(last=True)
-    is_complete = len(record.finished) >= study.num_trials and not wanted(plan, record)
     if exhausted and len(record.finished) < study.num_trials:
         num_known = record.num_configurations
         return f"the space {plan.space.name} has no further configuration than the {num_known} that are known"
-    return None if is_complete else limit.over
+    return None if _has_trials(plan, record) else limit.over
 
 
 def _report(folder: Path) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from fake_slurm import FIRST_NODE
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +72,3 @@ class Cluster:
     @property
     def requeued(self) -> bool:
         return (self.folder / "scontrol.log").exists()
-
-
-def rows(study: Path) -> pd.DataFrame:
-    """What was found, without when, where and how fast."""
-    found = pd.read_parquet(study / "results.parquet").sort_values(["trial", "point"], ignore_index=True)
-    told = [name for name in found if name.startswith(("config.", "valid.", "objective.", "keys"))]
-    return found[["trial", "point", "seed", "status", *told]]

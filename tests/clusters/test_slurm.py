@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from fake_slurm import ADDRESSES
-from pretended import RAY, ROOT, SMALL, Cluster, rows
+from found_rows import rows
+from pretended import RAY, ROOT, SMALL, Cluster
 
 from imer_ray.results.timeline import read_timeline
 

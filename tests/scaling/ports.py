@@ -15,20 +15,6 @@ def note(config, context):
     return {"value": 0.0}
 
 
-def family(pid: int) -> set[int]:
-    """A process and all that it and its children started."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
 def listening(pids: set[int]) -> list[str]:
     """The addresses at which processes wait for connections."""
     inodes, found = _sockets_of(pids), []

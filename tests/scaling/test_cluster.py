@@ -12,6 +12,7 @@ import ray
 from ray.cluster_utils import Cluster
 from toy_hardware import hardware
 from toy_stages import notes, toy
+from waiting import until
 from worlds import s3_server
 
 from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
@@ -67,13 +68,6 @@ def busy(node, tmp_path):
     finally:
         path.unlink()
         ray.get(task)
-
-
-def until(condition, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 def node_of(broker):

@@ -2,17 +2,16 @@
 
 import json
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import ray
-from ray._private.worker import global_worker
+from draining import drain
 from ray.cluster_utils import Cluster
-from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from toy_hardware import hardware
 from toy_stages import notes, toy
+from waiting import until
 
 from imer_ray.scaling import growth
 from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
@@ -35,20 +34,6 @@ def cluster():
         yield lambda: made.add_node(num_cpus=1).node_id
         ray.shutdown()
         made.shutdown()
-
-
-def until(condition, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
-
-
-def drain(node):
-    """As a cloud's notice does, in half a minute."""
-    reason = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-    accepted, why = global_worker.gcs_client.drain_node(node, reason, "spot", int((time.time() + 30) * 1000))
-    assert accepted, why
 
 
 def losses(store, stage):

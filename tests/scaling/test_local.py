@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import ray
 from other_user import NOBODY, as_user, is_root, python_as
-from ports import family, is_loopback, listening
+from ports import is_loopback, listening
+from processes import family
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from imer_ray.config.commands import ScalingConfig

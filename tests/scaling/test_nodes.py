@@ -2,19 +2,19 @@
 
 import contextlib
 import importlib.util
-import os
 import re
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import ray
+from processes import can_mount
 from ray.cluster_utils import Cluster
 from toy_hardware import hardware
 from toy_stages import toy
+from waiting import until
 
 from imer_ray.errors import UserError
 from imer_ray.scaling import cluster as clusters
@@ -48,14 +48,10 @@ def test_the_node_and_the_remedy_are_named(changes, says):
         nodes.check(HERE, [answer], "/runs")
 
 
-def can_hide():
-    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """The address of a head without CPUs and of a node that does not see our package, nor the folders returned."""
-    if not can_hide():
+    if not can_mount():
         pytest.skip("only root may hide folders from a process (unshare -m)")
     hidden = [str(tmp_path_factory.mktemp(name)) for name in ("stages", "data")]
     with head() as cluster, node_without(cluster, PACKAGE, *hidden):
@@ -98,10 +94,7 @@ def joined(address, stages, data=()):
 
 
 def await_nodes(number):
-    end = time.monotonic() + 120
-    while sum(node["Alive"] for node in ray.nodes()) < number:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: sum(node["Alive"] for node in ray.nodes()) >= number)
 
 
 @pytest.mark.slow
@@ -129,7 +122,7 @@ def test_data_that_a_node_does_not_see_are_told_at_the_start(world, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not can_hide(), reason="only root may hide folders from a process (unshare -m)")
+@pytest.mark.skipif(not can_mount(), reason="only root may hide folders from a process (unshare -m)")
 def test_a_node_that_comes_later_and_lacks_something_is_told_and_gets_no_stage(tmp_path, capfd):
     gate = tmp_path / "gate"
     with head() as cluster, ThreadPoolExecutor() as pool:
@@ -150,8 +143,10 @@ def test_a_node_that_comes_later_and_lacks_something_is_told_and_gets_no_stage(t
 
 def await_words(capfd, pattern):
     """Wait until they stand on the terminal."""
-    said, end = "", time.monotonic() + 120
-    while not re.search(pattern, said):
-        assert time.monotonic() < end, said
-        time.sleep(0.05)
-        said += capfd.readouterr().err
+    said = []
+
+    def has_said():
+        said.append(capfd.readouterr().err)
+        return re.search(pattern, "".join(said))
+
+    until(has_said)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ports import family, is_loopback, listening
+from ports import is_loopback, listening
+from processes import family
 from ray import serve
 from serving_load import bodies, described
 

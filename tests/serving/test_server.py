@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ports import family, is_loopback, listening
+from ports import is_loopback, listening
+from processes import family
 from serving_hostile import hostile
 from serving_load import bodies, described, kill_under_load, request
 

@@ -13,6 +13,7 @@ import json
 import sys
 import threading
 import time
+import uuid
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO
@@ -20,6 +21,7 @@ from urllib import parse
 from xml.sax.saxutils import escape
 
 OBJECTS: dict[str, tuple[bytes, float]] = {}  # key -> content, and when it was written
+PARTS: dict[str, dict[int, bytes]] = {}  # upload -> its parts so far
 COUNTS: collections.Counter[str] = collections.Counter()
 LATENCY = [0.0]
 
@@ -35,7 +37,10 @@ class Handler(BaseHTTPRequestHandler):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             body = _unchunked(self.rfile)
         else:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client, or what stands between, has gone: there is no such object then
+                raise ConnectionAbortedError
         if "aws-chunked" in self.headers.get("Content-Encoding", ""):
             body = _unchunked(io.BytesIO(body))
         time.sleep(LATENCY[0])
@@ -50,12 +55,29 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def do_PUT(self) -> None:
-        key, _, body = self._begin("PUT")
-        OBJECTS[key] = (body, time.time())
+        key, query, body = self._begin("PUT")
+        if "uploadId" in query:
+            PARTS[query["uploadId"]][int(query["partNumber"])] = body
+        else:
+            OBJECTS[key] = (body, time.time())
         self._end(200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
+    def do_POST(self) -> None:
+        """Begin or complete an object of several parts, as those of more than 5 MB are."""
+        key, query, _ = self._begin("POST")
+        if "uploads" in query:
+            name = uuid.uuid4().hex
+            PARTS[name] = {}
+            self._end(200, _xml("InitiateMultipartUploadResult", f"<UploadId>{name}</UploadId>"))
+            return
+        parts = PARTS.pop(query["uploadId"])
+        OBJECTS[key] = (b"".join(parts[number] for number in sorted(parts)), time.time())
+        self._end(200, _xml("CompleteMultipartUploadResult", '<ETag>"-"</ETag>'))
+
     def do_DELETE(self) -> None:
-        OBJECTS.pop(self._begin("DELETE")[0], None)
+        key, query, _ = self._begin("DELETE")
+        if PARTS.pop(query.get("uploadId", ""), None) is None:
+            OBJECTS.pop(key, None)
         self._end(204)
 
     def do_HEAD(self) -> None:
@@ -99,6 +121,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+def _xml(name: str, content: str) -> bytes:
+    return f'<?xml version="1.0"?><{name}>{content}</{name}>'.encode()
+
+
 def _unchunked(stream: IO[bytes]) -> bytes:
     """The content of a body in chunks, each after a line with its length in hexadecimal digits; lines may follow."""
     parts = []
@@ -110,12 +136,25 @@ def _unchunked(stream: IO[bytes]) -> bytes:
     return b"".join(parts)
 
 
+class Server(ThreadingHTTPServer):
+    """Listens on a port of its own from the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_: object) -> None:
+        """A client that has gone is no matter of the terminal."""
+
+
+def uri(port: int, folder: str = "stages") -> str:
+    """Of a folder behind a port of this machine."""
+    return f"s3://bucket/{folder}?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{port}"
+
+
 def main() -> None:
     LATENCY[0] = float(dict(word.split("=") for word in sys.argv[1:]).get("latency", 0))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    where = f"endpoint_override=127.0.0.1:{server.server_port}"
-    print(f"s3://bucket/stages?scheme=http&region=us-east-1&{where}", flush=True)
+    print(uri(Server().server_port), flush=True)
     for _ in sys.stdin:
         print(json.dumps(COUNTS), flush=True)
         COUNTS.clear()

@@ -1,4 +1,4 @@
-"""What tests ask of hardware, in worker processes, too: as in `ScalingConfig`, but of kinds that it does not know."""
+"""What tests ask of hardware, in worker processes, too: the fields of `ScalingConfig`, with kinds unknown to it."""
 
 from types import SimpleNamespace
 from typing import Any

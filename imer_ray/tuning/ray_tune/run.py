@@ -17,7 +17,7 @@ from imer_ray.errors import UserError
 from imer_ray.scaling.cluster import trial_resources
 from imer_ray.stages.client import Client
 from imer_ray.tuning.ray_tune.callback import StudyCallback
-from imer_ray.tuning.ray_tune.scheduler import study_scheduler
+from imer_ray.tuning.ray_tune.scheduler import goes_on, study_scheduler
 from imer_ray.tuning.ray_tune.searcher import StudySearcher
 from imer_ray.tuning.ray_tune.trainable import coordinate
 from imer_ray.tuning.study.cost_first.costs import Costs, chooser
@@ -37,16 +37,17 @@ MAX_FAILURES = 2  # a coordinator that dies with its node starts again: what was
 
 
 def run(plan: Plan, record: Record, client: Client, is_over: Callable[[], bool] = lambda: False) -> bool:
-    """Run what the study lacks of its trials, until ``is_over``; afterwards its results are written, however it ended.
+    """Run what a study lacks of its trials, and those stopped early that go on, until ``is_over``; afterwards
+    its results are written, however it ended.
 
     Returns whether every configuration of the space is known, so that there are no more trials to be had.
 
     Raises:
         UserError: something must be put right before another trial can run.
     """
-    missing = plan.info.num_trials - len(record.finished)
+    is_missing = len(record.finished) < plan.info.num_trials or goes_on(plan, record)
     try:
-        if missing > 0 and not is_over():
+        if is_missing and not is_over():
             return _tune(plan, record, client, is_over)
         return False
     finally:

@@ -149,6 +149,12 @@ def study_scheduler(plan: Plan, record: Record, leave: Callable[[int], None]) ->
     return StudyScheduler(scheduler, costs_of, estimate_of, leave, ended)
 
 
+def goes_on(plan: Plan, record: Record) -> bool:
+    """Whether a trial that was stopped early goes on when nothing new is to be proposed: a driver may have died before
+    it came to that."""
+    return study_scheduler(plan, record, lambda trial: None).resumed(is_last=True) is not None
+
+
 def _estimated_speed(config: Mapping[str, Any]) -> float:
     """log10(1 + NFE): what is known of a trial's speed before its cost is measured."""
     from imer_ray.evaluation.predict import num_evaluations

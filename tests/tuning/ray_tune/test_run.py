@@ -15,7 +15,9 @@ from imer_ray.config.resolve import tree_of
 from imer_ray.errors import UserError
 from imer_ray.results.schema import read_info, read_results
 from imer_ray.results.timeline import read_timeline
+from imer_ray.tuning.ray_tune.searcher import StudySearcher
 from imer_ray.tuning.study.journal import FILE_NAME, Journal, open_study
+from imer_ray.tuning.study.results_file import complete_row
 from imer_ray.tuning.study.study import open_record, plan
 
 HERE = str(Path(__file__).parents[1])
@@ -158,6 +160,20 @@ def test_a_paused_trial_leaves_its_row_its_stages_and_its_slot_and_goes_on_when_
     assert not {TrialState.RUNNING, TrialState.WAITING} & {trial.state for trial in told}
     assert not {trial.number for trial in study.best_trials} & {trial.number for trial in stopped}
     assert ray.available_resources()["trial_slot"] == 4
+
+
+@pytest.mark.slow
+def test_what_a_driver_that_died_left_paused_goes_on_although_no_trial_is_missing(search, options):
+    settings = {"scheduler": "asha", "grace_epochs": 2, "num_trials": 1}
+    record = open_record(plan(changed(options, study=settings), systems="trained_systems"))
+    searcher = StudySearcher(record, 1, lambda *args: complete_row("toy", *args), stopped={"a"})
+    searcher.suggest("a")
+    row = {"epochs": 2, "fidelity": 0.1, "rungs": json.dumps({"recognise": {"2": 0.5}}), "stages": "{}"}
+    searcher.on_trial_complete("a", {"standing": json.dumps({"row": row})})
+    assert [row["status"] for row in record.rows] == ["stopped"]
+    searched = search(systems="trained_systems", **settings)
+    own = read_results(searched.folder / "results.parquet").set_index(["trial", "point"]).loc[0, 0]
+    assert (own["status"], own["epochs"]) == ("complete", 40)
 
 
 @pytest.mark.slow

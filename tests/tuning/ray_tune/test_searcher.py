@@ -8,7 +8,7 @@ from changed import changed
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from imer_ray.tuning.ray_tune.scheduler import study_scheduler
+from imer_ray.tuning.ray_tune.scheduler import goes_on, study_scheduler
 from imer_ray.tuning.ray_tune.searcher import SAME_FAILURES, StudySearcher
 from imer_ray.tuning.study.results_file import complete_row
 from imer_ray.tuning.study.study import open_record, plan
@@ -170,3 +170,19 @@ def test_what_an_earlier_command_paused_goes_on_in_the_next(options):
     scheduler = study_scheduler(planned, again, lambda trial: None)
     assert scheduler.resumed(True) == 0 and again.resume(0).values == first["values"]
     assert scheduler.resumed(True) is None
+
+
+def test_a_study_whose_driver_died_before_a_paused_trial_went_on_lacks_something(options):
+    planned = plan(changed(options, study={"scheduler": "asha", "num_trials": 2}), systems="toy_systems")
+    record, ended = open_record(planned), {"a"}
+    searcher = StudySearcher(record, 2, lambda *args: complete_row("toy", *args), stopped=ended, num_trials=2)
+    first = searcher.suggest("a")
+    searcher.suggest("b")
+    searcher.on_trial_complete("b", error=True)
+    assert not goes_on(planned, record)  # whatever runs is no business of those who are paused
+    searcher.on_trial_complete("a", stopped(first, 0.5))
+    again = open_record(planned)
+    assert len(again.finished) == planned.info.num_trials and goes_on(planned, again)
+    assert again.finished == {0, 1}  # it was only asked
+    again.resume(0)
+    assert not goes_on(planned, again)
