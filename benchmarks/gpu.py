@@ -46,7 +46,8 @@ SHARES = {  # of the time, in this order
     "sharing": 0.1,
     "picks": 0.3,
 }
-CLIPS, EPOCHS = {"cuda": 1284, "cpu": 32}, {"cuda": 12, "cpu": 1}
+# As many clips of MOSI's shape as the synthetic set makes in memory, with some for the other splits.
+CLIPS, EPOCHS = {"cuda": 1024, "cpu": 32}, {"cuda": 12, "cpu": 1}
 
 
 def main() -> int:
@@ -84,7 +85,7 @@ def sections(device: str, folder: Path, picks: Path | None) -> dict[str, Callabl
         "backbones": functools.partial(gpu_equality.of_backbones, device),
         "stages": functools.partial(gpu_stages.of_stages, device, folder),
         "training": functools.partial(gpu_speed.of_trainings, device, CLIPS[where]),
-        "sharing": functools.partial(gpu_speed.of_sharing, device, EPOCHS[where]),
+        "sharing": functools.partial(gpu_speed.of_sharing, device, EPOCHS[where], CLIPS[where]),
         "picks": functools.partial(gpu_speed.of_picks, device, picks),
     }
     return {name: made[name] for name in SHARES}

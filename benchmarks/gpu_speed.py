@@ -131,17 +131,18 @@ def _trainings(device: str, num_train: int) -> dict[str, Any]:
     return found
 
 
-def of_sharing(device: str, num_epochs: int) -> dict[str, Check]:
+def of_sharing(device: str, num_epochs: int, num_train: int) -> dict[str, Check]:
     """One check: two stages on one GPU, by the broker of a search."""
-    return {"two stages": functools.partial(_sharing, device, num_epochs)}
+    return {"two stages": functools.partial(_sharing, device, num_epochs, num_train)}
 
 
-def _sharing(device: str, num_epochs: int) -> dict[str, Any]:
+def _sharing(device: str, num_epochs: int, num_train: int) -> dict[str, Any]:
     """Seconds of one stage with half of a GPU (or a CPU), and of two at once, in processes that have run one before."""
     scaling = ScalingConfig(num_workers=0, train_stages=(), gpus_per_stage=0 if device == "cpu" else SHARE)
 
     def stage(seed: int, count: int) -> Stage:
-        words = [f"seed={seed}", f"training.encode.num_epochs={count}", "data.num_valid=32", "data.num_test=32"]
+        words = [f"seed={seed}", f"training.encode.num_epochs={count}", f"data.num_train={num_train}"]
+        words += ["data.num_valid=32", "data.num_test=32"]
         order = graph(compose(ExperimentConfig, "experiment", [*MOSI, *words]), "valid").in_order()
         return next(found for found in order if found.kind == "encode")
 

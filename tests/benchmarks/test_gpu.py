@@ -1,6 +1,7 @@
 """The benchmark of GPUs, which here has the CPU in a GPU's place: what it asks for, compares and says."""
 
 import json
+import math
 import pkgutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import imer_ray.diffusion.samplers
 import imer_ray.models.backbones
 from imer_ray.config.components import options
 from imer_ray.config.experiment import STAGE_KINDS
+from imer_ray.data.synthetic import CHUNK, MAX_NUMBERS
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
@@ -158,9 +160,18 @@ def test_trainings_are_timed():
     assert all(trained[name] > 0 for name in ("encode", "pretrain[l]", "recognise"))
 
 
+def test_there_may_be_as_many_clips_as_it_asks_for():
+    """As `imer_ray.data.synthetic.Synthetic.load` counts them, which it would make."""
+    import gpu
+    import gpu_speed
+
+    chunks = sum(math.ceil(size / CHUNK) for size in (gpu.CLIPS["cuda"], 32, 32))
+    assert chunks * CHUNK * gpu_speed.SHAPE.num_frames * sum(gpu_speed.SHAPE.dims.values()) <= MAX_NUMBERS
+
+
 @pytest.mark.slow
 def test_two_stages_at_once_are_timed():
     import gpu_speed
 
-    shared = gpu_speed.of_sharing("cpu", 1)["two stages"]()
+    shared = gpu_speed.of_sharing("cpu", 1, 32)["two stages"]()
     assert 0 < shared["one_s"] and 0 < shared["gain"]
