@@ -153,7 +153,9 @@ def untrained(config: ExperimentConfig, dims: dict, lengths: dict) -> EmotionMod
     torch.manual_seed(0)
     encoder, fusion, refiner = config.encoder.build(), config.fusion.build(), config.refiner.build()
     latent_dim, num_frames = encoder.latent_dim, encoder.length(min(lengths.values()))
-    recovery = build_recovery(Diffusion.of(config.diffusion), latent_dim, num_frames)
+    diffusion = config.diffusion
+    recovers = not diffusion.backbone.name == diffusion.prior.name == "none"  # else it is a recogniser alone
+    recovery = build_recovery(Diffusion.of(diffusion), latent_dim, num_frames) if recovers else None
     recogniser = build_recogniser(latent_dim, fusion, refiner)
     model = EmotionModel(build_encoder(encoder, dims, lengths), recovery, recogniser)
     return model.eval().requires_grad_(False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import ray
 from ray import ObjectRef
 
+from imer_ray.scaling.gpus import ALL_VISIBLE, leased
 from imer_ray.scaling.hardware import Hardware
 from imer_ray.scaling.heart import Run
 from imer_ray.scaling.worker import work
@@ -20,10 +21,17 @@ def submit(
     """Start the task, on a node with the labels that ``places`` selects. It is never retried by Ray, because the broker
     does that.
 
-    A worker process is used again, so that torch is imported once; but not with GPUs, since CUDA keeps the device that
-    it saw first.
+    A worker process is used again, so that torch is imported once; with GPUs, too (`imer_ray.scaling.gpus`).
     """
     cpus, gpus = scaling.cpus_per_stage, scaling.gpus_per_stage
-    place = Place(device="cuda:0" if gpus else "cpu", num_threads=max(1, int(cpus)))
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1 if gpus else 0)(work)
-    return task.options(name=stage.name, label_selector=dict(places)).remote(stage, store_root, run, place, "inline")
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=0)(_run)
+    environment = {"runtime_env": {"env_vars": ALL_VISIBLE}} if gpus else {}
+    return task.options(name=stage.name, label_selector=dict(places), **environment).remote(
+        stage, store_root, scaling, run
+    )
+
+
+def _run(stage: Stage, store_root: str, scaling: Hardware, run: Run) -> StageResult:
+    gpus = scaling.gpus_per_stage
+    place = Place(device=leased() if gpus else "cpu", num_threads=max(1, int(scaling.cpus_per_stage)))
+    return work(stage, store_root, run, place, "inline", gpus)

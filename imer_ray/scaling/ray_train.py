@@ -1,5 +1,4 @@
-"""The executor `ray_train`: a stage runs on a group of Ray Train workers (nccl on whole GPUs, else gloo: nccl
-refuses two workers on one GPU).
+"""The executor `ray_train`: a stage runs on a group of Ray Train workers.
 
 A worker group takes many seconds to start, so this is for long trainings, and for the stages that
 ``scaling.train_stages`` names.
@@ -86,7 +85,7 @@ def _drive(
             resources_per_worker=resources,
             label_selector=dict(places) or None,
         ),
-        torch_config=LoopbackTorchConfig(backend="nccl" if gpus >= 1 else "gloo"),
+        torch_config=LoopbackTorchConfig(backend=backend(gpus)),
         run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
     )
     try:
@@ -100,6 +99,12 @@ def _drive(
         store.drop_workspace(name)
     manifest = store.open(stage.key).manifest
     return replace(found(stage, manifest), reused=False)
+
+
+def backend(gpus: float) -> str:
+    """By what workers of a group talk that hold so many GPUs each. NCCL refuses two on one GPU, where Ray may put two
+    that hold a share of one."""
+    return "nccl" if gpus >= 1 else "gloo"
 
 
 def _have_coordinator() -> None:
@@ -124,7 +129,7 @@ def _train(config: Mapping[str, Any]) -> None:
         device=str(get_device()) if scaling.gpus_per_stage else "cpu",
         num_threads=max(1, int(scaling.cpus_per_stage)),
     )
-    work(stage, config["store_root"], config["run"], place, executor="ray_train")
+    work(stage, config["store_root"], config["run"], place, "ray_train", scaling.gpus_per_stage)
 
 
 def _cause(error: Exception) -> Exception:

@@ -15,13 +15,14 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from imer_ray.errors import NonFiniteError, StageStopped, StoreFailed, UserError
+from imer_ray.scaling.gpus import computing_on
 from imer_ray.scaling.heart import Run
 from imer_ray.scaling.leaving import noticed
 from imer_ray.stages import rungs
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.run import Place, StageResult, execute, keep_going
+from imer_ray.stages.run import Place, StageResult, execute, keep_going, load_function
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Where
 
@@ -30,8 +31,11 @@ PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
 ANSWER_SECONDS = 120.0  # it may have to look into an object store first; a stage goes on without an answer
 
 
-def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str) -> StageResult:
+def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str, gpus: float) -> StageResult:
     """Run a stage, or this worker's share of it.
+
+    Args:
+        gpus: that this process holds.
 
     Raises:
         UserError, NonFiniteError, StageStopped, MissingArtefact, StoreFailed, OSError: as the stage raised them.
@@ -40,7 +44,9 @@ def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str) -
     try:
         with run.beating(computes=True), noticed() as leaving:
             report = Reporter(run.broker, stage.key, executor) if place.rank == 0 else keep_going
-            return execute(stage, Store(store_root), report, place, leaving)
+            load_function(stage.function)  # with torch, if it needs it
+            with computing_on(place.device, gpus):
+                return execute(stage, Store(store_root), report, place, leaving)
     except (UserError, NonFiniteError, StageStopped, MissingArtefact, StoreFailed):
         raise
     except OSError as error:

@@ -103,6 +103,9 @@ def execute(
             with contextlib.suppress(OSError):
                 store.flush_workspace(stage.key)
             raise
+        finally:
+            if "torch._dynamo" in sys.modules:  # it compiles a function for eight models, and then no more
+                sys.modules["torch"].compiler.reset()
         seconds = time.perf_counter() - started
         if place.rank == 0:
             metrics = dict(store.commit(stage, folder, metrics, seconds, place.world_size).metrics)

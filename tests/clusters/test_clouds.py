@@ -90,8 +90,12 @@ def test_the_nodes_install_what_their_head_starts_others_with(name: str) -> None
 def test_the_three_clouds_differ_in_nothing_but_themselves(name: str) -> None:
     aws, here = yaml.safe_load((CLUSTERS / "aws.yaml").read_text()), CONFIGS[name]
     same = ["cluster_name", "max_workers", "upscaling_speed", "idle_timeout_minutes", "file_mounts", "rsync_exclude"]
-    same += ["rsync_filter", "head_start_ray_commands", "worker_start_ray_commands", "head_node_type"]
+    same += ["rsync_filter", "head_start_ray_commands", "head_node_type"]
     assert {key: here[key] for key in same} == {key: aws[key] for key in same}
+    started = [
+        line.replace("spot-notice.sh aws", f"spot-notice.sh {name}") for line in aws["worker_start_ray_commands"]
+    ]
+    assert here["worker_start_ray_commands"] == started
     assert here["setup_commands"] == [line.replace("[aws]", f"[{name}]") for line in aws["setup_commands"]]
 
 

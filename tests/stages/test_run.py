@@ -31,6 +31,14 @@ def test_a_graph_is_computed_once_and_then_reused(tmp_path):
     assert len(notes(log)) == 4
 
 
+@pytest.mark.slow
+def test_what_a_stage_compiles_is_compiled_however_many_ran_in_its_process(tmp_path):
+    """PyTorch gives a function up after eight models, and runs it as it is without a word to the stage."""
+    stages = [toy("s", "compiled", size=size) for size in range(2, 14)]
+    found = [execute(stage, Store(tmp_path)).metrics["graphs"] for stage in stages]
+    assert found == [1.0] * len(stages)
+
+
 def test_progress_is_reported_with_its_stage(tmp_path):
     seen = []
 

@@ -35,6 +35,29 @@ def add(config, context):
     return {"value": value}
 
 
+def device(config, context):
+    """Leaves in ``log`` where it was told to compute, its process and the GPUs that this sees; ends with ``gate``."""
+    _note(config["log"], f"{context.device} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    while not Path(config["gate"]).exists():
+        time.sleep(0.02)
+    return {"value": 0.0}
+
+
+def compiled(config, context):
+    """Counts the graphs that PyTorch makes of a model of this size."""
+    import torch
+
+    graphs = []
+
+    def note(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    module = torch.nn.Linear(config["size"], 1).requires_grad_(False)
+    torch.compile(module.forward, backend=note, dynamic=True)(torch.ones(2, config["size"]))
+    return {"graphs": float(len(graphs))}
+
+
 def cwd(config, context):
     return {"inode": float(os.stat(".").st_ino)}
 
