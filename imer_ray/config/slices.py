@@ -231,6 +231,8 @@ class MixtureSizes(Slice):
 @dataclass(frozen=True, kw_only=True)
 class Mixture(StageSlice):
     mixture: MixtureSizes
+    encoder: Component | None = None  # with a protocol alone
+    protocol: Component | None = None  # of missing frames, where it is told of single frames
 
 
 @dataclass(frozen=True, kw_only=True)

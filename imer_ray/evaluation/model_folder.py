@@ -38,6 +38,7 @@ from imer_ray.evaluation.model_manifest import (
 )
 from imer_ray.evaluation.outline import check_fit, untrained
 from imer_ray.files import beside, disk_errors, replace_folder
+from imer_ray.models.frame_mixture import FrameMixture
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.model import EmotionModel
 from imer_ray.models.parts import Parts
@@ -110,7 +111,7 @@ def load(folder: Path, device: str = "cpu") -> tuple[EmotionModel, ModelConfig]:
             raise UserError(f"{path}: {shown(name)} holds numbers that are not finite; {ADVICE}")
     model = untrained(parts, shape, tensors)
     model.load_state_dict(tensors)
-    if isinstance(model.recogniser, MixtureRecogniser) and not model.recogniser.is_mixture():
+    if isinstance(model.recogniser, MixtureRecogniser | FrameMixture) and not model.recogniser.is_mixture():
         raise UserError(f"{path}: the mixture's weights and covariances are no mixture's; {ADVICE}")
     return model.eval().requires_grad_(False).to(device), config
 

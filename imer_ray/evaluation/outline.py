@@ -13,6 +13,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from imer_ray.data.missing import MODALITIES
 from imer_ray.errors import UserError
+from imer_ray.models.frame_mixture import FrameMixture
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.model import EmotionModel, build_model
 from imer_ray.models.parts import Parts
@@ -26,14 +27,15 @@ def untrained(parts: Parts, shape: Mapping[str, Any], trained: Mapping[str, Tens
     if not any(name.startswith("recovery.") for name in trained):
         parts = replace(parts, diffusion=None, imputer=None)
     model = build_model(parts, shape, trained)
-    if isinstance(model.recogniser, MixtureRecogniser):
+    own = model.recogniser
+    if isinstance(own, MixtureRecogniser | FrameMixture):
         num_frames = parts.encoder.length(min(shape["lengths"].values()))
-        read, given = (
-            tuple(model.recogniser.components.centre.shape),
-            (len(MODALITIES), num_frames * parts.encoder.latent_dim),
-        )
+        law = own.law if isinstance(own, FrameMixture) else own
+        read, given = tuple(law.components.centre.shape), (len(MODALITIES), num_frames * parts.encoder.latent_dim)
         if read != given:
             raise ValueError(f"the mixture reads latents of {list(read)} numbers, and the encoder gives {list(given)}")
+        if isinstance(own, FrameMixture) and own.reading.padding.shape[1] != num_frames:
+            raise ValueError(f"the mixture reads {own.reading.padding.shape[1]} frames, the encoder gives {num_frames}")
     return model
 
 

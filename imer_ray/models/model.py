@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES, modality_mask, targets_given, with_modalities
 from imer_ray.models.adversary import Reconstructor
+from imer_ray.models.frame_mixture import FrameMixture
 from imer_ray.models.mixture import MixtureRecogniser
 from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import Recovery, build_filling
@@ -195,9 +196,11 @@ def build_recogniser(
 
 def build_recogniser_of(
     parts: Parts, trained: Mapping[str, Tensor], recoverable: Iterable[str], prefix: str = ""
-) -> Recogniser | MixtureRecogniser:
+) -> Recogniser | MixtureRecogniser | FrameMixture:
     """A recogniser with the parts that trained weights (their names after ``prefix``) are for."""
     found = {name.removeprefix(prefix).partition(".")[0] for name in trained if name.startswith(prefix)}
+    if "reading" in found:
+        return FrameMixture.like(trained, prefix)
     if "covariances" in found:
         return MixtureRecogniser.like(trained, prefix)
     refiner = parts.refiner if "refiners" in found else None

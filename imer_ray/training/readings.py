@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from imer_ray.config.slices import Classify, Joint, Recognise
+from imer_ray.config.slices import Classify, Joint, Mixture, Recognise
 from imer_ray.data.batch import Batch
 from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import MODALITIES
@@ -114,10 +114,13 @@ class Frames:
         return Reading(x, frames, batch.recorded)
 
 
-def load_readings(config: Recognise | Joint | Classify, context: Context, data: Mapping[str, Latents]) -> Readings:
+def load_readings(
+    config: Recognise | Joint | Classify | Mixture, context: Context, data: Mapping[str, Latents]
+) -> Readings:
     """Of latents of the splits ``train`` and ``valid``; of the clips themselves where frames of them are missing."""
     if config.protocol is None:
         return Modalities(data)
+    assert config.encoder is not None
     encoder = load_encoder(config.encoder.build(), context)
     return Frames(config.protocol.build(), load_dataset(config), encoder, context.device, config.seed)
 
