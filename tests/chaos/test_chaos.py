@@ -15,10 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from threading import Event
 from typing import Any
 
 import faults
@@ -166,23 +164,17 @@ def test_two_searches_on_one_store_compute_each_stage_once(world, whole, check):
 
 
 def test_eviction_beside_a_search_takes_nothing_from_it(world, whole, check):
-    name, over, rounds = "stages gc beside it", Event(), []
-    uri = stages(world, name)
+    """As long as the search runs: what a search without a study in ``runs`` leaves behind is anybody's to evict."""
+    name, rounds, first = "stages gc beside it", [], len(world.lines())
+    uri, least = stages(world, name), whole.count("end").total() - 1
     words = [f"root={uri}", "runs=null", "max_bytes=0", "max_age_days=0", "dry_run=false"]
 
-    def evict():
-        while not over.is_set():
+    def evict(line):
+        while sum(line.what == "end" for line in world.lines(first)) < least:
             look_after_stages(["gc", *words])
             rounds.append(len(world.lines()))
 
-    with ThreadPoolExecutor(1) as pool:
-        begun = []
-        act = lambda line: begun.append(pool.submit(evict))  # noqa: E731
-        try:
-            found = world.search(name, uri, moments=moments(whole, name, 1), act=act)
-        finally:
-            over.set()
-        begun[0].result()
+    found = world.search(name, uri, moments=moments(whole, name, 1), act=evict)
     assert len(set(rounds)) > 2, "it hardly ran beside the search"
     check(name, 1, found, epochs=0, runs=0)
 
