@@ -39,14 +39,14 @@ class Newcomers:
         self._over.set()
 
     def _watch(self) -> None:
-        with contextlib.suppress(RayError):  # without Ray there are no nodes
-            while True:
+        while ray.is_initialized():
+            with contextlib.suppress(RayError, OSError, RuntimeError):  # the cluster's head does not answer now
                 self._broker.looked_at(self._known, self._unfit)  # each time: it may have been restarted
-                if self._over.wait(LOOK_SECONDS) or not ray.is_initialized():
-                    return
                 for node in nodes.others():
                     if node["NodeID"] not in self._known:
                         self._look_at(node)
+            if self._over.wait(LOOK_SECONDS):
+                return
 
     def _look_at(self, node: nodes.Node) -> None:
         try:
