@@ -21,19 +21,22 @@ def study(run):
 
 
 @pytest.fixture(scope="module")
-def browser(study, tmp_path_factory):
+def page(study, tmp_path_factory):
     page = tmp_path_factory.mktemp("page") / "index.html"
     page.write_text(report.whole_page(study).render(), encoding="utf-8")
+    return page.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
     with chromium() as opened:
-        opened.get(page.as_uri())
-        until(opened, "return document.querySelectorAll('#trials tbody tr').length")
         yield opened
 
 
 @pytest.fixture
-def table(browser):
-    browser.execute_script("history.replaceState(null, '', location.pathname)")  # which would keep what was chosen
-    browser.refresh()
+def table(browser, page):
+    browser.get("about:blank")  # ends the test before's page, which would still write what was chosen into its address
+    browser.get(page)
     until(browser, "return document.querySelectorAll('#trials tbody tr').length")
     return browser.find_element(By.ID, "trials")
 
