@@ -93,7 +93,7 @@ class Checkpoints:
     """When the checkpoints of a stage were written, while the block runs: one after each epoch."""
 
     def __init__(self, store: Store, stage: Stage) -> None:
-        self._folder = store.workspace(stage.key)
+        self._folder = store.workspaces.folder(stage.key)
         self._written: dict[str, float] = {}  # file -> when, in seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)

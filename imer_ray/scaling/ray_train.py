@@ -86,7 +86,9 @@ def _drive(
             label_selector=dict(places) or None,
         ),
         torch_config=LoopbackTorchConfig(backend=backend(gpus)),
-        run_config=RunConfig(name=name, storage_path=store.work_location, failure_config=FailureConfig(max_failures=0)),
+        run_config=RunConfig(
+            name=name, storage_path=store.workspaces.location, failure_config=FailureConfig(max_failures=0)
+        ),
     )
     try:
         with run.beating(computes=False):
@@ -96,7 +98,7 @@ def _drive(
     except TrainingFailedError as error:
         raise _cause(error) from error
     finally:
-        store.drop_workspace(name)
+        store.workspaces.drop(name)
     manifest = store.open(stage.key).manifest
     return replace(found(stage, manifest), reused=False)
 

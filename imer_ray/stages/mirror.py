@@ -40,6 +40,7 @@ class Mirror:
         self._packs, self._name = packs, name
         self._number, self._slot = 0, 1  # of the newest pack
         self._sent: dict[str, tuple[Signature, int]] = {}  # file -> what it was when it was sent, and in which slot
+        self._before = self._slot, self._sent  # the newest pack
         self.is_empty = False  # whether the remote folder is known to have nothing
 
     def restore(self, folder: Path) -> None:
@@ -70,6 +71,7 @@ class Mirror:
         index = json.dumps({"number": number, "files": sorted(here)}).encode()
         content = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115, closed by who sends it
         pack.write(content, folder, new, {INDEX: index})
+        self._before = self._slot, self._sent
         kept = {name: sent for name, sent in self._sent.items() if name in here and name not in new}
         self._sent = {**kept, **{name: (here[name], slot) for name in new}}
         self._number, self._slot, self.is_empty = number, slot, False
@@ -80,6 +82,10 @@ class Mirror:
                 self._packs.put_file(f"{self._name}/{SLOTS[slot]}", content)
 
         return send
+
+    def lost(self) -> None:
+        """The newest pack did not arrive, or nobody knows: the next one takes its place and has what is new in both."""
+        self._slot, self._sent = self._before
 
     def _index(self, slot: str, below: Path) -> tuple[int, str, list[str]] | None:
         """Fetch a pack; its number, slot and list of files."""

@@ -2,7 +2,8 @@
 
 A death counts against the stage, unless it got further than at the last one: who loses a machine every hour but does
 ten epochs in between comes to the end. A store that fails says nothing of the stage and does not count, but it is not
-waited for without end. Waiting times double from one failure to the next, and differ between stages, so that hundreds
+waited for without end: first by the process that has computed something, then, without it, by the broker, which says
+so. Waiting times double from one failure to the next, and differ between stages, so that hundreds
 do not come back in the same moment (exponential backoff with jitter: M. Brooker, 2015, aws.amazon.com/blogs/
 architecture/exponential-backoff-and-jitter).
 """
@@ -12,10 +13,25 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from imer_ray.errors import StoreFailed
 
+T = TypeVar("T")
 FIRST_SECONDS, MOST_SECONDS = 1.0, 30.0
+HELD_SECONDS = 60.0  # for so long a process that has computed something keeps it for a store that fails
+
+
+def insisted(act: Callable[[], T]) -> T:
+    """What ``act`` gives, which is tried again every second as long as a store fails, for up to `HELD_SECONDS`."""
+    until = time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            return act()
+        except StoreFailed:
+            if time.monotonic() > until:
+                raise
+            time.sleep(FIRST_SECONDS)
 
 
 class Patience:

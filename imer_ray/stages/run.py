@@ -75,7 +75,7 @@ def execute(
 
     def report_and_keep(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
         if place.rank == 0:
-            store.sync_workspace(stage.key)
+            store.workspaces.send(stage.key)
         return report(epoch, num_epochs, metrics)
 
     def input_of(source: Stage) -> Path:
@@ -84,7 +84,7 @@ def execute(
     with announced(), store.writing(stage.key) as folder:
         with ThreadPoolExecutor(MAX_FETCHED) as pool:
             scratch = folder / "checkpoint" if place.rank else None
-            checkpoint = pool.submit(store.workspace, stage.key, scratch)
+            checkpoint = pool.submit(store.workspaces.folder, stage.key, scratch)
             inputs = dict(zip(stage.inputs, pool.map(input_of, stage.inputs.values()), strict=True))
         context = Context(
             folder=folder,
@@ -101,7 +101,7 @@ def execute(
             metrics = dict(function(stage.settings, context))
         except BaseException:
             with contextlib.suppress(OSError):
-                store.flush_workspace(stage.key)
+                store.workspaces.flush(stage.key)
             raise
         finally:
             if "torch._dynamo" in sys.modules:  # it compiles a function for eight models, and then no more

@@ -19,7 +19,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from pyarrow import fs
@@ -27,11 +26,12 @@ from pyarrow import fs
 from imer_ray.errors import UserError
 from imer_ray.files import cache_folder, disk_errors, write_whole
 from imer_ray.stages.artefact import Artefact, MissingArtefact, check, rename
-from imer_ray.stages.folders import USED, WORK, Folders, LocalFolders, is_alive
+from imer_ray.stages.folders import USED, Folders, LocalFolders, is_alive
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
-from imer_ray.stages.mirror import Mirror
+from imer_ray.stages.patience import insisted
 from imer_ray.stages.remote import RemoteFolders, prompt
+from imer_ray.stages.workspaces import Workspaces
 from imer_ray.uris import refuse_secrets
 
 _logger = logging.getLogger(__name__)
@@ -53,9 +53,6 @@ class Store:
         self.root = str(root)
         self.put_aside: list[str] = []  # what this process found damaged, in words
         self._marked: dict[str, float] = {}  # remote key -> when this process last said that it is used
-        self._mirrors: dict[str, Mirror] = {}
-        self._sending: dict[str, Future[None]] = {}  # checkpoints, in the background
-        self._dropping: dict[str, Future[None]] = {}  # workspaces that are being deleted there
         self._listed, self._folders, self._listing = -math.inf, set[str](), threading.Lock()
         path = self.root
         refuse_secrets("the store of stages", self.root)
@@ -70,6 +67,7 @@ class Store:
         else:
             self._remote = RemoteFolders(filesystem, path.rstrip("/"))
             self._local = (cache or _cache_folder()) / hashlib.sha256(self.root.encode()).hexdigest()[:16]
+        self.workspaces = Workspaces(self._local, self._remote)
 
     @property
     def folders(self) -> Folders:
@@ -175,70 +173,23 @@ class Store:
     def commit(
         self, stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float, num_workers: int = 1
     ) -> Artefact:
-        """Make the files in ``folder`` the artefact of ``stage``; if another process was faster, take its artefact."""
+        """Make the files in ``folder`` the artefact of ``stage``; if another process was faster, take its artefact.
+
+        What was computed is not thrown away because a remote store fails for a while: see `insisted`.
+        """
         key, target = stage.key, self._local / stage.key
         with disk_errors(f"{self.root}/{key}"):
             manifest = describe(stage, folder, metrics, seconds, num_workers)
             write_whole(folder / FILE_NAME, manifest.to_json())
             if self._remote is not None:
-                artefact = self._keep_copy(key, folder) if self._remote.upload(folder, key, FILE_NAME) else None
-                self._dropping[key] = self._background.submit(self.drop_workspace, key)
+                is_first = insisted(functools.partial(self._remote.upload, folder, key, FILE_NAME))
+                artefact = self._keep_copy(key, folder) if is_first else None
+                self.workspaces.drop_later(key)
                 return artefact or self.open(key)
             if not rename(folder, target) and self.find(key) is None:
                 rename(folder, target)  # what stood there was damaged and is out of the way now
-        self.drop_workspace(key)
+        self.workspaces.drop(key)
         return self.open(key)
-
-    def workspace(self, key: str, scratch: Path | None = None) -> Path:
-        """The checkpoint folder of a running stage: it outlives a killed worker and goes on commit.
-
-        Args:
-            key: of the stage.
-            scratch: where a process that only reads the checkpoint copies a remote one to.
-        """
-        folder = self._local / WORK / key / "checkpoint"
-        if self._remote is not None and scratch is not None:
-            folder = scratch
-        with disk_errors(folder):
-            if self._remote is not None:
-                if (dropping := self._dropping.pop(key, None)) is not None:
-                    dropping.result()
-                self._mirror(key).restore(folder)  # another node may have come further
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    @property
-    def work_location(self) -> str:
-        """A folder for what Ray Train notes of a worker group. No other node needs it, since groups are resumed from
-        our checkpoints, and Ray Train would ask an object store for its bucket."""
-        return str(self._local / WORK)
-
-    def sync_workspace(self, key: str) -> None:
-        """Begin to copy what is new in the checkpoint folder to a remote root, after what was begun before; on a
-        local one it is there already."""
-        if self._remote is not None:
-            self.flush_workspace(key)
-            if (send := self._mirror(key).packed(self._local / WORK / key / "checkpoint")) is not None:
-                self._sending[key] = self._background.submit(send)
-
-    def flush_workspace(self, key: str) -> None:
-        """Wait until what `sync_workspace` has begun is done."""
-        if (sending := self._sending.pop(key, None)) is not None:
-            sending.result()
-
-    def drop_workspace(self, key: str) -> None:
-        """Delete what a stage, or whoever ran it, left behind for itself under ``.work/<key>``."""
-        shutil.rmtree(self._local / WORK / key, ignore_errors=True)
-        if self._remote is not None and not ((mirror := self._mirrors.pop(key, None)) and mirror.is_empty):
-            self._remote.delete(f"{WORK}/{key}")
-
-    @functools.cached_property
-    def _background(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1)
-
-    def _mirror(self, key: str) -> Mirror:
-        assert self._remote is not None
-        return self._mirrors.setdefault(key, Mirror(self._remote, f"{WORK}/{key}/checkpoint"))
 
     def _keep_copy(self, key: str, folder: Path) -> Artefact:
         """Make a folder the local copy of a remote artefact, unless another process has just done so."""

@@ -9,10 +9,10 @@ from toy_stages import toy
 from worlds import World, commit
 
 from imer_ray.errors import StoreFailed
-from imer_ray.stages import mirror, pack
+from imer_ray.stages import mirror, pack, patience, workspaces
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.remote import RemoteFolders
-from imer_ray.stages.run import run_graph
+from imer_ray.stages.run import execute, run_graph
 
 
 def flip_middle(pack):
@@ -76,6 +76,7 @@ def test_an_upload_that_breaks_off_leaves_no_artefact(tmp_path, monkeypatch, num
 
     with monkeypatch.context() as patch:
         patch.setattr(RemoteFolders, "_open", open_some)
+        patch.setattr(patience, "HELD_SECONDS", -1.0)
         with pytest.raises(StoreFailed, match="lost"):
             commit(world.store(), stage, {"a.bin": b"1", "deep/b.bin": b"2", "z.bin": b"3"})
     assert world.store().find(stage.key) is None
@@ -85,20 +86,20 @@ def test_an_upload_that_breaks_off_leaves_no_artefact(tmp_path, monkeypatch, num
 
 def test_a_checkpoint_follows_its_stage_to_another_node(world):
     first, second, key = world.store("one"), world.store("two"), toy("a", x=1).key
-    folder = first.workspace(key)
+    folder = first.workspaces.folder(key)
     (folder / "checkpoint-1.safetensors").write_bytes(b"1")
     (folder / "checkpoint-1.json").write_bytes(b"{}")
-    first.sync_workspace(key)
+    first.workspaces.send(key)
     (folder / "checkpoint-2.json").write_bytes(b"{}")
     (folder / "checkpoint-1.json").unlink()
     (folder / "checkpoint-1.safetensors").write_bytes(b"2")
-    first.sync_workspace(key)
-    first.flush_workspace(key)
-    there = {path.name: path.read_bytes() for path in second.workspace(key).iterdir()}
+    first.workspaces.send(key)
+    first.workspaces.flush(key)
+    there = {path.name: path.read_bytes() for path in second.workspaces.folder(key).iterdir()}
     assert there == {"checkpoint-1.safetensors": b"2", "checkpoint-2.json": b"{}"}
     commit(second, toy("a", x=1), {})
-    assert os.listdir(second.workspace(key)) == []  # which waits until the checkpoint is gone
-    assert os.listdir(world.store("three").workspace(key)) == []
+    assert os.listdir(second.workspaces.folder(key)) == []  # which waits until the checkpoint is gone
+    assert os.listdir(world.store("three").workspaces.folder(key)) == []
 
 
 def test_a_checkpoint_of_many_files_is_whole_whatever_changed_when(world):
@@ -106,7 +107,7 @@ def test_a_checkpoint_of_many_files_is_whole_whatever_changed_when(world):
     key = toy("a", x=1).key
     for node in ("one", "two", "three"):
         store = world.store(node)
-        folder = store.workspace(key)
+        folder = store.workspaces.folder(key)
         for epoch in range(3):
             (folder / "deep").mkdir(exist_ok=True)
             first = folder / "deep/first.bin"
@@ -114,9 +115,9 @@ def test_a_checkpoint_of_many_files_is_whole_whatever_changed_when(world):
             (folder / "state.json").write_text(f"{node} {epoch}")
             (folder / f"{node}-{epoch}.bin").write_text(f"{epoch}")
             (folder / f"{node}-{epoch - 2}.bin").unlink(missing_ok=True)
-            store.sync_workspace(key)
-            store.sync_workspace(key)  # nothing is new, and what was begun is done
-            there = world.store("reader").workspace(key)
+            store.workspaces.send(key)
+            store.workspaces.send(key)  # nothing is new, and what was begun is done
+            there = world.store("reader").workspaces.folder(key)
             kept = {f"{node}-{e}.bin" for e in (epoch - 1, epoch) if e >= 0}
             assert {path.name for path in there.rglob("*") if path.is_file()} >= {"first.bin", "state.json", *kept}
             assert (there / "state.json").read_text() == f"{node} {epoch}"
@@ -139,15 +140,15 @@ def test_a_checkpoint_whose_index_names_what_is_not_its_own_is_left_out(tmp_path
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
     store = world.store()
-    (store.workspace(key) / "state.json").write_text("0")
-    store.sync_workspace(key)
-    store.flush_workspace(key)
+    (store.workspaces.folder(key) / "state.json").write_text("0")
+    store.workspaces.send(key)
+    store.workspaces.flush(key)
     (sent,) = world.folder(".work").rglob("*.tar")
     text = json.dumps(index).replace("{outside}", str(outside)).encode()
     (tmp_path / "state.json").write_text("0")
     with open(sent, "wb") as target:
         pack.write(target, tmp_path, ["state.json"], {mirror.INDEX: text})
-    folder = world.store("two").workspace(key)
+    folder = world.store("two").workspaces.folder(key)
     assert list(folder.iterdir()) == [] and [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
     assert outside.read_text() == "mine"
 
@@ -155,11 +156,70 @@ def test_a_checkpoint_whose_index_names_what_is_not_its_own_is_left_out(tmp_path
 def test_a_checkpoint_whose_sending_broke_off_is_the_one_before(tmp_path):
     world, key = World(tmp_path, remote=True), toy("a", x=1).key
     store = world.store()
-    folder = store.workspace(key)
+    folder = store.workspaces.folder(key)
     for epoch in range(3):
         (folder / "state.json").write_text(f"{epoch}")
-        store.sync_workspace(key)
-    store.flush_workspace(key)
+        store.workspaces.send(key)
+    store.workspaces.flush(key)
     newest = max(world.folder(".work").rglob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
     newest.write_bytes(newest.read_bytes()[:100])
-    assert (world.store("two").workspace(key) / "state.json").read_text() == "1"
+    assert (world.store("two").workspaces.folder(key) / "state.json").read_text() == "1"
+
+
+class Outage:
+    """A store to which nothing can be sent for a while."""
+
+    def __init__(self, monkeypatch):
+        self.is_on, self.num_tries, sent = True, 0, RemoteFolders._open
+
+        def opened(folders, name):
+            self.num_tries += 1
+            if self.is_on:
+                raise ConnectionError("lost")
+            return sent(folders, name)
+
+        monkeypatch.setattr(RemoteFolders, "_open", opened)
+
+
+@pytest.mark.parametrize("num_sent", [0, 1, 2, 3])
+def test_checkpoints_go_on_after_an_outage_and_whole(tmp_path, monkeypatch, num_sent):
+    """A file of the first epoch alone, one of each epoch: whichever of the two packs was to take which."""
+    world, key = World(tmp_path, remote=True), toy("a", x=1).key
+    store, outage = world.store(), Outage(monkeypatch)
+    folder = store.workspaces.folder(key)
+    for epoch in range(num_sent + 4):
+        outage.is_on = num_sent <= epoch < num_sent + 3
+        (folder / "first").exists() or (folder / "first").write_text("first")
+        (folder / f"{epoch}").write_text("new")
+        (folder / "state").write_text(f"{epoch}")
+        store.workspaces.send(key)
+        if outage.is_on:
+            with pytest.raises(StoreFailed, match="lost"):
+                store.workspaces.flush(key)
+    store.workspaces.flush(key)
+    there = {path.name: path.read_text() for path in world.store("two").workspaces.folder(key).iterdir()}
+    assert there == {path.name: path.read_text() for path in folder.iterdir()} and there["state"] == f"{epoch}"
+
+
+def test_an_outage_that_lasts_too_long_ends_the_stage(tmp_path, monkeypatch):
+    store, key = World(tmp_path, remote=True).store(), toy("a", x=1).key
+    Outage(monkeypatch)
+    monkeypatch.setattr(workspaces, "HELD_SECONDS", -1.0)
+    folder = store.workspaces.folder(key)
+    (folder / "state").write_text("0")
+    store.workspaces.send(key)
+    (folder / "state").write_text("1")
+    with pytest.raises(StoreFailed, match="lost"):
+        store.workspaces.send(key)
+
+
+def test_what_was_computed_waits_for_a_store_that_comes_back(tmp_path, monkeypatch):
+    world, stage = World(tmp_path, remote=True), toy("a", x=7)
+    outage = Outage(monkeypatch)
+
+    def come_back(seconds):
+        outage.is_on = outage.num_tries < 3
+
+    monkeypatch.setattr(patience.time, "sleep", come_back)
+    execute(stage, world.store())
+    assert (world.store("another node").open(stage.key).folder / "value.txt").read_text() == "7"

@@ -24,10 +24,10 @@ def test_artefacts_are_listed_kept_while_leased_and_evicted(tmp_path, narrow):
         stages = [toy("a", x=x) for x in range(4)]
         for stage in stages:
             commit(one, stage, FILES)
-        one.workspace("running")
+        one.workspaces.folder("running")
         (one._local / ".work/running/checkpoint/state.json").write_text("{}")
-        one.sync_workspace("running")
-        one.flush_workspace("running")
+        one.workspaces.send("running")
+        one.workspaces.flush("running")
         keys, now = {stage.key for stage in stages}, time.time()
         inventory = take(two.folders, now)
         assert {entry.key for entry in inventory.entries} == keys
@@ -56,7 +56,7 @@ def test_what_is_reused_costs_four_requests_and_an_epoch_one(tmp_path):
         stages, store = [toy("a", x=x) for x in range(5)], Store(uri, cache=tmp_path / "one")
         for stage in stages:
             commit(store, stage, {f"{number}.bin": bytes(1000) for number in range(8)})
-        folder = store.workspace("running")
+        folder = store.workspaces.folder("running")
         for stage in stages:
             store._dropping[stage.key].result()
         server.counts.clear()
@@ -64,8 +64,8 @@ def test_what_is_reused_costs_four_requests_and_an_epoch_one(tmp_path):
             (folder / f"checkpoint-{epoch}.safetensors").write_bytes(bytes(1000))
             (folder / f"checkpoint-{epoch}.json").write_bytes(b"{}")
             (folder / f"checkpoint-{epoch - 2}.json").unlink(missing_ok=True)
-            store.sync_workspace("running")
-        store.flush_workspace("running")
+            store.workspaces.send("running")
+        store.workspaces.flush("running")
         assert server.counts == {"PUT object": 10}
 
         other = Store(uri, cache=tmp_path / "two")
