@@ -24,7 +24,7 @@ from imer_ray.diffusion.oracle import GaussianMixture
 from imer_ray.diffusion.sde import SDE
 from imer_ray.evaluation.predict import Inference, predictor
 from imer_ray.testing.samplers import ORACLE, processes
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 NUM_STEPS = 20
 # Single precision against double moves a sample of these processes by as much (`imer_ray.testing.SamplerContract`).

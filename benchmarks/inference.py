@@ -42,7 +42,7 @@ from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
 from imer_ray.models.threads import threads
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 PICKS = ("quality", "speed")
 REFERENCE = "imder"

@@ -42,7 +42,7 @@ from imer_ray.training import checkpoint, readings
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import ENTRIES
 from imer_ray.training.latents import Latents
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 NUM_CLIPS = 1284  # of MOSI's training split
 FRAMES = 48

@@ -16,7 +16,7 @@ from imer_ray.models.parts import Parts
 from imer_ray.models.prior_network import PriorNetwork
 from imer_ray.models.priors import Prior
 from imer_ray.models.recovery import Recovery, build_filling
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 DIMS, NUM_FRAMES = {"l": 5, "a": 3, "v": 4}, 6
 SMALL = ("diffusion.backbone.num_layers=1", "refiner.num_blocks=1", "encoder.latent_dim=8")

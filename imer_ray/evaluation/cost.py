@@ -25,7 +25,7 @@ from imer_ray.models.parts import Diffusion, Parts, output_of
 from imer_ray.models.pattern_model import PatternModel
 from imer_ray.models.recovery import build_filling
 from imer_ray.stages.context import Context
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 GUIDANCE = 2.0  # any weight but 1 asks for both estimates
 

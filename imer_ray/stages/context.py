@@ -12,6 +12,10 @@ def _stays() -> bool:
     return False
 
 
+def _nothing() -> None:
+    pass
+
+
 def _keep_going(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
     return True
 
@@ -24,6 +28,8 @@ class Context:
         folder: the stage writes its artefact's files here (rank 0 only); whole or not at all is the store's business.
         inputs: role -> folder of each input artefact, to be read only.
         checkpoint: a folder of this stage that outlives a killed worker; empty at the first start.
+        written: to be called whenever what is in ``checkpoint`` can be gone on from, from any thread: a store that is
+            elsewhere is then sent it.
         report: called at each epoch's end with (epochs done, epochs wanted, metrics); False asks the stage to stop,
             which it does by raising StageStopped with its checkpoint written.
         leaving: whether this process's machine is about to be taken away: a stage that can writes its checkpoint then,
@@ -37,6 +43,7 @@ class Context:
     folder: Path
     inputs: Mapping[str, Path] = field(default_factory=dict)
     checkpoint: Path
+    written: Callable[[], None] = _nothing
     report: Callable[[int, int, Mapping[str, float]], bool] = _keep_going
     leaving: Callable[[], bool] = _stays
     rank: int = 0

@@ -73,11 +73,6 @@ def execute(
     if place.num_threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(place.num_threads)
 
-    def report_and_keep(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
-        if place.rank == 0:
-            store.workspaces.send(stage.key)
-        return report(epoch, num_epochs, metrics)
-
     def input_of(source: Stage) -> Path:
         return store.open(source.key, found=True).folder
 
@@ -90,7 +85,8 @@ def execute(
             folder=folder,
             inputs=inputs,
             checkpoint=checkpoint.result(),
-            report=report_and_keep,
+            written=functools.partial(store.workspaces.send, stage.key),
+            report=report,
             leaving=leaving,
             rank=place.rank,
             world_size=place.world_size,

@@ -15,8 +15,8 @@ from imer_ray.tasks import reads
 from imer_ray.training.latent_bank import BITS, ENTRIES, SUBSETS
 from imer_ray.training.latents import BATCH_SIZE, Latents, folds
 from imer_ray.training.loaders import load_filling, load_latents
-from imer_ray.training.loop import seeded
 from imer_ray.training.mapped import mapped_tensor
+from imer_ray.training.seeding import seeded
 
 
 @reads(Bank)

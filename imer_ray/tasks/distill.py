@@ -40,7 +40,8 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.denoising import Process, random_condition, random_drop, targets_of, usable_pairs
 from imer_ray.training.latents import BATCH_SIZE, Latents
 from imer_ray.training.loaders import load_latents
-from imer_ray.training.loop import Losses, Training, fit, seeded, summary
+from imer_ray.training.loop import Losses, Training, fit, summary
+from imer_ray.training.seeding import seeded
 
 SPACING = "angle"  # of the teacher's steps, as the samplers have it by default
 

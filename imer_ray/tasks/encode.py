@@ -19,8 +19,9 @@ from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latents import BATCH_SIZE, batches, encode_split, load_dataset
-from imer_ray.training.loop import Training, fit, seeded, summary
+from imer_ray.training.loop import Training, fit, summary
 from imer_ray.training.losses import has_label, labelled, task_loss, training_patterns
+from imer_ray.training.seeding import seeded
 
 
 @reads(Encode)

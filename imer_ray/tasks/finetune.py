@@ -26,8 +26,9 @@ from imer_ray.errors import UserError
 from imer_ray.models.sentence_encoder import SentenceEncoder, SentenceReader, padded
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
-from imer_ray.training.loop import Training, fit, seeded, summary
+from imer_ray.training.loop import Training, fit, summary
 from imer_ray.training.losses import task_loss
+from imer_ray.training.seeding import seeded
 
 READ = "read.safetensors"
 LIKE_LENGTHS = 4  # clips that are padded together

@@ -28,8 +28,9 @@ from imer_ray.training.checkpoint import weights
 from imer_ray.training.latent_bank import Bank
 from imer_ray.training.latents import BATCH_SIZE, Latents
 from imer_ray.training.loaders import load_latents, load_recogniser, load_refiners
-from imer_ray.training.loop import Training, fit, seeded, summary
+from imer_ray.training.loop import Training, fit, summary
 from imer_ray.training.losses import mean_over_patterns, training_patterns
+from imer_ray.training.seeding import seeded
 
 SPLITS = ("train", "valid")
 

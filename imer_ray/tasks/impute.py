@@ -17,7 +17,8 @@ from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.imputing import train_density, train_imputer
 from imer_ray.training.loaders import IMPUTER_FILE, load_latents, load_shape
-from imer_ray.training.loop import seeded, summary
+from imer_ray.training.loop import summary
+from imer_ray.training.seeding import seeded
 
 
 @reads(Impute)

@@ -34,10 +34,11 @@ from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.denoising import Denoising, denoising_step, random_drop
 from imer_ray.training.loaders import load_latents, load_prior, load_recogniser, load_shape
-from imer_ray.training.loop import seeded, summary
+from imer_ray.training.loop import summary
 from imer_ray.training.losses import check_learnable, recovery_loss, task_loss
 from imer_ray.training.readings import Reading, load_readings
 from imer_ray.training.recognising import fit_recogniser
+from imer_ray.training.seeding import seeded
 
 NUM_MODALITIES = len(MODALITIES)
 

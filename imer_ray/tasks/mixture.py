@@ -18,9 +18,9 @@ from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.latents import Latents
 from imer_ray.training.loaders import load_latents, load_shape
-from imer_ray.training.loop import seeded
 from imer_ray.training.losses import has_label
 from imer_ray.training.readings import Reading, Readings, load_readings
+from imer_ray.training.seeding import seeded
 
 PRIOR_CLIPS = 20.0  # that the prior of covariances counts where single frames are read; chosen on synthetic clips
 Recogniser = MixtureRecogniser | FrameMixture

@@ -9,8 +9,8 @@ from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights
 from imer_ray.training.loaders import PRIOR_FILE, load_latents
-from imer_ray.training.loop import seeded
 from imer_ray.training.losses import check_learnable
+from imer_ray.training.seeding import seeded
 
 
 @reads(Prior)

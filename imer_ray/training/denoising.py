@@ -18,8 +18,9 @@ from imer_ray.models.prior_network import PriorNetwork
 from imer_ray.models.recovery import condition
 from imer_ray.stages.context import Context
 from imer_ray.training.loaders import load_latents, load_prior
-from imer_ray.training.loop import Training, fit, seeded
+from imer_ray.training.loop import Training, fit
 from imer_ray.training.losses import check_learnable
+from imer_ray.training.seeding import seeded
 
 OTHERS = torch.tensor([[1, 2], [0, 2], [0, 1]])  # of each modality
 

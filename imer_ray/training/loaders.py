@@ -24,7 +24,7 @@ from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_filling, network_names
 from imer_ray.stages.context import Context
 from imer_ray.training.latents import Latents
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 IMPUTER_FILE = "imputer.safetensors"
 PRIOR_FILE = "prior.safetensors"

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from imer_ray.training.optimisers import (
     take,
     take_gradients,
 )
+from imer_ray.training.seeding import seed_everything, seeded
 from imer_ray.training.workers import agreed, of_the_first, share_of, sum_over_workers
 
 Losses = Callable[[Tensor, slice, torch.Generator], Mapping[str, Tensor]]
@@ -35,14 +37,6 @@ Noise is drawn for all ``rows`` and then cut to ``share``, so that two workers s
 """
 
 WARMUP_STEPS = 20
-
-
-def seeded(seed: int, *words: int | str, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator seeded by a seed and what it is for, so that one stage's draws never shift another's."""
-    import hashlib
-
-    digest = hashlib.sha256(json.dumps([seed, *words]).encode()).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,24 +86,30 @@ def fit(training: Training, context: Context) -> list[dict[str, float]]:
     run = Run(training, context)
     run.restore()
     num_epochs = training.loop.num_epochs
-    while not run.is_finished:
-        entry = run.epoch()
-        if entry is not None:
-            run.validate(entry)
-            run.keep(entry)
-        if context.rank == 0:
-            run.save()
-        told = {**(run.history[-1] if run.history else {}), **rungs.reported(run.history)}
-        is_wanted = agreed(context.report(len(run.history), num_epochs, told), context)
-        if entry is None:
-            raise StageStopped(f"stopped in epoch {len(run.history) + 1} of {num_epochs}: its machine is taken away")
-        if not is_wanted:
-            raise StageStopped(f"stopped after epoch {len(run.history)} of {num_epochs}: nobody waits for it")
+    with checkpoint.writer(context.checkpoint, context.written) as writer:
+        while not run.is_finished:
+            entry = run.epoch()
+            if entry is not None:
+                run.validate(entry)
+                run.keep(entry)
+            if context.rank == 0:
+                writer.save(*run.state())
+            told = {**(run.history[-1] if run.history else {}), **rungs.reported(run.history)}
+            is_wanted = agreed(context.report(len(run.history), num_epochs, told), context)
+            if entry is None or not is_wanted:
+                writer.wait()
+                raise StageStopped(_why_stopped(len(run.history), num_epochs, leaves=entry is None))
     training.module.load_state_dict(run.best)
     training.module.eval()
     if context.rank == 0:
         (context.folder / "history.json").write_text(json.dumps(run.history), encoding="utf-8")
     return run.history
+
+
+def _why_stopped(done: int, num_epochs: int, leaves: bool) -> str:
+    if leaves:
+        return f"stopped in epoch {done + 1} of {num_epochs}: its machine is taken away"
+    return f"stopped after epoch {done} of {num_epochs}: nobody waits for it"
 
 
 class Run:
@@ -167,15 +167,15 @@ class Run:
         self.best = take(tensors, "best.")
         restore_optimisers(self.players, tensors)
 
-    def save(self) -> None:
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint holds."""
         tensors = {f"module.{k}": v for k, v in self.training.module.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         tensors |= optimiser_tensors(self.players)
         finite_best = self.best_loss if math.isfinite(self.best_loss) else None
-        state = {"epoch": len(self.history) - 1, "history": self.history, "best_epoch": self.best_epoch}
-        state |= {"best_loss": finite_best, "number": self.number, "totals": self.found}
-        checkpoint.save(self.context.checkpoint, tensors, state)
+        state = {"epoch": len(self.history) - 1, "history": [*self.history], "best_epoch": self.best_epoch}
+        return tensors, state | {"best_loss": finite_best, "number": self.number, "totals": self.found}
 
     def epoch(self) -> dict[str, float] | None:
         """What is left of the epoch, which has every clip once; the means of the losses. None: a machine is about to be
@@ -189,7 +189,7 @@ class Run:
             while (start := self.number * size) < len(rows):
                 if leaves:
                     return None
-                _seed_everything(seeded(seed, "global", epoch, self.number, context.rank), context.device)
+                seed_everything(seeded(seed, "global", epoch, self.number, context.rank), context.device)
                 batch = order[start : start + size]
                 leaves = self._step(batch)
                 self.number += 1
@@ -270,14 +270,6 @@ def summary(history: list[dict[str, float]]) -> dict[str, float]:
     metrics = {"epochs": float(len(history)), "train_loss": history[-1]["loss"], **rungs.reported(history)}
     found = [entry["valid_loss"] for entry in history if "valid_loss" in entry]
     return {**metrics, "valid_loss": min(found)} if found else metrics
-
-
-def _seed_everything(generator: torch.Generator, device: str) -> None:
-    """Seed the global generators, from which whatever is given none draws, as a plug-in's nn.Dropout. It is faster than
-    torch.manual_seed, which asks every kind of accelerator."""
-    torch.default_generator.manual_seed(generator.initial_seed())
-    if device.startswith("cuda"):
-        torch.cuda.manual_seed(generator.initial_seed())
 
 
 def _schedule(step: int, num_steps: int) -> float:

@@ -14,7 +14,7 @@ from imer_ray.data.dataset import Dataset
 from imer_ray.data.missing import MODALITIES, Fixed
 from imer_ray.data.missing_frames import KINDS, Frames
 from imer_ray.data.synthetic import Synthetic
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 LENGTHS = {"l": 8, "a": 20, "v": 5}
 WHOLE = {m: torch.ones(200, length, dtype=torch.bool) for m, length in LENGTHS.items()}

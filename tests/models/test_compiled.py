@@ -24,7 +24,7 @@ from imer_ray.models.compiled import compile_parts, parts
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 DIMS = {"l": 5, "a": 3, "v": 4}
 NUM_FRAMES = 6

@@ -18,7 +18,7 @@ from imer_ray.models.mixture import Components, MixtureRecogniser
 from imer_ray.models.model import build_recogniser_of
 from imer_ray.tasks.mixture import fit_by_frames
 from imer_ray.training.latents import Latents
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 M, L, D, R, K = 3, 4, 3, 2, 3
 P, F = L * D, M * R + 1

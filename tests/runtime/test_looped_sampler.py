@@ -21,7 +21,7 @@ from imer_ray.runtime.looped_sampler import MAX_UNROLLED, LoopedSampler, for_gra
 from imer_ray.runtime.onnx_graph import OnnxGraph
 from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import GivenRows, traced
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 STEPS = 40
 

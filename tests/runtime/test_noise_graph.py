@@ -13,7 +13,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
 from imer_ray.runtime.noise_graph import noise_graph
 from imer_ray.runtime.pattern_graph import GraphShape, inputs_of
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 
 def batch(pattern: str, num_clips: int) -> Batch:

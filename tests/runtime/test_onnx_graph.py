@@ -20,7 +20,7 @@ from imer_ray.runtime.onnx_graph import OnnxGraph
 from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import PatternGraph, example, exported, inputs_of, shape_of, traced
 from imer_ray.runtime.pattern_session import PatternSession
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 SIZES = (1, 3, 8)
 TOLERANCE = 1e-5  # of predictions of about 1: single precision in another order

@@ -82,6 +82,7 @@ def count(config, context):
         epoch, total = epoch + 1, total + epoch + 1
         path.with_suffix(".tmp").write_text(json.dumps([epoch, total]))
         path.with_suffix(".tmp").replace(path)
+        context.written()
         _note(config["log"], f"{epoch} {os.getpid()}")
         _meet_accident(config, epoch)
         while True:

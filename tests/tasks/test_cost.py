@@ -29,7 +29,7 @@ from imer_ray.models.parts import Parts
 from imer_ray.models.recovery import build_recovery
 from imer_ray.systems import decoupled, imder, masked, rohydr, zero
 from imer_ray.training.latents import load_dataset
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 PROCESSES = [
     *(option("diffusion/sde", name) for name in options("diffusion/sde")),

@@ -2,10 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 
+from imer_ray.errors import UserError
 from imer_ray.training import checkpoint
 
 
@@ -76,3 +78,35 @@ def test_sigkill_while_saving_loses_at_most_the_checkpoint_being_written(tmp_pat
     tensors, state = checkpoint.load(tmp_path)
     assert state["epoch"] in (last_told, last_told + 1)
     assert torch.equal(tensors["w"], torch.full((300, 300), float(state["epoch"])))
+
+
+def test_a_writer_keeps_what_was_there_when_it_was_asked_and_says_so_when_it_is_written(tmp_path):
+    """Although the training goes on while it writes."""
+    tensor, found, asked = torch.zeros(3), [], threading.Event()
+
+    def written():
+        asked.wait()
+        found.append(checkpoint.load(tmp_path)[0]["w"].tolist())
+
+    with checkpoint.writer(tmp_path, written) as writer:
+        for number in range(3):
+            tensor.fill_(number)
+            writer.save({"w": tensor}, {"epoch": number})
+            tensor.fill_(-1.0)
+            asked.set()
+    assert found == [[0.0] * 3, [1.0] * 3, [2.0] * 3]
+    assert checkpoint.load(tmp_path)[1] == {"epoch": 2}
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):
+    folder = tmp_path / "taken"
+    folder.write_text("a file is in the way")
+    with pytest.raises(UserError, match="cannot write"), checkpoint.writer(folder, lambda: None) as writer:
+        writer.save({"w": torch.zeros(3)}, {})
+    with pytest.raises(UserError, match="cannot write"), checkpoint.writer(folder, lambda: None) as writer:
+        writer.save({"w": torch.zeros(3)}, {})
+        writer.save({"w": torch.zeros(3)}, {})
+        pytest.fail("the second was begun although the first is not there")
+    with pytest.raises(ZeroDivisionError), checkpoint.writer(folder, lambda: None) as writer:
+        writer.save({"w": torch.zeros(3)}, {})
+        raise ZeroDivisionError("the training's own error is the one that is told")

@@ -20,8 +20,9 @@ from imer_ray.config.experiment import LoopConfig
 from imer_ray.errors import NonFiniteError, StageStopped
 from imer_ray.models.dropout import Dropout
 from imer_ray.stages.context import Context
-from imer_ray.training.loop import Training, fit, seeded
+from imer_ray.training.loop import Training, fit
 from imer_ray.training.losses import training_patterns
+from imer_ray.training.seeding import seeded
 
 LOOP = LoopConfig(num_epochs=5, batch_size=16, learning_rate=1e-2, weight_decay=0.0, ema_decay=0.9)
 X = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))

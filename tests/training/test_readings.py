@@ -16,8 +16,8 @@ from imer_ray.data.synthetic import Synthetic
 from imer_ray.models.encoder import Projection
 from imer_ray.models.model import StandardisedEncoder, build_encoder
 from imer_ray.training.latents import encode_split
-from imer_ray.training.loop import seeded
 from imer_ray.training.readings import Frames, Modalities, Reading
+from imer_ray.training.seeding import seeded
 
 PROTOCOL = FramesMissing(rates=(0.0, 0.4, 0.8))
 ROWS, ALL = torch.tensor([4, 1, 9, 16, 3]), slice(None)

@@ -12,7 +12,7 @@ from imer_ray.data.batch import Batch
 from imer_ray.data.missing import pattern_mask
 from imer_ray.evaluation.timing.stopwatch import Clock, timed
 from imer_ray.models.model import EmotionModel
-from imer_ray.training.loop import seeded
+from imer_ray.training.seeding import seeded
 
 REFERENCE_STEPS = 100  # Euler-Maruyama steps of IMDer as published
 Work = tuple[Callable[[], Any], Callable[[], Any]]
