@@ -83,7 +83,7 @@ class Stub:
     failing: bool = False
 
     def compute(self, stage: Stage, waiter: str, on_progress: Any = None, background: bool = False) -> StageResult:
-        metrics = _metrics(stage.key)
+        metrics = stub_metrics(stage.key)
         ending = BAD.get(int(waiter.rpartition("-")[2]) % BAD_PERIOD) if self.failing else None
         if ending is not None and stage.kind == "evaluate":
             match ending:
@@ -106,7 +106,7 @@ class Stub:
         return Changes(broker="stub", revision=0, runs=[], reports=[])
 
 
-def _metrics(key: str) -> dict[str, float]:
+def stub_metrics(key: str) -> dict[str, float]:
     """Quality and cost, evenly spread over their ranges."""
     first, second = (int(part, 16) / 16**6 for part in (key[:6], key[6:12]))
     return {"valid.Non0_F1_score": 0.5 + 0.4 * first, "flops_per_clip": 10 ** (6 + 4 * second)}
@@ -122,7 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         space = Path(name) / "space.yaml"
         space.write_text(SPACE, encoding="utf-8")
-        planned = functools.partial(_plan, {"space": str(space), "study.root": name, **SETTINGS, **words})
+        planned = functools.partial(planned_study, {"space": str(space), "study.root": name, **SETTINGS, **words})
         growth = _growth(planned, finished)
         start(planned("ray", 1).options.scaling, planned("ray", 1).options.study.slots)
         ratio = _overhead(planned, trials, rounds)
@@ -131,7 +131,7 @@ def main() -> None:
     print(json.dumps({**figures, "lost": lost, "left_running": left}))
 
 
-def _plan(settings: dict[str, str], name: str, num_trials: int) -> Plan:
+def planned_study(settings: dict[str, str], name: str, num_trials: int) -> Plan:
     words = {**settings, "study.name": name, "study.num_trials": str(num_trials)}
     return plan(compose(SearchConfig, "search", [f"{key}={value}" for key, value in words.items()]))
 
@@ -195,7 +195,7 @@ def _growth(planned: Any, finished: int) -> float:
             proposal = searcher.suggest(str(number))
             taken = time.process_time() - begun
             config = searched.configurations.build(proposal["values"])
-            row = {"config": json.dumps(config), "error": None, **_metrics(searched.final_stage(config).key)}
+            row = {"config": json.dumps(config), "error": None, **stub_metrics(searched.final_stage(config).key)}
             result = {OUTCOME: json.dumps({"rows": [row]})}
             begun = time.process_time()
             searcher.on_trial_complete(str(number), result)
@@ -213,7 +213,7 @@ def _with_finished(searched: Plan, count: int) -> tuple[StudySearcher, Plan]:
     for number in range(count):
         values = searched.space.sample(rng)
         config = searched.configurations.build(values)
-        metrics = _metrics(searched.final_stage(config).key)
+        metrics = stub_metrics(searched.final_stage(config).key)
         objectives = {"objective.quality": 1 - metrics["valid.Non0_F1_score"]}
         objectives["objective.speed"] = math.log10(metrics["flops_per_clip"])
         row = {"config": json.dumps(config), "error": None, "status": "complete", **metrics, **objectives}
