@@ -6,7 +6,7 @@ aligned MOSI's length, with more features than the small default so that there i
 is the median time between the checkpoints of two epochs that follow one another, so that neither the start of a worker
 group nor loading, encoding and validation count; the least of ``rounds``, one and two workers in turn. Of each kind of
 stage, ``ddp_efficiency`` is the time with one worker over twice the time with two (1: twice as fast),
-``max_loss_difference`` the largest difference of an epoch's training loss, which is to be less than 1e-4. Sums in another
+``max_loss_difference`` the largest difference of an epoch's training loss, which is to be below 1e-4. Sums in another
 order round otherwise, and what a training makes of that grows from epoch to epoch: all differences are printed.
 
 Needs two free cores. Other words are settings of the experiment (``training.encode.batch_size=512``).
