@@ -47,6 +47,8 @@ class Workspaces:
             key: of the stage.
             scratch: where a process that only reads the checkpoint copies a remote one to.
         """
+        self._sending.pop(key, None)  # of another run
+        self._failing.pop(key, None)
         folder = self._here(key)
         if self._remote is not None and scratch is not None:
             folder = scratch

@@ -1,8 +1,10 @@
 """Packs of artefacts and checkpoints in an object store: whole, damaged, hostile, or as earlier versions had them."""
 
 import json
+import math
 import os
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 from toy_stages import toy
@@ -167,14 +169,14 @@ def test_a_checkpoint_whose_sending_broke_off_is_the_one_before(tmp_path):
 
 
 class Outage:
-    """A store to which nothing can be sent for a while."""
+    """A store to which nothing can be sent: while it ``is_on``, or so many times."""
 
-    def __init__(self, monkeypatch):
-        self.is_on, self.num_tries, sent = True, 0, RemoteFolders._open
+    def __init__(self, monkeypatch, num_failing=math.inf):
+        self.is_on, self.num_left, sent = True, num_failing, RemoteFolders._open
 
         def opened(folders, name):
-            self.num_tries += 1
-            if self.is_on:
+            if self.is_on and self.num_left > 0:
+                self.num_left -= 1
                 raise ConnectionError("lost")
             return sent(folders, name)
 
@@ -215,11 +217,20 @@ def test_an_outage_that_lasts_too_long_ends_the_stage(tmp_path, monkeypatch):
 
 def test_what_was_computed_waits_for_a_store_that_comes_back(tmp_path, monkeypatch):
     world, stage = World(tmp_path, remote=True), toy("a", x=7)
-    outage = Outage(monkeypatch)
-
-    def come_back(seconds):
-        outage.is_on = outage.num_tries < 3
-
-    monkeypatch.setattr(patience.time, "sleep", come_back)
+    Outage(monkeypatch, num_failing=3)
+    monkeypatch.setattr(patience, "FIRST_SECONDS", 0.0)
     execute(stage, world.store())
     assert (world.store("another node").open(stage.key).folder / "value.txt").read_text() == "7"
+
+
+def test_an_outage_of_another_run_does_not_count(tmp_path, monkeypatch):
+    """A stage that runs again in the same process has the whole of its patience again."""
+    store, key, now = World(tmp_path, remote=True).store(), toy("a", x=1).key, [0.0]
+    Outage(monkeypatch)
+    monkeypatch.setattr(workspaces, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for _ in range(2):
+        folder = store.workspaces.folder(key)
+        for epoch in range(3):
+            (folder / "state").write_text(f"{now[0]} {epoch}")
+            store.workspaces.send(key)
+        now[0] += 10 * workspaces.HELD_SECONDS
