@@ -10,9 +10,9 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,9 @@ def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) 
     The JSON file comes last and carries the checksums, so a checkpoint without it does not exist.
 
     Args:
-        tensors: name -> tensor of any device; tensors that share memory are written out each.
+        tensors: name -> tensor on the CPU; tensors that share memory are written out each.
         state: JSON values; infinities are kept as Python's JSON writes them.
     """
-    _write(folder, fetched(tensors), state)
-
-
-def _write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     number = max(_numbers(folder), default=0) + 1
     flat, layout = _flattened(tensors)
     content = save_tensors(flat)
@@ -55,47 +51,43 @@ def _write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
 class Writer:
     """Writes one checkpoint after another in a thread of its own, which is mostly waiting for the disk.
 
+    A context: what is begun in the block is there after it. Where the block failed, its error is the one to tell.
+
     Args:
         written: called in that thread when a checkpoint is there.
     """
 
-    def __init__(self, folder: Path, written: Callable[[], None], pool: ThreadPoolExecutor) -> None:
-        self._folder, self._written, self._pool = folder, written, pool
+    def __init__(self, folder: Path, written: Callable[[], None]) -> None:
+        self._folder, self._written = folder, written
+        self._pool = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
 
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._pool, nullcontext() if kind is None else suppress(Exception):
+            self.wait()
+
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Begin to write these tensors as they are now, when the checkpoint before is there.
+        """Begin to write these tensors, of any device, as they are now, when the checkpoint before is there.
 
         Raises:
-            UserError, OSError: that could not be written.
+            UserError, OSError: that could not be written or, if it goes elsewhere, not be sent.
         """
         kept = fetched(tensors)
         self.wait()
-        self._writing = self._pool.submit(self._write_and_tell, kept, state)
+        self._writing = self._pool.submit(self._write, kept, state)
 
     def wait(self) -> None:
-        """Until what was begun is there."""
+        """Until what was begun is there; raises as `save`."""
         if (writing := self._writing) is not None:
             self._writing = None
             writing.result()
 
-    def _write_and_tell(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        _write(self._folder, tensors, state)
+    def _write(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        save(self._folder, tensors, state)
         self._written()
-
-
-@contextmanager
-def writer(folder: Path, written: Callable[[], None]) -> Iterator[Writer]:
-    """What is begun in the block is there after it. Where the block failed, its error is the one to tell."""
-    with ThreadPoolExecutor(1) as pool:
-        found = Writer(folder, written, pool)
-        try:
-            yield found
-        except BaseException:
-            with suppress(Exception):
-                found.wait()
-            raise
-        found.wait()
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

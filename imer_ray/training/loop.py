@@ -86,7 +86,7 @@ def fit(training: Training, context: Context) -> list[dict[str, float]]:
     run = Run(training, context)
     run.restore()
     num_epochs = training.loop.num_epochs
-    with checkpoint.writer(context.checkpoint, context.written) as writer:
+    with checkpoint.Writer(context.checkpoint, context.written) as writer:
         while not run.is_finished:
             entry = run.epoch()
             if entry is not None:

@@ -88,7 +88,7 @@ def test_a_writer_keeps_what_was_there_when_it_was_asked_and_says_so_when_it_is_
         asked.wait()
         found.append(checkpoint.load(tmp_path)[0]["w"].tolist())
 
-    with checkpoint.writer(tmp_path, written) as writer:
+    with checkpoint.Writer(tmp_path, written) as writer:
         for number in range(3):
             tensor.fill_(number)
             writer.save({"w": tensor}, {"epoch": number})
@@ -101,12 +101,12 @@ def test_a_writer_keeps_what_was_there_when_it_was_asked_and_says_so_when_it_is_
 def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path):
     folder = tmp_path / "taken"
     folder.write_text("a file is in the way")
-    with pytest.raises(UserError, match="cannot write"), checkpoint.writer(folder, lambda: None) as writer:
+    with pytest.raises(UserError, match="cannot write"), checkpoint.Writer(folder, lambda: None) as writer:
         writer.save({"w": torch.zeros(3)}, {})
-    with pytest.raises(UserError, match="cannot write"), checkpoint.writer(folder, lambda: None) as writer:
+    with pytest.raises(UserError, match="cannot write"), checkpoint.Writer(folder, lambda: None) as writer:
         writer.save({"w": torch.zeros(3)}, {})
         writer.save({"w": torch.zeros(3)}, {})
         pytest.fail("the second was begun although the first is not there")
-    with pytest.raises(ZeroDivisionError), checkpoint.writer(folder, lambda: None) as writer:
+    with pytest.raises(ZeroDivisionError), checkpoint.Writer(folder, lambda: None) as writer:
         writer.save({"w": torch.zeros(3)}, {})
         raise ZeroDivisionError("the training's own error is the one that is told")
