@@ -44,12 +44,19 @@ def merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{dotted path: value}``; a component appears under its own path with its name, beside its settings."""
     flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            if "_target_" in value:
-                flat[prefix + key] = value["name"]
-            inner = {k: v for k, v in value.items() if "_target_" not in value or k not in ("name", "_target_")}
-            flat.update(flatten(inner, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
+    _spread(tree, prefix, flat)
     return flat
+
+
+def _spread(tree: Mapping[str, Any], prefix: str, flat: dict[str, Any]) -> None:
+    for key, value in tree.items():
+        path = prefix + key
+        # The class first: thousands of rows are spread out at once, and asking a Mapping is slow.
+        if not (type(value) is dict or isinstance(value, Mapping)):
+            flat[path] = value
+        elif "_target_" in value:
+            flat[path] = value["name"]
+            settings = {name: inner for name, inner in value.items() if name not in ("name", "_target_")}
+            _spread(settings, f"{path}.", flat)
+        else:
+            _spread(value, f"{path}.", flat)

@@ -28,5 +28,8 @@ def graph(config: ExperimentConfig, split: str, package: str = "imer_ray.systems
 
 def _timed_on(machine: str, stage: Stage) -> Stage:
     inputs = {role: _timed_on(machine, source) for role, source in stage.inputs.items()}
-    config = {**stage.config, "machine": machine} if stage.kind == TIMED else stage.config
-    return replace(stage, inputs=inputs, config=config)
+    if stage.kind == TIMED:
+        return replace(stage, inputs=inputs, config={**stage.config, "machine": machine})
+    if all(source is stage.inputs[role] for role, source in inputs.items()):
+        return stage  # with its key, if that is known
+    return replace(stage, inputs=inputs)

@@ -66,7 +66,7 @@ def _named(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for key, value in tree.items():
         if key == "_target_" and "name" in tree and str(value).startswith("imer_ray."):
             classes[key] = value
-        elif isinstance(value, Mapping):
+        elif type(value) is dict or isinstance(value, Mapping):  # the class first: asking a Mapping is slow
             named[key], below = _named(value)
             if below:
                 classes[key] = below

@@ -30,7 +30,11 @@ GRID = Space(
 )
 
 
-def record(folder, sampler="random", space=SPACE, seed=1, population=4, constraints=()):
+def canonical(config):
+    return json.dumps(config, sort_keys=True)
+
+
+def record(folder, sampler="random", space=SPACE, seed=1, population=4, constraints=(), identify=canonical, code=None):
     journal = Journal(folder / FILE_NAME)
     return Record(
         open_study(journal, 2),
@@ -38,10 +42,11 @@ def record(folder, sampler="random", space=SPACE, seed=1, population=4, constrai
         space=space,
         objectives=objectives(quality="Non0_F1_score", speed="latency"),
         configure=dict,
-        identify=lambda config: json.dumps(config, sort_keys=True),
+        identify=identify,
         build_sampler=lambda seed: import_module(f"imer_ray.tuning.searchers.{sampler}").build(seed, population),
         seed=seed,
         constraints=constraints,
+        code=code,
     )
 
 

@@ -17,7 +17,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
-from scipy.stats import qmc
 
 from imer_ray.results.improvement import expected_improvement
 from imer_ray.results.pareto import pareto_front
@@ -132,6 +131,8 @@ class ExpectedImprovement(BaseSampler):
 
     def _design(self, study: Study, asked: FrozenTrial, encoding: Encoding, held: NDArray[np.float64]) -> Rows:
         """The rest of a scrambled Sobol sequence (Owen, 1998)."""
+        from scipy.stats import qmc  # takes a second, and a study that goes on past its start-up needs none
+
         begun = sum(
             trial.user_attrs.get(ORIGIN) == START_UP and TRIAL in trial.user_attrs and not _same(trial, asked)
             for trial in study.get_trials(deepcopy=False)

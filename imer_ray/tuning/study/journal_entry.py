@@ -6,30 +6,24 @@ an entry is therefore looked at here, where its line is known.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
-from imer_ray.config.tree import flatten
-from imer_ray.received import MAX_INT
-from imer_ray.results.schema import COLUMNS, METRIC_PREFIX, OBJECTIVE_PREFIX, STATUSES
-from imer_ray.results.words import json_object, json_texts
 from imer_ray.tuning import searchers
 from imer_ray.tuning.study._optuna import FIXED, JournalOperation
+from imer_ray.tuning.study.journal_row import check_row
+from imer_ray.tuning.study.json_forms import finite, mapping, typed, whole_below
 
 # User attributes of Optuna's trials and study, beside those that samplers look at (`imer_ray.tuning.searchers`)
 ROWS = "rows"  # what goes to results.parquet; set before the trial is told
 DUPLICATE = "duplicate"  # set on a proposal that was known already: our number of the trial that it might have been
+IDENTITIES = "identities"  # of the rows, and the stamp of the code that worked them out; set before they are
 POINT = "point"  # of a derived point, its number in its trial
 REPEAT = "repeat"  # followed by trial, point and number: the row of a point that was run with a further seed
 LEARNT = "learnt"  # of another study's result: its source, trial and point
 SOURCES = "learnt_from"  # of the study: from which others it has learnt
 SPENT = "spent"  # of the study: name -> how much of a budget all drivers together have spent
 IDENTITY = "identity"  # of the study: what all its trials share
-TEXTS = ("stages", "executors", "versions")  # columns of a row with JSON objects of texts
 MAX_DEPTH = 16  # of anything nested in an entry
 
 
@@ -43,17 +37,17 @@ class EntryCheck:
 
     def take(self, entry: Any) -> None:
         """Raises ValueError if an entry has not the form of one, or speaks of what the journal has not created."""
-        entry = _mapping(entry, "the entry")
+        entry = mapping(entry, "the entry")
         operation = entry.get("op_code")
-        if type(operation) is not int or operation not in set(JournalOperation):
+        if type(operation) is not int or operation not in _OPERATIONS:
             raise ValueError(f"{operation!r} is no operation")
-        _is(str, entry, "worker_id")
+        typed(str, entry, "worker_id")
         if operation == JournalOperation.CREATE_STUDY:
             self._create_study(entry)
         elif operation in _OF_STUDY:
-            _number(entry, "study_id", len(self._studies))
+            whole_below(entry, "study_id", len(self._studies))
         elif operation in _OF_TRIAL:
-            _number(entry, "trial_id", self._num_trials)
+            whole_below(entry, "trial_id", self._num_trials)
         if operation == JournalOperation.CREATE_TRIAL:
             self._num_trials += 1
         if operation in (JournalOperation.CREATE_TRIAL, JournalOperation.SET_TRIAL_STATE_VALUES):
@@ -62,8 +56,8 @@ class EntryCheck:
             form(entry)
 
     def _create_study(self, entry: Mapping[str, Any]) -> None:
-        name = _is(str, entry, "study_name")
-        directions = _is(list, entry, "directions")
+        name = typed(str, entry, "study_name")
+        directions = typed(list, entry, "directions")
         if not self._studies and name != "study":
             raise ValueError(f"a study's journal begins with study, not with {name!r}")
         if any(type(direction) is not int or direction not in (1, 2) for direction in directions):
@@ -72,58 +66,10 @@ class EntryCheck:
         self._studies.add(name)  # once, although earlier versions began it at each opening
 
 
-def check_row(row: Any) -> None:
-    """Raises ValueError if a row of the results is none that could be written."""
-    row = _mapping(row, "a row")
-    for name in ("trial", "point"):
-        _number(row, name, 2**31)
-    if row.get("status") not in STATUSES:
-        raise ValueError(f"{row.get('status')!r} is no status of a row")
-    try:
-        flatten(json_object(row.get("config"), "config"))
-    except KeyError as error:
-        raise ValueError(f"a component of config has no {error}") from error
-    for name, value in row.items():
-        if value is not None and not _fits(value, COLUMNS.get(name, pa.float64())):
-            raise ValueError(f"{name} of a row is {str(value)[:40]!r}")
-        if name not in COLUMNS and not name.startswith((METRIC_PREFIX, OBJECTIVE_PREFIX)):
-            raise ValueError(f"the results have no column {name}")
-    for name in TEXTS:
-        if row.get(name) is not None:
-            json_texts(row[name], name)
-    if row.get("rungs") is not None:
-        _rungs(json_object(row["rungs"], "rungs"))
-    if row["status"] == "complete" and any(row.get(f"objective.{name}") is None for name in ("quality", "speed")):
-        raise ValueError("a complete row has no objectives")
-
-
-def _rungs(kinds: Mapping[str, Any]) -> None:
-    for kind, reached in kinds.items():
-        for epoch, value in _mapping(reached, f"rungs of {kind}").items():
-            if not epoch.isdecimal() or not _fits(value, pa.float64()):
-                raise ValueError(f"rungs of {kind} have {value!r} at {epoch[:20]!r}")
-
-
-def _fits(value: Any, kind: pa.DataType) -> bool:
-    if pa.types.is_timestamp(kind):
-        datetime.fromisoformat(value if isinstance(value, str) else "")
-        return True
-    if pa.types.is_string(kind):
-        return isinstance(value, str)
-    if pa.types.is_boolean(kind):
-        return isinstance(value, bool)
-    allowed = int if pa.types.is_integer(kind) else (int, float)
-    return isinstance(value, allowed) and not isinstance(value, bool) and _within(value)
-
-
-def _within(value: float) -> bool:
-    return isinstance(value, float) or abs(value) <= MAX_INT
-
-
 def _trial(entry: Mapping[str, Any]) -> None:
     for name in ("user_attrs", "system_attrs", "params", "distributions", "intermediate_values"):
-        _mapping(entry.get(name, {}), name)
-    if (value := entry.get("value")) is not None and not _finite(value):
+        mapping(entry.get(name, {}), name)
+    if (value := entry.get("value")) is not None and not finite(value):
         raise ValueError(f"{value!r} is no value of an objective")
     _attributes(entry.get("user_attrs", {}))
     _system(entry.get("system_attrs", {}))
@@ -132,24 +78,24 @@ def _trial(entry: Mapping[str, Any]) -> None:
 
 
 def _parameter(entry: Mapping[str, Any]) -> None:
-    _is(str, entry, "param_name")
+    typed(str, entry, "param_name")
     _parameter_value(entry.get("param_value_internal"))
 
 
 def _parameter_value(value: Any) -> None:
-    if not _finite(value):
+    if not finite(value):
         raise ValueError(f"{value!r} is no value of a parameter")
 
 
 def _state(entry: Mapping[str, Any]) -> None:
-    _is(int, entry, "state")
+    typed(int, entry, "state")
     if "values" not in entry:
         raise ValueError("values are missing")
 
 
 def _values(entry: Mapping[str, Any], number: int) -> None:
     values = entry.get("values")
-    if values is not None and not (isinstance(values, list) and len(values) == number and all(map(_finite, values))):
+    if values is not None and not (isinstance(values, list) and len(values) == number and all(map(finite, values))):
         raise ValueError(f"{str(values)[:40]} are no values of {number} objectives")
 
 
@@ -162,7 +108,7 @@ def _system_attribute(entry: Mapping[str, Any]) -> None:
 
 
 def _one(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    attributes = _mapping(entry.get(name), name)
+    attributes = mapping(entry.get(name), name)
     if len(attributes) != 1:
         raise ValueError(f"{name} has {len(attributes)} attributes in place of one")
     return attributes
@@ -173,8 +119,8 @@ def _system(attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         _flat_enough(value)
         if name == FIXED:
-            _mapping(value, name)
-        if name.startswith("constraints") and not all(map(_finite, value if isinstance(value, list) else [value])):
+            mapping(value, name)
+        if name.startswith("constraints") and not all(map(finite, value if isinstance(value, list) else [value])):
             raise ValueError(f"{name} is {str(value)[:40]}")
 
 
@@ -196,9 +142,15 @@ def _rows(value: Any) -> None:
         raise ValueError("a trial's rows are not those of one trial, its own first")
 
 
+def _identities(value: Any) -> None:
+    noted = mapping(value, IDENTITIES)
+    typed(str, noted, "code")
+    _texts(noted.get("of"))
+
+
 def _count(value: Any) -> None:
     if value is not None:
-        _number({"a number": value}, "a number", 2**31)
+        whole_below({"a number": value}, "a number", 2**31)
 
 
 def _point_name(value: Any) -> None:
@@ -209,17 +161,17 @@ def _point_name(value: Any) -> None:
 
 
 def _sums(value: Any) -> None:
-    for name, number in _mapping(value, SPENT).items():
-        if not _finite(number):
+    for name, number in mapping(value, SPENT).items():
+        if not finite(number):
             raise ValueError(f"{name} is {number!r}")
 
 
 def _identity(value: Any) -> None:
-    for part, paths in _mapping(value, IDENTITY).items():
-        for path in _mapping(paths, part).values():
+    for part, paths in mapping(value, IDENTITY).items():
+        for path in mapping(paths, part).values():
             _flat_enough(path)
             if isinstance(path, Mapping):
-                _mapping(path.get("attributes", {}), "attributes")
+                mapping(path.get("attributes", {}), "attributes")
 
 
 def _repeat(value: Any) -> None:
@@ -241,28 +193,7 @@ def _flat_enough(value: Any, depth: int = 0) -> None:
         _flat_enough(one, depth + 1)
 
 
-def _mapping(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name} is no JSON object")
-    return value
-
-
-def _is(kind: type, entry: Mapping[str, Any], name: str) -> Any:
-    if type(entry.get(name)) is not kind:
-        raise ValueError(f"{name} is {str(entry.get(name))[:40]!r}")
-    return entry[name]
-
-
-def _number(entry: Mapping[str, Any], name: str, end: int) -> None:
-    value = _is(int, entry, name)
-    if not 0 <= value < end:
-        raise ValueError(f"{name} {value} is none of {end}")
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and _within(value) and math.isfinite(value)
-
-
+_OPERATIONS = frozenset(JournalOperation)
 _OF_STUDY = (
     JournalOperation.DELETE_STUDY,
     JournalOperation.SET_STUDY_USER_ATTR,
@@ -287,6 +218,7 @@ _FORMS: Mapping[int, Callable[[Mapping[str, Any]], None]] = {
 }
 _ATTRIBUTES: Mapping[str, Callable[[Any], None]] = {
     ROWS: _rows,
+    IDENTITIES: _identities,
     REPEAT: _repeat,
     SPENT: _sums,
     IDENTITY: _identity,

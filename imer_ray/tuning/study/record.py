@@ -26,9 +26,10 @@ from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study._optuna import FIXED, noted, taken_up
 from imer_ray.tuning.study.cost_first.chooser import CostFirst
 from imer_ray.tuning.study.failures import failed, may_succeed
-from imer_ray.tuning.study.journal_entry import DUPLICATE, POINT, REPEAT, ROWS, SPENT
+from imer_ray.tuning.study.journal_entry import DUPLICATE, IDENTITIES, POINT, REPEAT, ROWS, SPENT
+from imer_ray.tuning.study.known import Known
 from imer_ray.tuning.study.points import distinct, name
-from imer_ray.tuning.study.proposal import Proposal, enqueue_once, key, proposal_seed, reopen
+from imer_ray.tuning.study.proposal import Proposal, enqueue_once, proposal_seed, reopen
 from imer_ray.tuning.study.sense import check_values, making_sense_of
 from imer_ray.tuning.study.warm_start import Lessons, sources
 
@@ -45,6 +46,7 @@ class Record:
         configure: the resolved configuration of some values.
         identify: equal for configurations that would give the same results. One that is known is not run again: its
             results answer whoever proposes it.
+        code: see `Known`.
         build_sampler: makes the sampler from a seed. It is made anew for each proposal, so that a proposal depends on
             the seed, its trial's number and the trials before it, and not on how often the driver was killed meanwhile.
         seed: of the proposals.
@@ -65,6 +67,7 @@ class Record:
         build_sampler: Callable[[int], BaseSampler],
         seed: int,
         constraints: Sequence[Constraint] = (),
+        code: str | None = None,
     ) -> None:
         self._study = study
         self._sync = sync
@@ -72,14 +75,11 @@ class Record:
         self.objectives = objectives
         self._outcome = Outcome(objectives=objectives, constraints=constraints)
         self._configure = configure
-        self._identify = identify
+        self._known = Known(identify, configure, code)
         self._build_sampler = build_sampler
         self._seed = seed
         self._running: dict[int, Trial] = {}
         self._left: list[FrozenTrial] = []  # that a killed driver left running
-        self._known: dict[str, Mapping[str, Any] | None] = {}  # identity -> its row; None while it runs
-        self._identities: dict[tuple[int, int], str] = {}  # of the rows, by trial and point
-        self._identified: dict[tuple[Any, ...], str] = {}  # of values that were asked for: they take milliseconds
         self._next = 0
         self._duplicates = 0  # known proposals so far in the next trial's place
         self.rows: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ class Record:
     @property
     def points(self) -> list[dict[str, Any]]:
         """The rows, each configuration once; see `imer_ray.tuning.study.points`."""
-        return distinct(self.rows, self._identities)
+        return distinct(self.rows, self._known.of_point)
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ class Record:
     def num_configurations(self) -> int:
         """How many configurations of the space have results."""
         inside = (row for row in self.rows if self._space.locate(flatten(json.loads(row["config"]))) is not None)
-        return len({self._identities[name(row)] for row in inside})
+        return len({self._known.of_point[name(row)] for row in inside})
 
     @property
     def num_running(self) -> int:
@@ -137,18 +137,15 @@ class Record:
         of_number = {trial.user_attrs.get(TRIAL): trial for trial in self._study.get_trials(deepcopy=False)}
         again = set()
         for row in filter(may_succeed, failed(self.rows)):
-            identity = self._identities[name(row)]
-            if (known := self._known.pop(identity, None)) is not None and known["status"] != "failed":
-                self._known[identity] = known  # another trial has been there
-                continue
-            again.add(row["trial"])
-            self._study.enqueue_trial(of_number[row["trial"]].params, user_attrs={TRIAL: row["trial"]})
+            if self._known.forget_failed(row):
+                again.add(row["trial"])
+                self._study.enqueue_trial(of_number[row["trial"]].params, user_attrs={TRIAL: row["trial"]})
         self._forget(again)
         return len(again)
 
     def resume(self, trial: int) -> Proposal:
         """Go on with a stopped trial under its number, as `retry_failed` does; it has no row until it ends again."""
-        identity = self._identities[trial, 0]
+        identity = self._known.of_point[trial, 0]
         self._forget({trial})
         again = reopen(self._study, trial)
         values = self._space.suggest(again)
@@ -166,20 +163,20 @@ class Record:
             self._study.sampler = sampler = self._build_sampler(seed)
             begin(sampler, self._space, self._seed)
             first = None if self._left else self.cost_first
-            chosen = first is not None and first.enqueue(self._study, seed, self._is_new, self._configure)
+            chosen = first is not None and first.enqueue(self._study, seed, self._known.is_new, self._configure)
             if not chosen and self._duplicates and not self._left:
-                if not enqueue_new(self._study, self._space, random.Random(seed), self._is_new, self._duplicates):
+                if not enqueue_new(self._study, self._space, random.Random(seed), self._known.is_new, self._duplicates):
                     return None
             trial = taken_up(self._study, self._left.pop(0)) if self._left else self._study.ask()
             values = self._space.suggest(trial)
             config = self._configure(values)
-            identity = self._identified[key(values)] = self._identify(config)
+            identity = self._known.of(values, config)
             if identity not in self._known:
                 if self.cost_first is not None and self.cost_first.turns_down(self._study, trial, config, self._left):
                     continue
                 return self._accept(trial, identity, config, values)
             trial.set_user_attr(DUPLICATE, self._next)
-            self._answer(trial, self._known[identity])
+            self._answer(trial, self._known.row(identity))
             self._duplicates += 1
 
     def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -191,9 +188,12 @@ class Record:
         """
         optuna_trial = self._running.pop(trial)
         finished = [self._outcome.judged(row) for row in rows]
+        identities = self._known.of_rows(finished)
+        if (noted := self._known.note(identities)) is not None:
+            optuna_trial.set_user_attr(IDENTITIES, noted)
         optuna_trial.set_user_attr(ROWS, finished)
         self._sync()
-        self._finish(optuna_trial, finished)
+        self._finish(optuna_trial, finished, identities)
         return finished
 
     def tell_repeat(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,18 +220,17 @@ class Record:
             if ORIGIN not in noted(self._study, trial):  # a sampler may have set it
                 trial.set_user_attr(ORIGIN, SEARCHER)
             trial.set_user_attr(TRIAL, number)
-        self._known[identity] = None
+        self._known.begin(identity)
         self._running[number] = trial
         flat = flatten(config)
         return Proposal(trial=number, values={path: flat[path] for path in values}, config=config)
 
-    def _is_new(self, values: Mapping[str, Any]) -> bool:
-        if (known_as := key(values)) not in self._identified:
-            self._identified[known_as] = self._identify(self._configure(values))
-        return self._identified[known_as] not in self._known
-
     def _finish(
-        self, trial: Trial, rows: Sequence[Mapping[str, Any]], added: Collection[tuple[Any, Any]] = frozenset()
+        self,
+        trial: Trial,
+        rows: Sequence[Mapping[str, Any]],
+        identities: Sequence[str],
+        added: Collection[tuple[Any, Any]] = frozenset(),
     ) -> None:
         """Tell Optuna, and remember the rows. ``added``: the derived points, as (number, point), told before.
 
@@ -245,7 +244,7 @@ class Record:
             ):
                 self._study.add_trial(point)
         end(self._study, trial, own, self._outcome)
-        self._remember(rows)
+        self._remember(rows, identities)
 
     def _answer(self, trial: Trial, row: Mapping[str, Any] | None) -> None:
         """End a proposal that is known: as its row says, if it has one already."""
@@ -258,14 +257,15 @@ class Record:
         self.finished.difference_update(trials)
         self.rows = [row for row in self.rows if row["trial"] not in trials]
 
-    def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        for row in rows:
+    def _noted(self, trial: FrozenTrial) -> Sequence[str]:
+        """The identities of an ended trial's rows."""
+        return self._known.of_rows(trial.user_attrs[ROWS], trial.user_attrs.get(IDENTITIES))
+
+    def _remember(self, rows: Sequence[Mapping[str, Any]], identities: Sequence[str]) -> None:
+        for row, identity in zip(rows, identities, strict=True):
             self.rows.append(dict(row))
             self.history.append(self.rows[-1])
-            identity = self._identities[name(row)] = self._identify(json.loads(row["config"]))
-            known = self._known.get(identity)
-            if known is None or known["status"] != "complete":
-                self._known[identity] = row
+            self._known.end(row, identity)
         self.finished.add(rows[0]["trial"])
 
     def _recover(self) -> None:
@@ -282,9 +282,9 @@ class Record:
                     self._next = max(self._next, number + 1)
                 if trial.state != TrialState.RUNNING:
                     if rows is not None and latest.get(number, trial) is trial:  # else it failed, and runs again
-                        self._remember(rows)
+                        self._remember(rows, self._noted(trial))
                 elif rows is not None:
-                    self._finish(taken_up(self._study, trial), rows, added)
+                    self._finish(taken_up(self._study, trial), rows, self._noted(trial), added)
                 elif DUPLICATE in trial.user_attrs:
                     duplicates.append(trial)
                 elif number is not None or FIXED in trial.system_attrs:
@@ -293,7 +293,6 @@ class Record:
                     self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in duplicates:  # now that all rows are known
             with making_sense_of(trial):
-                row = self._known.get(self._identify(self._configure(trial.params)))
-                self._answer(taken_up(self._study, trial), row)
+                self._answer(taken_up(self._study, trial), self._known.row(self._known.of(trial.params)))
         self._duplicates = sum(trial.user_attrs.get(DUPLICATE) == self._next for trial in trials)
         self.repeats += [row for key, row in self._study.user_attrs.items() if key.startswith(f"{REPEAT} ")]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import optuna
 import yaml
 
-from imer_ray.config import plugins
+from imer_ray.config import code, plugins
 from imer_ray.config.commands import SearchConfig, StudyConfig
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import tree_of, typed
@@ -109,6 +109,7 @@ def open_record(plan: Plan) -> Record:
             build_sampler=_sampler(plan),
             seed=settings.seed,
             constraints=plan.constraints,
+            code=code.stamp(),
         )
     except SenselessTrial as error:
         raise journal.damaged(error, journal.line_of(error.trial_id)) from error
