@@ -1,11 +1,11 @@
 """What a store on S3 costs a search beside one on a disk: ``python benchmarks/store.py [latency=0.05]``; four minutes.
 
 32 trials ask a broker for 300 stages, as of six kinds as the default system has, eight of which run at a time. They
-only sleep (0.4 to 2.4 s), leave artefacts of six files and 120 kB, and checkpoints of 200 kB an epoch. The object store
-is tests/stages/plain_s3.py in a process of its own, which answers each request ``latency`` seconds later than it can
-(S3 takes 20 to 100 ms). With ``server=s3_server`` it is moto, which on a busy machine is too slow to measure anything
-else. Each stage's store is a new one, as in the workers of a search. Then the same trials ask a new broker, which finds
-all of them.
+only sleep (0.4 to 2.4 s), leave artefacts of six files and 120 kB, and checkpoints of 200 kB an epoch as trainings do.
+The object store is tests/stages/plain_s3.py in a process of its own, which answers each request ``latency`` seconds
+later than it can (S3 takes 20 to 100 ms). With ``server=s3_server`` it is moto, which takes milliseconds of a processor
+for each request, and on a busy machine is too slow to measure anything else. Each stage's store is a new one, as in the
+workers of a search. Then the same trials ask a new broker, which finds all of them.
 
 The last line is JSON: ``s3_time_ratio`` (to be at most 1.3), ``requests_per_reused_stage`` (to be at most 4), and to
 judge these by ``requests_per_fetched_stage`` (a machine without a copy needs the files) and
@@ -27,6 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.context import Context
@@ -34,27 +36,26 @@ from imer_ray.stages.graph import Stage
 from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import StageResult, execute
 from imer_ray.stages.store import Store
+from imer_ray.training.checkpoint import Writer
 
 SERVERS = Path(__file__).parents[1] / "tests" / "stages"
 NUM_TRIALS, NUM_STAGES, AT_ONCE = 32, 300, 8
-CONTENT = os.urandom(200_000)
+CONTENT = os.urandom(20_000)  # of a file
+WEIGHTS = torch.randn(50_000, generator=torch.Generator().manual_seed(0))  # of a checkpoint: 200 kB
 EPOCHS = {"encode": 6, "pretrain": 6, "recognise": 6}  # of 0.4 s
 SECONDS = {"bank": 1.0, "cost": 1.0, "evaluate": 0.4}
 
 
 def run(config: Mapping[str, Any], context: Context) -> Mapping[str, float]:
     """A stage that sleeps."""
-    state = context.checkpoint / "state.json"
-    done = json.loads(state.read_text(encoding="utf-8")) if state.exists() else 0
     time.sleep(SECONDS.get(config["kind"], 0.0))
-    for epoch in range(done + 1, EPOCHS.get(config["kind"], 0) + 1):
-        time.sleep(0.4)
-        (context.checkpoint / f"checkpoint-{epoch}.safetensors").write_bytes(CONTENT)
-        state.write_text(f"{epoch}", encoding="utf-8")
-        (context.checkpoint / f"checkpoint-{epoch - 2}.safetensors").unlink(missing_ok=True)
-        context.report(epoch, EPOCHS[config["kind"]], {"loss": 1.0})
+    with Writer(context.checkpoint, context.written) as writer:
+        for epoch in range(1, EPOCHS.get(config["kind"], 0) + 1):
+            time.sleep(0.4)
+            writer.save({"weights": WEIGHTS}, {"epoch": epoch})
+            context.report(epoch, EPOCHS[config["kind"]], {"loss": 1.0})
     for number in range(6):
-        (context.folder / f"{number}.bin").write_bytes(CONTENT[:20_000])
+        (context.folder / f"{number}.bin").write_bytes(CONTENT)
     return {"loss": 1.0}
 
 
