@@ -19,17 +19,33 @@ def sum_over_workers(parameters: list[nn.Parameter], reported: Tensor, leaves: b
     """Sum gradients and losses over the workers in one call; whether any of them ``leaves``: all do at one step.
 
     Each worker's loss is its share of the global mean, so the sum is exact for uneven shares too, which
-    DistributedDataParallel's average of means is not.
+    DistributedDataParallel's average of means is not. A parameter that no worker's clips have used keeps no gradient,
+    which an optimiser leaves alone, as one worker's would: by a gradient of zero its momentum would move it.
     """
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([p.reshape(-1) for p in parts] + [reported, reported.new_full((1,), float(leaves))])
-    dist.all_reduce(flat)
+    sent = packed(parameters, reported, leaves)
+    dist.all_reduce(sent)
+    return unpacked(sent, parameters, reported)
+
+
+def packed(parameters: list[nn.Parameter], reported: Tensor, leaves: bool) -> Tensor:
+    """What a worker adds to the sums: gradients, losses, and numbers that say which parameters have a gradient and
+    whether it leaves."""
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    said = reported.new_tensor([*(p.grad is not None for p in parameters), leaves])
+    return torch.cat([*(gradient.reshape(-1) for gradient in gradients), reported, said])
+
+
+def unpacked(sums: Tensor, parameters: list[nn.Parameter], reported: Tensor) -> bool:
+    """Put the sums of `packed` where its arguments are; whether anybody leaves."""
+    said = sums[-1 - len(parameters) :]
+    *used, leaves = said.tolist()  # here a GPU has to be waited for
     offset = 0
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.grad = flat[offset : offset + part.numel()].view_as(part)
-        offset += part.numel()
-    reported.copy_(flat[offset:-1])
-    return bool(flat[-1] > 0)  # here a GPU has to be waited for
+    for parameter, is_used in zip(parameters, used, strict=True):
+        part = sums[offset : offset + parameter.numel()]
+        parameter.grad = part.view_as(parameter) if is_used else None
+        offset += parameter.numel()
+    reported.copy_(sums[offset : offset + len(reported)])
+    return bool(leaves)
 
 
 def of_the_first(value: float, context: Context) -> float:

@@ -17,7 +17,7 @@ RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 SMALL = ["data.num_train=96", "data.num_valid=64", "data.num_test=64", "training.encode.num_epochs=2"]
 SMALL += ["training.pretrain.num_epochs=2", "training.recognise.num_epochs=2", "bank.num_steps=2", "study.speed=flops"]
 SMALL += ["speed.max_repeats=1", "speed.reference_steps=1", "evaluate.max_points=2", "study.loggers=[]"]
-SMALL += ["study.num_trials=3", "study.slots=2", "study.searcher=random", "scaling.num_workers=0"]
+SMALL += ["study.num_trials=12", "study.slots=2", "study.searcher=random", "scaling.num_workers=0"]
 
 
 class Cluster:

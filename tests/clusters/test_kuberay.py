@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import secrets
 import shlex
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pandas as pd
 import pytest
 import ray
 import yaml
+from fake_slurm import ADDRESSES
+from found_rows import rows
+from pretended import RAY, SMALL, Cluster
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.results.timeline import read_timeline
 
 ROOT = Path(__file__).parents[2]
 CLAIM, JOB = yaml.safe_load_all((ROOT / "clusters" / "kuberay.yaml").read_text())
@@ -106,3 +116,47 @@ def test_the_versions_and_the_image_are_the_same_throughout() -> None:
     assert CLUSTER["rayVersion"] == ray.__version__
     texts = [(ROOT / name).read_text() for name in ("Dockerfile", "clusters/kuberay.yaml", "clusters/rayservice.yaml")]
     assert len({name for text in texts for name in re.findall(r"registry\.example/\S+", text)}) == 1
+
+
+def started(parameters: Mapping[str, str]) -> str:
+    """How KubeRay writes ``rayStartParams`` into the shell command of a pod."""
+    return " ".join(f"--{name}={value}" for name, value in parameters.items())
+
+
+# As KubeRay's operator: each pod starts Ray, and a submitter gives the entrypoint to the head and follows it.
+OPERATOR = f"""
+srun bash -c '
+if [ "$SLURM_NODEID" = 0 ]; then
+  ray start --head --dashboard-host=0.0.0.0 {started(HEAD["rayStartParams"])} --block > head.log 2>&1 &
+  until ray job list --address http://127.0.0.1:8265 > /dev/null 2>&1; do sleep 1; done
+  ray job submit --address http://127.0.0.1:8265 --submission-id demo -- "$@"
+  echo $? > searched
+else
+  worker="--address={ADDRESSES[0]}:6379 {started(WORKERS["rayStartParams"])} --num-cpus=1 --num-gpus=0"
+  until ray start $worker; do sleep 1; done > worker.log 2>&1
+  until [ -e searched ]; do sleep 0.2; done
+fi' pods "$@"
+exit "$(cat searched)"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("namespaces")
+def test_a_head_and_a_worker_find_what_one_machine_finds(tmp_path: Path) -> None:
+    operator = tmp_path / "operator.sh"
+    operator.write_text(OPERATOR)
+    words = dict(word.split("=", 1) for word in [*WORDS[3:], *SMALL])
+    words |= {"study.root": str(tmp_path / "runs"), "scaling.gpus_per_stage": "0", "scaling.cpus_per_stage": "1"}
+    entrypoint = ["python", *WORDS[1:3], *(f"{name}={value}" for name, value in words.items())]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    cluster = Cluster(operator, tmp_path, RAY, [sys.executable])
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # as sockets need it
+        status, said = cluster.run(*entrypoint, HOME=str(tmp_path), RAY_TMPDIR=short, **token)
+    assert status == 0, said
+    alone = [sys.executable, "-m", "imer_ray.search", *SMALL, "study.root=alone", "study.name=demo"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(alone, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
+    pd.testing.assert_frame_equal(rows(tmp_path / "runs" / "demo"), rows(tmp_path / "alone" / "demo"))
+    computed = {row["node"] for row in read_timeline(tmp_path / "runs" / "demo" / "timeline.parquet") if row["node"]}
+    assert len(computed) == 1  # the worker: trials wait on the head

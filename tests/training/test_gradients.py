@@ -7,6 +7,7 @@ from torch import nn
 
 from imer_ray.config.experiment import LoopConfig
 from imer_ray.training.optimisers import make_players, take_gradients
+from imer_ray.training.workers import packed, unpacked
 
 
 def test_gradients_lie_in_memory_as_their_parameters_do_and_share_none_of_it() -> None:
@@ -25,3 +26,24 @@ def test_gradients_lie_in_memory_as_their_parameters_do_and_share_none_of_it() -
     # The first step of Adam is the learning rate against the gradient's sign.
     for p, old, sign in zip(module.values(), before, signs, strict=True):
         torch.testing.assert_close(p.detach(), old - 0.1 * sign, rtol=0, atol=1e-4)
+
+
+def test_what_no_worker_has_used_has_no_gradient_and_what_one_has_used_has_its() -> None:
+    """As in a small batch in which no clip lacks a modality: one worker alone leaves that refiner as it is."""
+    workers = [
+        [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(1))] for _ in "ab"
+    ]
+    losses = [torch.tensor([1.0, 2.0]), torch.tensor([0.5, -1.0])]
+    for number, ((both, one, _), step) in enumerate(zip(workers, (1.0, 2.0), strict=True)):
+        both.grad = torch.full((2, 3), step)
+        one.grad = torch.arange(4.0) if number else None
+    sums = torch.stack(
+        [packed(own, loss, number == 1) for number, (own, loss) in enumerate(zip(workers, losses, strict=True))]
+    )
+    for own, loss in zip(workers, losses, strict=True):
+        assert unpacked(sums.sum(0), own, loss)
+        assert loss.tolist() == [1.5, 1.0]
+        both, one, none = (parameter.grad for parameter in own)
+        assert both is not None and both.tolist() == [[3.0] * 3] * 2
+        assert one is not None and one.tolist() == [0.0, 1.0, 2.0, 3.0]
+        assert none is None
