@@ -167,7 +167,8 @@ def _run_group(folder: Path, world_size: int) -> None:
 @pytest.mark.slow
 def test_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     """50 clips in batches of 16 leave a last batch of 2: shares are uneven too, and with 3 workers one of them is
-    empty; in some of them a layer is of no use to any worker (float32 sums in another order: 1e-6 of losses of about 5)."""
+    empty; in some of them a layer is of no use to any worker. Sums of float32 in another order differ by 1e-6 of losses
+    of about 5."""
     _, alone = _train(_context(tmp_path / "alone"), dropout=0.3, num_special=NUM_SPECIAL)
     for size in (2, 3):
         (folder := tmp_path / str(size)).mkdir()
