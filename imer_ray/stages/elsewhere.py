@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 
 from imer_ray.errors import StageStopped
 from imer_ray.stages.claim import Claims
@@ -45,15 +44,9 @@ class Elsewhere:
             return True
         if job.releasing is not None:
             await job.releasing  # which would take the new claim back
-        take, find = (
-            functools.partial(in_thread, look, job.stage.key) for look in (self._claims.take, self._store.find)
-        )
-        if self._store.cache is None:
-            other, there = await take(), await find()
-        else:  # at once: whoever had the stage takes its claim back some requests after it wrote the artefact
-            other, there = await asyncio.gather(take(), find())
+        other = await in_thread(self._claims.take, job.stage.key)
         job.claimed = other is None
-        return job.claimed and there is None
+        return job.claimed and await in_thread(self._store.find, job.stage.key) is None
 
     async def release(self, job: Job) -> None:
         """The stage runs no more. Whoever waits for its result does not wait for this, but the next run does."""

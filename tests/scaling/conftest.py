@@ -7,7 +7,7 @@ import pytest
 STAGES = str(Path(__file__).parents[1] / "stages")
 HERE = str(Path(__file__).parent)
 sys.path[:0] = [STAGES, HERE]  # toy_stages, ports
-from toy_hardware import hardware  # noqa: E402
+from toy_hardware import hardware, worker_path  # noqa: E402
 
 SCALING = hardware(num_workers=2, train_stages=("group",))
 
@@ -18,7 +18,7 @@ def scaling():
     from imer_ray.scaling.cluster import start, stop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, HERE, os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", worker_path())
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
         start(SCALING, num_slots=6)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from toy_hardware import hardware
+from toy_hardware import hardware, worker_path
 from toy_stages import notes, toy
 from waiting import until
 from worlds import s3_server
@@ -18,7 +18,6 @@ from worlds import s3_server
 from imer_ray.scaling.cluster import TRIAL_SLOT, session, start
 
 pytestmark = pytest.mark.slow  # starting a cluster takes half a minute
-STAGES = str(Path(__file__).parents[1] / "stages")
 SCALING = hardware()
 NODES = ("head", "spot")
 
@@ -38,7 +37,7 @@ def caches(tmp_path_factory):
 def cluster(bucket, caches):
     """A head with the driver and another node, of one CPU each; each has its own copies of artefacts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", worker_path())
         made = Cluster()
         for node in NODES:
             resources = {node: 1, TRIAL_SLOT: 4}

@@ -4,11 +4,10 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
-from toy_hardware import hardware
+from toy_hardware import hardware, worker_path
 from toy_stages import notes, toy
 
 from imer_ray.errors import UserError
@@ -16,7 +15,6 @@ from imer_ray.scaling.cluster import session, start, stop
 from imer_ray.scaling.gpus import computing_on, device_of
 from imer_ray.scaling.ray_train import backend
 
-STAGES = str(Path(__file__).parents[1] / "stages")
 VISIBLE = "3,1"  # so that a GPU's name is not its number
 
 
@@ -98,7 +96,7 @@ def test_a_process_whose_gpu_has_failed_is_left(cuda, monkeypatch):
 @pytest.fixture(scope="module")
 def two_gpus():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", worker_path())
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("CUDA_VISIBLE_DEVICES", VISIBLE)
         patch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 2}))

@@ -1,15 +1,13 @@
 """Nodes that go and come: trainings write their checkpoint and go on elsewhere, or with more workers."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import ray
 from draining import drain
 from ray.cluster_utils import Cluster
-from toy_hardware import hardware
+from toy_hardware import hardware, worker_path
 from toy_stages import notes, toy
 from waiting import until
 
@@ -20,7 +18,6 @@ from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 
 pytestmark = pytest.mark.slow  # starting a cluster takes half a minute
-STAGES = str(Path(__file__).parents[1] / "stages")
 SCALING = hardware(max_failures=0)
 
 
@@ -28,7 +25,7 @@ SCALING = hardware(max_failures=0)
 def cluster():
     """A head without CPUs, and a function that adds a node with one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", worker_path())
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "resources": {TRIAL_SLOT: 4}})
         start(hardware(max_failures=0, address=made.address))
         yield lambda: made.add_node(num_cpus=1).node_id

@@ -1,25 +1,22 @@
 """A group of two where there is room for one worker only: nothing waits for a second."""
 
 import logging
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import ray
+from toy_hardware import worker_path
 from toy_stages import toy
 
 from imer_ray.config.commands import ScalingConfig
 from imer_ray.scaling.cluster import TRIAL_SLOT, session, stop
-
-STAGES = str(Path(__file__).parents[1] / "stages")
 
 
 @pytest.fixture(scope="module")
 def one_of_each():
     """A Ray of one CPU and of one GPU, which it takes our word for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([STAGES, os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", worker_path())
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("CUDA_VISIBLE_DEVICES", "0")
         settings = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}

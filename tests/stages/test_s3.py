@@ -58,7 +58,7 @@ def test_what_is_reused_costs_four_requests_and_an_epoch_one(tmp_path):
             commit(store, stage, {f"{number}.bin": bytes(1000) for number in range(8)})
         folder = store.workspaces.folder("running")
         for stage in stages:
-            store._dropping[stage.key].result()
+            store.workspaces._dropping[stage.key].result()
         server.counts.clear()
         for epoch in range(10):
             (folder / f"checkpoint-{epoch}.safetensors").write_bytes(bytes(1000))
