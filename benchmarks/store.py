@@ -1,4 +1,4 @@
-"""What a store on S3 costs a search beside one on a disk: ``python benchmarks/store.py [latency=0.05]``; four minutes.
+"""What a store on S3 costs a search beside one on a disk: ``python benchmarks/store.py [latency=0.05]``; three minutes.
 
 32 trials ask a broker for 300 stages, as of six kinds as the default system has, eight of which run at a time. They
 only sleep (0.4 to 2.4 s), leave artefacts of six files and 120 kB, and checkpoints of 200 kB an epoch as trainings do.

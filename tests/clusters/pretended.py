@@ -9,7 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from fake_slurm import FIRST_NODE
+from found_rows import rows
+
+from imer_ray.results.timeline import read_timeline
 
 ROOT = Path(__file__).parents[2]
 FAKE = Path(__file__).parent / "fake_slurm.py"
@@ -72,3 +76,12 @@ class Cluster:
     @property
     def requeued(self) -> bool:
         return (self.folder / "scontrol.log").exists()
+
+
+def nodes_that_found_what_one_finds(folder: Path) -> set[str]:
+    """The nodes that computed for the study ``demo`` in a folder, which has the rows of the same search on one."""
+    alone = [sys.executable, "-m", "imer_ray.search", *SMALL, "study.root=alone"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(alone, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    pd.testing.assert_frame_equal(rows(folder / "runs" / "demo"), rows(folder / "alone" / "demo"))
+    return {row["node"] for row in read_timeline(folder / "runs" / "demo" / "timeline.parquet") if row["node"]}

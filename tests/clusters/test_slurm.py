@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from fake_slurm import ADDRESSES
-from found_rows import rows
-from pretended import RAY, ROOT, SMALL, Cluster
-
-from imer_ray.results.timeline import read_timeline
+from pretended import RAY, ROOT, SMALL, Cluster, nodes_that_found_what_one_finds
 
 pytestmark = pytest.mark.usefixtures("namespaces")
 SCRIPT = ROOT / "clusters" / "slurm.sh"
@@ -130,12 +124,7 @@ def test_two_nodes_and_a_second_start_find_what_one_machine_finds(tmp_path: Path
     assert status == 130 and cluster.requeued, said
     status, said = cluster.run(*SMALL, SLURM_RESTART_COUNT="1")
     assert status == 0 and "VINFO" not in said, said
-    alone = [sys.executable, "-m", "imer_ray.search", *SMALL, "study.root=alone"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(alone, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
-    pd.testing.assert_frame_equal(rows(tmp_path / "runs" / "demo"), rows(tmp_path / "alone" / "demo"))
-    computed = {row["node"] for row in read_timeline(tmp_path / "runs" / "demo" / "timeline.parquet") if row["node"]}
-    assert len(computed) >= 2
+    assert len(nodes_that_found_what_one_finds(tmp_path)) >= 2
 
 
 TWO_JOBS = f"""

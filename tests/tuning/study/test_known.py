@@ -45,11 +45,7 @@ def test_the_same_code_works_nothing_out_again_and_knows_the_same(tmp_path):
     after = record(tmp_path, space=GRID, identify=again, code="a")
     assert first.number >= 8 and again.number == 0
     assert after.points == before.points and after.num_configurations == 4
-    rest = [after.ask().config for _ in range(2)]  # of the six, those that are not known
-    assert after.ask() is None
-    assert (
-        len({canonical(config) for config in rest} | {each["config"] for each in before.rows if not each["point"]}) == 6
-    )
+    assert asked_until_exhausted(after) | {each["config"] for each in before.rows if not each["point"]} == EVERY
 
 
 @pytest.mark.parametrize("codes", [("a", "b"), ("a", None), (None, "a")])
