@@ -97,7 +97,7 @@ def _cost(words: Sequence[str]) -> dict[str, float]:
     inference, found = Inference.of(config, config.diffusion), dict[str, float]()
     for name, runtime in (("eager", "eager"), ("onnx_first", "onnx"), ("onnx", "onnx")):
         start = time.process_time()
-        given: Any = (config.encoder.build(), inference, replace(config.speed, runtime=runtime), config.seed, "cpu")
+        given: Any = (inference, replace(config.speed, runtime=runtime), config.seed, "cpu")
         cost = measure(model, dataset, "test", *given)
         found[f"{name}_s"] = time.process_time() - start
         if name == runtime:

@@ -79,7 +79,7 @@ def _pick(pick: str, run: Path | None, changes: Mapping[str, str], size: int, de
     config = replace(_config(pick, run), **{"precision": "fp32", "compile": "none", **changes})
     lengths = SHAPE.lengths(aligned=True)
     model = untrained(config, SHAPE.dims, lengths).to(device)
-    reference = reference_for(config.encoder.build(), SHAPE.dims, lengths, device)
+    reference = reference_for(SHAPE.dims, lengths, device)
     published = replace(reference_config(config), precision="fp32", compile="none")
     batch = random_batch(size, SHAPE.dims, lengths).to(device)
     ours, theirs = (

@@ -109,7 +109,7 @@ def _measure(
     dataset = config.data.build().load()
     lengths = dict.fromkeys(dataset.dims, frames) if frames else dict(dataset.lengths)
     model = untrained(config, dataset.dims, lengths)
-    reference = reference_for(config.encoder.build(), dataset.dims, lengths, "cpu")
+    reference = reference_for(dataset.dims, lengths, "cpu")
     as_published = replace(reference_config(config), precision="fp32", compile="none")
     our_way, their_way = (Inference.of(each, each.diffusion) for each in (config, as_published))
     ratios: dict[str, list[float]] = {}

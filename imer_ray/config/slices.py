@@ -253,7 +253,7 @@ class Evaluate(StageSlice):
 class Cost(StageSlice):
     """Of what time depends on: shapes and the sampler's work, nothing that is trained."""
 
-    version = 4
+    version = 5
     split: str
     encoder: Component
     fusion: Component

@@ -23,6 +23,7 @@ from imer_ray.evaluation.model_manifest import ADVICE
 from imer_ray.evaluation.predict import Inference, draw_protocol
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.significance import Floats, holm, jackknife, paired_p_value
+from imer_ray.evaluation.timing.speedup import reference_frames
 from imer_ray.models.model import EmotionModel
 from imer_ray.results.schema import AUILC, COSTS, WORST
 from imer_ray.results.text_encoder import columns_with_encoder
@@ -153,12 +154,11 @@ def score_model(trained: Trained, split: str, with_replicates: bool) -> Scored:
 def cost_of(trained: Trained, split: str) -> dict[str, float]:
     """The cost columns of a system, measured beside the IMDer reference; its speedups also with a text encoder on both
     sides (`imer_ray.results.text_encoder`)."""
-    encoder, inference = trained.config.encoder.build(), trained.inference
-    speed, device = trained.config.speed, trained.device
-    found = measure(trained.model, trained.dataset, split, encoder, inference, speed, trained.seed, device)
+    inference, speed, device = trained.inference, trained.config.speed, trained.device
+    found = measure(trained.model, trained.dataset, split, inference, speed, trained.seed, device)
     found["nfe"] = float(inference.num_evaluations) if trained.model.recovery is not None else 0.0
-    frames = encoder.length(min(trained.dataset.lengths.values()))
-    return {name: found[name] for name in COSTS} | columns_with_encoder(found, frames)
+    with_encoder = columns_with_encoder(found, reference_frames(trained.dataset.lengths))
+    return {name: found[name] for name in COSTS} | with_encoder
 
 
 def check_same_masks(runs: Mapping[str, Mapping[int, Scored]]) -> None:

@@ -79,7 +79,6 @@ def measure(
     model: EmotionModel,
     dataset: Dataset,
     split: str,
-    encoder: Any,
     inference: Inference,
     speed: SpeedConfig,
     seed: int,
@@ -88,12 +87,11 @@ def measure(
     """Cost beside the IMDer reference, on the split's first clips (time does not depend on the values).
 
     Args:
-        encoder: the component that made the model's; the reference has one like it.
         seed: of what is drawn.
     """
     rows = torch.arange(speed.batch_size) % dataset.size(split)
     batch, one = (dataset.batch(split, some).to(device) for some in (rows, rows[:1]))
-    reference = reference_for(encoder, dataset.dims, dataset.lengths, device)
+    reference = reference_for(dataset.dims, dataset.lengths, device)
     pattern = timed_pattern(model)
     eager = predictor(model, inference, pattern, seed)
     num_warm_ups = NUM_WARM_UPS if inference.is_compiled else 1

@@ -23,6 +23,7 @@ from imer_ray.evaluation.predict import Inference
 from imer_ray.evaluation.score import score
 from imer_ray.evaluation.scored_clips import read_predictions
 from imer_ray.evaluation.tables import summarise
+from imer_ray.evaluation.timing.speedup import reference_frames
 from imer_ray.evaluation.validation_file import LABELS, VALIDATION, validation_of
 from imer_ray.models.parts import Parts
 from imer_ray.prediction.calibration import Calibration, read_calibration
@@ -80,8 +81,7 @@ def write(
     labels, by_pattern = tensors.pop(LABELS).numpy(), {pattern: x.numpy() for pattern, x in tensors.items()}
     calibration = Calibration.of(labels, by_pattern, dataset.label_kind)
     covered = coverage(calibration, predictions, dataset, read.split, protocol, config.seed)
-    frames = config.encoder.build().length(min(dataset.lengths.values()))
-    metrics = {**metrics, **covered, **columns_with_encoder(metrics, frames)}
+    metrics = {**metrics, **covered, **columns_with_encoder(metrics, reference_frames(dataset.lengths))}
     table = csv(metrics_table({label: [metrics]}, read.split))
     found = {s.name: store.open(s.key).folder / HISTORY for s in stage.in_order()}
     histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}

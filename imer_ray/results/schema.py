@@ -111,7 +111,7 @@ class DataInfo:
     Attributes:
         name: the data component's.
         fingerprint: hash of the content.
-        frames: that a latent has; time grows with them.
+        frames: that the IMDer reference has of a clip; its time grows with them.
         clips: split -> how many clips it has.
         labelled: split -> how many of them have a label.
         scored: setting of the protocol -> how many valid clips quality counts in it, of the settings that it is over.

@@ -13,7 +13,7 @@ from imer_ray.config.slices import Encode
 from imer_ray.data.missing import recoverable_modalities
 from imer_ray.devices import sent
 from imer_ray.errors import UserError
-from imer_ray.evaluation.timing.speedup import check_reference
+from imer_ray.evaluation.timing.speedup import check_lengths
 from imer_ray.models.model import build_encoder, build_recogniser
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
@@ -29,7 +29,7 @@ def run(config: Encode, context: Context) -> dict[str, float]:
     """Train encoder, fusion and head on what was recorded; write weights and standardised train and valid latents."""
     dataset = load_dataset(config)
     projection, fusion = config.encoder.build(), config.fusion.build()
-    check_reference(projection, config.encoder.name, dataset.lengths)
+    check_lengths(projection, config.encoder.name, dataset.lengths)
     for split in ("train", "valid"):
         if not bool(has_label(dataset.labels(split)).any()):
             raise UserError(f"the {split} split of {config.data.name} has no clip with a label")

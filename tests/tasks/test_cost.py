@@ -175,7 +175,7 @@ def measured(disturb: Callable[[Batch], None] = lambda batch: None, **speed: flo
         return own(batch)
 
     settings = SpeedConfig(**{"batch_size": 2, "num_threads": 1, "reference_steps": 1, **speed})
-    reference = eager_reference(reference_for(parts.encoder, DIMS, lengths, "cpu"), "av")
+    reference = eager_reference(reference_for(DIMS, lengths, "cpu"), "av")
     return cost(model, clips(2), clips(1), settings, predict, predict, reference)
 
 
@@ -231,7 +231,7 @@ def test_the_exported_graph_is_timed_beside_the_references() -> None:
     found = {}
     for runtime in ("eager", "onnx"):
         speed = SpeedConfig(runtime=runtime, batch_size=4, max_repeats=3)
-        found[runtime] = measure(model, dataset, "valid", parts.encoder, inference, speed, 0, "cpu")
+        found[runtime] = measure(model, dataset, "valid", inference, speed, 0, "cpu")
     eager, onnx = found["eager"], found["onnx"]
     assert eager.keys() == onnx.keys()
     assert eager["flops_per_clip"] == onnx["flops_per_clip"] > 0
@@ -249,4 +249,4 @@ def test_graphs_are_timed_on_a_cpu_only() -> None:
     ).eval()
     speed, inference = SpeedConfig(runtime="onnx"), Inference.of(config, None)
     with pytest.raises(UserError, match=r"speed\.runtime=onnx is measured on a CPU"):
-        measure(model, dataset, "valid", parts.encoder, inference, speed, 0, "meta")
+        measure(model, dataset, "valid", inference, speed, 0, "meta")

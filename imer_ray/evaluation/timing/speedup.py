@@ -56,57 +56,63 @@ def reference_diffusion() -> DiffusionConfig:
     )
 
 
+def reference_encoder() -> Any:
+    """IMDer's projections, but for their kernel, as in its preset: one latent of each frame, of its width, 32."""
+    return build(option("encoder", "projection"))
+
+
+def reference_frames(lengths: Mapping[str, int]) -> int:
+    """Latent frames that the reference has of clips of these lengths."""
+    return reference_encoder().length(min(lengths.values()))
+
+
 def reference_config(config: ExperimentConfig) -> ExperimentConfig:
-    """IMDer's networks and what they compute, as published, on this configuration's latents."""
+    """IMDer's networks and what they compute, as published, behind this configuration's encoder."""
     refiner, fusion = (Component.of(option(group, "imder")) for group in ("refiner", "fusion"))
     return replace(config, system="imder", diffusion=reference_diffusion(), refiner=refiner, fusion=fusion)
 
 
-def check_reference(encoder: Any, name: str, lengths: Mapping[str, int]) -> None:
-    """Refuse data that every system would be trained on before the reference could not be built for them.
+def check_lengths(encoder: Any, name: str, lengths: Mapping[str, int]) -> None:
+    """Refuse data that every system would be trained on before the reference, or this encoder, could not be built.
 
     Args:
         encoder: the component of this ``name``.
 
     Raises:
-        UserError: the latents have fewer frames than IMDer's network can halve.
+        UserError: clips have fewer frames than IMDer's network can halve, or than the encoder makes a latent of.
     """
-    num_frames = encoder.length(min(lengths.values()))
+    shortest = min(lengths.values())
     needed = build(option("diffusion/backbone", "imder_unet")).min_frames
-    if num_frames < needed:
+    if shortest < needed:
         raise UserError(
-            f"speed is measured beside IMDer's network, which needs latents of at least {needed} frames; encoder="
-            f"{name} makes {num_frames} of the data's {min(lengths.values())}: use longer "
-            f"sequences (such as data.num_frames), encoder.kernel_size=1 or encoder.padding"
+            f"speed is measured beside IMDer's network, which needs clips of at least {needed} frames, not the data's "
+            f"{shortest}: use longer sequences (such as data.num_frames)"
+        )
+    if encoder.length(shortest) < 1:
+        raise UserError(
+            f"encoder={name} makes no latent of the data's {shortest} frames: set encoder.kernel_size=1 or "
+            f"encoder.padding, or use longer sequences (such as data.num_frames)"
         )
 
 
 @functools.lru_cache(maxsize=2)
-def _reference(encoder: Any, dims: tuple, lengths: tuple, device: str) -> EmotionModel:
+def _reference(dims: tuple, lengths: tuple, device: str) -> EmotionModel:
     """Untrained: time does not depend on the weights' values."""
-    diffusion = Diffusion.of(reference_diffusion())
+    diffusion, encoder = Diffusion.of(reference_diffusion()), reference_encoder()
     refiner, fusion = (build(option(group, "imder")) for group in ("refiner", "fusion"))
     latent_dim = encoder.latent_dim
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encode = build_encoder(encoder, dict(dims), dict(lengths))
-        recovery = build_recovery(diffusion, latent_dim, encoder.length(min(dict(lengths).values())))
+        recovery = build_recovery(diffusion, latent_dim, reference_frames(dict(lengths)))
         model = EmotionModel(encode, recovery, build_recogniser(latent_dim, fusion, refiner))
     return model.eval().requires_grad_(False).to(device)
 
 
-def reference_for(encoder: Any, dims: Mapping[str, int], lengths: Mapping[str, int], device: str) -> EmotionModel:
-    """The IMDer reference for features of these shapes behind this encoder component, built once per process.
-
-    Raises:
-        UserError: IMDer's network cannot work on these latents.
-    """
-    try:
-        return _reference(encoder, tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
-    except ValueError as error:
-        raise UserError(
-            f"speed is measured beside IMDer's network, which these latents do not suit: {error}"
-        ) from error
+def reference_for(dims: Mapping[str, int], lengths: Mapping[str, int], device: str) -> EmotionModel:
+    """The IMDer reference for features of these shapes, built once per process: the same of every configuration, so
+    that their speeds compare."""
+    return _reference(tuple(sorted(dims.items())), tuple(sorted(lengths.items())), device)
 
 
 @dataclass

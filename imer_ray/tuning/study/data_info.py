@@ -5,6 +5,7 @@ from __future__ import annotations
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.data.dataset import Dataset
 from imer_ray.evaluation.score import MIN_CLIPS
+from imer_ray.evaluation.timing.speedup import reference_frames
 from imer_ray.results.schema import METRIC_PREFIX, SUMMARIES, DataInfo, Objective
 from imer_ray.training.losses import has_label
 from imer_ray.tuning.trial.coordinator import SPLIT
@@ -27,7 +28,7 @@ def describe(config: ExperimentConfig, dataset: Dataset, quality: Objective) -> 
     return DataInfo(
         name=config.data.name,
         fingerprint=dataset.fingerprint,
-        frames=config.encoder.build().length(min(dataset.lengths.values())),
+        frames=reference_frames(dataset.lengths),
         clips={split: dataset.size(split) for split in dataset.splits},
         labelled={split: int(has_label(dataset.labels(split)).sum()) for split in dataset.splits},
         scored={s: count for s, count in scored.items() if count >= MIN_CLIPS},

@@ -13,7 +13,7 @@ from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.config.resolve import tree_of, typed
 from imer_ray.errors import UserError
 from imer_ray.evaluation.scorable import check_quality, check_training
-from imer_ray.evaluation.timing.speedup import check_reference
+from imer_ray.evaluation.timing.speedup import check_lengths
 from imer_ray.files import write_whole
 from imer_ray.results.schema import METRIC_PREFIX
 from imer_ray.tuning import budget
@@ -56,7 +56,7 @@ def plan(options: SearchConfig, systems: str = "imer_ray.systems") -> Plan:
     data = options.data.build()
     dataset = data.load()
     # Damaged or too short data are named here, not by the first stage.
-    check_reference(options.encoder.build(), options.encoder.name, dataset.lengths)
+    check_lengths(options.encoder.build(), options.encoder.name, dataset.lengths)
     fingerprint = data.fingerprint()
     if options.data_fingerprint not in (None, fingerprint):
         raise UserError(f"data {options.data.name}: the content is not that of data_fingerprint; leave that key out")

@@ -5,21 +5,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from experiments import experiment
+from experiments import experiment, of_model
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
+from imer_ray.config.experiment import SpeedConfig
 from imer_ray.errors import UserError
-from imer_ray.evaluation.timing.speedup import CPU_ATTENTION, check_reference, reference_config, reference_for
+from imer_ray.evaluation.cost import measure
+from imer_ray.evaluation.predict import Inference
+from imer_ray.evaluation.timing.speedup import CPU_ATTENTION, check_lengths, reference_config, reference_for
 from imer_ray.evaluation.timing.stopwatch import timed
+from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
+from imer_ray.models.parts import Parts
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems.zero import graph
+from imer_ray.training.latents import load_dataset
 from imer_ray.tuning.study.study import plan
-
-KERNEL_3 = "encoder=imder"  # makes two frames fewer
 
 
 def test_attention_is_counted_on_a_cpu() -> None:
@@ -51,29 +55,48 @@ def test_by_the_threads_own_clock_waiting_costs_nothing() -> None:
 SMALL = ("data.num_train=8", "data.num_valid=8", "data.num_test=8")
 
 
-@pytest.mark.parametrize("num_frames", [9, 10])
-def test_latents_too_short_for_the_reference_are_refused_exactly_where_it_cannot_be_built(num_frames: int) -> None:
-    encoder, dims = experiment(KERNEL_3).encoder.build(), dict.fromkeys("lav", 4)
+@pytest.mark.parametrize("num_frames", [7, 8])
+def test_clips_too_short_for_the_reference_are_refused_exactly_where_it_cannot_be_built(num_frames: int) -> None:
+    encoder, dims = experiment().encoder.build(), dict.fromkeys("lav", 4)
     lengths = dict.fromkeys(dims, num_frames)
-    if num_frames == 10:
-        check_reference(encoder, "imder", lengths)
-        assert reference_for(encoder, dims, lengths, "cpu").recovery is not None
+    if num_frames == 8:
+        check_lengths(encoder, "projection", lengths)
+        assert reference_for(dims, lengths, "cpu").recovery is not None
         return
-    with pytest.raises(UserError, match=r"at least 8 frames; encoder=imder makes 7 of the data's 9.*encoder\.padding"):
-        check_reference(encoder, "imder", lengths)
-    with pytest.raises(UserError, match="diffusion.backbone=imder_unet needs latents of at least 8 frames, not 7"):
-        reference_for(encoder, dims, lengths, "cpu")
+    with pytest.raises(UserError, match=r"at least 8 frames, not the data's 7: .*data\.num_frames"):
+        check_lengths(encoder, "projection", lengths)
+    with pytest.raises(ValueError, match="needs latents of at least 8 frames, not 7"):
+        reference_for(dims, lengths, "cpu")
 
 
-def test_too_short_latents_stop_a_search_before_it_starts_and_a_graph_at_its_first_stage(tmp_path: Path) -> None:
-    short = (*SMALL, KERNEL_3, "data.num_frames=8")
-    with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
+@pytest.mark.parametrize(
+    ("words", "said"), [("data.num_frames=7", "not the data's 7"), ("encoder.kernel_size=9", "of the data's 8 frames")]
+)
+def test_too_short_clips_stop_a_search_before_it_starts_and_a_graph_at_its_first_stage(
+    words: str, said: str, tmp_path: Path
+) -> None:
+    short = (*SMALL, words)
+    with pytest.raises(UserError, match=said):
         plan(compose(SearchConfig, "search", [*short, f"study.root={tmp_path}", "space=default"]))
     store = Store(str(tmp_path / "stages"))
     final = graph(experiment(*short), "valid")
-    with pytest.raises(UserError, match="encoder=imder makes 6 of the data's 8"):
+    with pytest.raises(UserError, match=said):
         run_graph(final, store)
     assert not any(store.find(stage.key) for stage in final.in_order())
+
+
+def test_configurations_of_any_width_are_compared_with_one_reference() -> None:
+    """Beside an IMDer as wide as themselves, wide latents, which take longer, would have the higher speedup."""
+    reference = {}
+    for width in (8, 128):
+        config = experiment(*SMALL, f"encoder.latent_dim={width}")
+        parts, dataset = Parts.of(of_model(config)), load_dataset(config)
+        encoder = build_encoder(parts.encoder, dataset.dims, dataset.lengths)
+        model = EmotionModel(encoder, None, build_recogniser(width, parts.fusion)).eval()
+        speed = SpeedConfig(batch_size=4, max_repeats=5)
+        found = measure(model, dataset, "valid", Inference.of(config, None), speed, 0, "cpu")
+        reference[width] = found["latency_ms"] * found["speedup_vs_imder"]
+    assert 0.4 < reference[128] / reference[8] < 2.5
 
 
 def test_the_reference_is_one_network_a_modality_without_guidance_whatever_the_configuration() -> None:
