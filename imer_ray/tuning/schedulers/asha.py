@@ -120,10 +120,11 @@ class ASHA:
             if (name, epoch) == rung[1:]
             for other, value in values.items()
         }
-        costs = [self._costs[trial][0] for trial in trials]
-        known = [each for each in costs if each is not None]
-        gains = self._reach.gains([everywhere[trial] for trial in trials], known, everywhere) if known else None
-        return [math.inf] * len(trials) if gains is None or len(known) < len(trials) else gains.tolist()
+        known = {trial: costs for trial in trials if (costs := self._costs[trial][0]) is not None}
+        values = [everywhere[trial] for trial in known]
+        gains = self._reach.gains(values, list(known.values()), everywhere) if known else None
+        foretold = dict.fromkeys(trials, math.inf) | ({} if gains is None else dict(zip(known, gains, strict=True)))
+        return [float(foretold[trial]) for trial in trials]
 
     def _points(self, reached: Mapping[int, float]) -> tuple[list[int], list[tuple[float, ...]]]:
         trials = list(reached)

@@ -160,6 +160,18 @@ def test_who_cannot_reach_the_front_is_paused_whatever_its_rank_and_resumed_no_m
     assert scheduler.goes_on(at(other + 2, 3, 0.5))
 
 
+def test_nothing_is_foretold_of_a_paused_trial_whose_costs_are_not_known_beside_one_of_whom_they_are():
+    """The one would end beside a better one that costs as much; the other may turn out to be the fastest."""
+    scheduler = ASHA(3, 3.0, reference=(1.0, 2.0))
+    for trial in range(MIN_KNOWN):
+        scheduler.learn(at(trial, 3, 1.0 + trial))
+        scheduler.ended(trial, [(0.1 + trial / 10, 1.0)])
+    hopeless, unknown = MIN_KNOWN, MIN_KNOWN + 1
+    scheduler.learn(replace(at(hopeless, 3, 2.0), stopped=True))
+    scheduler.learn(replace(at(unknown, 3, 3.0, speed=None), stopped=True))
+    assert [scheduler.resumed(True) for _ in range(2)] == [unknown, None]
+
+
 def test_what_an_earlier_run_reached_counts():
     scheduler = ASHA(3, 3.0)
     scheduler.learn(at(0, 3, 1.0))
