@@ -29,9 +29,9 @@ def check(study: StudyConfig) -> None:
 
 
 def begin(plan: Plan, record: Record) -> None:
-    """Once in a study's life each, and so again only what was added since: what the space's priors say, the base
-    configuration, the space's points, presets, and other studies. Says what was changed of a preset, and what was taken
-    from a study."""
+    """Once in a study's life each, and so again only what was added since: what the space's priors say, the space's
+    points, whose author can put the cheap ones first, the base configuration, presets, and other studies. Says what was
+    changed of a preset, and what was taken from a study."""
     settings = plan.options.study
     outcome = Outcome(objectives=plan.objectives, constraints=plan.constraints)
     learnt = []
@@ -39,7 +39,8 @@ def begin(plan: Plan, record: Record) -> None:
         if os.path.abspath(source) not in record.learnt_from:
             learnt.append(lessons(source, plan.space, outcome, plan.configurations.build, plan.identify))
     own = plan.space.locate(flatten(plan.base))
-    record.enqueue([point for point in (plan.space.believed or None, own, *plan.space.points) if point is not None])
+    first = (plan.space.believed or None, *plan.space.points, own)
+    record.enqueue([point for point in first if point is not None])
     for name in settings.presets:
         point, changed = nearest(name, plan.space, plan.configurations)
         if record.enqueue([point]):

@@ -46,14 +46,14 @@ def finish(record, searched, num_trials=1, **metrics):
         record.tell(proposal.trial, [complete_row(searched.info.study, proposal.trial, 0, row)])
 
 
-def test_the_base_configuration_and_the_spaces_points_come_first(options):
+def test_the_spaces_points_come_first_in_their_order_and_then_the_base_configuration(options):
     options = changed(options, loss={"recovery": 0.6})
     searched = planned(options)
     record = open_record(searched)
     first, second = record.ask(), record.ask()
-    assert first.config == dict(searched.base)
-    assert second.values["diffusion.sde.sigma_max"] == 10.0  # 10 in the file, a float in the configuration
-    assert second.config["diffusion"]["sde"]["name"] == "ve"
+    assert first.values["diffusion.sde.sigma_max"] == 10.0  # 10 in the file, a float in the configuration
+    assert first.config["diffusion"]["sde"]["name"] == "ve"
+    assert second.config == dict(searched.base)
 
 
 def test_what_needs_no_other_stage_can_be_begun_before_a_trial_asks(options):
