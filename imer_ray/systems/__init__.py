@@ -11,6 +11,7 @@ from dataclasses import replace
 from imer_ray.config import plugins
 from imer_ray.config.experiment import ExperimentConfig
 from imer_ray.stages.graph import Stage
+from imer_ray.systems._settled import settled
 
 TIMED = "cost"  # the kind of stage whose results are times
 
@@ -18,11 +19,13 @@ TIMED = "cost"  # the kind of stage whose results are times
 def graph(config: ExperimentConfig, split: str, package: str = "imer_ray.systems", machine: str | None = None) -> Stage:
     """The graph of the system that a configuration names, a module of ``package`` or of a plugin.
 
+    Configurations whose results must be equal have one graph.
+
     Args:
         machine: hardware that times are measured on, in words. It is part of the keys of what is timed, so that a store
             that several machines share never gives one the other's times. None: times do not matter.
     """
-    final: Stage = plugins.module(package, config.system).graph(config, split)
+    final: Stage = plugins.module(package, config.system).graph(settled(config), split)
     return final if machine is None else _timed_on(machine, final)
 
 

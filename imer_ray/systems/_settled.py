@@ -1,0 +1,29 @@
+"""Configurations that compute the same, told to be one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from imer_ray.config.components import Component, option
+from imer_ray.config.experiment import ExperimentConfig
+
+SAMPLER = "diffusion/sampler"
+DENOISE_ONCE = frozenset({"ddim", "dpmpp_2m", "dpmpp_2s", "dpmpp_3m", "dpmpp_sde", "unipc"})
+"""Samplers whose single step is E[x_0 | x_T] to the last bit, whatever their settings."""
+
+
+def settled(config: ExperimentConfig) -> ExperimentConfig:
+    """The configuration with one sampler, ddim, in the place of all that do the same in one step."""
+    diffusion, bank = config.diffusion, config.bank
+    return replace(
+        config,
+        diffusion=replace(diffusion, sampler=_settled(diffusion.sampler, diffusion.num_steps)),
+        bank=replace(bank, sampler=_settled(bank.sampler, bank.num_steps)),
+    )
+
+
+def _settled(sampler: Component, num_steps: int) -> Component:
+    chosen = option(SAMPLER, sampler.name)
+    if num_steps > 1 or sampler.name not in DENOISE_ONCE or sampler.target != chosen["_target_"]:
+        return sampler
+    return Component.of(option(SAMPLER, "ddim"))
