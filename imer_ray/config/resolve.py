@@ -102,6 +102,7 @@ def config_of(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
 def _whole(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
     if isinstance(tree, Mapping):
         plugins.require(tree.get("plugins"))
+    _check_all_keys(tree, schema, "")
     resolved = _resolve(tree, schema, "")
     if issubclass(schema, ExperimentConfig):
         resolved["plugins"] = sorted({*resolved["plugins"], *plugins.needed_by(resolved)})
@@ -166,14 +167,9 @@ def later_settings(schema: type = ExperimentConfig, prefix: str = "") -> dict[st
 
 
 def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
-    known = _known(schema)
-    for key in tree:
-        if key not in known:
-            raise UserError(f"{prefix}{plain(key)}: {unknown(str(key), known)}")
+    _check_keys(tree, schema, prefix)
     out: dict[str, Any] = {}
-    for name, (f, hint, is_section) in known.items():
+    for name, (f, hint, is_section) in _known(schema).items():
         path = prefix + name
         if not f.metadata and not is_section:
             out[name] = checked(tree.get(name, None if f.default is MISSING else f.default), hint, path)
@@ -195,6 +191,24 @@ def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
                     raise UserError(f"{path}={plain(word)}: {unknown(str(word), allowed)}")
             out[name] = value
     return out
+
+
+def _check_keys(tree: Any, schema: type, prefix: str) -> None:
+    """Raises UserError for what is no section, or a key that a section lacks."""
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
+    known = _known(schema)
+    for key in tree:
+        if key not in known:
+            raise UserError(f"{prefix}{plain(key)}: {unknown(str(key), known)}")
+
+
+def _check_all_keys(tree: Any, schema: type, prefix: str) -> None:
+    """`_check_keys` of every section: no component is built for it, so that a misspelt key costs no import of torch."""
+    _check_keys(tree, schema, prefix)
+    for name, (f, hint, is_section) in _known(schema).items():
+        if is_section and "group" not in f.metadata and tree.get(name) is not None:
+            _check_all_keys(tree[name], hint, f"{prefix}{name}.")
 
 
 @functools.cache
