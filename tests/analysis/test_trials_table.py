@@ -27,10 +27,9 @@ def page(study, tmp_path_factory):
     return page.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
+@pytest.fixture
+def browser(opened):
+    return opened
 
 
 @pytest.fixture

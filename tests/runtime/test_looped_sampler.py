@@ -48,7 +48,9 @@ def looped(sampler: Any, num_arrays: int) -> tuple[Drawn, torch.export.ExportedP
 
 
 @pytest.mark.parametrize(
-    ("sampler", "num_arrays"), [(EulerMaruyama(), STEPS - 1), (UniPC(order=3), 0), (PredictorCorrector(), 2 * STEPS - 2)], ids=repr
+    ("sampler", "num_arrays"),
+    [(EulerMaruyama(), STEPS - 1), (UniPC(order=3), 0), (PredictorCorrector(), 2 * STEPS - 2)],
+    ids=repr,
 )
 def test_a_program_asks_the_network_in_one_place(sampler: Any, num_arrays: int) -> None:
     whole, program, x_T, noise = looped(sampler, num_arrays)
