@@ -1,7 +1,6 @@
 """The table of all trials in a real browser: sorted and filtered by clicks and by keyboard, also of 5,000 rows."""
 
 import pytest
-from pages import browser as chromium
 from pages import complaints, until
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
