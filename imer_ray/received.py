@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import functools
 import json
 import os
 import reprlib
@@ -16,6 +18,7 @@ from imer_ray.errors import UserError
 
 MAX_INT = 2**63 - 1  # what a column of whole numbers holds
 MAX_BYTES = 2**18  # of a settings file: ours take a few KiB, and YAML of this size is read in a few seconds
+SMALL_BYTES = 2**16  # of YAML that is remembered by its content
 MAX_DEPTH = 32  # of sections within sections; a configuration has four
 MAX_TEXT = 4096  # characters of a setting: no path is longer
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
@@ -114,6 +117,12 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     return content
 
 
+@functools.lru_cache(maxsize=16)
+def _small_yaml(content: bytes) -> Any:
+    """What YAML holds: a model's configuration is looked at several times on the way to its weights."""
+    return yaml.load(content, _PlainLoader)
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file of plain values holds.
 
@@ -123,7 +132,7 @@ def read_yaml(path: Path) -> Any:
     """
     content = read_bytes(path)
     try:
-        return yaml.load(content, _PlainLoader)
+        return copy.deepcopy(_small_yaml(content)) if len(content) <= SMALL_BYTES else yaml.load(content, _PlainLoader)
     except _MALFORMED as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""

@@ -21,7 +21,12 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 
 # No deadline: a busy machine is no failure. The same examples every time: a green run stays green.
 settings.register_profile("project", deadline=None, derandomize=True, database=None)
-settings.load_profile("project")
+settings.register_profile("quick", settings.get_profile("project"), max_examples=30)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before a test is collected: a hundred examples of whatever says no other number only where the slow tests run."""
+    settings.load_profile("quick" if config.option.markexpr == "not slow" else "project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

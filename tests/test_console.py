@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import json
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -14,11 +15,6 @@ import imer_ray
 from imer_ray import cli, console
 
 ROOT = Path(__file__).parents[1]
-
-
-def run(*words: str, module: str = "console") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"imer_ray.{module}", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def ended(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -67,12 +63,19 @@ def test_a_commands_help_lists_every_key_with_its_default_and_options(
         assert f"  {key}={default}" + (f"  ({', '.join(allowed)})" if allowed else "") in out.splitlines()
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 @pytest.mark.parametrize("module", ["export", "stages", "analysis"])
-def test_the_modules_explain_themselves_alike(module: str) -> None:
-    name = {"analysis": "report"}.get(module, module)
-    alone, named = run("--help", module=module), run(name, "--help")
-    assert alone.returncode == named.returncode == 0
-    assert alone.stdout == named.stdout and f"python -m imer_ray.{module}" in alone.stdout
+def test_the_modules_explain_themselves_alike(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `python -m` runs, without a process of its own."""
+    named = ended(capsys, {"analysis": "report"}.get(module, module), "--help")
+    monkeypatch.setattr(sys, "argv", ["", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"imer_ray.{module}", run_name="__main__", alter_sys=True)
+    alone = capsys.readouterr().out
+    assert (end.value.code or 0, alone) == named[:2]
+    assert named[0] == 0 and f"python -m imer_ray.{module}" in alone
 
 
 def test_a_misspelt_command_is_a_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,21 +89,33 @@ def test_a_commands_own_error_and_status_are_passed_on(capsys: pytest.CaptureFix
     assert ended(capsys, "report", "nowhere")[0] == 2
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("sea", {"search "}),
-        ("search diffusion.sampler.", {"diffusion.sampler.eta=", "diffusion.sampler.spacing="}),
-        ("search diffusion.sampler=pf", {"pf_euler "}),
-        ("search study.loggers=[tensorboard,ml", {r"\[tensorboard,mlflow "}),
-        ("export pi", {"pick="}),
-    ],
-)
-def test_the_shell_completes_commands_keys_and_options(line: str, offered: set[str], tmp_path: Path) -> None:
+OFFERED = {
+    "sea": {"search "},
+    "search diffusion.sampler.": {"diffusion.sampler.eta=", "diffusion.sampler.spacing="},
+    "search diffusion.sampler=pf": {"pf_euler "},
+    "search study.loggers=[tensorboard,ml": {r"\[tensorboard,mlflow "},
+    "export pi": {"pick="},
+}
+ASK = """
+import json, os, sys
+from imer_ray import cli, console
+from imer_ray.config.commands import SearchConfig
+cli.keys(SearchConfig, "search")  # imports, once for all lines, what a line would
+for asked in json.loads(sys.argv.pop()):
+    if not (child := os.fork()):
+        os.environ.update(asked)
+        console.main()
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_the_shell_completes_commands_keys_and_options(tmp_path: Path) -> None:
     """As argcomplete's shell function asks: the line in the environment, the answer in file descriptor 8."""
-    answer, line = tmp_path / "answer", f"imer-ray {line}"
-    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\v"}
-    asked |= {"_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n\"'><=;|&(:", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
-    command = [sys.executable, "-m", "imer_ray.console"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **asked}, check=True)
-    assert set(answer.read_text().split("\v")) == offered
+    lines, asked = [f"imer-ray {line}" for line in OFFERED], []
+    for number, line in enumerate(lines):
+        words = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\v"}
+        words |= {"_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n\"'><=;|&(:"}
+        asked.append({**words, "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / str(number))})
+    subprocess.run([sys.executable, "-c", ASK, json.dumps(asked)], cwd=ROOT, check=True)
+    answers = [set((tmp_path / str(number)).read_text().split("\v")) for number in range(len(lines))]
+    assert dict(zip(OFFERED, answers, strict=True)) == OFFERED

@@ -63,8 +63,8 @@ class Component:
 def option_name(value: Any, group: str, path: str) -> str:
     """The option of a group that a text names."""
     name = unquoted(value) if isinstance(value, str) else str(value)
-    if name not in options(group):
-        raise UserError(f"{path}={shortened(name)}: {unknown(name, options(group))}")
+    if name not in (known := options(group)):
+        raise UserError(f"{path}={shortened(name)}: {unknown(name, known)}")
     return name
 
 
@@ -115,8 +115,8 @@ def read_option(group: str, name: str) -> dict[str, Any]:
 
 def option(group: str, name: str) -> dict[str, Any]:
     """One component with all its defaults: ``{"name": name, "_target_": ..., **fields}``."""
-    if name not in options(group):
-        raise UserError(f"{group}: {unknown(name, options(group))}")
+    if name not in (known := options(group)):
+        raise UserError(f"{group}: {unknown(name, known)}")
     node = read_option(group, name)
     return resolve_component(node.get(group, node), group, group.replace("/", "."))
 
@@ -145,7 +145,8 @@ def _class_of(node: Mapping[str, Any], registered: Collection[tuple[str, str]], 
         UserError: the node names anything else.
     """
     target, name = node.get("_target_"), node.get("name")
-    if not any(target == known and name in (None, option) for option, known in registered):
+    named = isinstance(target, str) and isinstance(name, str) and (name, target) in registered
+    if not named and not any(target == known and name in (None, option) for option, known in registered):
         names = ", ".join(sorted({option for option, known in registered if known == target}))
         belongs = f"is {names}, not {shown(name)}" if names else "is not (or no longer) a component that can stand here"
         raise UserError(f"{path}: {shown(target)} {belongs}{plugins.advice(target)}")
@@ -187,9 +188,19 @@ def resolve_component(node: Any, group: str, path: str) -> dict[str, Any]:
     return out
 
 
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """What an annotation allows, one by one."""
+    if type(hint) is type:  # looked at first, as most are; what a union allows has an order, which its hash forgets
+        return (hint,)
+    inner = get_args(hint)
+    return inner if isinstance(hint, UnionType) or type(None) in inner else (hint,)
+
+
 def checked(value: Any, hint: Any, path: str) -> Any:
     """Check one plain value against its annotation; an int becomes a float where one is asked for, a text a list."""
-    allowed = get_args(hint) if isinstance(hint, UnionType) or type(None) in get_args(hint) else (hint,)
+    if type(value) is hint and hint in (bool, float):  # most settings
+        return value
+    allowed = _kinds(hint)
     if isinstance(value, Typed):
         value = read(value, allowed)
     if value is None and type(None) in allowed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from imer_ray.config import plugins
@@ -102,6 +102,7 @@ def config_of(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
 def _whole(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
     if isinstance(tree, Mapping):
         plugins.require(tree.get("plugins"))
+    _check_all_keys(tree, schema, "")
     resolved = _resolve(tree, schema, "")
     if issubclass(schema, ExperimentConfig):
         resolved["plugins"] = sorted({*resolved["plugins"], *plugins.needed_by(resolved)})
@@ -121,7 +122,7 @@ def _check_together(config: ExperimentConfig) -> None:
     Raises:
         UserError: naming the setting.
     """
-    diffusion, known = config.diffusion, options("diffusion/sampler")
+    diffusion = config.diffusion
     if diffusion.sharing == "shared" and not diffusion.backbone.build().shareable:
         raise UserError(
             f"diffusion: the backbone {diffusion.backbone.name} is one network per modality and cannot be shared: "
@@ -132,7 +133,8 @@ def _check_together(config: ExperimentConfig) -> None:
             f"bank.folds={config.bank.folds} would need a student of every fold: set bank.mode=reference, or "
             "distill.method=none"
         )
-    if strange := set(config.evaluate.grid.sampler or ()) - set(known):
+    samplers = set(config.evaluate.grid.sampler or ())
+    if samplers and (strange := samplers - set(known := options("diffusion/sampler"))):
         names = ", ".join(sorted(strange))
         raise UserError(f"evaluate.grid: sampler: {names} is unknown; choose among {', '.join(known)}")
 
@@ -165,31 +167,52 @@ def later_settings(schema: type = ExperimentConfig, prefix: str = "") -> dict[st
 
 
 def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
-    known = {f.name: f for f in fields(schema)}
-    for key in tree:
-        if key not in known:
-            raise UserError(f"{prefix}{plain(key)}: {unknown(str(key), known)}")
-    annotations = hints(schema)
+    _check_keys(tree, schema, prefix)
     out: dict[str, Any] = {}
-    for name, f in known.items():
+    for name, (f, hint, is_section) in _known(schema).items():
         path = prefix + name
-        if "group" in f.metadata:
+        if not f.metadata and not is_section:
+            out[name] = checked(tree.get(name, None if f.default is MISSING else f.default), hint, path)
+        elif "group" in f.metadata:
             if name not in tree:
                 raise UserError(f"{path} is not chosen; options: {', '.join(options(f.metadata['group']))}")
             out[name] = resolve_component(tree[name], f.metadata["group"], path)
         elif "overrides" in f.metadata:
             out[name] = dict(tree.get(name) or {})
-        elif is_dataclass(annotations[name]):
+        elif is_section:
             given = tree.get(name)
-            out[name] = _resolve({} if given is None else given, annotations[name], f"{path}.")
+            out[name] = _resolve({} if given is None else given, hint, f"{path}.")
         else:
             default = f.default if f.default is not MISSING else None
-            value = checked(tree.get(name, default), annotations[name], path)
+            value = checked(tree.get(name, default), hint, path)
             allowed = choices(f)
             for word in value if isinstance(value, list) else [value]:
                 if allowed and word not in allowed:
                     raise UserError(f"{path}={plain(word)}: {unknown(str(word), allowed)}")
             out[name] = value
     return out
+
+
+def _check_keys(tree: Any, schema: type, prefix: str) -> None:
+    """Raises UserError for what is no section, or a key that a section lacks."""
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
+    known = _known(schema)
+    for key in tree:
+        if key not in known:
+            raise UserError(f"{prefix}{plain(key)}: {unknown(str(key), known)}")
+
+
+def _check_all_keys(tree: Any, schema: type, prefix: str) -> None:
+    """`_check_keys` of every section: no component is built for it, so that a misspelt key costs no import of torch."""
+    _check_keys(tree, schema, prefix)
+    for name, (f, hint, is_section) in _known(schema).items():
+        if is_section and "group" not in f.metadata and tree.get(name) is not None:
+            _check_all_keys(tree[name], hint, f"{prefix}{name}.")
+
+
+@functools.cache
+def _known(schema: type) -> dict[str, tuple[Field[Any], Any, bool]]:
+    """Each field by its name, its annotation, and whether it is a section; looked at for every proposal."""
+    annotations = hints(schema)
+    return {f.name: (f, annotations[f.name], is_dataclass(annotations[f.name])) for f in fields(schema)}

@@ -21,15 +21,24 @@ def replace(tree: Mapping[str, Any], changes: Mapping[str, Any], components: Map
     ``components`` maps a component's path to ``{option name: node with defaults}`` (see `component_options`), so that
     this needs neither torch nor files. Components are changed before the settings inside them.
     """
-    new = copy.deepcopy(dict(tree))
+    new: dict[str, Any] = _copied(dict(tree))
     for path in sorted(changes, key=lambda p: p.count(".")):
         *parents, last = path.split(".")
         node = new
         for part in parents:
             node = node[part]
         value = changes[path]
-        node[last] = copy.deepcopy(components[path][value]) if path in components else value
+        node[last] = _copied(components[path][value]) if path in components else value
     return new
+
+
+def _copied(value: Any) -> Any:
+    """A deep copy of plain values, many times as fast as `copy.deepcopy`: every proposal of a search asks for some."""
+    if type(value) is dict:
+        return {key: _copied(inner) for key, inner in value.items()}
+    if type(value) is list:
+        return [_copied(inner) for inner in value]
+    return value if isinstance(value, (str, int, float)) else copy.deepcopy(value)
 
 
 def merge(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

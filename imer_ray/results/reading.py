@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def typed(table: pa.Table, columns: Mapping[str, pa.DataType], others: Callable[
     Raises:
         ValueError: a column's values are not of its type, or it is there twice.
     """
-    if twice := {name for name in table.column_names if table.column_names.count(name) > 1}:
+    if twice := [name for name, number in Counter(table.column_names).items() if number > 1]:
         raise ValueError(f"the column {min(twice)} is there twice")
     arrays = []
     for name, column in zip(table.column_names, table.columns, strict=True):

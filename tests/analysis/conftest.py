@@ -22,9 +22,9 @@ def small(tmp_path):
     return write
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def opened():
-    """A browser."""
+    """A browser, which takes seconds to start."""
     from pages import browser
 
     with browser() as found:

@@ -1,7 +1,6 @@
 """The table of all trials in a real browser: sorted and filtered by clicks and by keyboard, also of 5,000 rows."""
 
 import pytest
-from pages import browser as chromium
 from pages import complaints, until
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -27,10 +26,9 @@ def page(study, tmp_path_factory):
     return page.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
+@pytest.fixture
+def browser(opened):
+    return opened
 
 
 @pytest.fixture

@@ -163,8 +163,7 @@ def test_export_by_trial_and_under_a_budget(study: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(study)
     frame = pd.read_parquet(study / "runs/demo/results.parquet")
     budget = float(frame["latency_ms_b1"].median())
-    done = command("export", f"max_latency_ms={budget}", "output=budget.yaml", cwd=study)
-    assert done.returncode == 0, done.stderr
+    run_here("export", f"max_latency_ms={budget}", "output=budget.yaml")
     within = frame[frame["latency_ms_b1"] <= budget]
     measured = yaml.safe_load((study / "budget.yaml").read_text())["imer_ray"]["measured"]
     assert measured["valid.Non0_F1_score"] == pytest.approx(within["valid.Non0_F1_score"].max())
@@ -178,14 +177,16 @@ def test_export_by_trial_and_under_a_budget(study: Path, monkeypatch: pytest.Mon
         run_here("export", "max_latency_ms=0.000001")
 
 
-def test_train_and_evaluate_the_exported_pick(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_and_evaluate_the_exported_pick(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(study)
     words = ["seeds=[1111,1112]", "baselines=[zero,masked,mixture]", "scaling.train_stages=[]"]
-    done = command("train", "config=runs/demo/export/knee.yaml", *words, cwd=study)
-    assert done.returncode == 0, done.stderr
+    run_here("train", "config=runs/demo/export/knee.yaml", *words)
+    said = capfd.readouterr().out
     table = pd.read_csv(study / "models/knee/metrics.csv")
     assert set(table["Model"]) == {"knee", "knee (mean of seeds)", "zero", "masked", "mixture", "bayes"}
-    assert len(done.stdout.splitlines()) <= 30 and "mean of seeds" not in done.stdout
+    assert 0 < len(said.splitlines()) <= 30 and "mean of seeds" not in said
     measured = table[table["Model"] != "bayes"]
     assert measured["coverage_90"].between(0, 100).all() and (table["latency_ms_b1"].dropna() > 0).all()
     assert "its answer is the mean over the seeds" in (study / "models/knee/README.md").read_text()
@@ -195,8 +196,7 @@ def test_train_and_evaluate_the_exported_pick(study: Path, monkeypatch: pytest.M
     assert set(table["Setting"]) == {"mean", "worst", "l", "a", "v", "la", "lv", "av", "lav"}
     assert (table["Seeds"] == 2).all() and table["Non0_acc_2"].between(0, 100).all()
     assert (study / "models/knee/1112/model.safetensors").exists()
-    done = command("evaluate", "model=models/knee", "protocol=fixed", cwd=study)
-    assert done.returncode == 0, done.stderr
+    run_here("evaluate", "model=models/knee", "protocol=fixed")
     again = pd.read_csv(study / "models/knee/evaluate_fixed.csv")
     merged = table.merge(again, on=["Model", "Setting"], suffixes=("", "_again"))
     assert len(merged) == len(table)

@@ -52,25 +52,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *words: str) -> str:
-    command = [sys.executable if word == "python" else word for word in words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
+def run(folder: Path, code: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What Python code prints in the folder; in this process, which has imported torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(compile(code, "page", "exec"), {"__name__": "page"})
+    return capsys.readouterr().out
 
 
-def test_the_pages_python_runs(folder: Path) -> None:
-    said = run(folder, "python", "-c", GIVEN + "\n".join(blocks(PAGE, "python")))
+def test_the_pages_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = run(folder, GIVEN + "\n".join(blocks(PAGE, "python")), capsys)
     assert "l (language) 24" in said and "('a',)" in said
 
 
-def test_the_readmes_python_on_new_clips_runs(folder: Path) -> None:
+def test_the_readmes_python_on_new_clips_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (last,) = (block for block in blocks(README, "python") if "load_model" in block)
     loading = "\n".join(line for line in last.splitlines() if "load_model" in line or "model.predict" in line)
     code = loading.replace("models/knee", "models/quality")
     assert code.count("\n") == 1
-    assert "available='lv'" in run(folder, "python", "-c", "import imer_ray\n" + GIVEN + code)
+    assert "available='lv'" in run(folder, "import imer_ray\n" + GIVEN + code, capsys)
 
 
 def commands() -> list[str]:
@@ -83,8 +83,11 @@ def timed(line: str) -> Any:
 
 
 @pytest.mark.parametrize("line", [timed(line) for line in commands() if "imer_ray.serve" not in line])
-def test_the_pages_commands_run(folder: Path, line: str) -> None:
-    assert "wrote " in run(folder, *shlex.split(line))
+def test_the_pages_commands_run(folder: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m`, without a process of its own."""
+    program, option, module, *words = shlex.split(line)
+    assert (program, option) == ("python", "-m")
+    assert "wrote " in run(folder, f"import {module} as command; command.main({words})", capsys)
 
 
 def test_every_command_is_run() -> None:

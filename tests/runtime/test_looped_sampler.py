@@ -23,7 +23,7 @@ from imer_ray.runtime.onnx_session import OnnxSession
 from imer_ray.runtime.pattern_graph import GivenRows, traced
 from imer_ray.training.seeding import seeded
 
-STEPS = 40
+STEPS = MAX_UNROLLED + 1
 
 
 class Drawn(nn.Module):
@@ -48,7 +48,9 @@ def looped(sampler: Any, num_arrays: int) -> tuple[Drawn, torch.export.ExportedP
 
 
 @pytest.mark.parametrize(
-    ("sampler", "num_arrays"), [(EulerMaruyama(), 39), (UniPC(order=3), 0), (PredictorCorrector(), 78)], ids=repr
+    ("sampler", "num_arrays"),
+    [(EulerMaruyama(), STEPS - 1), (UniPC(order=3), 0), (PredictorCorrector(), 2 * STEPS - 2)],
+    ids=repr,
 )
 def test_a_program_asks_the_network_in_one_place(sampler: Any, num_arrays: int) -> None:
     whole, program, x_T, noise = looped(sampler, num_arrays)
@@ -69,7 +71,7 @@ def test_a_program_asks_the_network_in_one_place(sampler: Any, num_arrays: int) 
 
 
 def test_a_graph_holds_the_weights_of_any_model_once() -> None:
-    first, program, x_T, noise = looped(EulerMaruyama(), 39)
+    first, program, x_T, noise = looped(EulerMaruyama(), STEPS - 1)
     graph, second = OnnxGraph(program, ("x_T", "noise")), copy.deepcopy(first)
     second.inner.weight.mul_(-0.5)
     for module in (second, first):
@@ -91,6 +93,6 @@ def test_what_no_loop_can_draw_is_refused_in_one_sentence() -> None:
         def sample(self, denoiser: Any, sde: Any, x_T: Tensor, num_steps: int, generator: Any) -> Tensor:
             return super().sample(denoiser, sde, x_T, num_steps, generator).sin()
 
-    with pytest.raises(UserError, match="Curved takes 40: use fewer steps") as caught:
-        looped(Curved(), 39)
+    with pytest.raises(UserError, match=f"Curved takes {STEPS}: use fewer steps") as caught:
+        looped(Curved(), STEPS - 1)
     assert "\n" not in str(caught.value)

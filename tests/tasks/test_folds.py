@@ -26,8 +26,9 @@ SMALL = [
     "data.num_test=12",
     "encoder.latent_dim=8",
     "diffusion.backbone=mixer",
+    "diffusion.backbone.num_layers=1",
 ]
-SMALL += ["diffusion.prior=gaussian", "diffusion.backbone=mixer", "bank.num_steps=1", "bank.folds=2"]
+SMALL += ["diffusion.prior=gaussian", "bank.num_steps=1", "bank.folds=2"]
 SMALL += [f"training.{name}.num_epochs=1" for name in ("encode", "pretrain")]
 
 

@@ -60,4 +60,5 @@ def options(composed, tmp_path):
     space = tmp_path / "toy.yaml"
     space.write_text(SPACE)
     study = {"name": "toy", "root": str(tmp_path / "runs"), "num_trials": 6, "slots": 2}
-    return changed(composed, study=study, space=str(space))
+    few = {"num_train": 96, "num_valid": 64, "num_test": 64}  # clips: each plan reads them
+    return changed(composed, study=study, space=str(space), data=few)

@@ -69,7 +69,7 @@ def figure(width: float, height: float, ncols: int = 1, sharey: bool = False, nr
 def render(fig: Figure) -> dict[str, bytes]:
     """The figure as the content of a PNG and of an SVG file."""
     fig.draw_without_rendering()  # finds the layout, once for both
-    fig.set_layout_engine("none")
+    fig.set_layout_engine(None)  # "none" is a placeholder, for which each format would be laid out again
     rendered = {}
     for suffix, metadata in (("png", None), ("svg", {"Date": None})):
         buffer = io.BytesIO()

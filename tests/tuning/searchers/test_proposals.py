@@ -44,7 +44,8 @@ GRID = Space(  # five processes, three backbones, and a hundred ways to use each
 )
 PREFIX = {"sde", "schedule", "sigma", "backbone"}
 START = 8
-NUM_TRIALS = 150
+NUM_TRIALS = 100
+MANY = 150  # of the slow tests
 LOST = {"cosine": 0.0, "linear": 0.04, "sigmoid": 0.1, "transformer": 0.0, "mixer": 0.05, "dit": 0.02}
 
 
@@ -99,9 +100,9 @@ def search(sampler, seed=1, prefix_trials=1, num_trials=NUM_TRIALS):
 SHARES = [
     *((name, NUM_TRIALS, prefix_trials) for name in SAMPLERS if name not in ("ehvi", "gp") for prefix_trials in (1, 3)),
     *(("ehvi", 50, prefix_trials) for prefix_trials in (1, 3)),
-    *(pytest.param("ehvi", NUM_TRIALS, prefix_trials, marks=pytest.mark.slow) for prefix_trials in (1, 3)),
-    ("gp", START + 8, 1),  # it takes a second a proposal, and several where much is known
-    *(pytest.param("gp", NUM_TRIALS, n, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]) for n in (1, 3)),
+    *(pytest.param("ehvi", MANY, prefix_trials, marks=pytest.mark.slow) for prefix_trials in (1, 3)),
+    ("gp", START + 6, 1),  # it takes a second a proposal, and several where much is known
+    *(pytest.param("gp", MANY, n, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]) for n in (1, 3)),
 ]
 
 
@@ -139,10 +140,10 @@ GP = functools.partial(GPSampler, n_startup_trials=START)
     ("sampler", "optunas", "seeds", "num_trials"),
     [
         ("tpe", TPE, 2, NUM_TRIALS),
-        pytest.param("ehvi", TPE, 6, NUM_TRIALS, marks=pytest.mark.slow),
-        pytest.param("tpe", TPE, 6, NUM_TRIALS, marks=pytest.mark.slow),
-        pytest.param("nsga2", NSGA2, 6, NUM_TRIALS, marks=pytest.mark.slow),
-        pytest.param("nsga3", NSGA3, 6, NUM_TRIALS, marks=pytest.mark.slow),
+        pytest.param("ehvi", TPE, 6, MANY, marks=pytest.mark.slow),
+        pytest.param("tpe", TPE, 6, MANY, marks=pytest.mark.slow),
+        pytest.param("nsga2", NSGA2, 6, MANY, marks=pytest.mark.slow),
+        pytest.param("nsga3", NSGA3, 6, MANY, marks=pytest.mark.slow),
         pytest.param("gp", GP, 3, 40, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),  # its model takes seconds
     ],
 )

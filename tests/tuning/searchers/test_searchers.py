@@ -68,7 +68,7 @@ def reached_at_random_in_three():
 @pytest.mark.parametrize(
     ("sampler", "seeds", "num_trials", "share"),
     [
-        ("ehvi", 3, 28, 1.3),
+        ("ehvi", 2, 28, 1.3),
         ("nsga2", 6, 60, 1.05),
         ("nsga3", 6, 60, 1.05),
         pytest.param("gp", 2, 30, 1.2, marks=pytest.mark.slow),

@@ -71,7 +71,7 @@ def check(tmp_path, sampler, step):
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
 def test_killed_now_and_then_a_study_ends_as_if_it_had_not_been(tmp_path, sampler):
-    check(tmp_path, sampler, step=23)
+    check(tmp_path, sampler, step=37)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def test_a_sampler_is_a_file_and_the_configuration_offers_them_all():
 def test_whatever_comes_of_trials_none_is_left_running_and_failures_are_told(tmp_path, sampler):
     searched = record(tmp_path, sampler)
     told = {}
-    for number in range(24):
+    for number in range(14):
         first, second = searched.ask(), searched.ask()  # two at a time, ended in the other order
         assert (first.trial, second.trial) == (2 * number, 2 * number + 1)
         for proposal in (second, first):

@@ -103,7 +103,7 @@ def test_a_deleted_results_file_is_written_anew_from_the_journal(options):
     ("change", "message"),
     [
         ({"loss__diffusion": 0.2}, "configuration loss.diffusion: 0.1 -> 0.2"),
-        ({"data__num_train": 64}, "configuration data.num_train: 1284 -> 64"),
+        ({"data__num_train": 64}, "configuration data.num_train: 96 -> 64"),
         ({"study__speed": "nfe"}, "objective speed: speedup_vs_imder -> nfe"),
         ({"study__quality": "Has0_F1_score"}, "objective quality: valid.Non0_F1_score -> valid.Has0_F1_score"),
         ({"evaluate__max_points": 2}, "configuration evaluate.max_points: 3 -> 2"),
