@@ -23,7 +23,6 @@ def settled(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _settled(sampler: Component, num_steps: int) -> Component:
-    chosen = option(SAMPLER, sampler.name)
-    if num_steps > 1 or sampler.name not in DENOISE_ONCE or sampler.target != chosen["_target_"]:
-        return sampler
+    if num_steps > 1 or sampler.name not in DENOISE_ONCE or sampler.target != option(SAMPLER, sampler.name)["_target_"]:
+        return sampler  # a plugin's may have the name of one of ours
     return Component.of(option(SAMPLER, "ddim"))

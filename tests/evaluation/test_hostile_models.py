@@ -18,7 +18,7 @@ from spoiling import LOADER, SMALL, bounded, check_sentence, save_model, save_un
 from imer_ray.config.components import Component, option
 from imer_ray.errors import UserError
 from imer_ray.evaluate import main as evaluate
-from imer_ray.evaluation.comparison import Trained, cost_of, open_model, score_model
+from imer_ray.evaluation.comparison import Trained, open_model, score_model
 from imer_ray.evaluation.model_folder import CONFIG, SHAPE, WEIGHTS, load
 
 
@@ -273,12 +273,6 @@ def test_predictions_that_are_no_numbers_are_the_models_fault_and_are_told(model
     with pytest.raises(UserError, match="predicts numbers that are not finite") as caught:
         score_model(opened(model), "test", with_replicates=False)
     check_sentence(caught.value, model)
-
-
-def test_latents_that_the_reference_cannot_read_are_told(tmp_path: Path) -> None:
-    model = save_model(tmp_path, [*SMALL, "encoder.latent_dim=6", "fusion.num_heads=2"])
-    with pytest.raises(UserError, match="beside IMDer's network, which these latents do not suit.*multiple of"):
-        cost_of(opened(model), "test")
 
 
 @pytest.mark.parametrize("change", [{"path": "pipe"}, {"path": "/dev/zero"}, {"path": "x" * 300}, {"path": "a\0b"}])
