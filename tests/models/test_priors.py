@@ -187,6 +187,24 @@ def test_saved_and_loaded_it_says_the_same_and_single_precision_almost_does(worl
         torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-4)
 
 
+def test_components_that_are_not_used_are_finite_numbers_and_say_nothing(world, latents, frames):
+    """A model's file with numbers that are not finite is refused, and of six components a fit may use two."""
+    wider = Prior(D, L, world.prior.rank, world.prior.num_components + 2).double()
+    assert all(bool(table.isfinite().all()) for table in wider.state_dict().values())
+    F, K, known = M * world.prior.rank, world.prior.num_components, (False, True, True)
+    means = torch.randn(K, F, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    mixture = Mixture(torch.full((K,), 1 / K).double(), means, torch.eye(F).double().repeat(K, 1, 1))
+    exact = Prior(D, L, world.prior.rank, K).double()
+    for prior in (wider, exact):
+        prior.basis.copy_(world.prior.basis)
+        prior.set_joint(mixture, torch.ones(F, dtype=torch.bool))
+    assert all(bool(table.isfinite().all()) for table in wider.state_dict().values())
+    found, expected = (prior.condition(0, latents, known, frames) for prior in (wider, exact))
+    x = latents[:, 0]
+    torch.testing.assert_close(found.mean(x, 0.6, 0.8), expected.mean(x, 0.6, 0.8), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.log_prob(x), expected.log_prob(x), rtol=1e-12, atol=0)
+
+
 def test_half_precision_elsewhere_leaves_the_closed_form_as_it_is(world, latents, frames):
     prior = Prior(D, L, world.prior.rank, world.prior.num_components)
     prior.load_state_dict({k: v.float() for k, v in world.prior.state_dict().items()})

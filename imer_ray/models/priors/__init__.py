@@ -21,7 +21,6 @@ modality, F = M R; S = 2^M sets of modalities, set o is number sum_{m in o} 2^m;
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -32,6 +31,9 @@ from imer_ray.models.mixture import Mixture
 from imer_ray.models.priors.given import PriorGiven
 
 NUM_SETS = 2 ** len(MODALITIES)
+UNUSED = (
+    -1e30
+)  # ln w of a component that a fit does not use: finite, as all in a model's file has to be; its weight is 0
 
 
 class Clips(Protocol):
@@ -81,7 +83,7 @@ class Prior(nn.Module):
         M, S, P, K = len(MODALITIES), NUM_SETS, num_frames * latent_dim, num_components
         R = min(rank, P)
         F = M * R
-        log_weights = torch.full((S, K), -math.inf)
+        log_weights = torch.full((S, K), UNUSED)
         log_weights[:, 0] = 0.0
         self.size, self.rank, self.num_components = P, R, K
         for name, table in {
@@ -163,7 +165,7 @@ class Prior(nn.Module):
             identity = torch.eye(len(o), dtype=known.factor.dtype).expand_as(known.factor)
             white = torch.linalg.solve_triangular(known.factor, identity, upper=False)
             shift = -(white @ known.present_means.mT).squeeze(2)
-            self.log_weights[given] = -math.inf
+            self.log_weights[given] = UNUSED
             self.log_weights[given, :K] = (known.log_weights + known.log_scale).squeeze(1).log_softmax(0)
             self.whitening[given], self.shift[given] = 0.0, 0.0
             whitening = self.whitening[given].unflatten(1, (self.num_components, -1))
