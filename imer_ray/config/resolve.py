@@ -37,7 +37,7 @@ def typed(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
     try:
         config: Schema = _typed(tree, schema, "")
     except KeyError:
-        config = _typed(_resolve(tree, schema, ""), schema, "")
+        config = _typed(_filled(tree, schema), schema, "")
     return config
 
 
@@ -102,8 +102,7 @@ def config_of(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
 def _whole(tree: Mapping[str, Any], schema: type) -> dict[str, Any]:
     if isinstance(tree, Mapping):
         plugins.require(tree.get("plugins"))
-    _check_all_keys(tree, schema, "")
-    resolved = _resolve(tree, schema, "")
+    resolved = _filled(tree, schema)
     if issubclass(schema, ExperimentConfig):
         resolved["plugins"] = sorted({*resolved["plugins"], *plugins.needed_by(resolved)})
     return resolved
@@ -166,14 +165,17 @@ def later_settings(schema: type = ExperimentConfig, prefix: str = "") -> dict[st
     return found
 
 
-def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
-    _check_keys(tree, schema, prefix)
+def _filled(tree: Any, schema: type) -> dict[str, Any]:
+    """All keys are looked at before a component is built, so that a misspelt one costs no import of torch."""
+    _check_keys(tree, schema, "")
+    return _resolve(tree, schema, "")
+
+
+def _resolve(tree: Mapping[str, Any], schema: type, prefix: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, (f, hint, is_section) in _known(schema).items():
         path = prefix + name
-        if not f.metadata and not is_section:
-            out[name] = checked(tree.get(name, None if f.default is MISSING else f.default), hint, path)
-        elif "group" in f.metadata:
+        if "group" in f.metadata:
             if name not in tree:
                 raise UserError(f"{path} is not chosen; options: {', '.join(options(f.metadata['group']))}")
             out[name] = resolve_component(tree[name], f.metadata["group"], path)
@@ -183,9 +185,8 @@ def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
             given = tree.get(name)
             out[name] = _resolve({} if given is None else given, hint, f"{path}.")
         else:
-            default = f.default if f.default is not MISSING else None
-            value = checked(tree.get(name, default), hint, path)
-            allowed = choices(f)
+            value = checked(tree.get(name, None if f.default is MISSING else f.default), hint, path)
+            allowed = choices(f) if f.metadata else ()
             for word in value if isinstance(value, list) else [value]:
                 if allowed and word not in allowed:
                     raise UserError(f"{path}={plain(word)}: {unknown(str(word), allowed)}")
@@ -194,21 +195,16 @@ def _resolve(tree: Any, schema: type, prefix: str) -> dict[str, Any]:
 
 
 def _check_keys(tree: Any, schema: type, prefix: str) -> None:
-    """Raises UserError for what is no section, or a key that a section lacks."""
+    """Raises UserError for what is no section, or a key that a section lacks; in sections within it as well."""
     if not isinstance(tree, Mapping):
         raise UserError(f"{prefix.rstrip('.') or 'configuration'} must be a section of settings, not {shown(tree)}")
     known = _known(schema)
     for key in tree:
         if key not in known:
             raise UserError(f"{prefix}{plain(key)}: {unknown(str(key), known)}")
-
-
-def _check_all_keys(tree: Any, schema: type, prefix: str) -> None:
-    """`_check_keys` of every section: no component is built for it, so that a misspelt key costs no import of torch."""
-    _check_keys(tree, schema, prefix)
-    for name, (f, hint, is_section) in _known(schema).items():
-        if is_section and "group" not in f.metadata and tree.get(name) is not None:
-            _check_all_keys(tree[name], hint, f"{prefix}{name}.")
+    for name, (f, hint, is_section) in known.items():
+        if is_section and not {"group", "overrides"} & f.metadata.keys() and tree.get(name) is not None:
+            _check_keys(tree[name], hint, f"{prefix}{name}.")
 
 
 @functools.cache

@@ -27,8 +27,8 @@ from imer_ray.received import one_line
 MAX_COLUMN_BYTES = 2**28  # of the ids, or of lengths: these are read at once
 MAX_HEADER_BYTES = 10_000
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# What zipfile, zlib and numpy raise for damaged bytes. NotImplementedError: a compression that zipfile does not know.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError, RuntimeError)
+# What zipfile, zlib and numpy raise for damaged bytes; RuntimeError for an unknown compression and for a password.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, RuntimeError)
 
 
 @contextmanager
