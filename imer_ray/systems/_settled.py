@@ -9,7 +9,8 @@ from imer_ray.config.experiment import ExperimentConfig
 
 SAMPLER = "diffusion/sampler"
 DENOISE_ONCE = frozenset({"ddim", "dpmpp_2m", "dpmpp_2s", "dpmpp_3m", "dpmpp_sde", "unipc"})
-"""Samplers whose single step is E[x_0 | x_T] to the last bit, whatever their settings."""
+"""Samplers whose single step is E[x_0 | x_T] to the last bit, whatever their settings: of a grid of one step there is
+only the last, which lands on that estimate (`imer_ray.diffusion.samplers`)."""
 
 
 def settled(config: ExperimentConfig) -> ExperimentConfig:
