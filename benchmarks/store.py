@@ -15,6 +15,7 @@ judge these by ``requests_per_fetched_stage`` (a machine without a copy needs th
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.context import Context
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Begin
 from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import StageResult, execute
 from imer_ray.stages.store import Store
@@ -87,13 +89,14 @@ async def search(root: str) -> float:
 
     async def launch(stage: Stage) -> StageResult:
         async with free:
-            await broker.begin(stage.key)
+            anew = await broker.begin(stage.key) == Begin.ANEW
 
             def report(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
                 loop.call_soon_threadsafe(broker.progress, stage.key, epoch, num_epochs, metrics)
                 return True
 
-            return await loop.run_in_executor(pool, execute, stage, Store(root), report)
+            run = functools.partial(execute, stage, Store(root), report, anew=anew)
+            return await loop.run_in_executor(pool, run)
 
     broker = Broker(store, launch, claims=Claims(store.folders, lease))
 

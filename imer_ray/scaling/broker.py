@@ -27,7 +27,7 @@ from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.broker import Broker, StageFailed
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.job import Status
+from imer_ray.stages.job import Begin, Status
 from imer_ray.stages.lease import Lease
 from imer_ray.stages.pulse import Process, WorkerDied
 from imer_ray.stages.run import StageResult
@@ -85,7 +85,7 @@ class BrokerActor:
     async def beat(self, key: str, run: str, process: Process, worked: bool | None) -> None:
         self._broker.beat(key, run, process, worked)
 
-    async def begin(self, key: str, where: Where) -> bool:
+    async def begin(self, key: str, where: Where) -> Begin:
         self._group_started(key)
         if key in self._growth:
             self._growth[key].begin()

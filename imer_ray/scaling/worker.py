@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import ray
 from ray import ObjectRef
@@ -22,10 +23,12 @@ from imer_ray.stages import rungs
 from imer_ray.stages.artefact import MissingArtefact
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.job import Begin
 from imer_ray.stages.run import Place, StageResult, execute, keep_going, load_function
 from imer_ray.stages.store import Store
 from imer_ray.stages.timeline import Where
 
+T = TypeVar("T")
 PERIOD_SECONDS = 0.5
 PATIENCE_SECONDS = 0.05  # a broker that is there answers within milliseconds
 ANSWER_SECONDS = 120.0  # it may have to look into an object store first; a stage goes on without an answer
@@ -44,9 +47,10 @@ def work(stage: Stage, store_root: str, run: Run, place: Place, executor: str, g
     try:
         with run.beating(computes=True), noticed() as leaving:
             report = Reporter(run.broker, stage.key, executor) if place.rank == 0 else keep_going
+            anew = isinstance(report, Reporter) and report.anew and place.world_size == 1  # others look for themselves
             load_function(stage.function)  # with torch, if it needs it
             with computing_on(place.device, gpus):
-                return execute(stage, Store(store_root), report, place, leaving)
+                return execute(stage, Store(store_root), report, place, leaving, anew)
     except (UserError, NonFiniteError, StageStopped, MissingArtefact, StoreFailed):
         raise
     except OSError as error:
@@ -64,6 +68,9 @@ class Reporter:
     A task that blocks in Ray gives its CPU to another one meanwhile, and then too many run at once. Blocking in a
     thread does not count, so all talk with the broker is in one.
 
+    Attributes:
+        anew: there is no checkpoint to go on from.
+
     Raises:
         StageStopped: on construction, if nobody waits for the stage any more.
     """
@@ -76,32 +83,35 @@ class Reporter:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._wanted = True
         self._sent, self._compared = time.monotonic(), 0
-        self._answer = self._thread.submit(self._begin)
-        if not self._answer.result():
+        begin = self._thread.submit(self._begin).result()
+        if begin == Begin.NOT:
             raise StageStopped("nobody waits for it any more, or another search computes it")
+        self.anew = begin == Begin.ANEW
+        self._answer: Future[bool] | None = None  # to what was sent last
 
     def __call__(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
         compared = rungs.count(metrics)
         due = time.monotonic() - self._sent >= PERIOD_SECONDS or compared > self._compared
-        if self._answer.done() and due:
+        if due and (self._answer is None or self._answer.done()):
             self._sent, self._compared = time.monotonic(), compared
             self._answer = self._tell(epoch, num_epochs, dict(metrics))
-        with contextlib.suppress(TimeoutError):
-            self._wanted = self._answer.result(PATIENCE_SECONDS)
+        if self._answer is not None:
+            with contextlib.suppress(TimeoutError):
+                self._wanted = self._answer.result(PATIENCE_SECONDS)
         return self._wanted
 
     def _tell(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> Future[bool]:
         return self._thread.submit(self._ask, epoch, num_epochs, metrics)
 
-    def _begin(self) -> bool:
-        return _answer(self._broker.begin.remote(self._key, self._where))
+    def _begin(self) -> Begin:
+        return _answer(self._broker.begin.remote(self._key, self._where), Begin.RESUMED)
 
     def _ask(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> bool:
-        return _answer(self._broker.progress.remote(self._key, epoch, num_epochs, metrics, self._where))
+        return _answer(self._broker.progress.remote(self._key, epoch, num_epochs, metrics, self._where), True)
 
 
-def _answer(answer: ObjectRef[bool]) -> bool:
+def _answer(answer: ObjectRef[T], otherwise: T) -> T:
     try:
         return ray.get(answer, timeout=ANSWER_SECONDS)
     except RayError:  # the broker is being restarted, or hangs; it will be told next time
-        return True
+        return otherwise

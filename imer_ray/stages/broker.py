@@ -19,7 +19,7 @@ from imer_ray.stages.claim import Claims
 from imer_ray.stages.counts import Counts
 from imer_ray.stages.elsewhere import Elsewhere
 from imer_ray.stages.graph import Stage
-from imer_ray.stages.job import Job, Status, WaiterLease, news
+from imer_ray.stages.job import Begin, Job, Status, WaiterLease, news
 from imer_ray.stages.patience import Patience
 from imer_ray.stages.pulse import End, Process, Pulse, WorkerDied, end_here, watched
 from imer_ray.stages.run import StageResult, found
@@ -128,12 +128,12 @@ class Broker:
         if (job := self._jobs.get(key)) is not None and job.pulse.run == run:
             job.pulse.beat(process, worked)
 
-    async def begin(self, key: str, where: Where = NOWHERE) -> bool:
-        """Called by a process that is about to run a stage; False if it need not any more, or another search does."""
+    async def begin(self, key: str, where: Where = NOWHERE) -> Begin:
+        """Called by a process that is about to run a stage; `NOT` if it need not any more, or another search does."""
         job = self._jobs.get(key)
-        if job is not None and not await self._elsewhere.leaves(job):
-            return False
-        return self.progress(key, 0, 0, {}, where)
+        if job is not None and not await self._elsewhere.leaves(job) or not self.progress(key, 0, 0, {}, where):
+            return Begin.NOT
+        return Begin.RESUMED if job is None else job.begin
 
     def progress(
         self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where = NOWHERE
@@ -254,9 +254,10 @@ class Broker:
     async def _compute_inputs(self, job: Job) -> None:
         """Have all inputs in the store. Those done before are looked up again: they may be damaged since."""
         inputs = [self._job(source) for source in job.stage.inputs.values()]
-        for source in inputs:
-            if source.status.state == "done" and await in_thread(self._store.find, source.stage.key) is None:
-                source.task = None
+        done = [source for source in inputs if source.status.state == "done"]
+        manifests = await asyncio.gather(*(in_thread(self._store.find, source.stage.key) for source in done))
+        for source in (source for source, manifest in zip(done, manifests, strict=True) if manifest is None):
+            source.task = None
         try:
             for source in inputs:
                 source.users.add(job)

@@ -6,7 +6,7 @@ import asyncio
 
 from imer_ray.errors import StageStopped
 from imer_ray.stages.claim import Claims
-from imer_ray.stages.job import Job, Status
+from imer_ray.stages.job import Begin, Job, Status
 from imer_ray.stages.store import Store
 from imer_ray.stages.threads import in_thread
 
@@ -40,13 +40,19 @@ class Elsewhere:
 
     async def leaves(self, job: Job) -> bool:
         """Whether a stage that is about to run is left to this driver, which has claimed it then."""
+        job.begin = Begin.RESUMED
         if self._claims is None:
             return True
         if job.releasing is not None:
             await job.releasing  # which would take the new claim back
         other = await in_thread(self._claims.take, job.stage.key)
-        job.claimed = other is None
-        return job.claimed and await in_thread(self._store.find, job.stage.key) is None
+        if other is not None:
+            return False
+        job.claimed = True
+        looked = in_thread(self._store.find, job.stage.key), in_thread(self._store.workspaces.lacks, job.stage.key)
+        manifest, lacks = await asyncio.gather(*looked)
+        job.begin = Begin.ANEW if lacks else Begin.RESUMED
+        return manifest is None
 
     async def release(self, job: Job) -> None:
         """The stage runs no more. Whoever waits for its result does not wait for this, but the next run does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,14 @@ from typing import Any
 
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.pulse import Pulse
+
+
+class Begin(enum.IntEnum):
+    """What a process is told that is about to run a stage; `ANEW`: there is no checkpoint to go on from."""
+
+    NOT = 0
+    RESUMED = 1
+    ANEW = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,7 @@ class Job:
     paid: bool = True  # somebody has been told that this computation was for it
     workers: int = 1  # of the run that was begun last
     claimed: bool = False  # for this driver, among those that share the store
+    begin: Begin = Begin.RESUMED  # what is known of a checkpoint
     releasing: asyncio.Task[None] | None = None  # the claim of the run before
     pulse: Pulse = field(default_factory=Pulse)  # of the run that was begun last
 

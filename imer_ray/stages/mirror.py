@@ -43,11 +43,11 @@ class Mirror:
         self._before = self._slot, self._sent  # the newest pack
         self.is_empty = False  # whether the remote folder is known to have nothing
 
-    def restore(self, folder: Path) -> None:
-        """Make ``folder`` what was last sent; empty if nothing was."""
+    def restore(self, folder: Path, anew: bool = False) -> None:
+        """Make ``folder`` what was last sent; empty if nothing was, or if that is known (``anew``)."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        slots = [slot for slot in self._packs.names(self._name) if slot in SLOTS]
+        slots = [] if anew else [slot for slot in self._packs.names(self._name) if slot in SLOTS]
         self.is_empty, self._sent = not slots, {}
         with tempfile.TemporaryDirectory(dir=folder.parent) as name:
             found = sorted(filter(None, (self._index(slot, Path(name)) for slot in slots)), reverse=True)

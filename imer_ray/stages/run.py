@@ -57,11 +57,13 @@ def execute(
     report: Report = keep_going,
     place: Place | None = None,
     leaving: Callable[[], bool] = lambda: False,
+    anew: bool = False,
 ) -> StageResult:
     """Run a stage's function here; rank 0 writes its artefact. Its inputs must be in the store.
 
     Args:
         report, leaving: as `imer_ray.stages.context.Context` has them.
+        anew: it is known that there is no checkpoint.
 
     Raises:
         MissingArtefact: an input is not there (any more).
@@ -79,7 +81,7 @@ def execute(
     with announced(), store.writing(stage.key) as folder:
         with ThreadPoolExecutor(MAX_FETCHED) as pool:
             scratch = folder / "checkpoint" if place.rank else None
-            checkpoint = pool.submit(store.workspaces.folder, stage.key, scratch)
+            checkpoint = pool.submit(store.workspaces.folder, stage.key, scratch, anew)
             inputs = dict(zip(stage.inputs, pool.map(input_of, stage.inputs.values()), strict=True))
         context = Context(
             folder=folder,

@@ -40,12 +40,17 @@ class Workspaces:
         our checkpoints, and Ray Train would ask an object store for its bucket."""
         return str(self._local)
 
-    def folder(self, key: str, scratch: Path | None = None) -> Path:
+    def lacks(self, key: str) -> bool:
+        """Whether a remote root has no checkpoint of a stage; False, too, if the root is local."""
+        return self._remote is not None and not self._remote.names(_name(key))
+
+    def folder(self, key: str, scratch: Path | None = None, anew: bool = False) -> Path:
         """The checkpoint folder of a running stage, as it was last sent.
 
         Args:
             key: of the stage.
             scratch: where a process that only reads the checkpoint copies a remote one to.
+            anew: a remote root is known to have none.
         """
         self._sending.pop(key, None)  # of another run
         self._failing.pop(key, None)
@@ -56,7 +61,7 @@ class Workspaces:
             if self._remote is not None:
                 if (dropping := self._dropping.pop(key, None)) is not None:
                     dropping.result()
-                self._mirror(key).restore(folder)  # another node may have come further
+                self._mirror(key).restore(folder, anew)  # another node may have come further
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -115,8 +120,12 @@ class Workspaces:
 
     def _mirror(self, key: str) -> Mirror:
         assert self._remote is not None
-        return self._mirrors.setdefault(key, Mirror(self._remote, f"{WORK}/{key}/checkpoint"))
+        return self._mirrors.setdefault(key, Mirror(self._remote, _name(key)))
 
     @functools.cached_property
     def _background(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1)
+
+
+def _name(key: str) -> str:
+    return f"{WORK}/{key}/checkpoint"

@@ -148,6 +148,7 @@ from pathlib import Path
 from toy_stages import toy
 from imer_ray.stages.broker import Broker
 from imer_ray.stages.claim import Claims
+from imer_ray.stages.job import Begin
 from imer_ray.stages.lease import Lease
 from imer_ray.stages.run import execute
 from imer_ray.stages.store import Store
@@ -157,10 +158,10 @@ lease = Lease()
 lease.keep(store.folders, 1.0)
 
 async def launch(stage):
-    if not await broker.begin(stage.key):
+    if not (begin := await broker.begin(stage.key)):
         from imer_ray.errors import StageStopped
         raise StageStopped("not ours")
-    return await asyncio.to_thread(execute, stage, store, lambda *progress: True)
+    return await asyncio.to_thread(execute, stage, store, lambda *progress: True, anew=begin == Begin.ANEW)
 
 async def search():
     levels = []

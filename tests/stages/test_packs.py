@@ -1,5 +1,6 @@
 """Packs of artefacts and checkpoints in an object store: whole, damaged, hostile, or as earlier versions had them."""
 
+import asyncio
 import json
 import math
 import os
@@ -7,12 +8,16 @@ import tarfile
 from types import SimpleNamespace
 
 import pytest
-from toy_stages import toy
+from toy_stages import notes, toy
 from worlds import World, commit
 
 from imer_ray.errors import StoreFailed
 from imer_ray.stages import mirror, pack, patience, workspaces
 from imer_ray.stages.artefact import MissingArtefact
+from imer_ray.stages.broker import Broker
+from imer_ray.stages.claim import Claims
+from imer_ray.stages.job import Begin
+from imer_ray.stages.lease import Lease
 from imer_ray.stages.remote import RemoteFolders
 from imer_ray.stages.run import execute, run_graph
 
@@ -102,6 +107,36 @@ def test_a_checkpoint_follows_its_stage_to_another_node(world):
     commit(second, toy("a", x=1), {})
     assert os.listdir(second.workspaces.folder(key)) == []  # which waits until the checkpoint is gone
     assert os.listdir(world.store("three").workspaces.folder(key)) == []
+
+
+def test_a_process_is_told_whether_there_is_a_checkpoint_and_asks_no_more_if_there_is_none(world, monkeypatch):
+    store, lease, told = world.store(), Lease(), []
+    lease.renew(store.folders)
+
+    async def launch(stage):
+        told.append(await broker.begin(stage.key))
+        return await asyncio.to_thread(execute, stage, store, anew=told[-1] == Begin.ANEW)
+
+    async def ask(key, config):
+        stage = toy(key, "count", num_epochs=3, log=str(world.base / "log"), **config)
+        if config["sleep"] == 0.02:
+            (store.workspaces.folder(stage.key) / "state.json").write_text("[2, 3]")
+            store.workspaces.send(stage.key), store.workspaces.flush(stage.key)
+        return (await broker.wait([stage], "trial", 60))[stage.key].metrics
+
+    broker = Broker(store, launch, claims=Claims(store.folders, lease))
+    assert asyncio.run(ask("resumed", {"sleep": 0.02})) == {"total": 6.0}
+    assert len(notes(world.base / "log")) == 1  # of three epochs
+    broker = Broker(store, launch, claims=Claims(store.folders, lease))
+    assert asyncio.run(ask("anew", {"sleep": 0.01})) == {"total": 6.0}
+    assert told == [Begin.RESUMED, Begin.ANEW if world.remote else Begin.RESUMED]
+
+
+def test_what_lies_here_is_no_checkpoint_of_a_stage_that_begins_anew(tmp_path, monkeypatch):
+    store, key = World(tmp_path, remote=True).store(), toy("a", x=1).key
+    (store.workspaces.folder(key) / "state").write_text("never sent")
+    monkeypatch.setattr(RemoteFolders, "names", None)  # the store is not asked
+    assert os.listdir(store.workspaces.folder(key, anew=True)) == []
 
 
 def test_a_checkpoint_of_many_files_is_whole_whatever_changed_when(world):
