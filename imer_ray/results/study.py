@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from imer_ray.results.attainment import times_on_front
 from imer_ray.results.axes import QUALITY, SPEED, Axis, further_axis, quality_axis, speed_axis
 from imer_ray.results.counting import identity
+from imer_ray.results.idle import without_idle
 from imer_ray.results.optimism import Optimism, read_optimism
 from imer_ray.results.origin import data_of, protocol_of
 from imer_ray.results.pareto import non_domination_rank, pareto_front, picks
@@ -217,7 +218,7 @@ def of_frame(
         raise UserError(f"the results have no column {', '.join(lacking)}; run the search again to write them anew")
     info, frame = printable_words(frame.attrs["info"]), frame.copy(deep=False)
     frame.attrs = {}  # pandas would copy the words, all of them, in each of its steps
-    frame = printable_frame(frame.assign(**{column: None for column in COLUMNS if column not in frame}))
+    frame = without_idle(printable_frame(frame.assign(**{column: None for column in COLUMNS if column not in frame})))
     objectives = info["objectives"]
     quality, speed = objectives[:2]
     axes = [quality_axis(quality, frame), speed_axis(speed, frame, baselines or {})]

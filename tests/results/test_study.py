@@ -135,3 +135,30 @@ def test_damaged_files_are_named(tmp_path, run):
 def test_baselines_keep_their_numbers(run):
     assert load(run).baselines["imder"] == {"valid.Non0_F1_score": 0.668, "speedup_vs_imder": 1.0}
     assert json.loads(Path(run / "baselines.json").read_text()).keys() == load(run).baselines.keys()
+
+
+def test_what_does_nothing_where_nothing_is_recovered_is_no_setting_there(study):
+    """The rows as they are, but for the settings of sampling where the denoiser is never asked, and of refining where
+    there is none."""
+    named = {
+        "diffusion.backbone": ["none", "none", "mixer", "mixer"],
+        "diffusion.prior": ["none", "mixture", "none", "none"],
+        "diffusion.num_steps": [4, 4, 4, 4],
+        "diffusion.sampler.eta": [0.5, 0.5, 0.5, 0.5],
+        "bank.mode": ["same", "same", "same", "same"],
+        "bank.folds": [5, 5, 5, 5],
+        "refiner": ["rcan", "rcan", "rcan", "rcan"],
+        "loss.recovery": [0.1, 0.1, 0.1, 0.1],
+    }
+    frame = study.frame.head(4).assign(**{f"config.{path}": values for path, values in named.items()})
+    frame = frame.assign(nfe=[0.0, 4.0, 4.0, 0.0])  # the last: an imputer beside a network that is not used
+    frame.attrs["info"] = {**read_results(study.folder / "results.parquet").attrs["info"], "space": [*named]}
+    found = of_frame(frame)
+    left = {path: found.frame[f"config.{path}"].notna().tolist() for path in found.settings}
+    sampled = [False, True, True, False]
+    assert left == {
+        **dict.fromkeys(named, [True] * 4),
+        **dict.fromkeys(["diffusion.num_steps", "diffusion.sampler.eta", "bank.mode"], sampled),
+        "refiner": [False, True, True, True],
+    }
+    assert found.frame["config.diffusion.num_steps"][1] == 4 and (frame["config.bank.mode"] == "same").all()
