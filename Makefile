@@ -37,9 +37,9 @@ report: $(INSTALLED)
 demo: $(INSTALLED_DEMO)
 	@$(RUN) examples/live.py $(ARGS)
 
-# Four processes on two cores: much of what they do is to wait for Ray or a browser.
+# Three processes on two cores: they wait for Ray and for a browser now and then. Each one more would read all tests again.
 test: $(INSTALLED_DEV)
-	@$(RUN) -m pytest -q -n 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest -q -n 3 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(INSTALLED_DEV)
 	@$(RUN) -m pytest -q -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder -m "slow or not slow" $(ARGS)

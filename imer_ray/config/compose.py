@@ -62,7 +62,7 @@ def load_plugins(pairs: Iterable[tuple[str, Any]], schema: type) -> None:
 
 
 @plugins.until_next
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=512)
 def _composed(config_name: str, words: tuple[str, ...]) -> Mapping[str, Any]:
     """What Hydra makes of the YAML files for these options; never to be changed."""
     from hydra import compose as hydra_compose

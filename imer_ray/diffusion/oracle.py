@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -79,11 +80,17 @@ class GaussianMixture:
 
         return network
 
+    @functools.cached_property
+    def _bases(self) -> tuple[Tensor, Tensor]:
+        """The eigenvalues [K, D] and eigenvectors [K, D, D] of S: they serve all alpha_t and sigma_t."""
+        values, vectors = torch.linalg.eigh(self.covariances)
+        return values, vectors
+
     def _components(
         self, x_t: Tensor, alpha_t: Tensor | float, sigma_t: Tensor | float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """ln w_k p(x_t | k) [B, L, K], x_t - alpha_t mu_k and C_k's diagonal in S_k's eigenbasis, and that basis."""
-        values, vectors = torch.linalg.eigh(self.covariances)  # one decomposition serves all alpha_t and sigma_t
+        values, vectors = self._bases
         alpha_t, sigma_t = _per_component(alpha_t), _per_component(sigma_t)
         y = torch.einsum("kji,blkj->blki", vectors, x_t[:, :, None] - alpha_t * self.means)
         variance = alpha_t**2 * values + sigma_t**2

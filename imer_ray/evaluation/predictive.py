@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 SMALLEST, LARGEST = 0.01, 6.0  # scales: of labels in [-3, 3], none known better than their steps, none worse than range
@@ -62,6 +61,7 @@ def probability_below(labels: Tensor, draws: Tensor, scale: Tensor) -> Tensor:
 
 def likeliest_scale(labels: Tensor, draws: Tensor) -> float:
     """The sigma, the same for N >= 1 clips, that makes their labels likeliest; within what labels in [-3, 3] allow."""
+    from scipy.optimize import minimize_scalar  # most processes that import this module never ask
 
     def loss(log_sigma: float) -> float:
         return -float(log_density(labels, draws, torch.full_like(labels, math.exp(log_sigma))).mean())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from imer_ray.results.schema import AUILC, METRIC_PREFIX, OBJECTIVE_PREFIX, WORST
+
+if TYPE_CHECKING:
+    import pandas as pd  # which a worker that scores a model has no use for
 
 QUALITY, SPEED = "objective.quality", "objective.speed"
 

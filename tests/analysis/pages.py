@@ -19,20 +19,17 @@ return [Math.round(box.left + xaxis._offset + xaxis.d2p(x)), Math.round(box.top 
 
 
 @contextlib.contextmanager
-def browser(width=1280, height=1000, touch=False):
-    """A headless Chromium with a window of this size; the test is skipped where there is none."""
+def browser():
+    """A headless Chromium; the test is skipped where there is none."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium, which drives the browser, is not installed")
     binary, driver = next(filter(None, map(shutil.which, BINARIES)), None), shutil.which("chromedriver")
     if binary is None or driver is None:
         pytest.skip("no Chromium with its chromedriver (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={width},{height}"):
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    if touch:
-        metrics = {"width": width, "height": height, "pixelRatio": 2.0, "touch": True}
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
     opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
     try:
         yield opened

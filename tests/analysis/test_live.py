@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from pages import browser as chromium
 from pages import complaints, until
 from selenium.webdriver.common.by import By
 
@@ -45,10 +44,20 @@ def watching(folder):
         process.communicate()
 
 
-def test_a_page_of_a_running_study_gets_what_is_new_and_keeps_what_was_chosen(tmp_path, write_run, rows_of):
-    folder, rows = tmp_path / "demo", rows_of(24)
+@contextmanager
+def left(browser):
+    """Afterwards the browser, which other tests use too, asks no server that is gone."""
+    try:
+        yield
+    finally:
+        browser.get("about:blank")
+        complaints(browser)
+
+
+def test_a_page_of_a_running_study_gets_what_is_new_and_keeps_what_was_chosen(opened, tmp_path, write_run, rows_of):
+    browser, folder, rows = opened, tmp_path / "demo", rows_of(24)
     some = [row for row in rows if row["trial"] < 18]
-    with only_driver(folder), watching(folder) as (process, link), chromium() as browser:
+    with only_driver(folder), watching(folder) as (process, link), left(browser):
         browser.get(link)
         assert "No trial has ended yet" in browser.find_element(By.TAG_NAME, "main").text
         write_run(folder, rows=some)

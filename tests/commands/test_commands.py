@@ -24,12 +24,14 @@ from imer_ray.evaluation.model_collection import check_same_settings
 from imer_ray.results.timeline import read_timeline
 from imer_ray.train import read_config
 
+SEARCH = ["study.num_trials=3", "study.slots=2", *SMALL]  # each slot is a process that imports Tune
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a search of three trials ran."""
     folder = tmp_path_factory.mktemp("study")
-    done = command("search", "study.num_trials=3", *SMALL, cwd=folder)
+    done = command("search", *SEARCH, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert len((done.stdout + done.stderr).splitlines()) <= 30
     return folder
@@ -69,7 +71,7 @@ def test_the_same_search_again_is_complete(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(study)
-    run_here("search", "study.num_trials=3", *SMALL)
+    run_here("search", *SEARCH)
     assert "complete (3 trials)" in capsys.readouterr().out
 
 
@@ -77,7 +79,7 @@ def test_the_same_search_again_is_complete(
 def test_python_and_the_console_search_alike(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stages are shared, so that what was measured is the same too; each asks for them by itself."""
     monkeypatch.chdir(tmp_path)
-    words = ["study.num_trials=3", *SMALL, f"study.stages={study / 'runs/stages'}"]
+    words = [*SEARCH, f"study.stages={study / 'runs/stages'}"]
     found = imer_ray.search(*words, "study.name=python")
     done = command("console", "search", *words, "study.name=console", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for part in ("imer_ray", "analysis", "benchmarks") for path in (ROOT / part).rglob("*.py"))
 
@@ -20,7 +18,7 @@ def leaves_the_encoding_open(call: ast.Call) -> bool:
     return "b" not in str(mode) and "encoding" not in words
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_text_is_read_or_written_in_the_locale_s_encoding(path: Path) -> None:
-    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-    assert [call.lineno for call in calls if leaves_the_encoding_open(call)] == []
+def test_no_text_is_read_or_written_in_the_locale_s_encoding() -> None:
+    for path in FILES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        assert [call.lineno for call in calls if leaves_the_encoding_open(call)] == [], path

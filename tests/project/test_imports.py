@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -61,14 +61,17 @@ LIGHT = (  # neither torch nor ray
 )
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
     """Every module that a file imports, wherever in it; ``from a import b`` is ``a.b``, be b a module or a name."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(found)
 
 
 def part(module: str) -> str:
@@ -85,22 +88,22 @@ def within(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def package_files() -> list[Path]:
-    return sorted((ROOT / "imer_ray").rglob("*.py"))
+def package_files(below: str = "") -> list[Path]:
+    return sorted((ROOT / "imer_ray" / below).rglob("*.py"))
 
 
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", package_files(), ids=module_of)
-def test_imports_point_one_way(path: Path) -> None:
-    own = place(path)
-    parts = {part(module) for module in imports(path) if within(module, ("imer_ray",))} - {own, "", "__version__"}
-    if own in MAY_IMPORT:
-        assert parts <= {*MAY_IMPORT[own], *(LEAVES if own not in LEAVES else ())}
-    else:
-        assert own in FRONT, f"imer_ray.{own} has no place in the order of imports"
+def test_imports_point_one_way() -> None:
+    for path in package_files():
+        own, module = place(path), module_of(path)
+        parts = {part(other) for other in imports(path) if within(other, ("imer_ray",))} - {own, "", "__version__"}
+        if own in MAY_IMPORT:
+            assert parts <= {*MAY_IMPORT[own], *(LEAVES if own not in LEAVES else ())}, module
+        else:
+            assert own in FRONT, f"imer_ray.{own} has no place in the order of imports"
 
 
 def test_no_module_imports_in_a_circle() -> None:
@@ -115,31 +118,33 @@ def test_no_module_imports_in_a_circle() -> None:
     assert not left, "these modules import each other, or one that does"
 
 
-@pytest.mark.parametrize("path", package_files(), ids=module_of)
-def test_ray_hydra_and_analysis_are_imported_in_their_places_only(path: Path) -> None:
-    own, found = place(path), set(imports(path))
-    if not within(module_of(path), ON_RAY):
-        assert not {module for module in found if within(module, ("ray",))}
-    if own != "config":
-        assert not {module for module in found if within(module, ("hydra", "omegaconf"))}
-    if own not in ("analysis", *FRONT):
-        assert not {module for module in found if within(module, ("imer_ray.analysis",))}
+def test_ray_hydra_and_analysis_are_imported_in_their_places_only() -> None:
+    for path in package_files():
+        own, module, found = place(path), module_of(path), set(imports(path))
+        if not within(module, ON_RAY):
+            assert not {other for other in found if within(other, ("ray",))}, module
+        if own != "config":
+            assert not {other for other in found if within(other, ("hydra", "omegaconf"))}, module
+        if own not in ("analysis", *FRONT):
+            assert not {other for other in found if within(other, ("imer_ray.analysis",))}, module
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "imer_ray" / "diffusion").rglob("*.py")), ids=module_of)
-def test_diffusion_imports_only_torch_and_numpy(path: Path) -> None:
-    packages = {module.partition(".")[0] for module in imports(path)}
-    assert packages - set(sys.stdlib_module_names) <= {"imer_ray", "numpy", "torch"}
-    assert all(within(module, ("imer_ray.diffusion",)) for module in imports(path) if within(module, ("imer_ray",)))
+def test_diffusion_imports_only_torch_and_numpy() -> None:
+    for path in package_files("diffusion"):
+        found, module = imports(path), module_of(path)
+        packages = {other.partition(".")[0] for other in found}
+        assert packages - set(sys.stdlib_module_names) <= {"imer_ray", "numpy", "torch"}, module
+        assert all(within(other, ("imer_ray.diffusion",)) for other in found if within(other, ("imer_ray",))), module
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "imer_ray" / "analysis").rglob("*.py")), ids=module_of)
-def test_of_our_own_the_analysis_knows_only_results_errors_and_files(path: Path) -> None:
-    ours = {module for module in imports(path) if within(module, ("imer_ray",))}
-    command = {"imer_ray.cli"} if place(path) == "" else set()
-    allowed = ("imer_ray.results", "imer_ray.errors", "imer_ray.files", "imer_ray.analysis")
-    assert all(within(module, allowed) for module in ours - command)
-    assert not {module for module in imports(path) if within(module, ("ray", "torch", "hydra"))}
+def test_of_our_own_the_analysis_knows_only_results_errors_and_files() -> None:
+    for path in package_files("analysis"):
+        found, module = imports(path), module_of(path)
+        ours = {other for other in found if within(other, ("imer_ray",))}
+        command = {"imer_ray.cli"} if place(path) == "" else set()
+        allowed = ("imer_ray.results", "imer_ray.errors", "imer_ray.files", "imer_ray.analysis")
+        assert all(within(other, allowed) for other in ours - command), module
+        assert not {other for other in found if within(other, ("ray", "torch", "hydra"))}, module
 
 
 def foreign(files: Iterable[Path]) -> set[str]:
@@ -181,6 +186,13 @@ def loaded_by(module: str) -> set[str]:
 def test_the_front_of_a_server_loads_no_torch() -> None:
     """The replicas have it; the process that takes requests only hands them on."""
     assert "torch" not in loaded_by("imer_ray.serving.app, imer_ray.serving.server")
+
+
+def test_what_trains_and_scores_loads_only_what_it_computes_with() -> None:
+    """Every worker of a search does so anew, and what tables, fits and figures need takes as long again as torch."""
+    kinds = ("encode", "prior", "pretrain", "bank", "recognise", "cost", "evaluate")
+    loaded = loaded_by(", ".join(["imer_ray.scaling.inline", *(f"imer_ray.tasks.{kind}" for kind in kinds)]))
+    assert "torch" in loaded and loaded.isdisjoint({"pandas", "scipy", "matplotlib", "hydra", "optuna"})
 
 
 def test_light_modules_load_neither_torch_nor_ray() -> None:

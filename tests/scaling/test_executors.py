@@ -28,7 +28,7 @@ def diamond(log, **first):
     return toy("d", x=1000, log=log, inputs={"b": b, "c": c})
 
 
-@ray.remote(num_cpus=0, resources={TRIAL_SLOT: 1})
+@ray.remote(num_cpus=0, resources={TRIAL_SLOT: 2})
 def trial(broker, stage, waiter):
     results = [broker.compute(needed, waiter) for needed in stage.in_order()]
     return [(r.name, r.reused, r.metrics["value"]) for r in results], "torch" in sys.modules
@@ -41,11 +41,18 @@ def until(condition, seconds=120.0):
         time.sleep(0.05)
 
 
-def test_trials_share_stages_and_hold_no_cpu_while_they_wait(broker, tmp_path):
+@pytest.fixture(scope="module")
+def shared(scaling, tmp_path_factory):
+    """A broker of tests whose stages no other test has, and which leave it as it was."""
+    with session(str(tmp_path_factory.mktemp("shared") / "stages"), scaling, slots=6) as handle:
+        yield handle
+
+
+def test_trials_share_stages_and_hold_no_cpu_while_they_wait(shared, tmp_path):
     log, gate = str(tmp_path / "log"), tmp_path / "gate"
     stage = diamond(log, gate=str(gate))
-    trials = [trial.remote(broker, stage, f"trial-{number}") for number in range(6)]
-    # If trials held CPUs, six that run at once on two CPUs could not leave one free beside the stage.
+    trials = [trial.remote(shared, stage, f"trial-{number}") for number in range(3)]
+    # If trials held CPUs, three that run at once on two CPUs could not leave one free beside the stage.
     until(lambda: not (free := ray.available_resources()).get(TRIAL_SLOT) and len(notes(log)) == 1 and free["CPU"] == 1)
     gate.touch()
     answers = ray.get(trials)
@@ -56,19 +63,19 @@ def test_trials_share_stages_and_hold_no_cpu_while_they_wait(broker, tmp_path):
     assert len(notes(log)) == 4
 
 
-def test_what_is_asked_for_ahead_is_begun_at_once_and_counts_for_the_first_that_asks(broker, tmp_path):
+def test_what_is_asked_for_ahead_is_begun_at_once_and_counts_for_the_first_that_asks(shared, tmp_path):
     log = str(tmp_path / "log")
     stage = toy("a", x=1, log=log)
-    broker.ask_ahead([stage], "later")
+    shared.ask_ahead([stage], "later")
     until(lambda: len(notes(log)) == 1)
-    assert [broker.compute(stage, waiter).reused for waiter in ("later", "other")] == [False, True]
+    assert [shared.compute(stage, waiter).reused for waiter in ("later", "other")] == [False, True]
     assert len(notes(log)) == 1
 
 
-def test_a_worker_process_is_used_again(broker, tmp_path):
+def test_a_worker_process_is_used_again(shared, tmp_path):
     log = str(tmp_path / "log")
     for x in range(6):
-        broker.compute(toy("a", x=x, log=log), "w")
+        shared.compute(toy("a", x=x, log=log), "w")
     assert len({line.split()[1] for line in notes(log)}) < 6
 
 
@@ -129,11 +136,11 @@ def test_an_unwanted_stage_stops_and_goes_on_when_asked_again(broker, tmp_path):
     [("user", UserError), ("nan", NonFiniteError), ("bug", StageFailed)],
     ids=["user", "nan", "bug"],
 )
-def test_a_failed_stage_is_told_to_all_by_type(broker, tmp_path, error, raised):
+def test_a_failed_stage_is_told_to_all_by_type(shared, tmp_path, error, raised):
     log = str(tmp_path / "log")
     stage = toy("fail", "fail", error=error, log=log)
     with ThreadPoolExecutor() as pool:
-        futures = [pool.submit(broker.compute, stage, f"w{number}") for number in range(3)]
+        futures = [pool.submit(shared.compute, stage, f"w{number}") for number in range(3)]
     assert all(type(future.exception()) is raised for future in futures)
     assert "as expected" in str(futures[0].exception())
     assert notes(log) == ["failed"]

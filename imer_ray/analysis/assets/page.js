@@ -46,10 +46,12 @@
 
   // The line of a point through the parallel coordinates, also of one that is not drawn there. It lies over the chart:
   // to change one of the chart's own lines, Plotly draws all of them again.
+  let lit = null;
   function light(id) {
-    const chart = report.charts.find((one) => one.id === "parallel");
-    if (!chart) return;
-    const place = document.getElementById(chart.id), { xaxis, yaxis, margin } = chart.layout;
+    lit = id;
+    const chart = report.charts.find((one) => one.id === "parallel"), place = chart && document.getElementById(chart.id);
+    if (!drawn.has(place)) return;
+    const { xaxis, yaxis, margin } = chart.layout;
     const box = [xaxis.range[0], -yaxis.range[1], xaxis.range[1] - xaxis.range[0], yaxis.range[1] - yaxis.range[0]];
     const points = chart.lines[id].map((y, x) => `${x},${-y}`);
     place.querySelector(".lit")?.remove();
@@ -64,21 +66,41 @@
     light(id);
   }
 
-  const drawn = new Map(), heard = new WeakSet();
+  const drawn = new Map(), heard = new WeakSet(), reached = new WeakSet();
+
+  // Plotly takes a while for a chart: but for the first, each waits until it is nearly in the window.
+  const nearing = new IntersectionObserver((seen) => {
+    for (const { target } of seen.filter((one) => one.isIntersecting)) {
+      nearing.unobserve(target);
+      reached.add(target);
+    }
+    drawChanged();
+  }, { rootMargin: "50% 0%" });
 
   // The charts that are new or have changed.
   function drawChanged() {
     for (const chart of report.charts) {
       const place = document.getElementById(chart.id), text = JSON.stringify(chart);
       if (drawn.get(place) === text) continue;
+      if (place !== marks.place && !reached.has(place)) {
+        nearing.observe(place);
+        continue;
+      }
       drawn.set(place, text);
       draw(chart);
+      if (lit in (chart.lines ?? {})) light(lit);
       if (heard.has(place) || !chart.data.some((trace) => trace.meta)) continue;
       heard.add(place);
       place.on("plotly_hover", point);
       place.on("plotly_click", point);
     }
   }
+
+  const places = () => report.charts.map((chart) => document.getElementById(chart.id));
+  addEventListener("beforeprint", () => { // registered before what gives the charts their size on paper
+    places().forEach((place) => reached.add(place));
+    drawChanged();
+  });
 
   drawChanged();
   document.addEventListener("pointed", (event) => light(event.detail));
@@ -87,5 +109,5 @@
     drawChanged();
     if (report.shown) show(report.shown);
   });
-  for (const query of [dark, narrow]) query.addEventListener("change", () => report.charts.forEach(draw));
+  for (const query of [dark, narrow]) query.addEventListener("change", () => report.charts.filter((chart) => drawn.has(document.getElementById(chart.id))).forEach(draw));
 })();

@@ -33,10 +33,8 @@ WORDS = (
 
 @pytest.mark.slow
 def test_a_paused_trial_goes_on_to_the_weights_of_an_undisturbed_run(tmp_path, monkeypatch):
-    import ray
-
     from imer_ray.scaling.broker import start_broker
-    from imer_ray.scaling.cluster import start
+    from imer_ray.scaling.cluster import start, stop
     from imer_ray.tuning.ray_tune.run import run
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -48,7 +46,7 @@ def test_a_paused_trial_goes_on_to_the_weights_of_an_undisturbed_run(tmp_path, m
     try:
         run(searched, record, start_broker(searched.stages, searched.options.scaling))
     finally:
-        ray.shutdown()
+        stop()
     assert {row["trial"]: row["status"] for row in record.rows} == dict.fromkeys(range(3), "complete")
     paused = {row["trial"] for row in record.history if row["status"] == "stopped"}
     assert paused  # of three with equal speeds and one place, one is worse than another

@@ -65,10 +65,8 @@ with only_driver(searched.folder):
 @pytest.fixture(scope="module")
 def ray_session(tmp_path_factory):
     """A local Ray whose workers know the toy systems and note in a log what they run."""
-    import ray
-
     from imer_ray.config.commands import ScalingConfig
-    from imer_ray.scaling.cluster import start
+    from imer_ray.scaling.cluster import start, stop
 
     scaling = ScalingConfig(**SCALING)
     with pytest.MonkeyPatch.context() as patch:
@@ -78,7 +76,7 @@ def ray_session(tmp_path_factory):
         patch.delenv("RAY_ADDRESS", raising=False)
         start(scaling, num_slots=4)
         yield scaling
-        ray.shutdown()
+        stop()
 
 
 @pytest.fixture
@@ -102,7 +100,11 @@ def search(ray_session, options, tmp_path):
         if text is not None:
             (tmp_path / "toy.yaml").write_text(text)
         searched = plan(changed(options, scaling=SCALING, study=study), systems=systems)
-        run(searched, open_record(searched), start_broker(searched.stages, searched.options.scaling))
+        broker = start_broker(searched.stages, searched.options.scaling)
+        try:
+            run(searched, open_record(searched), broker)
+        finally:
+            broker.stop()  # else its guard outlives this Ray
         return searched
 
     return search
@@ -113,7 +115,7 @@ def states(folder):
 
 
 def test_a_search_with_failing_trials_ends_and_every_trial_has_its_row(search, capfd):
-    searched = search(FAILING, num_trials=9, slots=3)
+    searched = search(FAILING, num_trials=9, slots=2)
     frame = read_results(searched.folder / "results.parquet")
     own = frame[frame["point"] == 0].set_index("trial")
     assert sorted(own.index) == list(range(9))
