@@ -68,7 +68,8 @@
 
   const drawn = new Map(), heard = new WeakSet(), reached = new WeakSet();
 
-  // Plotly takes a while for a chart: but for the first, each waits until it is nearly in the window.
+  // Plotly takes a while for a chart: but for the first, each waits until it is nearly in the window, or until the browser
+  // has nothing else to do.
   const nearing = new IntersectionObserver((seen) => {
     for (const { target } of seen.filter((one) => one.isIntersecting)) {
       nearing.unobserve(target);
@@ -97,12 +98,21 @@
   }
 
   const places = () => report.charts.map((chart) => document.getElementById(chart.id));
+  const whenIdle = window.requestIdleCallback ?? ((act) => setTimeout(act, 200)); // Safari has none
+  function drawRest() {
+    const left = places().find((place) => !reached.has(place));
+    if (!left) return;
+    reached.add(left);
+    drawChanged();
+    whenIdle(drawRest);
+  }
   addEventListener("beforeprint", () => { // registered before what gives the charts their size on paper
     places().forEach((place) => reached.add(place));
     drawChanged();
   });
 
   drawChanged();
+  whenIdle(drawRest);
   document.addEventListener("pointed", (event) => light(event.detail));
   if (report.shown) show(report.shown);
   document.addEventListener("report", () => {
