@@ -32,6 +32,29 @@ def test_it_is_the_mean_of_improvements(number, num_objectives):
         assert expected == pytest.approx(np.mean(grown), abs=4 * np.std(grown) / math.sqrt(len(grown)))
 
 
+@pytest.mark.parametrize("number", [0, 1, 6])
+def test_of_warped_predictions_it_is_the_mean_of_improvements_of_what_they_stand_for(number):
+    """The second objective is predicted by arsinh 3y, the third by its exponential."""
+    rng = np.random.default_rng(number)
+    found, reference = rng.random((number, 3)), np.array([0.9, 1.1, 1.0])
+    mean, deviation = np.array([[0.5, 1.2, 1.8], [0.3, 0.7, 1.2]]), np.array([[0.2, 0.4, 0.1], [0.0, 0.3, 0.2]])
+    warps = (None, lambda y: np.arcsinh(3 * y), np.exp)
+    before = hypervolume(found, reference)
+    gains = expected_improvement(mean, deviation, found, reference, warps)
+    for expected, at, spread in zip(gains, mean, deviation, strict=True):
+        drawn = at + spread * rng.standard_normal((1000, 3))
+        drawn = np.column_stack([drawn[:, 0], np.sinh(drawn[:, 1]) / 3, np.log(np.maximum(drawn[:, 2], 1e-9))])
+        grown = [hypervolume(np.vstack([found, [point]]), reference) - before for point in drawn]
+        assert expected == pytest.approx(np.mean(grown), rel=0.02, abs=4 * np.std(grown) / math.sqrt(len(grown)))
+
+
+def test_what_is_known_gains_nothing_however_it_is_warped():
+    front = np.array([[0.4, 1.0], [0.2, 1.5], [0.7, 0.2]])
+    warped = np.arcsinh(front)
+    gains = expected_improvement(warped, np.zeros_like(front), front, REFERENCE, (np.arcsinh, np.arcsinh))
+    np.testing.assert_allclose(gains, 0.0, atol=1e-8)
+
+
 def at_known_costs(front, mean, std, costs):
     means, deviations = np.column_stack([np.full(len(costs), mean), costs]), np.zeros((len(costs), 2))
     deviations[:, 0] = std

@@ -1,5 +1,7 @@
 """Gaussian processes that know the space's conditions, and expected hypervolume improvement, without torch.
 
+Each objective is told to its process as `Warp` has it, while the improvement is that of the objective itself (warped
+processes: Snelson, Rasmussen and Ghahramani, NIPS 2003).
 The study begins with a design that fills the space (as in Jones et al., 1998; here Sobol, 1967, scrambled as in Owen,
 1998). Sources: Emmerich et al., 2011; Daulton et al., 2020 (arXiv:2006.05078); constraints as in Gardner et al., 2014.
 """
@@ -24,6 +26,7 @@ from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, ORIGIN, RESUM
 from imer_ray.tuning.searchers._encoding import Encoding, Rows
 from imer_ray.tuning.searchers._gaussian_process import GaussianProcess, one_thread
 from imer_ray.tuning.searchers._maximum import highest
+from imer_ray.tuning.searchers._warp import Warp
 from imer_ray.tuning.searchers._window import window
 from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study._optuna import FIXED, note
@@ -180,7 +183,9 @@ class _Model:
         self._reference = worst + MARGIN * np.maximum(worst - values.min(0), 1e-12)
         rows = encoding.rows([trial.params for trial in complete])
         x = encoding.features(rows)
-        self._objectives = [GaussianProcess(x, y, encoding.owners, fitted_on) for y in values.T]
+        self._warps = [Warp(y) for y in values.T]
+        told = [warp(y) for warp, y in zip(self._warps, values.T, strict=True)]
+        self._objectives = [GaussianProcess(x, y, encoding.owners, fitted_on) for y in told]
         violated = {n for trial in complete for n, value in trial.constraints.items() if value > 0} - {FIDELITY}
         self._constraints = [
             GaussianProcess(
@@ -195,14 +200,16 @@ class _Model:
         self.front = rows[feasible][pareto_front(self._found)] if feasible.any() else rows[:0]
         if running:
             believed = encoding.features(encoding.rows([trial.params for trial in running]))
-            self._found = np.vstack([self._found, np.stack([gp.predict(believed)[0] for gp in self._objectives], 1)])
+            models = zip(self._objectives, self._warps, strict=True)
+            predicted = np.stack([warp.inverse(process.predict(believed)[0]) for process, warp in models], 1)
+            self._found = np.vstack([self._found, predicted])
             for process in (*self._objectives, *self._constraints):
                 process.believe(believed)
 
     def __call__(self, rows: Rows) -> NDArray[np.float64]:
         x = self.encoding.features(rows)
         mean, deviation = (np.stack(both, 1) for both in zip(*(gp.predict(x) for gp in self._objectives), strict=True))
-        improvement = expected_improvement(mean, deviation, self._found, self._reference)
+        improvement = expected_improvement(mean, deviation, self._found, self._reference, self._warps)
         for process in self._constraints:
             bound, spread = process.predict(x)
             improvement *= ndtr(-bound / spread)
