@@ -105,7 +105,7 @@ def _shortfall(bound: Array, mean: Array, deviation: Array, warp: Warp | None) -
 def _knots(lowest: float, highest: float, least: float, warp: Warp) -> Array:
     """Values between two, and below them, ever further apart, until the function is at most ``least``."""
     span = highest - lowest if highest > lowest else max(abs(highest), 1.0)
-    below: Array = lowest - span / KNOTS * (2.0 ** np.arange(MOST_BELOW) - 1)
+    below = lowest - span / KNOTS * (np.exp2(np.arange(MOST_BELOW, dtype=np.float64)) - 1.0)
     last = int(np.searchsorted(-warp(below), -least))
     return np.concatenate([below[: max(2, last + 1)], np.linspace(lowest, highest, KNOTS)])
 

@@ -1,9 +1,9 @@
 """Gaussian processes that know the space's conditions, and expected hypervolume improvement, without torch.
 
-Each objective is told to its process as `Warp` has it, while the improvement is that of the objective itself (warped
-processes: Snelson, Rasmussen and Ghahramani, NIPS 2003).
 The study begins with a design that fills the space (as in Jones et al., 1998; here Sobol, 1967, scrambled as in Owen,
-1998). Sources: Emmerich et al., 2011; Daulton et al., 2020 (arXiv:2006.05078); constraints as in Gardner et al., 2014.
+1998). Each objective is told to its process as `Warp` has it, while the improvement is that of the objective itself
+(warped processes: Snelson et al., 2003). Sources: Emmerich et al., 2011; Daulton et al., 2020 (arXiv:2006.05078);
+constraints as in Gardner et al., 2014.
 """
 
 from __future__ import annotations
