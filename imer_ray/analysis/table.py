@@ -71,10 +71,10 @@ def _columns(study: Study, front: pd.DataFrame) -> list[tuple[list[str], bool]]:
 
 
 def _telling(study: Study, front: pd.DataFrame) -> list[str]:
-    """The settings that differ along the front; of a single point, all that it has."""
+    """The settings that have several values along the front; of a single point, all that it has."""
     if len(front) == 1:
         return [path for path in study.settings if front[CONFIG_PREFIX + path].notna().all()]
-    return [path for path in study.settings if front[CONFIG_PREFIX + path].nunique(dropna=False) > 1]
+    return [path for path in study.settings if front[CONFIG_PREFIX + path].nunique() > 1]
 
 
 def _reasons(study: Study) -> str:

@@ -30,3 +30,16 @@ def test_without_a_front_it_says_why(tmp_path, write_run, status):
     text = render(load(write_run(tmp_path, 3, statuses=(status,))))
     assert text.startswith(f"demo: no complete point yet (3 {status})")
     assert ("3× NonFiniteError" in text) == (status == "failed")
+
+
+def test_it_shows_settings_of_several_values_and_none_where_they_do_nothing(tmp_path, write_run, rows_of):
+    rows = [row for row in rows_of(3, statuses=("complete",)) if row["point"] == 0]
+    for i, row in enumerate(rows):
+        row |= {"valid.Non0_F1_score": i / 100, "objective.quality": 1 - i / 100, "objective.speed": i / 10}
+        row |= {"speedup_vs_imder": 10.0**-i, "nfe": float(i), "config.diffusion.num_steps": max(i, 1)}
+        row |= {"config.diffusion.sde": "vp", "config.diffusion.backbone": "mixer" if i else "none"}
+        row |= {"config.diffusion.prior": "none"}
+    space = ("diffusion.backbone", "diffusion.num_steps", "diffusion.sde")
+    lines = render(load(write_run(tmp_path, rows=rows, space=space))).splitlines()[1:]
+    assert lines[0].split()[-2:] == ["backbone", "num_steps"]
+    assert [line.split()[-2:] for line in lines[1:]] == [["mixer", "2"], ["mixer", "1"], ["none", "–"]]
