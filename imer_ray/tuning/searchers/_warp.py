@@ -17,7 +17,7 @@ class Warp:
     with the power p in [0, 1] under which the values are most likely to be normal draws (0: a logarithm).
 
     Sources: Yeo and Johnson, A new family of power transformations, Biometrika 87, 2000, whose better half would draw
-    out what is good; in Bayesian optimisation: Cowen-Rivers et al., HEBO, 2022 (arXiv:2012.03826), section 3.1.
+    out what is good; in Bayesian optimisation: Cowen-Rivers et al., HEBO, 2022 (arXiv:2012.03826).
     """
 
     def __init__(self, values: Array) -> None:
