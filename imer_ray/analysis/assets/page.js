@@ -73,51 +73,55 @@
   const nearing = new IntersectionObserver((seen) => {
     for (const { target } of seen.filter((one) => one.isIntersecting)) {
       nearing.unobserve(target);
-      reached.add(target);
+      reach(report.charts.find((chart) => chart.id === target.id));
     }
-    drawChanged();
   }, { rootMargin: "50% 0%" });
 
-  // The charts that are new or have changed.
-  function drawChanged() {
-    for (const chart of report.charts) {
-      const place = document.getElementById(chart.id), text = JSON.stringify(chart);
-      if (drawn.get(place) === text) continue;
-      if (place !== marks.place && !reached.has(place)) {
-        nearing.observe(place);
-        continue;
-      }
-      drawn.set(place, text);
-      draw(chart);
-      if (lit in (chart.lines ?? {})) light(lit);
-      if (heard.has(place) || !chart.data.some((trace) => trace.meta)) continue;
-      heard.add(place);
-      place.on("plotly_hover", point);
-      place.on("plotly_click", point);
-    }
+  const placeOf = (chart) => document.getElementById(chart.id);
+  const waits = (chart) => placeOf(chart) !== marks.place && !reached.has(placeOf(chart));
+
+  function reach(chart) {
+    reached.add(placeOf(chart));
+    drawIfChanged(chart);
   }
 
-  const places = () => report.charts.map((chart) => document.getElementById(chart.id));
-  const whenIdle = window.requestIdleCallback ?? ((act) => setTimeout(act, 200)); // Safari has none
-  function drawRest() {
-    const left = places().find((place) => !reached.has(place));
-    if (!left) return;
-    reached.add(left);
-    drawChanged();
+  function drawIfChanged(chart) {
+    const place = placeOf(chart), text = JSON.stringify(chart);
+    if (drawn.get(place) === text) return;
+    drawn.set(place, text);
+    draw(chart);
+    if (lit in (chart.lines ?? {})) light(lit);
+    if (heard.has(place) || !chart.data.some((trace) => trace.meta)) return;
+    heard.add(place);
+    place.on("plotly_hover", point);
+    place.on("plotly_click", point);
+  }
+
+  // The charts that are new or have changed, each in its time.
+  function drawChanged() {
+    report.charts.filter(waits).forEach((chart) => nearing.observe(placeOf(chart)));
+    report.charts.filter((chart) => !waits(chart)).forEach(drawIfChanged);
     whenIdle(drawRest);
   }
-  addEventListener("beforeprint", () => { // registered before what gives the charts their size on paper
-    places().forEach((place) => reached.add(place));
-    drawChanged();
-  });
+
+  const whenIdle = window.requestIdleCallback ?? ((act) => setTimeout(act, 200)); // Safari has none
+  function drawRest() {
+    const left = report.charts.find(waits);
+    if (!left) return;
+    reach(left);
+    whenIdle(drawRest);
+  }
+  // Registered before what gives the charts their size on paper.
+  addEventListener("beforeprint", () => report.charts.filter(waits).forEach(reach));
 
   drawChanged();
-  whenIdle(drawRest);
   document.addEventListener("pointed", (event) => light(event.detail));
   if (report.shown) show(report.shown);
   document.addEventListener("report", () => {
     drawChanged();
     if (report.shown) show(report.shown);
   });
-  for (const query of [dark, narrow]) query.addEventListener("change", () => report.charts.filter((chart) => drawn.has(document.getElementById(chart.id))).forEach(draw));
+  for (const query of [dark, narrow]) {
+    query.addEventListener("change", () => report.charts.filter((chart) => drawn.has(placeOf(chart))).forEach(draw));
+  }
 })();
