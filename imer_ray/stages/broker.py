@@ -131,9 +131,10 @@ class Broker:
     async def begin(self, key: str, where: Where = NOWHERE) -> Begin:
         """Called by a process that is about to run a stage; `NOT` if it need not any more, or another search does."""
         job = self._jobs.get(key)
-        if job is not None and not await self._elsewhere.leaves(job) or not self.progress(key, 0, 0, {}, where):
-            return Begin.NOT
-        return Begin.RESUMED if job is None else job.begin
+        if job is None:  # the broker was restarted, and the stage is not asked for again yet
+            return Begin.RESUMED
+        begin = await self._elsewhere.leaves(job)
+        return begin if begin and self.progress(key, 0, 0, {}, where) else Begin.NOT
 
     def progress(
         self, key: str, epoch: int, num_epochs: int, metrics: Mapping[str, float], where: Where = NOWHERE

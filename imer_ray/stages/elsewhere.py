@@ -38,21 +38,21 @@ class Elsewhere:
                 break
         return waited
 
-    async def leaves(self, job: Job) -> bool:
+    async def leaves(self, job: Job) -> Begin:
         """Whether a stage that is about to run is left to this driver, which has claimed it then."""
-        job.begin = Begin.RESUMED
         if self._claims is None:
-            return True
+            return Begin.RESUMED
         if job.releasing is not None:
             await job.releasing  # which would take the new claim back
         other = await in_thread(self._claims.take, job.stage.key)
-        if other is not None:
-            return False
-        job.claimed = True
+        job.claimed = other is None
+        if not job.claimed:
+            return Begin.NOT
         looked = in_thread(self._store.find, job.stage.key), in_thread(self._store.workspaces.lacks, job.stage.key)
         manifest, lacks = await asyncio.gather(*looked)
-        job.begin = Begin.ANEW if lacks else Begin.RESUMED
-        return manifest is None
+        if manifest is not None:
+            return Begin.NOT
+        return Begin.ANEW if lacks else Begin.RESUMED
 
     async def release(self, job: Job) -> None:
         """The stage runs no more. Whoever waits for its result does not wait for this, but the next run does."""

@@ -14,7 +14,10 @@ from imer_ray.stages.pulse import Pulse
 
 
 class Begin(enum.IntEnum):
-    """What a process is told that is about to run a stage; `ANEW`: there is no checkpoint to go on from."""
+    """What a process is told that is about to run a stage.
+
+    `NOT`: to leave it. `RESUMED`: to go on from a checkpoint, if there is one. `ANEW`: there is none.
+    """
 
     NOT = 0
     RESUMED = 1
@@ -79,7 +82,6 @@ class Job:
     paid: bool = True  # somebody has been told that this computation was for it
     workers: int = 1  # of the run that was begun last
     claimed: bool = False  # for this driver, among those that share the store
-    begin: Begin = Begin.RESUMED  # what is known of a checkpoint
     releasing: asyncio.Task[None] | None = None  # the claim of the run before
     pulse: Pulse = field(default_factory=Pulse)  # of the run that was begun last
 

@@ -109,27 +109,24 @@ def test_a_checkpoint_follows_its_stage_to_another_node(world):
     assert os.listdir(world.store("three").workspaces.folder(key)) == []
 
 
-def test_a_process_is_told_whether_there_is_a_checkpoint_and_asks_no_more_if_there_is_none(world, monkeypatch):
-    store, lease, told = world.store(), Lease(), []
+@pytest.mark.parametrize("sent", [True, False], ids=["sent", "never sent"])
+def test_a_process_is_told_whether_there_is_a_checkpoint(world, sent):
+    store, lease, log, told = world.store(), Lease(), str(world.base / "log"), []
     lease.renew(store.folders)
+    stage = toy("count", "count", num_epochs=3, log=log)
+    if sent:
+        (store.workspaces.folder(stage.key) / "state.json").write_text("[2, 3]")
+        store.workspaces.send(stage.key)
+        store.workspaces.flush(stage.key)
 
     async def launch(stage):
         told.append(await broker.begin(stage.key))
         return await asyncio.to_thread(execute, stage, store, anew=told[-1] == Begin.ANEW)
 
-    async def ask(key, config):
-        stage = toy(key, "count", num_epochs=3, log=str(world.base / "log"), **config)
-        if config["sleep"] == 0.02:
-            (store.workspaces.folder(stage.key) / "state.json").write_text("[2, 3]")
-            store.workspaces.send(stage.key), store.workspaces.flush(stage.key)
-        return (await broker.wait([stage], "trial", 60))[stage.key].metrics
-
     broker = Broker(store, launch, claims=Claims(store.folders, lease))
-    assert asyncio.run(ask("resumed", {"sleep": 0.02})) == {"total": 6.0}
-    assert len(notes(world.base / "log")) == 1  # of three epochs
-    broker = Broker(store, launch, claims=Claims(store.folders, lease))
-    assert asyncio.run(ask("anew", {"sleep": 0.01})) == {"total": 6.0}
-    assert told == [Begin.RESUMED, Begin.ANEW if world.remote else Begin.RESUMED]
+    assert asyncio.run(broker.wait([stage], "trial", 60))[stage.key].metrics == {"total": 6.0}
+    assert len(notes(log)) == (1 if sent else 3)  # epochs
+    assert told == [Begin.ANEW if world.remote and not sent else Begin.RESUMED]
 
 
 def test_what_lies_here_is_no_checkpoint_of_a_stage_that_begins_anew(tmp_path, monkeypatch):
