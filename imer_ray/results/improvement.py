@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 Warp = Callable[[Array], Array]
 BLOCK = 512  # predictions at a time: what is kept of each grows with the front
 EXACT = 1e-9  # deviation that stands for none
-KNOTS = 33
-MOST_BELOW = 24
+KNOTS = 33  # between the best on the front and the reference, evenly
+MOST_BELOW = 24  # beyond the best, each twice as far away as the one before
 SPREAD = 4.0  # deviations below which nothing is predicted
 
 
@@ -41,8 +41,9 @@ def expected_improvement(
         mean, deviation: [N, K] of the independent normal predictions; 0 is the deviation of what is known.
         found: [M, K] objectives of what is known.
         reference: [K]
-        warps: of each objective the increasing function of it that is predicted; None, or none at all: itself. It is
-            taken for linear between the front's values and `KNOTS` others, where psi is then exact.
+        warps: of each objective the increasing function g of all numbers for which g(Y) is predicted; None: Y itself,
+            as where there are no warps. It is taken for linear between the front's values and at least `KNOTS` others,
+            of which psi is exact.
 
     Source: Emmerich, Deutz and Klinkenberg, Hypervolume-based expected improvement, 2011; as a sum over boxes that fill
     what is not dominated: Yang et al., Efficient computation of expected hypervolume improvement using box

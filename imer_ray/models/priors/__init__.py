@@ -31,9 +31,8 @@ from imer_ray.models.mixture import Mixture
 from imer_ray.models.priors.given import PriorGiven
 
 NUM_SETS = 2 ** len(MODALITIES)
-UNUSED = (
-    -1e30
-)  # ln w of a component that a fit does not use: finite, as all in a model's file has to be; its weight is 0
+# ln w of a component that a fit does not use: its weight is 0, but it is finite, as all in a model's file has to be.
+UNUSED = -1e30
 
 
 class Clips(Protocol):
