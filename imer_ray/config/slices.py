@@ -111,7 +111,7 @@ class Fold(Slice):
 
 @dataclass(frozen=True, kw_only=True)
 class Prior(StageSlice):
-    version = 2
+    version = 3
     prior: Component = at("diffusion.prior")
     fold: Fold | None = None
 

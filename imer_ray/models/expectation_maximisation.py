@@ -12,11 +12,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imer_ray.models.mixture import Mixture, patterns
+from imer_ray.models.mixture import Mixture, inverse_of, patterns
 
-NUM_STARTS = 4  # EM finds a local optimum; the best of so many is kept
 NUM_ITERATIONS = 80
-TOLERANCE = 1e-4  # of the mean log-likelihood of a clip, below which EM has converged
+
+
+@dataclass(frozen=True)
+class Effort:
+    """EM finds a local optimum: the best of ``num_starts`` is kept, each climbed until a step gains less than
+    ``tolerance`` of a clip's log-posterior."""
+
+    num_starts: int = 4
+    tolerance: float = 1e-4
+
+
+FULL = Effort()
+ROUGH = Effort(num_starts=1, tolerance=1e-3)  # tells sizes of mixtures apart
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,10 @@ class InverseWishart:
 
     def log_density(self, covariances: Tensor) -> Tensor:
         """ln p(C) [K] of covariances [K, F, F], up to a constant."""
-        inverse = torch.linalg.inv(covariances).diagonal(dim1=1, dim2=2).sum(1)
-        return -0.5 * (self.num_clips * torch.linalg.slogdet(covariances).logabsdet + self.scale * inverse)
+        factor = torch.linalg.cholesky(covariances)
+        log_determinant = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        trace = inverse_of(factor).square().sum((1, 2))  # of the covariance's inverse
+        return -0.5 * (self.num_clips * log_determinant + self.scale * trace)
 
     def mode(self, scatter: Tensor, weight: Tensor) -> Tensor:
         """Covariances [K, F, F] given the scatter [K, F, F] of clips that weigh [K]."""
@@ -67,7 +80,7 @@ def fit(
     num_components: int,
     generator: torch.Generator,
     prior: InverseWishart | None = None,
-    num_starts: int = NUM_STARTS,
+    effort: Effort = FULL,
 ) -> Mixture:
     """The best of several mixtures of z [N, F], of which ``present`` [N, F] was seen, by posterior mode.
 
@@ -76,8 +89,8 @@ def fit(
         prior: of the covariances; `InverseWishart.weak` where there is none.
     """
     prior = InverseWishart.weak(z.shape[1], num_components) if prior is None else prior
-    starts = (start(z, present, num_components, generator) for _ in range(num_starts))
-    return max((climb(z, present, begin, prior) for begin in starts), key=lambda found: found[0])[1]
+    starts = (start(z, present, num_components, generator) for _ in range(effort.num_starts))
+    return max((climb(z, present, begin, prior, effort.tolerance) for begin in starts), key=lambda found: found[0])[1]
 
 
 def start(z: Tensor, present: Tensor, num_components: int, generator: torch.Generator) -> Mixture:
@@ -97,9 +110,15 @@ def start(z: Tensor, present: Tensor, num_components: int, generator: torch.Gene
     )
 
 
-def climb(z: Tensor, present: Tensor, mixture: Mixture, prior: InverseWishart) -> tuple[float, Mixture]:
-    """EM until the log-posterior of a clip stands still; that and the mixture."""
-    groups = [(pattern, z[rows]) for pattern, rows in patterns(present)]
+def climb(
+    z: Tensor, present: Tensor, mixture: Mixture, prior: InverseWishart, tolerance: float
+) -> tuple[float, Mixture]:
+    """EM until a step gains less than ``tolerance`` of a clip's log-posterior; that and the mixture.
+
+    Clips that lack the same numbers are read at once: of each component how much they weigh, w, and the sums of their
+    numbers x_o and of x_o x_o'. What they lack is A x_o + b, and so the sums of all numbers follow.
+    """
+    groups = [(pattern, z[rows][:, pattern]) for pattern, rows in patterns(present)]
     count, size = mixture.means.shape
     before = -math.inf
     for _ in range(NUM_ITERATIONS):
@@ -108,21 +127,29 @@ def climb(z: Tensor, present: Tensor, mixture: Mixture, prior: InverseWishart) -
         first = torch.zeros(count, size, dtype=z.dtype)
         second = torch.zeros(count, size, size, dtype=z.dtype)
         for pattern, rows in groups:
-            known = mixture.condition(rows, pattern)
-            log_likelihood += known.log_joint.logsumexp(1).sum()
-            r = known.log_joint.softmax(1)
-            filled = rows[:, None].repeat(1, count, 1)
-            filled[:, :, known.missing] = known.means
-            weight += r.sum(0)
-            first += torch.einsum("nk,nkf->kf", r, filled)
-            second += torch.einsum("nk,nkf,nkg->kfg", r, filled, filled)
-            u = known.missing
-            second[:, u[:, None], u] += r.sum(0)[:, None, None] * known.covariances
+            known = mixture.given(pattern)
+            o, u, A, b = known.present, known.missing, known.gain, known.offset
+            white = torch.addmm(known.shift.flatten(), rows, known.whitening.flatten(0, 1).T).unflatten(1, (count, -1))
+            log_joint = known.log_weights.T + known.log_scale.T - 0.5 * white.square_().sum(2)
+            log_likelihood += log_joint.logsumexp(1).sum()
+            r = log_joint.softmax(1)
+            w, total = r.sum(0), r.T @ rows
+            squares = ((r[:, :, None] * rows[:, None]).flatten(1).T @ rows).unflatten(0, (count, -1))
+            lacked = (A @ total[:, :, None]).squeeze(2) + w[:, None] * b
+            across = A @ squares + b[:, :, None] * total[:, None]
+            weight += w
+            first[:, o] += total
+            first[:, u] += lacked
+            second[:, o[:, None], o] += squares
+            second[:, u[:, None], o] += across
+            second[:, o[:, None], u] += across.mT
+            second[:, u[:, None], u] += across @ A.mT + lacked[:, :, None] * b[:, None]
+            second[:, u[:, None], u] += w[:, None, None] * known.covariances
         posterior = float((log_likelihood + prior.log_density(mixture.covariances).sum()) / len(z))
         means = first / weight.clamp(min=1e-8)[:, None]
         scatter = second - weight[:, None, None] * means[:, :, None] * means[:, None]
         mixture = Mixture((weight + 1) / (weight + 1).sum(), means, prior.mode(scatter, weight))
-        if posterior - before < TOLERANCE:
+        if posterior - before < tolerance:
             break
         before = posterior
     return posterior, mixture

@@ -57,6 +57,12 @@ class Mixture:
         return self.given(present)(z)
 
 
+def inverse_of(factor: Tensor) -> Tensor:
+    """The inverse [..., F, F] of lower triangular matrices."""
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """A mixture made ready to be conditioned on O numbers of a clip, for any clips."""
@@ -70,6 +76,21 @@ class Given:
     log_weights: Tensor  # [K, 1]
     log_scale: Tensor  # [K, 1], of the present numbers' density
     covariances: Tensor  # [K, U, U]
+
+    @property
+    def whitening(self) -> Tensor:
+        """[K, O, O]: what makes residuals of the present numbers uncorrelated, of variance 1."""
+        return inverse_of(self.factor)
+
+    @property
+    def shift(self) -> Tensor:
+        """[K, O]: what whitening makes of the present numbers where all are zero."""
+        return -(self.present_means @ self.whitening.mT).squeeze(1)
+
+    @property
+    def offset(self) -> Tensor:
+        """[K, U]: the missing numbers' means where the present ones are zero."""
+        return (self.missing_means - self.present_means @ self.gain.mT).squeeze(1)
 
     def __call__(self, z: Tensor) -> Conditional:
         """What z [N, F] says of the missing numbers."""
@@ -269,11 +290,10 @@ class PatternMixture(nn.Module):
         self.recogniser = recogniser
         there = recogniser._numbers(torch.tensor([available], device=recogniser.means.device))[0]
         known = Mixture(*(x.double() for x in vars(recogniser.mixture).values())).given(there)
-        identity = torch.eye(len(known.present), dtype=torch.float64, device=there.device)
         tensors = {
             "present": known.present,
             "present_means": known.present_means,
-            "whitening": torch.linalg.solve_triangular(known.factor, identity, upper=False).mT.contiguous(),
+            "whitening": known.whitening.mT.contiguous(),
             "gain": known.gain[:, -1, :, None],  # of the label, which is the last missing number
             "log_weights": (known.log_weights + known.log_scale)[..., None],
             "label_means": known.missing_means[:, :, -1:],

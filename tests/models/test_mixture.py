@@ -103,9 +103,33 @@ def test_every_step_of_em_raises_the_posterior(prior, mixture, monkeypatch):
     begin, reached = start(z, present, 2, generator(2)), []
     for count in range(1, 12):
         monkeypatch.setattr("imer_ray.models.expectation_maximisation.NUM_ITERATIONS", count)
-        reached.append(climb(z, present, begin, prior)[0])
+        reached.append(climb(z, present, begin, prior, 0.0)[0])
     assert all(b >= a - 1e-3 for a, b in zip(reached, reached[1:], strict=False))  # weights have a prior of their own
     assert reached[-1] > reached[0] + 0.1
+
+
+def test_a_step_of_em_is_the_expectation_clip_by_clip(mixture, monkeypatch):
+    """E[x x'] = E[x] E[x]' + cov(x), clip by clip and component by component (Ghahramani and Jordan, 1993)."""
+    z = sample(mixture, 60)
+    present = torch.rand(z.shape, generator=generator(1)) > 0.4
+    prior, K = InverseWishart.weak(3, 2), len(mixture.weights)
+    weight, first, second = torch.zeros(K), torch.zeros(K, 3), torch.zeros(K, 3, 3)
+    for clip, there in zip(z, present, strict=True):
+        known = mixture.condition(clip[None], there)
+        r, filled, u = known.log_joint.softmax(1)[0], clip.repeat(K, 1), known.missing
+        filled[:, u] = known.means[0]
+        outer = filled[:, :, None] * filled[:, None]
+        outer[:, u[:, None], u] += known.covariances
+        weight, first = weight + r, first + r[:, None] * filled
+        second = second + r[:, None, None] * outer
+    means = first / weight[:, None]
+    scatter = second - weight[:, None, None] * means[:, :, None] * means[:, None]
+    monkeypatch.setattr("imer_ray.models.expectation_maximisation.NUM_ITERATIONS", 1)
+    hidden = torch.where(present, z, 1e3)  # what is missing must not be read
+    _, found = climb(hidden, present, mixture, prior, 0.0)
+    torch.testing.assert_close(found.means, means)
+    torch.testing.assert_close(found.weights, (weight + 1) / (weight + 1).sum())
+    torch.testing.assert_close(found.covariances, prior.mode(scatter, weight))
 
 
 @given(st.integers(0, 10**6), st.floats(5.0, 200.0))

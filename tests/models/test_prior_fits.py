@@ -16,7 +16,7 @@ from imer_ray.config.components import build, option, options
 from imer_ray.data.synthetic import Synthetic
 from imer_ray.models.priors.directions import fit_directions
 from imer_ray.models.priors.gaussian import GaussianPrior, ledoit_wolf, left_out
-from imer_ray.models.priors.held_out import NUM_FOLDS, Part, groups, log_likelihood, pairs
+from imer_ray.models.priors.held_out import NUM_FOLDS, Part, groups, held_out, log_likelihood, pairs
 from imer_ray.models.priors.mixture import MixturePrior
 from imer_ray.models.priors.none import NoPrior
 
@@ -180,6 +180,29 @@ def test_groups_are_neighbours_and_folds_share_them_out():
     group = groups(1284)
     assert (group.diff() >= 0).all() and len(group.unique()) == 30
     assert (group % NUM_FOLDS).bincount().tolist() == [428, 428, 428]
+
+
+def test_sizes_far_behind_are_fitted_to_one_fold_and_the_best_to_all(train):
+    ranks, asked = (1, 2, 3, 6), []
+    priors = {rank: fitted(GaussianPrior(ranks=(rank,)), train)[0] for rank in ranks}
+
+    def of_sizes(part, sizes):
+        asked.append(tuple(sizes))
+        return [priors[size] for size in sizes]
+
+    best, score = held_out(train, ranks, of_sizes)
+    assert [len(sizes) for sizes in asked] == [4, 2, 1] and asked[-1] == (best,)
+    folds = [Part.of(train, groups(len(train.x)) % NUM_FOLDS == f) for f in range(NUM_FOLDS)]
+    of_all = {
+        rank: np.mean([float(log_likelihood(prior, fold).mean()) for fold in folds]) for rank, prior in priors.items()
+    }
+    assert best == max(of_all, key=of_all.get) and score == pytest.approx(of_all[best], abs=1e-4)
+
+
+def test_where_no_fold_says_anything_the_first_size_is_taken(train):
+    alone = replace(train, recorded=torch.nn.functional.one_hot(torch.arange(len(train.x)) % 3, 3).bool())
+    prior = SMALL.build(WIDTH, NUM_FRAMES)
+    assert held_out(alone, (1, 2), lambda part, sizes: [prior for _ in sizes]) == (1, -np.inf)
 
 
 @pytest.mark.parametrize(

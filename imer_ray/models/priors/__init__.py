@@ -161,21 +161,18 @@ class Prior(nn.Module):
             members = torch.tensor([bool(given & 2**m) for m in range(M)])
             known = mixture.given(members[modality] & told)
             o = known.present
-            identity = torch.eye(len(o), dtype=known.factor.dtype).expand_as(known.factor)
-            white = torch.linalg.solve_triangular(known.factor, identity, upper=False)
-            shift = -(white @ known.present_means.mT).squeeze(2)
+            white, offset = known.whitening, known.offset
             self.log_weights[given] = UNUSED
             self.log_weights[given, :K] = (known.log_weights + known.log_scale).squeeze(1).log_softmax(0)
             self.whitening[given], self.shift[given] = 0.0, 0.0
             whitening = self.whitening[given].unflatten(1, (self.num_components, -1))
             whitening[o, :K, : len(o)] = white.permute(2, 0, 1).to(whitening.dtype)
-            self.shift[given, :K, : len(o)] = shift.to(self.shift.dtype)
+            self.shift[given, :K, : len(o)] = known.shift.to(self.shift.dtype)
             for m in (~members).nonzero().flatten().tolist():
                 u = (modality[known.missing] == m).nonzero().squeeze(1)
                 gain = torch.zeros(K, R, M * R, dtype=known.gain.dtype)
                 gain[:, :, o] = known.gain[:, u]
-                offset = known.missing_means[:, 0, u] - (gain[:, :, o] @ known.present_means.mT).squeeze(2)
-                self.set_law(m, given, offset, gain, known.covariances[:, u[:, None], u])
+                self.set_law(m, given, offset[:, u], gain, known.covariances[:, u[:, None], u])
 
     @torch.no_grad()
     def set_law(self, target: int, given: int, offset: Tensor, gain: Tensor, covariances: Tensor) -> None:

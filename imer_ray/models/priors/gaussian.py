@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,16 +41,15 @@ class GaussianPrior:
     def fit(self, prior: Prior, clips: Clips, generator: torch.Generator) -> dict[str, float]:
         """Fit the prior; return the rank chosen and its held-out log-likelihood."""
 
-        def fitted(part: Part) -> Iterator[Prior]:
-            for rank in self.ranks:
+        def fitted(part: Part, ranks: Sequence[int]) -> Iterator[Prior]:
+            for rank in ranks:
                 again = self.build(clips.x.shape[3], clips.x.shape[2])
                 self._fit(again, part, rank)
                 yield again
 
-        scores = held_out(clips, fitted)
-        best = int(scores.argmax())
-        self._fit(prior, clips, self.ranks[best])
-        return {"rank": float(self.ranks[best]), "log_likelihood": float(scores[best])}
+        rank, score = held_out(clips, self.ranks, fitted)
+        self._fit(prior, clips, rank)
+        return {"rank": float(rank), "log_likelihood": score}
 
     def _fit(self, prior: Prior, clips: Clips, rank: int) -> None:
         z, scale, known = fit_directions(prior, clips, rank)

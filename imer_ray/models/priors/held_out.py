@@ -6,8 +6,9 @@ sequence is what surrounds it. Of clips left out one by one too much would be kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from imer_ray.models.priors import NUM_SETS, Clips, Prior
 
 NUM_GROUPS = 30  # of neighbours; whether a group's edges run through a video matters little then
 NUM_FOLDS = 3
+Size = TypeVar("Size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +60,29 @@ def log_likelihood(prior: Prior, clips: Clips) -> Tensor:
     return torch.stack(found)
 
 
-def held_out(clips: Clips, fitted: Callable[[Part], Iterable[Prior]]) -> Tensor:
-    """`log_likelihood` of priors ``fitted`` to all folds of groups but one, on that one: mean over pairs and folds, of
-    each prior; -inf where no fold says anything."""
-    fold, scores = groups(len(clips.x)) % NUM_FOLDS, []
+def held_out(
+    clips: Clips, sizes: Sequence[Size], fitted: Callable[[Part, Sequence[Size]], Iterable[Prior]]
+) -> tuple[Size, float]:
+    """The size whose priors, ``fitted`` to all folds of groups but one, make that one most likely, and its
+    `log_likelihood`, mean over pairs and folds; -inf where no fold says anything.
+
+    After each fold the worse half of the sizes is left out, so that what is far behind is fitted once: successive
+    halving (Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2015,
+    arXiv:1502.07943, figure 3), with folds for a budget.
+    """
+    fold, left = groups(len(clips.x)) % NUM_FOLDS, [*sizes]
+    scores = torch.zeros(len(left), 0)
     for f in range(NUM_FOLDS):
+        if f > 0:
+            kept = mean_of(scores).topk(-(-len(left) // 2)).indices.sort().values
+            left, scores = [left[i] for i in kept.tolist()], scores[kept]
         test = Part.of(clips, fold == f)
-        scores.append(torch.stack([log_likelihood(prior, test) for prior in fitted(Part.of(clips, fold != f))]))
-    return torch.stack(scores).nanmean(2).nanmean(0).nan_to_num(-torch.inf, neginf=-torch.inf)
+        found = [log_likelihood(prior, test) for prior in fitted(Part.of(clips, fold != f), left)]
+        scores = torch.cat([scores, torch.stack(found).nanmean(1, keepdim=True)], 1)
+    best = int(mean_of(scores).argmax())
+    return left[best], float(mean_of(scores)[best])
+
+
+def mean_of(scores: Tensor) -> Tensor:
+    """[S] of scores [S, F], of which some folds' may be NaN."""
+    return scores.nanmean(1).nan_to_num(-torch.inf, neginf=-torch.inf)

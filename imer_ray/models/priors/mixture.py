@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from imer_ray.models.expectation_maximisation import NUM_STARTS, InverseWishart, fit
+from imer_ray.models.expectation_maximisation import FULL, ROUGH, Effort, InverseWishart, fit
 from imer_ray.models.mixture import Mixture
 from imer_ray.models.priors import Clips, Prior
 from imer_ray.models.priors.directions import Coordinates, fit_directions
@@ -74,15 +74,14 @@ class MixturePrior:
     def _best(self, sizes: list[Size], clips: Clips, generator: torch.Generator) -> tuple[Size, float]:
         """The size of the largest held-out likelihood, and that."""
 
-        def fitted(part: Part) -> Iterator[Prior]:
+        def fitted(part: Part, sizes: Sequence[Size]) -> Iterator[Prior]:
             prior = self.build(clips.x.shape[3], clips.x.shape[2])
             coordinates = fit_directions(prior, part, prior.rank)
             for size in sizes:
-                fit_mixture(prior, coordinates, size, generator, num_starts=1)
+                fit_mixture(prior, coordinates, size, generator, ROUGH)
                 yield prior
 
-        scores = held_out(clips, fitted)
-        return sizes[int(scores.argmax())], float(scores.max())
+        return held_out(clips, sizes, fitted)
 
 
 def fit_mixture(
@@ -90,7 +89,7 @@ def fit_mixture(
     coordinates: Coordinates,
     size: Size,
     generator: torch.Generator,
-    num_starts: int = NUM_STARTS,
+    effort: Effort = FULL,
 ) -> None:
     """Take the laws of a prior, whose directions are fitted, from a mixture of one size."""
     (z, scale, known), R = coordinates, prior.rank
@@ -100,7 +99,7 @@ def fit_mixture(
     numbers, present = z.flatten(1)[:, told], known.repeat_interleave(R, 1)[:, told]
     some, F, K = present.any(1), int(told.sum()), size.num_components
     wishart = InverseWishart.of_clips(size.strength, F, K)
-    found = fit(numbers[some], present[some], K, generator, wishart, num_starts)
+    found = fit(numbers[some], present[some], K, generator, wishart, effort)
     deviation = torch.where(scale > 0, scale, prior.rest_variance.double().sqrt()[:, None]).flatten()
     means = torch.zeros(K, len(told), dtype=z.dtype)
     means[:, told] = found.means
