@@ -6,7 +6,9 @@ It reads the typed configuration and imports neither torch nor ray, so that a wa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from imer_ray.config import plugins
 from imer_ray.config.experiment import ExperimentConfig
@@ -23,16 +25,17 @@ def graph(config: ExperimentConfig, split: str, package: str = "imer_ray.systems
 
     Args:
         machine: hardware that times are measured on, in words. It is part of the keys of what is timed, so that a store
-            that several machines share never gives one the other's times. None: times do not matter.
+            that several machines share never gives one the other's times. None: times do not matter, and are measured
+            once for all seeds.
     """
     final: Stage = plugins.module(package, config.system).graph(settled(config), split)
-    return final if machine is None else _timed_on(machine, final)
+    return _timed(final, {"seed": 0} if machine is None else {"machine": machine})
 
 
-def _timed_on(machine: str, stage: Stage) -> Stage:
-    inputs = {role: _timed_on(machine, source) for role, source in stage.inputs.items()}
+def _timed(stage: Stage, settings: Mapping[str, Any]) -> Stage:
+    inputs = {role: _timed(source, settings) for role, source in stage.inputs.items()}
     if stage.kind == TIMED:
-        return replace(stage, inputs=inputs, config={**stage.config, "machine": machine})
+        return replace(stage, inputs=inputs, config={**stage.config, **settings})
     if all(source is stage.inputs[role] for role, source in inputs.items()):
         return stage  # with its key, if that is known
     return replace(stage, inputs=inputs)

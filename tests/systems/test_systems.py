@@ -61,6 +61,14 @@ def test_times_of_one_machine_are_not_taken_for_those_of_another() -> None:
     assert apart == {"cost", "evaluate"}, "where times do not matter"
 
 
+def test_seeds_share_one_measurement_where_times_do_not_matter() -> None:
+    configs = [_config(f"seed={seed}") for seed in (1, 2)]
+    one, other = (_keys(config) for config in configs)
+    assert one["cost"] == other["cost"] and one["evaluate"] != other["evaluate"]
+    timed = [{stage.name: stage.key for stage in graph(config, "valid", machine="A").in_order()} for config in configs]
+    assert timed[0]["cost"] != timed[1]["cost"]
+
+
 def test_every_kind_of_stage_can_be_named_and_no_other() -> None:
     found = {s.kind for name in SYSTEMS for s in _graph(_config(f"system={name}")).in_order()}
     found |= {
