@@ -39,8 +39,11 @@ def missing(plan: Plan) -> list[Stage]:
 
 
 def compare_picks(plan: Plan, client: Client, is_over: Callable[[], bool] = lambda: False) -> int:
-    """Evaluate the picks and the baselines on further folds, as many at a time as the study has slots, until all are
-    done or ``is_over``; returns how many were done. One that fails is left out, and said.
+    """Evaluate the picks and the baselines on further folds, until all are done or ``is_over``; returns how many were
+    done. One that fails is left out, and said.
+
+    Twice as many are asked for at a time as the study has slots: each is a chain of stages, and of a chain that begins
+    when the others are through one process would do all, the others nothing.
 
     Raises:
         UserError: something must be put right before any stage can run.
@@ -50,7 +53,7 @@ def compare_picks(plan: Plan, client: Client, is_over: Callable[[], bool] = lamb
         return 0
     print(f"comparing the picks on further validation clips: {len(stages)} evaluations", flush=True)
     ended = threading.Event()
-    with ThreadPoolExecutor(max_workers=plan.options.study.slots) as pool:
+    with ThreadPoolExecutor(max_workers=2 * plan.options.study.slots) as pool:
         running = {pool.submit(_evaluate, stage, Until(client, ended)) for stage in stages}
         try:
             return _followed(running, is_over)
