@@ -6,6 +6,7 @@ The Numerics of GANs, arXiv:1705.10461, section 2). An ordinary training has one
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.config.experiment import LoopConfig
+from imer_ray.models.uncompiled import never_compiled
+
+never_compiled(torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad)
+
+
+class AdamW(torch.optim.AdamW):
+    """PyTorch's own, but that a step does not import its compiler (see `imer_ray.models.uncompiled`)."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
 
 Groups = Mapping[str, Sequence[nn.Parameter]]
 """Loss name -> the parameters that minimise it."""
@@ -44,7 +55,7 @@ def make_players(module: nn.Module, groups: Groups | None, loop: LoopConfig) -> 
     players = []
     for loss, parameters in ({"loss": trainable} if groups is None else groups).items():
         own = list(parameters)
-        optimiser = torch.optim.AdamW(own, lr=loop.learning_rate, weight_decay=loop.weight_decay, fused=True)
+        optimiser = AdamW(own, lr=loop.learning_rate, weight_decay=loop.weight_decay, fused=True)
         players.append(Player(loss, own, optimiser))
     if sorted(id(p) for p, _ in _owned(players)) != sorted(map(id, trainable)):
         raise ValueError("every trainable parameter must be in exactly one group")

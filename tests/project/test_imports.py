@@ -195,6 +195,26 @@ def test_what_trains_and_scores_loads_only_what_it_computes_with() -> None:
     assert "torch" in loaded and loaded.isdisjoint({"pandas", "scipy", "matplotlib", "hydra", "optuna"})
 
 
+def test_training_and_timing_do_not_load_the_compiler() -> None:
+    """PyTorch's optimisers and modes do, to be left alone by it, which takes a process longer than to import torch."""
+    code = """import sys, tempfile
+from imer_ray.config.compose import compose
+from imer_ray.config.experiment import ExperimentConfig
+from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
+from imer_ray.systems import graph
+from imer_ray.testing.systems import SMALL
+config = compose(ExperimentConfig, "experiment", [*SMALL])
+with tempfile.TemporaryDirectory() as folder:
+    for stage in graph(config, "valid").in_order():
+        run_graph(stage, Store(folder))
+        print(stage.kind, "torch._dynamo" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert found.keys() >= {"encode", "pretrain", "bank", "recognise", "cost", "evaluate"}
+    assert set(found.values()) == {"False"}
+
+
 def test_light_modules_load_neither_torch_nor_ray() -> None:
     code = ", ".join(LIGHT)
     assert loaded_by(code).isdisjoint({"torch", "ray", "hydra", "pandas"})

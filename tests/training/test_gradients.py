@@ -28,6 +28,20 @@ def test_gradients_lie_in_memory_as_their_parameters_do_and_share_none_of_it() -
         torch.testing.assert_close(p.detach(), old - 0.1 * sign, rtol=0, atol=1e-4)
 
 
+def test_steps_are_those_of_pytorchs_own_optimiser() -> None:
+    loop = LoopConfig(learning_rate=0.1, weight_decay=0.3)
+    ours, theirs = ([nn.Parameter(torch.linspace(-1, 1, 5))] for _ in "ab")
+    (player,) = make_players(nn.ParameterList(ours), None, loop)
+    reference = torch.optim.AdamW(theirs, lr=0.1, weight_decay=0.3)
+    for step in range(5):
+        for (parameter,) in (ours, theirs):
+            parameter.grad = (parameter.detach() - 0.1 * step).sin()
+        player.step(0.1, 100.0)
+        reference.step()
+    torch.testing.assert_close(ours[0].detach(), theirs[0].detach())
+    assert torch.is_grad_enabled()
+
+
 def test_what_no_worker_has_used_has_no_gradient_and_what_one_has_used_has_its() -> None:
     """As in a small batch in which no clip lacks a modality: one worker alone leaves that refiner as it is."""
     workers = [

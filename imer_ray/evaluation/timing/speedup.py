@@ -29,6 +29,7 @@ from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Diffusion
 from imer_ray.models.recovery import build_recovery
 from imer_ray.models.threads import threads
+from imer_ray.models.uncompiled import never_compiled, nothing_compiled
 from imer_ray.stages.node_load import num_neighbours
 
 DISTURBED = 2.0  # the highest of a speedup's readings over the lowest, above which they disagree
@@ -182,8 +183,8 @@ def cost(
         ``concurrency`` (other stages on the node, mean over the repeats), ``flops_per_clip``, ``num_parameters``.
     """
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    # Compiled code is not counted, so nothing runs compiled here.
-    with threads(speed.num_threads), torch.compiler.set_stance("force_eager"), counter:
+    with threads(speed.num_threads), nothing_compiled(), counter:  # of compiled code nothing is counted
+        never_compiled(type(counter.mode).__torch_dispatch__)  # type: ignore[union-attr]
         counted(one)
     device = batch.labels.device
     alone = speed.num_threads == 1 and device.type == "cpu"
