@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.distributions import MultivariateNormal
 
-from imer_ray.models.mixture import Mixture
+from imer_ray.models.gaussian_mixture import Mixture
 from imer_ray.models.priors import Prior
 
 M, L, D, R = 3, 2, 3, 2

@@ -10,7 +10,7 @@ from experiments import experiment, of_model
 from imer_ray.config.components import Component, option
 from imer_ray.data.batch import Batch
 from imer_ray.data.missing import MODALITIES
-from imer_ray.models.mixture import Mixture
+from imer_ray.models.gaussian_mixture import Mixture
 from imer_ray.models.model import EmotionModel, build_encoder, build_recogniser
 from imer_ray.models.parts import Parts
 from imer_ray.models.prior_network import PriorNetwork

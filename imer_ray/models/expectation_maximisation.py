@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imer_ray.models.mixture import Mixture, inverse_of, patterns
+from imer_ray.models.gaussian_mixture import Mixture, inverse_of, patterns
 
 NUM_ITERATIONS = 80
 

@@ -34,7 +34,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from imer_ray.models.mixture import Components, Mixture, MixtureRecogniser, median
+from imer_ray.models.gaussian_mixture import Mixture, median
+from imer_ray.models.mixture import Components, MixtureRecogniser
 
 NUM_ROUNDS = 5  # of estimating the noise beside the coordinates, and these beside it
 LEAST_SHARE = 1e-6  # of a modality's mean variance: noise that varies less is taken to vary so much

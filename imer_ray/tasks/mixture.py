@@ -12,7 +12,8 @@ from torch import Tensor
 from imer_ray.config.slices import Mixture as Settings
 from imer_ray.models.expectation_maximisation import InverseWishart, fit
 from imer_ray.models.frame_mixture import FrameMixture, fit_reading
-from imer_ray.models.mixture import Components, MixtureRecogniser, patterns
+from imer_ray.models.gaussian_mixture import patterns
+from imer_ray.models.mixture import Components, MixtureRecogniser
 from imer_ray.stages.context import Context
 from imer_ray.tasks import reads
 from imer_ray.training.checkpoint import weights

@@ -14,7 +14,8 @@ from scipy import optimize, stats
 from imer_ray.data.missing import PATTERNS
 from imer_ray.data.synthetic import Synthetic
 from imer_ray.models.expectation_maximisation import InverseWishart, climb, fit, start
-from imer_ray.models.mixture import Components, Mixture, MixtureRecogniser, median, patterns
+from imer_ray.models.gaussian_mixture import Mixture, median, patterns
+from imer_ray.models.mixture import Components, MixtureRecogniser
 from imer_ray.tasks.mixture import fit_recogniser
 from imer_ray.training.latents import Latents
 

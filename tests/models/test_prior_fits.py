@@ -183,8 +183,8 @@ def test_groups_are_neighbours_and_folds_share_them_out():
 
 
 def test_sizes_far_behind_are_fitted_to_one_fold_and_the_best_to_all(train):
-    ranks, asked = (1, 2, 3, 6), []
-    priors = {rank: fitted(GaussianPrior(ranks=(rank,)), train)[0] for rank in ranks}
+    ranks, asked, train = (1, 2, 3, 6), [], Part.of(train, torch.arange(300))
+    priors = {rank: fitted(GaussianPrior(ranks=(rank,), strengths=(10.0,)), train)[0] for rank in ranks}
 
     def of_sizes(part, sizes):
         asked.append(tuple(sizes))

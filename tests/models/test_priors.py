@@ -15,7 +15,7 @@ from imer_ray.data.missing import MODALITIES, PATTERNS
 from imer_ray.data.synthetic import Synthetic
 from imer_ray.diffusion.samplers.heun import Heun
 from imer_ray.diffusion.sde import marginal_at
-from imer_ray.models.mixture import Mixture
+from imer_ray.models.gaussian_mixture import Mixture
 from imer_ray.models.priors import Prior
 from imer_ray.testing.samplers import processes
 

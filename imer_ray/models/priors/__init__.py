@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES, Available, same_of_all
-from imer_ray.models.mixture import Mixture
+from imer_ray.models.gaussian_mixture import Mixture
 from imer_ray.models.priors.given import PriorGiven
 
 NUM_SETS = 2 ** len(MODALITIES)

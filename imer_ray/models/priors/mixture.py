@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from imer_ray.models.expectation_maximisation import FULL, ROUGH, Effort, InverseWishart, fit
-from imer_ray.models.mixture import Mixture
+from imer_ray.models.gaussian_mixture import Mixture
 from imer_ray.models.priors import Clips, Prior
 from imer_ray.models.priors.directions import Coordinates, fit_directions
 from imer_ray.models.priors.held_out import Part, held_out
