@@ -10,12 +10,12 @@ import pytest
 import torch
 from experiments import experiment
 
-from imer_ray.config.components import build, option, options
+from imer_ray.config.components import build, option, options, targets
 from imer_ray.diffusion.noise import initial_noise
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 from imer_ray.systems import decoupled, graph
-from imer_ray.systems._settled import DENOISE_ONCE
+from imer_ray.systems._settled import DDIM, DENOISE_ONCE
 
 OTHERS = sorted(set(options("diffusion/sampler")) - DENOISE_ONCE)
 SETTINGS: dict[str, Mapping[str, Any]] = {"ddim": {"eta": 1.0}}
@@ -57,6 +57,10 @@ def test_in_one_step_they_have_the_stages_of_ddim_and_in_two_their_own(name: str
     banks = [f"{word.replace('diffusion', 'bank')}" for word in (own, ddim)]
     one, other = (keys("bank.mode=reference", "bank.num_steps=1", bank) for bank in banks)
     assert one == other
+
+
+def test_the_one_in_their_place_is_ddim_as_by_default() -> None:
+    assert {**DDIM, "_target_": targets("diffusion/sampler")["ddim"]} == option("diffusion/sampler", "ddim")
 
 
 @pytest.mark.parametrize("name", OTHERS)

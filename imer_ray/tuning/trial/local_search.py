@@ -12,14 +12,16 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imer_ray.config.experiment import GridConfig
 from imer_ray.config.tree import get, replace
 from imer_ray.results.schema import Objective
 from imer_ray.stages.graph import Stage
 from imer_ray.tuning.objectives.objectives import is_cost
-from imer_ray.tuning.space.space import Parameter, Space
+
+if TYPE_CHECKING:  # trials read no space, and Optuna's import takes half a second
+    from imer_ray.tuning.space.space import Parameter, Space
 
 PATHS = {  # of the grid's axes, in the order in which they are walked
     "num_steps": "diffusion.num_steps",

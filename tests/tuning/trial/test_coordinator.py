@@ -10,7 +10,9 @@ import types
 from concurrent.futures import Future
 
 import pytest
+from experiments import experiment
 
+from imer_ray.config.resolve import tree_of
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.job import Status
@@ -282,9 +284,14 @@ def test_a_user_error_ends_a_trial_at_once(base, client, monkeypatch):
     assert run(client, point(base)) == {"broken": "no such file"}
 
 
-def test_a_trial_imports_no_torch():
+def test_a_trial_makes_the_stages_of_its_points_without_torch_or_optuna():
+    """Each of a study's slots is a process of its own, and all of them start while the first stages are computed."""
+    tree = json.dumps(tree_of(experiment("diffusion.num_steps=1", "diffusion.sampler=unipc")))
     code = (
-        "import sys, imer_ray.tuning.trial.coordinator, imer_ray.systems.decoupled, imer_ray.scaling.broker;"
-        "sys.exit('torch' in sys.modules)"
+        "import json, sys, imer_ray.tuning.ray_tune.trainable, imer_ray.scaling.broker;"
+        "from imer_ray.config.experiment import ExperimentConfig; from imer_ray.config.resolve import typed;"
+        "from imer_ray.systems import graph; config = typed(json.loads(sys.argv[1]), ExperimentConfig);"
+        "print(graph(config, 'valid').kind, *{'torch', 'optuna'} & set(sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code, tree], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["evaluate"]
