@@ -87,6 +87,7 @@ def fit(
     Args:
         z: of mean about 0 and variance about 1; what is not present is not read.
         prior: of the covariances; `InverseWishart.weak` where there is none.
+        effort: how many starts, and how far each is climbed.
     """
     prior = InverseWishart.weak(z.shape[1], num_components) if prior is None else prior
     starts = (start(z, present, num_components, generator) for _ in range(effort.num_starts))
@@ -129,8 +130,7 @@ def climb(
         for pattern, rows in groups:
             known = mixture.given(pattern)
             o, u, A, b = known.present, known.missing, known.gain, known.offset
-            white = torch.addmm(known.shift.flatten(), rows, known.whitening.flatten(0, 1).T).unflatten(1, (count, -1))
-            log_joint = known.log_weights.T + known.log_scale.T - 0.5 * white.square_().sum(2)
+            log_joint = known.log_joint(rows)
             log_likelihood += log_joint.logsumexp(1).sum()
             r = log_joint.softmax(1)
             w, total = r.sum(0), r.T @ rows

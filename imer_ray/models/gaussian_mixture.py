@@ -8,6 +8,7 @@ Legend: N clips, K components, F numbers of a clip, O of them present and U miss
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Given:
     log_scale: Tensor  # [K, 1], of the present numbers' density
     covariances: Tensor  # [K, U, U]
 
-    @property
+    @functools.cached_property
     def whitening(self) -> Tensor:
         """[K, O, O]: what makes residuals of the present numbers uncorrelated, of variance 1."""
         return inverse_of(self.factor)
@@ -84,6 +85,14 @@ class Given:
     def offset(self) -> Tensor:
         """[K, U]: the missing numbers' means where the present ones are zero."""
         return (self.missing_means - self.present_means @ self.gain.mT).squeeze(1)
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """ln w_k p(x | k) [N, K] of the present numbers x [N, O], in one product of matrices.
+
+        It takes the inverse of `factor`, and so double precision where a covariance is nearly singular.
+        """
+        white = torch.addmm(self.shift.flatten(), x, self.whitening.flatten(0, 1).T).unflatten(1, self.shift.shape)
+        return (self.log_weights + self.log_scale).T - 0.5 * white.square().sum(2)
 
     def __call__(self, z: Tensor) -> Conditional:
         """What z [N, F] says of the missing numbers."""

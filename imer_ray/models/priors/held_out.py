@@ -18,7 +18,7 @@ from imer_ray.models.priors import NUM_SETS, Clips, Prior
 
 NUM_GROUPS = 30  # of neighbours; whether a group's edges run through a video matters little then
 NUM_FOLDS = 3
-Size = TypeVar("Size")
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,28 +61,32 @@ def log_likelihood(prior: Prior, clips: Clips) -> Tensor:
 
 
 def held_out(
-    clips: Clips, sizes: Sequence[Size], fitted: Callable[[Part, Sequence[Size]], Iterable[Prior]]
-) -> tuple[Size, float]:
-    """The size whose priors, ``fitted`` to all folds of groups but one, make that one most likely, and its
-    `log_likelihood`, mean over pairs and folds; -inf where no fold says anything.
+    clips: Clips, choices: Sequence[Choice], fitted: Callable[[Part, Sequence[Choice]], Iterable[Prior]]
+) -> tuple[Choice, float]:
+    """The choice whose priors make clips that they were not fitted to most likely, and its `log_likelihood` in nats,
+    mean over pairs and folds; -inf where no fold says anything.
 
-    After each fold the worse half of the sizes is left out, so that what is far behind is fitted once: successive
+    After each fold the worse half of the choices is left out, so that what is far behind is fitted once: successive
     halving (Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2015,
-    arXiv:1502.07943, figure 3), with folds for a budget.
+    arXiv:1502.07943), with folds for a budget.
+
+    Args:
+        fitted: of all folds but one and some choices, a prior for each; it is looked at before the next is asked for.
     """
-    fold, left = groups(len(clips.x)) % NUM_FOLDS, [*sizes]
+    fold, left = groups(len(clips.x)) % NUM_FOLDS, [*choices]
     scores = torch.zeros(len(left), 0)
     for f in range(NUM_FOLDS):
         if f > 0:
-            kept = mean_of(scores).topk(-(-len(left) // 2)).indices.sort().values
+            order = _mean(scores).argsort(descending=True, stable=True)
+            kept = order[: -(-len(left) // 2)].sort().values
             left, scores = [left[i] for i in kept.tolist()], scores[kept]
         test = Part.of(clips, fold == f)
         found = [log_likelihood(prior, test) for prior in fitted(Part.of(clips, fold != f), left)]
         scores = torch.cat([scores, torch.stack(found).nanmean(1, keepdim=True)], 1)
-    best = int(mean_of(scores).argmax())
-    return left[best], float(mean_of(scores)[best])
+    score, best = _mean(scores).max(0)
+    return left[int(best)], float(score)
 
 
-def mean_of(scores: Tensor) -> Tensor:
-    """[S] of scores [S, F], of which some folds' may be NaN."""
+def _mean(scores: Tensor) -> Tensor:
+    """[C] of scores [C, F], of which some folds' may be NaN."""
     return scores.nanmean(1).nan_to_num(-torch.inf, neginf=-torch.inf)

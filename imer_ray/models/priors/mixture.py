@@ -74,10 +74,10 @@ class MixturePrior:
     def _best(self, sizes: list[Size], clips: Clips, generator: torch.Generator) -> tuple[Size, float]:
         """The size of the largest held-out likelihood, and that."""
 
-        def fitted(part: Part, sizes: Sequence[Size]) -> Iterator[Prior]:
+        def fitted(part: Part, left: Sequence[Size]) -> Iterator[Prior]:
             prior = self.build(clips.x.shape[3], clips.x.shape[2])
             coordinates = fit_directions(prior, part, prior.rank)
-            for size in sizes:
+            for size in left:
                 fit_mixture(prior, coordinates, size, generator, ROUGH)
                 yield prior
 
