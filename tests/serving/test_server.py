@@ -134,7 +134,7 @@ def test_killed_replicas_cost_no_request(server: Server) -> None:
                 os.kill(pid, signal.SIGKILL)
 
         found = kill_under_load(server.url, load, kill, clients=32, seconds=4.0)
-        assert found["failed"] == 0 and found["requests"] >= 32  # no client waited in vain
+        assert found["failed"] == 0 and found["requests"] > 32  # they were answered, and asked again
         assert not set(killed) & set(server.replicas())
     metrics = dict(line.rsplit(" ", 1) for line in server.get("/metrics").decode().splitlines())
     assert float(metrics["imer_ray_retries_total"]) > 0
