@@ -52,6 +52,13 @@ def until(opened, script, *arguments):
     return WebDriverWait(opened, WAIT_S, poll_frequency=0.05).until(lambda b: b.execute_script(script, *arguments))
 
 
+def reload(opened):
+    """Load the page anew, until its scripts have run: the driver's own refresh may return before they have."""
+    opened.execute_script("window.leaving = true")
+    opened.refresh()
+    until(opened, "return !window.leaving && document.readyState === 'complete'")
+
+
 def at(opened, id):
     """Where in the window the mark of a point is, scrolled to."""
     return opened.execute_script(PLACE, id)

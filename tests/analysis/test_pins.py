@@ -2,7 +2,7 @@
 
 import json
 
-from pages import at, enter, name, picked, pinned, text, until
+from pages import at, enter, name, picked, pinned, reload, text, until
 
 from imer_ray.export import choose
 
@@ -99,7 +99,7 @@ def test_budgets_and_pins_survive_a_reload(page, drawn):
     assert before[1]
     for word in (f"pins={picked(page)[1]}", "latency_ms_b1=4", "num_parameters=2000000"):
         until(page, "return location.hash.includes(arguments[0])", word)
-    page.refresh()
+    reload(page)
     assert (picked(page), pinned(page), text(page, "#picked")) == before
     page.find_element("css selector", "#picker button[type=reset]").click()
     until(page, "return !location.hash.includes('latency')")

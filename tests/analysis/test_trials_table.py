@@ -1,7 +1,7 @@
 """The table of all trials in a real browser: sorted and filtered by clicks and by keyboard, also of 5,000 rows."""
 
 import pytest
-from pages import complaints, until
+from pages import complaints, reload, until
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -110,7 +110,7 @@ def test_a_reload_keeps_what_was_chosen_and_a_click_on_a_trial_pins_its_point(br
     table.find_element(By.TAG_NAME, "input").send_keys("ddim")
     before = browser.execute_script(CELLS)
     until(browser, "return location.hash.includes('words=ddim')")
-    browser.refresh()
+    reload(browser)
     until(browser, "return document.querySelectorAll('#trials tbody tr').length")
     assert browser.execute_script(CELLS) == before and set(column(browser, "sampler")) == {"ddim"}
     buttons = browser.find_elements(By.CSS_SELECTOR, "#trials td button")
