@@ -254,7 +254,7 @@ class Evaluate(StageSlice):
 class Cost(StageSlice):
     """Of what time depends on: shapes and the sampler's work, nothing that is trained."""
 
-    version = 5
+    version = 6
     split: str
     encoder: Component
     fusion: Component

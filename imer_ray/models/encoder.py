@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -92,15 +93,16 @@ class Encoder(nn.Module):
         x = x.masked_fill(~frames[..., None], 0.0)
         if self.clip is not None:
             x = x.clamp(-self.clip, self.clip)
-        h = self.convs[m](self.dropout[m](x).transpose(1, 2))
-        if self.kernel_size == 1 and h.shape[2] == self.num_frames:
-            return h.transpose(1, 2), frames  # each frame is made of its own alone, zeros of zeros
-        weight = frames.to(h.dtype)[:, None]
-        if self.kernel_size > 1:
-            kernel = weight.new_ones(1, 1, self.kernel_size)
-            weight = (F.conv1d(weight, kernel, padding=self.padding) > 0).to(h.dtype)
-        h = h * weight
-        if h.shape[2] != self.num_frames:
-            weight = F.adaptive_avg_pool1d(weight, self.num_frames)
-            h = F.adaptive_avg_pool1d(h, self.num_frames) / weight.clamp(min=1e-6)
-        return h.transpose(1, 2), weight[:, 0] > 0
+        x, conv = self.dropout[m](x), cast(nn.Conv1d, self.convs[m])
+        if self.kernel_size == 1:  # each frame on its own: the same product without a convolution's preparations
+            h, present = F.linear(x, conv.weight[:, :, 0]), frames  # zeros of zeros
+        else:
+            h = conv(x.transpose(1, 2)).transpose(1, 2)
+            kernel = h.new_ones(1, 1, self.kernel_size)
+            present = F.conv1d(frames.to(h.dtype)[:, None], kernel, padding=self.padding)[:, 0] > 0
+            h = h * present[..., None]
+        if h.shape[1] == self.num_frames:
+            return h, present
+        share = F.adaptive_avg_pool1d(present.to(h.dtype)[:, None], self.num_frames)
+        h = F.adaptive_avg_pool1d(h.transpose(1, 2), self.num_frames) / share.clamp(min=1e-6)
+        return h.transpose(1, 2), share[:, 0] > 0

@@ -16,11 +16,11 @@ from imer_ray.tuning.study.study import open_record, plan
 SPACES = sorted(path.stem for path in file.FOLDER.glob("*.yaml"))
 NETWORKS = {"diffusion.sde", "diffusion.sde.schedule", "diffusion.backbone"}
 WANTED = {
-    "default": {"encoder.latent_dim", "diffusion.prior", "diffusion.backbone"},
+    "default": {"encoder.latent_dim", "fusion", "diffusion.prior", "diffusion.backbone"},
     "sampler_only": set(),
     "rohydr_lambda": {"loss.lambda_g"},
     "full": NETWORKS
-    | {"encoder.latent_dim", "diffusion.prior", "refiner", "bank.folds"}
+    | {"encoder.latent_dim", "fusion", "diffusion.prior", "refiner", "bank.folds"}
     | {f"diffusion.sde.{name}" for name in ("sigma", "sigma_max")}
     | {f"diffusion.backbone.{name}" for name in ("conditioning", "num_layers", "width")}
     | {
