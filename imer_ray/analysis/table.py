@@ -50,7 +50,7 @@ def _chosen(study: Study) -> pd.DataFrame:
 
 
 def _columns(study: Study, front: pd.DataFrame) -> list[tuple[list[str], bool]]:
-    """Columns, each (head and cells, whether aligned right); settings only as far as the line has room."""
+    """Columns, each (head and cells, whether aligned right); of the settings those that there is room for."""
     names = {index: name for name, index in study.picks.items()}
     columns: list[tuple[list[str], bool]] = [(["pick", *(names.get(index, "") for index in front.index)], False)]
     columns.append((["trial", *(title(row).removeprefix("trial ") for _, row in front.iterrows())], True))
@@ -63,11 +63,30 @@ def _columns(study: Study, front: pd.DataFrame) -> list[tuple[list[str], bool]]:
     for column, name in (("latency_ms_b1", "ms/clip"), ("nfe", "NFE")):
         if column not in {axis.column for axis in study.axes} and front[column].notna().any():
             columns.append(([name, *(cost(column, value) for value in front[column])], True))
-    for path in _telling(study, front):
-        cells = [short(path), *(setting(value) for value in front[CONFIG_PREFIX + path])]
-        if sum(max(map(len, others)) + 2 for others, _ in [*columns, (cells, False)]) <= MAX_WIDTH + 2:
-            columns.append((cells, False))
+    settings = {
+        path: [short(path), *(setting(value) for value in front[CONFIG_PREFIX + path])]
+        for path in _telling(study, front)
+    }
+    shown = _fitting(settings, MAX_WIDTH + 2 - sum(map(_room, (cells for cells, _ in columns))))
+    columns.extend((cells, False) for path, cells in settings.items() if path in shown)
     return columns
+
+
+def _room(cells: list[str]) -> int:
+    return max(map(len, cells)) + 2
+
+
+def _fitting(settings: dict[str, list[str]], room: int) -> set[str]:
+    """The settings that there is room for; at each step the one that tells most rows apart, or else the first."""
+    shown: list[str] = []
+    left = list(settings)
+    while left:
+        best = max(left, key=lambda path: len(set(zip(*(settings[p] for p in [*shown, path]), strict=True))))
+        left.remove(best)
+        if _room(settings[best]) <= room:
+            shown.append(best)
+            room -= _room(settings[best])
+    return set(shown)
 
 
 def _telling(study: Study, front: pd.DataFrame) -> list[str]:

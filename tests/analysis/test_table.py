@@ -43,3 +43,15 @@ def test_it_shows_settings_of_several_values_and_none_where_they_do_nothing(tmp_
     lines = render(load(write_run(tmp_path, rows=rows, space=space))).splitlines()[1:]
     assert lines[0].split()[-2:] == ["backbone", "num_steps"]
     assert [line.split()[-2:] for line in lines[1:]] == [["mixer", "2"], ["mixer", "1"], ["none", "–"]]
+
+
+def test_where_there_is_no_room_for_all_settings_those_that_tell_points_apart_are_shown(tmp_path, write_run, rows_of):
+    rows = [row for row in rows_of(4, statuses=("complete",)) if row["point"] == 0]
+    same = [f"loss.same{k}" for k in range(9)]  # as each other
+    for i, row in enumerate(rows):
+        row |= {"valid.Non0_F1_score": i / 100, "objective.quality": 1 - i / 100, "objective.speed": i / 10}
+        row |= {"speedup_vs_imder": 10.0**-i, "config.fusion": ["averaged", "pooled"][i % 2]}
+        row |= {f"config.{path}": i // 2 for path in same}
+    heads, *lines = render(load(write_run(tmp_path, rows=rows, space=(*same, "fusion")))).splitlines()[1:]
+    assert heads.split()[-3:] == [*same[2:4], "fusion"] and len(heads) <= 110
+    assert len({tuple(line.split()[-2:]) for line in lines}) == len(lines) == 4
