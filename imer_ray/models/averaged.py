@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES
+from imer_ray.models.activations import check_activation
 from imer_ray.models.fusion import Head
 
 
@@ -22,16 +23,18 @@ class Averaged:
     """
 
     out_dropout: float = 0.1  # in the head
+    activation: str = "gelu"  # of the head, see `imer_ray.models.activations`
 
     def __post_init__(self) -> None:
         if not 0 <= self.out_dropout < 1:
             raise ValueError(f"out_dropout must be in [0, 1), not {self.out_dropout}")
+        check_activation(self.activation)
 
     def build(self, latent_dim: int) -> AveragedFrames:
         return AveragedFrames()
 
     def build_head(self, latent_dim: int) -> Head:
-        return Head(len(MODALITIES) * latent_dim, self.out_dropout)
+        return Head(len(MODALITIES) * latent_dim, self.out_dropout, self.activation)
 
 
 class AveragedFrames(nn.Module):

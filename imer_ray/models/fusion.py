@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from imer_ray.data.missing import MODALITIES
+from imer_ray.models.activations import ACTIVATIONS
 from imer_ray.models.attention import Encoders, attention_mask
 from imer_ray.models.dropout import Dropout
 
@@ -101,16 +101,16 @@ def last_frame(frames: Tensor) -> Tensor:
 
 
 class Head(nn.Module):
-    """Features [B, F] to predictions [B]: out(h), h = x + W2 relu(W1 x)."""
+    """Features [B, F] to predictions [B]: out(h), h = x + W2 f(W1 x), where f is a ReLU as published."""
 
-    def __init__(self, num_features: int, dropout: float = 0.0) -> None:
+    def __init__(self, num_features: int, dropout: float = 0.0, activation: str = "relu") -> None:
         super().__init__()
-        self.num_features = num_features
+        self.num_features, self.activation = num_features, ACTIVATIONS[activation]
         self.hidden = nn.Linear(num_features, num_features)
         self.residual = nn.Linear(num_features, num_features)
         self.out = nn.Linear(num_features, 1)
         self.dropout = Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        hidden = self.dropout(F.relu(self.hidden(features)))
+        hidden = self.dropout(self.activation(self.hidden(features)))
         return self.out(features + self.residual(hidden)).squeeze(1)

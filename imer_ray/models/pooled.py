@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imer_ray.data.missing import MODALITIES
+from imer_ray.models.activations import check_activation
 from imer_ray.models.attention import sinusoidal_positions
 from imer_ray.models.dropout import Dropout
 from imer_ray.models.fusion import Head, last_frame
@@ -30,18 +31,20 @@ class Pooled:
 
     num_heads: int = 4
     out_dropout: float = 0.1  # of the features read, of the layer that mixes them, and in the head
+    activation: str = "relu"  # of the head, see `imer_ray.models.activations`
 
     def __post_init__(self) -> None:
         if self.num_heads < 1:
             raise ValueError(f"num_heads must be at least 1, not {self.num_heads}")
         if not 0 <= self.out_dropout < 1:
             raise ValueError(f"out_dropout must be in [0, 1), not {self.out_dropout}")
+        check_activation(self.activation)
 
     def build(self, latent_dim: int) -> PooledFrames:
         return PooledFrames(self, latent_dim)
 
     def build_head(self, latent_dim: int) -> Head:
-        return Head(2 * len(MODALITIES) * latent_dim, self.out_dropout)
+        return Head(2 * len(MODALITIES) * latent_dim, self.out_dropout, self.activation)
 
 
 class PooledFrames(nn.Module):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from imer_ray.data.missing import fillable
 from imer_ray.devices import is_gpu
+from imer_ray.models.activations import ACTIVATIONS, check_activation
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,21 @@ class RCAN:
     Attributes:
         reduction: how much narrower the bottleneck of the channel attention is.
         residual: add the input to the output and start as the identity; as published there is no such skip.
+        activation: of the blocks and their bottlenecks, see `imer_ray.models.activations`.
     """
 
     num_blocks: int = 20
     width: int = 64
     reduction: int = 16
     residual: bool = False
+    activation: str = "relu"
 
     def __post_init__(self) -> None:
         if self.num_blocks < 1 or self.reduction < 1:
             raise ValueError("num_blocks and reduction must be at least 1")
         if self.width < self.reduction:
             raise ValueError(f"width {self.width} must be at least the reduction {self.reduction}")
+        check_activation(self.activation)
 
     def build(self, latent_dim: int) -> Refiner:
         return Refiner(self, latent_dim)
@@ -55,7 +58,7 @@ class Refiner(nn.Module):
         width = settings.width
         self.residual = settings.residual
         self.widen = nn.Conv1d(latent_dim, width, 1)
-        self.blocks = nn.Sequential(*(Block(width, settings.reduction) for _ in range(settings.num_blocks)))
+        self.blocks = nn.Sequential(*(Block(settings) for _ in range(settings.num_blocks)))
         self.collect = nn.Conv1d(width, width, 3, padding=1)
         self.narrow = nn.Conv1d(width, latent_dim, 1)
         if settings.residual:
@@ -70,18 +73,20 @@ class Refiner(nn.Module):
 
 
 class Block(nn.Module):
-    """h + s(c) c with c = conv(relu(conv(h))); s(c) in (0, 1) per channel, from a bottleneck on the time mean of c."""
+    """h + s(c) c with c = conv(f(conv(h))) and f a ReLU as published; s(c) in (0, 1) per channel, from a bottleneck on
+    the time mean of c."""
 
-    def __init__(self, width: int, reduction: int) -> None:
+    def __init__(self, settings: RCAN) -> None:
         super().__init__()
+        width, reduction, self.activation = settings.width, settings.reduction, ACTIVATIONS[settings.activation]
         self.first = nn.Conv1d(width, width, 3, padding=1)
         self.second = nn.Conv1d(width, width, 3, padding=1)
         self.squeeze = nn.Linear(width, width // reduction)
         self.excite = nn.Linear(width // reduction, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        c = self.second(F.relu(self.first(h)))
-        scale = self.excite(F.relu(self.squeeze(c.mean(2)))).sigmoid()
+        c = self.second(self.activation(self.first(h)))
+        scale = self.excite(self.activation(self.squeeze(c.mean(2)))).sigmoid()
         return h + c * scale[..., None]
 
 
