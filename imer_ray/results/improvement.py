@@ -113,4 +113,9 @@ def _knots(lowest: float, highest: float, least: float, warp: Warp) -> Array:
 
 def _integral(z: Array) -> Array:
     """Of the standard normal distribution function, up to z."""
-    return z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
+    below = ndtr(z)
+    below *= z
+    density = np.exp(-0.5 * z * z)
+    density /= np.sqrt(2.0 * np.pi)
+    below += density
+    return below

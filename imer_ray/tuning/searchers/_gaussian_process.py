@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
@@ -72,26 +73,29 @@ class GaussianProcess:
         mean = np.array([LENGTH[0]] * dimensions + [SLOPE[0], VARIANCE[0], NOISE[0]])
         deviation = np.array([LENGTH[1]] * dimensions + [SLOPE[1], VARIANCE[1], NOISE[1]])
         own = (x[:, self._owners == dimension] for dimension in range(dimensions))
-        squares = np.stack([cdist(features, features, "sqeuclidean") for features in own])
-        products = x @ x.T
+        pairs = np.tril_indices(len(x), -1)  # each two points once; a point and itself are at distance 0
+        squares = np.stack([cdist(features, features, "sqeuclidean")[pairs] for features in own])
+        products, norms = (x @ x.T)[pairs], np.einsum("ne,ne->n", x, x)
         diagonal = np.diag_indices(len(x))
+        noisy = np.zeros((len(x), len(x)))
 
         def negative_log_posterior(parameters: Array) -> tuple[float, Array]:
-            covariance, slope = _kernel(np.tensordot(np.exp(parameters[:-3]), squares, axes=1), parameters[-2])
-            noise = math.exp(parameters[-1])
-            linear = math.exp(parameters[-3]) * products
-            noisy = covariance + linear
-            noisy[diagonal] += noise + JITTER
+            slope_variance, variance, noise = np.exp(parameters[-3:])
+            theta = np.exp(parameters[:-3])
+            covariance, slope = _kernel_and_slope(theta @ squares, variance)
+            noisy[pairs] = covariance + slope_variance * products
+            noisy[diagonal] = variance + slope_variance * norms + noise + JITTER
             factor = cholesky(noisy, lower=True, check_finite=False)
-            inverse = cho_solve((factor, True), np.eye(len(x)), check_finite=False)
-            weights = inverse @ y
-            outer = 0.5 * (np.outer(weights, weights) - inverse)
+            weights = cho_solve((factor, True), y, check_finite=False)
+            inverse, _ = dpotri(factor, lower=1)  # its lower half
+            outer = weights[pairs[0]] * weights[pairs[1]] - inverse[pairs]  # both halves of the symmetric matrix
+            own_outer = 0.5 * (weights * weights - inverse[diagonal])
             z = (parameters - mean) / deviation
             gradient = z / deviation
-            gradient[:-3] -= np.exp(parameters[:-3]) * np.tensordot(squares, outer * slope, axes=2)
-            gradient[-3] -= np.vdot(outer, linear)
-            gradient[-2] -= np.vdot(outer, covariance)
-            gradient[-1] -= noise * np.trace(outer)
+            gradient[:-3] -= theta * (squares @ (outer * slope))
+            gradient[-3] -= slope_variance * (outer @ products + own_outer @ norms)
+            gradient[-2] -= outer @ covariance + variance * own_outer.sum()
+            gradient[-1] -= noise * own_outer.sum()
             return float(0.5 * y @ weights + np.log(factor[diagonal]).sum() + 0.5 * z @ z), gradient
 
         bounds = list(zip(mean - 5 * deviation, mean + 5 * deviation, strict=True))
@@ -101,13 +105,28 @@ class GaussianProcess:
 
     def _covariance(self, x: Array, other: Array) -> Array:
         weights = np.exp(0.5 * self._parameters[self._owners])
-        stationary, _ = _kernel(cdist(x * weights, other * weights, "sqeuclidean"), self._parameters[-2])
-        return stationary + math.exp(self._parameters[-3]) * (x @ other.T)
+        stationary = _kernel(cdist(x * weights, other * weights, "sqeuclidean"), math.exp(self._parameters[-2]))
+        stationary += math.exp(self._parameters[-3]) * (x @ other.T)
+        return stationary
 
 
-def _kernel(squares: Array, log_variance: float) -> tuple[Array, Array]:
+def _kernel(squares: Array, variance: float) -> Array:
+    """v (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r), of r^2, in whose place it is made."""
+    root = np.sqrt(squares)
+    root *= ROOT_5
+    squares *= 5.0 / 3.0
+    squares += root
+    squares += 1.0
+    np.negative(root, out=root)
+    np.exp(root, out=root)
+    root *= variance
+    squares *= root
+    return squares
+
+
+def _kernel_and_slope(squares: Array, variance: float) -> tuple[Array, Array]:
     """k, and its derivative by r^2."""
-    r = np.sqrt(squares)
-    decay = math.exp(log_variance) * np.exp(-ROOT_5 * r)
-    linear = 1.0 + ROOT_5 * r
-    return (linear + 5.0 / 3.0 * squares) * decay, -5.0 / 6.0 * linear * decay
+    root = ROOT_5 * np.sqrt(squares)
+    decay = variance * np.exp(-root)
+    root += 1.0
+    return (root + 5.0 / 3.0 * squares) * decay, -5.0 / 6.0 * root * decay
