@@ -92,7 +92,7 @@ def _pick(pick: str, run: Path | None, changes: Mapping[str, str], size: int, de
         ours()
     first, turns = time.perf_counter() - start, []
     for _ in range(REPEATS):
-        turns.append((timed(theirs), timed(ours)))
+        turns.append((timed(theirs, device), timed(ours, device)))
     imder, own = (statistics.median(side) for side in zip(*turns, strict=True))
     ratios = [a / b for a, b in turns]
     return {

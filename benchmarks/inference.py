@@ -122,7 +122,7 @@ def _measure(
             ours()
             name, turns = f"{pick}_{missing}_missing{suffix}", []
             for _ in range(REPEATS):
-                turns.append((timed(theirs), timed(ours), timed(text) if text else 0.0))
+                turns.append((timed(theirs, "cpu"), timed(ours, "cpu"), timed(text, "cpu") if text else 0.0))
             ratios[name] = [a / b for a, b, _ in turns]
             if text:
                 ratios[f"{name}_with_text_encoder"] = [(a + t) / (b + t) for a, b, t in turns]

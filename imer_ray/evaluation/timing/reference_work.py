@@ -29,8 +29,8 @@ def reference_clock(work: Work, num_steps: int, clock: Clock, device: torch.devi
     """
     some_steps, rest = work
     some_steps()
-    per_reading = REFERENCE_STEPS / num_steps + timed(rest, clock, device) / timed(some_steps, clock, device)
-    return lambda: timed(some_steps, clock, device) * per_reading
+    per_reading = REFERENCE_STEPS / num_steps + timed(rest, device, clock) / timed(some_steps, device, clock)
+    return lambda: timed(some_steps, device, clock) * per_reading
 
 
 def eager_reference(reference: EmotionModel, pattern: str) -> Reference:

@@ -129,7 +129,7 @@ class _Size:
 
     def read(self) -> None:
         theirs = self.reference()
-        self.ours.append(timed(self.predict, self.clock, self.device))
+        self.ours.append(timed(self.predict, self.device, self.clock))
         self.ratios.append(theirs / self.ours[-1])
 
     @property

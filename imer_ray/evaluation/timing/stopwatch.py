@@ -14,12 +14,12 @@ Clock = Callable[[], float]
 MIN_SECONDS = 0.01  # repeat quicker calls until a reading lasts this long
 
 
-def timed(call: Callable[[], Any], clock: Clock = time.perf_counter, device: str | torch.device = "cpu") -> float:
+def timed(call: Callable[[], Any], device: str | torch.device, clock: Clock = time.perf_counter) -> float:
     """Seconds of one call, averaged over as many as last `MIN_SECONDS`.
 
     Args:
-        clock: by which a CPU is timed.
         device: where the call computes; one on a GPU begins when the one before has ended.
+        clock: by which a CPU is timed.
     """
     if is_gpu(device):
         return _by_events(call, torch.device(device))

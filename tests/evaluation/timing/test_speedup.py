@@ -36,7 +36,7 @@ def test_attention_is_counted_on_a_cpu() -> None:
 
 def test_a_quick_call_is_repeated_until_the_reading_is_long_enough() -> None:
     calls = []
-    seconds = timed(lambda: calls.append(1))
+    seconds = timed(lambda: calls.append(1), "cpu")
     assert len(calls) > 100 and seconds * len(calls) >= 0.01
 
 
@@ -49,7 +49,7 @@ def test_by_the_threads_own_clock_waiting_costs_nothing() -> None:
         while time.thread_time() < end:
             pass
 
-    assert 0.003 <= timed(call, time.thread_time) < 0.01 < 0.023 <= timed(call)
+    assert 0.003 <= timed(call, "cpu", time.thread_time) < 0.01 < 0.023 <= timed(call, "cpu")
 
 
 SMALL = ("data.num_train=8", "data.num_valid=8", "data.num_test=8")
@@ -127,5 +127,5 @@ def test_a_gpu_is_timed_by_events_in_its_own_queue(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
-    seconds = timed(lambda: queue.update(ms=queue["ms"] + 4), device="cuda:1")
+    seconds = timed(lambda: queue.update(ms=queue["ms"] + 4), "cuda:1")
     assert seconds == pytest.approx(0.004) and queue["heard"] == 3  # of 10 ms that a reading lasts
