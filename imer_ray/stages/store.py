@@ -26,6 +26,7 @@ from pyarrow import fs
 from imer_ray.errors import UserError
 from imer_ray.files import cache_folder, disk_errors, write_whole
 from imer_ray.stages.artefact import Artefact, MissingArtefact, check, rename
+from imer_ray.stages.copies import Copies
 from imer_ray.stages.folders import USED, Folders, LocalFolders, is_alive
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.manifest import FILE_NAME, DamagedArtefact, Manifest, describe
@@ -46,7 +47,8 @@ class Store:
     Args:
         root: folder or URI.
         filesystem: a file system in which ``root`` is a path; found from ``root`` by default.
-        cache: local folder for copies of remote artefacts; ``IMER_RAY_CACHE`` or ``~/.cache/imer_ray`` by default.
+        cache: local folder for copies of remote artefacts; ``IMER_RAY_CACHE`` or ``~/.cache/imer_ray`` by default. They
+            take half of its disk at most (`imer_ray.stages.copies`).
     """
 
     def __init__(self, root: str | Path, filesystem: fs.FileSystem | None = None, cache: Path | None = None) -> None:
@@ -67,6 +69,7 @@ class Store:
         else:
             self._remote = RemoteFolders(filesystem, path.rstrip("/"))
             self._local = (cache or _cache_folder()) / hashlib.sha256(self.root.encode()).hexdigest()[:16]
+        self._copies = Copies(self._local)
         self.workspaces = Workspaces(self._local, self._remote)
 
     @property
@@ -138,6 +141,7 @@ class Store:
         folder = self._local / key
         if found and self._remote is not None:
             with contextlib.suppress(DamagedArtefact, MissingArtefact, FileNotFoundError):
+                _touch(folder)
                 return check(key, folder)
         with contextlib.suppress(DamagedArtefact, FileNotFoundError):
             return self._look(key, folder)
@@ -150,8 +154,7 @@ class Store:
             raise MissingArtefact(f"{key} in {self.root} was damaged: {damage}") from damage
 
     def _look(self, key: str, folder: Path) -> Artefact:
-        with contextlib.suppress(OSError):
-            os.utime(folder / FILE_NAME)  # its last use, for those who choose what to evict
+        _touch(folder)
         if self._remote is None:
             return check(key, folder)
         if (text := self._remote.read(f"{key}/{FILE_NAME}")) is None:
@@ -171,7 +174,13 @@ class Store:
             yield folder
 
     def commit(
-        self, stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float, num_workers: int = 1
+        self,
+        stage: Stage,
+        folder: Path,
+        metrics: Mapping[str, float],
+        seconds: float,
+        num_workers: int = 1,
+        with_gpu: bool = False,
     ) -> Artefact:
         """Make the files in ``folder`` the artefact of ``stage``; if another process was faster, take its artefact.
 
@@ -179,7 +188,7 @@ class Store:
         """
         key, target = stage.key, self._local / stage.key
         with disk_errors(f"{self.root}/{key}"):
-            manifest = describe(stage, folder, metrics, seconds, num_workers)
+            manifest = describe(stage, folder, metrics, seconds, num_workers, with_gpu)
             write_whole(folder / FILE_NAME, manifest.to_json())
             if self._remote is not None:
                 is_first = insisted(functools.partial(self._remote.upload, folder, key, FILE_NAME))
@@ -193,6 +202,7 @@ class Store:
 
     def _keep_copy(self, key: str, folder: Path) -> Artefact:
         """Make a folder the local copy of a remote artefact, unless another process has just done so."""
+        self._copies.bound()
         target = self._local / key
         if not rename(folder, target):
             with contextlib.suppress(DamagedArtefact, FileNotFoundError):
@@ -237,6 +247,12 @@ def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """Once per process: each new one would make its connections anew."""
     filesystem, path = fs.FileSystem.from_uri(uri)
     return prompt(filesystem), path
+
+
+def _touch(folder: Path) -> None:
+    """Note an artefact's last use, for those who choose what to evict."""
+    with contextlib.suppress(OSError):
+        os.utime(folder / FILE_NAME)
 
 
 def _cache_folder() -> Path:
