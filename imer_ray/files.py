@@ -31,6 +31,8 @@ _DENIED = {
     errno.EISDIR: "a folder is in the way",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "links that lead in a circle",
+    errno.ENOLCK: "its file system keeps no locks, as NFS without its lock service",
+    errno.EOPNOTSUPP: "its file system cannot do that, as some network folders keep no locks",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 LOOK_SECONDS = 30.0  # between two looks at how much room there is
 START_SECONDS = 60.0  # that a group takes to start, generously
+GAINED = 0.5  # of a worker that each further one counts for: 0.2 to 0.9 were measured (docs/results.md)
 
 
 class Growth:
@@ -26,9 +27,11 @@ class Growth:
         self._first = None
 
     def pays(self, epoch: int, num_epochs: int, possible: Callable[[], int]) -> bool:
-        """Whether the epochs left take so much less with the ``possible`` workers that stopping and starting anew pays.
+        r"""Whether the epochs left take so much less with the ``possible`` workers that starting anew pays:
 
-        With more workers an epoch is taken to be shorter in proportion, which is the most that can be.
+        .. math:: T (1 - \tfrac{n}{n + g (m - n)}) > T_{start},
+
+        where T is what they take with the n workers that there are, m are possible, and each one more counts g.
         """
         now = self._now()
         if self._first is None:
@@ -39,4 +42,5 @@ class Growth:
             return False
         self._looked = now
         left = (num_epochs - epoch) * (now - since) / (epoch - first)
-        return left * (1 - self.size / max(self.size, possible())) > START_SECONDS
+        more = max(0, possible() - self.size)
+        return left * (1 - self.size / (self.size + GAINED * more)) > START_SECONDS

@@ -27,6 +27,7 @@ from imer_ray.scaling.leaving import draining
 ANSWER_SECONDS = 120.0  # to start a process, and to fetch our code where it is shipped
 PACKAGE = "imer_ray"
 PROBE = ".probe-"  # of a store's root
+SAME = ("torch", "numpy")  # packages whose version is in no key, but whose arithmetic is in every result
 
 Node = Mapping[str, Any]
 """What `ray.nodes` says of one."""
@@ -40,6 +41,7 @@ class Answer:
         name: of the node, for people.
         code: digest of its imer_ray; None: it has none.
         lacks: packages that imer_ray imports and the node has not.
+        versions: of `SAME`, without what follows a plus sign: CPU and GPU builds compute the same.
         sees_store: whether it sees the file that was just written there.
         sizes: bytes of the data at each path; None: it sees nothing there.
     """
@@ -47,6 +49,7 @@ class Answer:
     name: str
     code: str | None
     lacks: Sequence[str]
+    versions: Mapping[str, str]
     sees_store: bool
     sizes: Mapping[str, int | None]
 
@@ -70,11 +73,11 @@ def ask(store_root: str, data: Sequence[str], asked_nodes: Sequence[Node]) -> tu
     """
     look, packages = _looker(), _requirements()
     with _probe(store_root) as probe:
-        ours = Answer(name="here", **look(packages, probe, list(data)))
+        ours = Answer(name="here", **look(packages, SAME, probe, list(data)))
         asked = {
             ray.remote(num_cpus=0, max_retries=0)(look)
             .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-            .remote(packages, probe, list(data)): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            .remote(packages, SAME, probe, list(data)): f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             for node in asked_nodes
         }
         done, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
@@ -105,6 +108,9 @@ def check(ours: Answer, answers: Sequence[Answer], store_root: str) -> None:
         node = f"node {answer.name}"
         if answer.lacks:
             raise UserError(f"{node} lacks {', '.join(answer.lacks)}: install there what is installed here")
+        for package, version in ours.versions.items():
+            if (theirs := answer.versions[package]) != version:
+                raise UserError(f"{node} has {package} {theirs}, this command {version}: install there what is here")
         if answer.code != ours.code:
             has = "has no imer_ray" if answer.code is None else "runs other code of imer_ray than this command"
             raise UserError(f"{node} {has}: install there what is installed here")
@@ -149,20 +155,20 @@ def _requirements() -> list[str]:
     return [name[0] for name in names if name]
 
 
-def _looker() -> Callable[[Sequence[str], str | None, Sequence[str]], dict[str, Any]]:
+def _looker() -> Callable[[Sequence[str], Sequence[str], str | None, Sequence[str]], dict[str, Any]]:
     """What each node runs. It is defined in here so that it is sent whole, and not by the name of a module of ours."""
 
-    def look(packages: Sequence[str], probe: str | None, data: Sequence[str]) -> dict[str, Any]:
+    def look(packages: Sequence[str], same: Sequence[str], probe: str | None, data: Sequence[str]) -> dict[str, Any]:
         import hashlib
         import importlib.metadata
         import importlib.util
         from pathlib import Path
 
-        def is_there(name: str) -> bool:
+        def version(name: str) -> str:
             try:
-                return bool(importlib.metadata.version(name))
+                return importlib.metadata.version(name).partition("+")[0]
             except importlib.metadata.PackageNotFoundError:
-                return False
+                return ""
 
         def size(path: Path) -> int | None:
             if not path.exists():
@@ -177,7 +183,8 @@ def _looker() -> Callable[[Sequence[str], str | None, Sequence[str]], dict[str, 
             code = digest.hexdigest()
         return {
             "code": code,
-            "lacks": [name for name in packages if not is_there(name)],
+            "lacks": [name for name in packages if not version(name)],
+            "versions": {name: version(name) for name in same},
             "sees_store": probe is None or Path(probe).exists(),
             "sizes": {path: size(Path(path)) for path in data},
         }

@@ -16,11 +16,12 @@ def asked(growth, clock, times, num_epochs, possible):
 @pytest.mark.parametrize(
     ("size", "possible", "num_epochs", "pays"),
     [
-        (1, 4, 100, True),  # 99 epochs of 10 s: 742 s less
+        (1, 4, 100, True),  # 96 epochs of 10 s: 576 s less
         (2, 4, 100, True),
         (4, 4, 100, False),
         (4, 2, 100, False),
-        (1, 2, 12, False),  # 80 s are left, of which it would save 40
+        (1, 2, 19, False),  # 150 s are left: half of them would be worth it, but a third is what is gained
+        (1, 2, 24, True),  # 200 s
     ],
 )
 def test_more_workers_are_worth_a_start_where_they_save_more(size, possible, num_epochs, pays):

@@ -24,7 +24,7 @@ from imer_ray.scaling.cluster import session
 STAGES = str(Path(__file__).parents[1] / "stages")
 SCALING = hardware(max_failures=0)
 PACKAGE = str(Path(importlib.util.find_spec("imer_ray").origin).parent)
-HERE = nodes.Answer(name="here", code="a", lacks=[], sees_store=True, sizes={"/data": 5})
+HERE = nodes.Answer(name="here", code="a", lacks=[], versions={"torch": "2.13.0"}, sees_store=True, sizes={"/data": 5})
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ HERE = nodes.Answer(name="here", code="a", lacks=[], sees_store=True, sizes={"/d
         ({"code": None}, "node box has no imer_ray: install"),
         ({"code": "b"}, "node box runs other code of imer_ray than this command: install"),
         ({"code": None, "lacks": ["torch", "pyarrow"]}, "node box lacks torch, pyarrow: install"),
+        ({"versions": {"torch": "2.12.1"}}, r"node box has torch 2\.12\.1, this command 2\.13\.0: install"),
         ({"sees_store": False}, "node box does not see the store of stages at /runs: give all nodes one folder"),
         ({"sizes": {"/data": None}}, "node box does not see the data at /data: copy"),
         ({"sizes": {"/data": 4}}, r"node box has other data \(4 bytes\) at /data: copy"),

@@ -26,7 +26,8 @@ def only_driver(folder: Path) -> Iterator[None]:
         file = open(folder / FILE_NAME, "a+", encoding="utf-8")
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with disk_errors(folder):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             driver = parse(file.read())
