@@ -93,7 +93,7 @@ def run(chosen: TrainConfig, config: ExperimentConfig, stem: str) -> Path:
         return trained_folder.write(folders[job], stage, jobs[job], chosen.stages, labels[job], metrics)
 
     with session(chosen.stages, chosen.scaling, slots=1, data=config.data_paths) as broker:
-        results = _run(jobs, broker, keep, machines(chosen.scaling.gpus_per_stage))
+        results = _run(jobs, broker, keep, machines(chosen.scaling.gpus_per_stage, output.name))
     runs: dict[str, Sequence[Mapping[str, float]]] = {}
     trained: dict[str, list[Path]] = {}
     for label in dict.fromkeys(labels.values()):

@@ -65,6 +65,7 @@ class BrokerHandle:
                         reused=status.reused,
                         metrics=status.metrics,
                         num_workers=status.num_workers,
+                        hardware=status.hardware,
                     )
                 if on_progress is not None:
                     on_progress(status)

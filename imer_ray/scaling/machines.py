@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from imer_ray.stages.machine import hardware
 
 ANSWER_SECONDS = 60.0  # a node may have to start a process first
-UNKNOWN = "nodes that were not there at the start"
 
 
-def machines(gpus_per_stage: float) -> str:
-    """The kinds of hardware, in words, of all nodes that are there and that a stage may run on."""
+def machines(gpus_per_stage: float, run: str) -> str:
+    """The kinds of hardware, in words, of all nodes that are there and that a stage may run on.
+
+    Nodes that come later may be of any kind, and another run's of another. So what is measured on them is this run's
+    alone, which the head's host and its name (a study's, or a folder of models) tell from others.
+    """
     with_gpu = gpus_per_stage > 0
     wanted = "GPU" if with_gpu else "CPU"
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(wanted)]
@@ -25,5 +30,6 @@ def machines(gpus_per_stage: float) -> str:
         for node in nodes
     ]
     ready = ray.wait(tasks, num_returns=len(tasks), timeout=ANSWER_SECONDS)[0] if tasks else []
-    kinds = set(ray.get(ready)) | ({UNKNOWN} if len(ready) < len(tasks) or not tasks else set())
+    later = f"nodes that were not there when {run} began on {socket.gethostname()}"
+    kinds = set(ray.get(ready)) | ({later} if len(ready) < len(tasks) or not tasks else set())
     return " or ".join(sorted(kinds))

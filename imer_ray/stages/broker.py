@@ -208,9 +208,7 @@ class Broker:
                     self._counts.count(kind, "computed")
                     self._counts.spent(kind, result.seconds, job.workers)
                     self.timeline.ended(job.stage, "computed", result.seconds)
-                job.status = Status(
-                    state="done", metrics=result.metrics, seconds=result.seconds, num_workers=result.num_workers
-                )
+                job.status = Status.done(result)
                 return
             except (WorkerDied, MissingArtefact, OSError) as error:
                 self._count_lost(job, "lost")

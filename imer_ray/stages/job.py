@@ -11,6 +11,7 @@ from typing import Any
 
 from imer_ray.stages.graph import Stage
 from imer_ray.stages.pulse import Pulse
+from imer_ray.stages.run import StageResult
 
 
 class Begin(enum.IntEnum):
@@ -36,7 +37,7 @@ class Status:
         reused: when done, whether somebody else paid for it; exactly one answer says False per computation.
         why: it waits, as a clause ("which needs 1 GPU"); empty while its inputs are computed.
         shared: whether others wait for it, too: it would go on without whoever is told this.
-        num_workers: when done, those of the run that ended it.
+        num_workers, hardware: when done, those of the run that ended it.
         error: when failed, a UserError, NonFiniteError or StageFailed.
     """
 
@@ -49,7 +50,20 @@ class Status:
     why: str = ""
     shared: bool = False
     num_workers: int = 1
+    hardware: str = ""
     error: Exception | None = None
+
+    @classmethod
+    def done(cls, result: StageResult) -> Status:
+        """Of a stage that has ended well."""
+        return cls(
+            state="done",
+            metrics=result.metrics,
+            seconds=result.seconds,
+            reused=result.reused,
+            num_workers=result.num_workers,
+            hardware=result.hardware,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

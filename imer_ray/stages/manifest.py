@@ -18,6 +18,7 @@ from typing import Any
 from imer_ray.errors import UserError
 from imer_ray.files import sha256
 from imer_ray.stages.graph import Stage
+from imer_ray.stages.machine import hardware
 
 FORMAT = 1
 FILE_NAME = "artefact.json"
@@ -44,6 +45,7 @@ class Manifest:
         seconds: computing time of the run that finished it.
         finished: UTC, ISO 8601.
         num_workers: of the group that finished it; 1: a task of its own. Not known of older ones.
+        hardware: that it was computed on, in words. Not known of older ones.
     """
 
     key: str
@@ -55,6 +57,7 @@ class Manifest:
     versions: Mapping[str, str]
     finished: str
     num_workers: int = 1
+    hardware: str = ""
 
     @property
     def name(self) -> str:
@@ -94,8 +97,10 @@ def is_below(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def describe(stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float, num_workers: int) -> Manifest:
-    """The manifest of a finished stage whose files lie in ``folder``."""
+def describe(
+    stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: float, num_workers: int, with_gpu: bool
+) -> Manifest:
+    """The manifest of a stage that was finished on this machine, whose files lie in ``folder``."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
         key=stage.key,
@@ -117,6 +122,7 @@ def describe(stage: Stage, folder: Path, metrics: Mapping[str, float], seconds: 
         versions=dict(_versions()),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         num_workers=num_workers,
+        hardware=hardware(with_gpu),
     )
 
 

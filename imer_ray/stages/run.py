@@ -34,6 +34,7 @@ class StageResult:
     reused: bool
     metrics: Mapping[str, float]
     num_workers: int = 1  # of the group that computed it; 1: a task of its own
+    hardware: str = ""  # that computed it, in words; empty where that is not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +106,10 @@ def execute(
             if "torch._dynamo" in sys.modules:  # it compiles a function for eight models, and then no more
                 sys.modules["torch"].compiler.reset()
         seconds = time.perf_counter() - started
+        with_gpu, computed_on = place.device != "cpu", ""
         if place.rank == 0:
-            metrics = dict(store.commit(stage, folder, metrics, seconds, place.world_size).metrics)
+            artefact = store.commit(stage, folder, metrics, seconds, place.world_size, with_gpu)
+            metrics, computed_on = dict(artefact.metrics), artefact.manifest.hardware
     return StageResult(
         key=stage.key,
         name=stage.name,
@@ -114,6 +117,7 @@ def execute(
         reused=False,
         metrics=metrics,
         num_workers=place.world_size,
+        hardware=computed_on,
     )
 
 
@@ -153,6 +157,7 @@ def found(stage: Stage, manifest: Manifest) -> StageResult:
         reused=True,
         metrics=dict(manifest.metrics),
         num_workers=manifest.num_workers,
+        hardware=manifest.hardware,
     )
 
 

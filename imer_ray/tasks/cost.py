@@ -13,22 +13,19 @@ from imer_ray.evaluation.cost import COST_FILE, measure, parts_of, untrained
 from imer_ray.evaluation.predict import Inference
 from imer_ray.evaluation.timing.speedup import check_lengths
 from imer_ray.stages.context import Context
-from imer_ray.stages.machine import hardware
 from imer_ray.tasks import reads
 from imer_ray.training.latents import load_dataset
 
 
 @reads(Cost)
 def run(config: Cost, context: Context) -> dict[str, float]:
-    """Measure the untrained networks of a configuration, in ``cost.json``, and say on what, in ``machine.json``; only a
-    mixture's shape is learnt from data, and it is the input ``recogniser``."""
+    """Measure the untrained networks of a configuration, in ``cost.json``; only a mixture's shape is learnt from data,
+    and it is the input ``recogniser``."""
     dataset = load_dataset(config)
     parts = parts_of(config)
     check_lengths(parts.encoder, config.encoder.name, dataset.lengths)
     model = untrained(parts, config.reconstructor, dataset, context, config.seed)
     inference, speed = Inference.of(config, config.diffusion), config.speed
     found = measure(model, dataset, config.split, inference, speed, config.seed, context.device)
-    said = {"asked_for": config.machine, "measured_on": hardware(context.device != "cpu")}
-    (context.folder / "machine.json").write_text(json.dumps(said), encoding="utf-8")
     (context.folder / COST_FILE).write_text(json.dumps(found), encoding="utf-8")
     return found

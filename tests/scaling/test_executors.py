@@ -14,10 +14,12 @@ from toy_stages import notes, toy
 
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT, session
+from imer_ray.scaling.machines import machines
 from imer_ray.stages.broker import StageFailed
 from imer_ray.stages.claim import Claims
 from imer_ray.stages.folders import CLAIMS
 from imer_ray.stages.lease import Lease
+from imer_ray.stages.machine import hardware
 from imer_ray.stages.run import run_graph
 from imer_ray.stages.store import Store
 
@@ -61,6 +63,13 @@ def test_trials_share_stages_and_hold_no_cpu_while_they_wait(shared, tmp_path):
     assert {(name, value) for name, _, value in results} == {("a", 1), ("b", 11), ("c", 101), ("d", 1112)}
     assert sorted(name for name, reused, _ in results if not reused) == ["a", "b", "c", "d"]
     assert len(notes(log)) == 4
+
+
+def test_hardware_that_is_not_there_yet_is_nobody_elses(scaling):
+    """No node has a GPU: whichever comes, times of another run's are not taken for its own."""
+    assert machines(0.0, "demo") == hardware(with_gpu=False)
+    later = machines(1.0, "demo")
+    assert later.startswith("nodes that were not there when demo began on ") and later != machines(1.0, "other")
 
 
 def test_what_is_asked_for_ahead_is_begun_at_once_and_counts_for_the_first_that_asks(shared, tmp_path):

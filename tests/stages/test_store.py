@@ -127,7 +127,7 @@ def escape(world, stage):
     from imer_ray.stages.manifest import FileRecord, Manifest, describe
 
     commit(world.store(), stage, {})
-    manifest = vars(describe(stage, world.folder("nothing"), {}, 1.0, 1))
+    manifest = vars(describe(stage, world.folder("nothing"), {}, 1.0, 1, False))
     body = Manifest(**{**manifest, "files": {"../../x": FileRecord(size=0, sha256="0")}}).to_json()
     (world.folder(stage.key) / "artefact.json").write_bytes(body)
     world.store("another node").open(stage.key)

@@ -29,7 +29,7 @@ from imer_ray.stages.run import StageResult
 from imer_ray.systems import graph as system_graph
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
 from imer_ray.tuning.trial.local_search import Difference, Grid, Scores, free_lines, improved, local_search
-from imer_ray.tuning.trial.status import TrialStatus, compared
+from imer_ray.tuning.trial.status import COST, TrialStatus, compared
 
 SPLIT = "valid"  # a search never sees the test split
 OUTCOME = "outcome"  # key of the last report: JSON of what `run_points` returns
@@ -84,7 +84,8 @@ def run_points(
         times = {"started": started, "finished": datetime.now(UTC).isoformat(), "host": socket.gethostname()}
         wave = []
         for point, graph in zip(points, graphs, strict=True):
-            wave.append({**_row(point, graph, results, paid), "machine": machine, **times})
+            timed_on = machine and (_measured_on(graph, results) or machine)
+            wave.append({**_row(point, graph, results, paid), "machine": timed_on, **times})
             paid.update(stage.key for stage in graph.in_order())
         rows.extend(wave)
         return [_scores(row, grid) for row in wave]
@@ -185,6 +186,13 @@ def _as_finished(
                 except BaseException:
                     abandoned.set()
                     raise
+
+
+def _measured_on(graph: Stage, results: Mapping[str, StageOutcome]) -> str:
+    """The hardware that a point's times were measured on, whichever it might have been; empty if that is not known."""
+    cost = graph.inputs.get(COST)
+    result = None if cost is None else results[cost.key]
+    return result.hardware if isinstance(result, StageResult) else ""
 
 
 def _row(

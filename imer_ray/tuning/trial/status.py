@@ -64,7 +64,7 @@ class TrialStatus:
 
     def ended(self, stage: Stage, result: StageResult) -> None:
         if stage.key in self._stages:
-            done = Status(state="done", metrics=result.metrics, seconds=result.seconds, reused=result.reused)
+            done = Status.done(result)
             with self._lock:
                 self._latest[stage.key] = done
 
