@@ -4,7 +4,8 @@ Nothing is trained: a study is made whose trials are proposed at random, three p
 stage's key, all noted in its journal as in a search. Then, each in a process of its own:
 
 - ``open``: until the study is read again and the next trial is proposed by ``study.searcher``;
-- ``results``: the same, and results.parquet is written;
+- ``going_on``: the same, and `NEXT` more trials are proposed and told, as the driver does while a search runs;
+- ``results``: the study is read again, and results.parquet is written;
 - ``report``: the report is drawn from the results, page and figures.
 
 Printed: seconds, imports not counted, and the process's largest memory. Other words are settings of the search.
@@ -28,10 +29,13 @@ from overhead import SETTINGS, SPACE, planned_study, stub_metrics
 
 from imer_ray.analysis import report
 from imer_ray.tuning.study.journal import FILE_NAME
+from imer_ray.tuning.study.plan import Plan
+from imer_ray.tuning.study.record import Record
 from imer_ray.tuning.study.results_file import complete_row, write
 from imer_ray.tuning.study.study import open_record
 
 POINTS = 3  # of a trial
+NEXT = 100  # trials
 GIB = 2**20  # in the kibibytes that Linux counts a process's memory in
 
 
@@ -47,7 +51,7 @@ def main() -> None:
         print(f"{num_trials} trials, {num_trials * POINTS} points, a journal of {size / 1e6:.1f} MB")
         print(f"{'step':12}{'seconds':>9}{'peak GiB':>10}")
         found = {}
-        for step in (_open, _results, _report):
+        for step in (_open, _going_on, _results, _report):
             seconds, peak = _in_a_process(functools.partial(step, settings, num_trials))
             found[f"{step.__name__[1:]}_s"], found[f"{step.__name__[1:]}_gib"] = round(seconds, 1), round(peak, 2)
             print(f"{step.__name__[1:]:12}{seconds:9.1f}{peak:10.2f}", flush=True)
@@ -68,8 +72,12 @@ def _measured(act: Callable[[], None]) -> tuple[float, float]:
 
 def _make(settings: dict[str, str], num_trials: int) -> None:
     searched = planned_study(settings, "large", num_trials)
-    record = open_record(searched)
-    while (proposal := record.ask()) is not None and proposal.trial < num_trials:
+    _run(searched, open_record(searched), num_trials)
+
+
+def _run(searched: Plan, record: Record, num_trials: int) -> None:
+    """Until the study has so many trials."""
+    while len(record.finished) < num_trials and (proposal := record.ask()) is not None:
         rows = []
         for point in range(POINTS):
             config = copy.deepcopy(dict(proposal.config))
@@ -84,6 +92,11 @@ def _open(settings: dict[str, str], num_trials: int) -> None:
     record = open_record(planned_study(settings, "large", num_trials + 1))
     assert len(record.points) >= num_trials * POINTS
     assert record.ask() is not None
+
+
+def _going_on(settings: dict[str, str], num_trials: int) -> None:
+    searched = planned_study(settings, "large", num_trials + NEXT)
+    _run(searched, open_record(searched), num_trials + NEXT)
 
 
 def _results(settings: dict[str, str], num_trials: int) -> None:

@@ -2,9 +2,9 @@
 
 Nothing is trained: a stub answers every stage at once, in the trial's process, with numbers made from the stage's key.
 
-- ``overhead_ratio``: seconds of so many trials through our Tune loop (TPE, journal, results, progress, loggers, as a
-  search has them by default) to those of as many through plain Ray Tune with random search (`reuse_actors`, as many
-  slots, silent); the median of ``rounds`` pairs, in turn, each of ours a study of its own.
+- ``overhead_ratio``: seconds of so many trials through our Tune loop (searcher, journal, results, progress, loggers,
+  as a search has them by default) to those of as many through plain Ray Tune with random search (`reuse_actors`, as
+  many slots, silent); the median of ``rounds`` pairs, in turn, each of ours a study of its own.
 - ``searcher_growth``: median CPU time of a proposal and of telling its end with ``finished`` trials finished, to that
   with 100, in turn.
 - ``lost``, ``left_running``: of ``failing`` trials a tenth ends with an exception, a NaN, without its metric or by the
@@ -251,7 +251,7 @@ def _failures(planned: Any, num_trials: int) -> tuple[int, int]:
         print(f"{ending:40}{asked:10}{right:12}")
     journal = open_study(Journal(searched.folder / FILE_NAME), len(searched.objectives))
     still = journal.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-    return sum(asked - right for asked, right in told.values()), len(still) + record.num_running
+    return sum(asked - right for asked, right in told.values()), len(still) + len(record.running)
 
 
 if __name__ == "__main__":

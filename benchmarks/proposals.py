@@ -1,7 +1,7 @@
 """How good the searchers' proposals are: ``python benchmarks/proposals.py [seeds=100-109] [searchers=tpe,gp,...]``.
 
 Nothing is trained. Each configuration of the default space (3,456) has fixed objectives, so that the true front is
-known by enumeration. A study proposes as a search does, by its record: the base configuration and the space's points
+known by enumeration. A study proposes as a search does, by its record: the space's points and the base configuration
 first, ``slots`` trials in flight that end in the order in which they began, each with its own point (no free points).
 
 - cost: network evaluations, counted exactly, times what one takes of the backbone, and the shares of the closed form's
@@ -45,9 +45,10 @@ from imer_ray.config.resolve import typed
 from imer_ray.config.tree import flatten
 from imer_ray.evaluation.predict import num_evaluations
 from imer_ray.results.hypervolume import hypervolume
+from imer_ray.results.proposals import NEXT_BEST, RANDOM
 from imer_ray.tuning import searchers
 from imer_ray.tuning.objectives.objectives import objectives
-from imer_ray.tuning.searchers import NEXT_BEST, ORIGIN, RANDOM, TRIAL
+from imer_ray.tuning.searchers import ORIGIN, TRIAL
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space.prefix import prefix
 from imer_ray.tuning.space.space import Space
@@ -127,7 +128,7 @@ def problem(planned: Plan) -> Problem:
     own = planned.space.locate(flatten(planned.base))
     return Problem(
         space=planned.space,
-        first=tuple(point for point in (own, *planned.space.points) if point is not None),
+        first=tuple(point for point in (*planned.space.points, own) if point is not None),
         prefix=prefix(planned.space, planned.configurations.build, planned.final_stage),
         table=table,
         num_startup=planned.options.study.num_startup_trials,

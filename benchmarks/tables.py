@@ -42,9 +42,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from problems import SUITES, TABLES, Problem, table
 
 from imer_ray.config.commands import StudyConfig
+from imer_ray.results.proposals import random_share
 from imer_ray.tuning import searchers
 from imer_ray.tuning.objectives.objectives import objectives
-from imer_ray.tuning.searchers import GIVEN, ORIGIN, RANDOM, START_UP, TRIAL
+from imer_ray.tuning.searchers import ORIGIN, TRIAL
 from imer_ray.tuning.study.record import Record
 
 OURS = tuple(sorted(module.name for module in pkgutil.iter_modules(searchers.__path__) if module.name[0] != "_"))
@@ -114,12 +115,6 @@ def _ours(problem: Problem, searcher: str, seed: int, num_evaluations: int, slot
             record.tell(number, [row])
     trials = study.get_trials(deepcopy=False)
     return Searched(found, seconds, random_share([t.user_attrs[ORIGIN] for t in trials if TRIAL in t.user_attrs]), 0.0)
-
-
-def random_share(origins: Sequence[str]) -> float:
-    """Of a study's proposals after the start-up the share that was drawn at random; 0 if there are none."""
-    later = [origin for origin in origins if origin not in (GIVEN, START_UP)]
-    return later.count(RANDOM) / max(1, len(later))
 
 
 def _optunas(problem: Problem, searcher: str, seed: int, num_evaluations: int, slots: int) -> Searched:

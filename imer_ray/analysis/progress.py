@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from imer_ray.analysis.labels import duration
 from imer_ray.results import counting
 from imer_ray.results.hypervolume import hypervolume_history
+from imer_ray.results.proposals import RANDOM, after_start_up
 from imer_ray.results.seeds import is_repeat
 from imer_ray.results.study import Study
 
@@ -44,11 +45,17 @@ def hypervolume_over_time(
 
 
 def trials(study: Study) -> pd.DataFrame:
-    """One row per trial: status, started and finished in minutes of searching, number of points, reason of failure."""
+    """One row per trial: status, started and finished in minutes of searching, number of points, reason of failure, who
+    proposed it."""
     own = study.frame[~is_repeat(study.frame)]
     frame = own.assign(failed=own["status"] == "failed", one=1)
     grouped = frame.sort_values("point").groupby("trial")
-    out = grouped.agg(status=("status", "first"), points=("one", "sum"), error=("error", "first"))
+    out = grouped.agg(
+        status=("status", "first"),
+        points=("one", "sum"),
+        error=("error", "first"),
+        proposed_by=("proposed_by", "first"),
+    )
     for column, which in (("started", "min"), ("finished", "max")):
         out[column] = search_seconds(study.frame, grouped[column].agg(which)) / 60
     return out
@@ -103,6 +110,13 @@ def reuse_statement(study: Study) -> str:
         f"Of the {duration(saved.asked.total_s)} of computing that the trials' own points asked for, "
         f"{100 * saved.share:.0f} % was reused."
     )
+
+
+def drawn_at_random(study: Study) -> str:
+    """How many of the proposals that the searcher had learnt for were none of its own; empty if there are none."""
+    proposed_by = trials(study)["proposed_by"].dropna().tolist()
+    later = after_start_up(proposed_by)
+    return f"{later.count(RANDOM)} of {len(later)} proposals after the start-up drawn at random" if later else ""
 
 
 def _seconds(moments: pd.Series) -> NDArray[np.float64]:

@@ -22,8 +22,9 @@ from imer_ray.results.reading import check_numbers, check_objects, read_table, t
 from imer_ray.results.words import json_object
 
 RESULTS = "results.parquet"  # in a study's folder
-# since 2, a point may have several rows; since 3, the data are described; since 4, there may be further objectives
-SCHEMA_VERSION = 4
+# since 2, a point may have several rows; since 3, the data are described; since 4, there may be further objectives;
+# since 5, who proposed a trial is said
+SCHEMA_VERSION = 5
 STATUSES = ("complete", "stopped", "failed")
 METADATA_KEY = b"imer_ray"
 
@@ -34,6 +35,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "point": pa.int64(),  # 0 is the trial's own configuration
     "repeat": pa.int64(),  # 0 is the study's own seed; 1, 2, ... the same configuration with ``seed`` + 1, + 2, ...
     "derived_from": pa.int64(),  # the point of the trial that this one shares its training with, or repeats; else null
+    "proposed_by": pa.string(),  # how the trial came about: one of the words of `imer_ray.results.proposals`
     "seed": pa.int64(),  # that the point was trained with
     "status": pa.string(),  # complete, stopped or failed
     "feasible": pa.bool_(),  # whether a complete point keeps the study's constraints; null for stopped and failed ones

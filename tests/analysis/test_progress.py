@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from small_study import FRONT
 
 from imer_ray.analysis import progress
+from imer_ray.analysis.page.header import heading
 from imer_ray.results.hypervolume import hypervolume
 from imer_ray.results.study import QUALITY, SPEED, load
 
@@ -73,3 +75,19 @@ def test_no_stages_no_reuse(study):
     bare = study.frame.assign(stages=None, executors=None, seconds_computed=None, seconds_reused=None)
     saved = progress.reuse(dataclasses.replace(study, frame=bare))
     assert len(saved.kinds) == 0 and saved.share == 0
+
+
+@pytest.mark.parametrize(
+    ("proposed_by", "said"),
+    [
+        (("given", "start-up", "searcher", "random"), "1 of 2 proposals after the start-up drawn at random"),
+        (("given", "start-up", "start-up", "next best"), "0 of 1 proposals after the start-up drawn at random"),
+        (("given", "given", "start-up", "start-up"), ""),
+        ((None,) * 4, ""),  # as in studies of before schema version 5
+    ],
+)
+def test_the_page_says_how_many_proposals_were_drawn_at_random(small, proposed_by, said):
+    rows = [{**row, "proposed_by": word} for row, word in zip(FRONT, proposed_by, strict=True)]
+    study = load(small([*rows, {**rows[3], "point": 1}]))
+    assert progress.drawn_at_random(study) == said
+    assert said in heading(study) and ("at random" in heading(study)) == bool(said)

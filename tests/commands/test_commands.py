@@ -49,6 +49,7 @@ def test_search_leaves_what_the_contract_names(study: Path) -> None:
     assert len(frame) > 3, "other step counts of the same recognisers are points too"
     assert frame["valid.Non0_F1_score"].between(0, 1).all() and (frame["speedup_vs_imder"] > 0).all()
     assert (frame["seconds_reused"] > 0).any(), "trials share encode"
+    assert frame["proposed_by"].isin(["given", "start-up"]).all(), "a searcher has no say in the first three"
     assert (study / "runs/stages").is_dir()
 
 

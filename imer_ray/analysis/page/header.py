@@ -20,6 +20,7 @@ AS_GOOD = 0.01  # of the quality metric: what still counts as as good as the bes
 def heading(study: Study) -> str:
     frame = study.frame
     said = [f"{frame['trial'].nunique()} of {study.num_trials} trials", f"searcher {study.searcher}"]
+    said += [drawn] if (drawn := progress.drawn_at_random(study)) else []
     if frame["started"].notna().any():
         last = pd.to_datetime(frame["finished"]).max()
         said.append(f"last point {last:%d %B %Y, %H:%M} UTC")

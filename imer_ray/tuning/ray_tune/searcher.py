@@ -60,7 +60,7 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         if len(self._live) >= self._slots:
             return None
-        is_last = self.exhausted or len(self._record.finished) + self._record.num_running >= self._num_trials
+        is_last = self.exhausted or len(self._record.finished) + len(self._record.running) >= self._num_trials
         try:
             if (number := self._resumed(is_last)) is not None:
                 proposal: Proposal | None = self._record.resume(number)

@@ -10,7 +10,8 @@ import numpy as np
 from optuna import Study
 from optuna.trial import TrialState
 
-from imer_ray.tuning.searchers import NEXT_BEST, ORIGIN, RANDOM, SEARCHER
+from imer_ray.results.proposals import NEXT_BEST, RANDOM, SEARCHER
+from imer_ray.tuning.searchers import ORIGIN
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.searchers._window import NUM_BEST, window
 from imer_ray.tuning.searchers._wrapper import rank

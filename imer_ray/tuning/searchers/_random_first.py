@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, RESUMED, START_UP, TRIAL
+from imer_ray.results.proposals import START_UP
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, RESUMED, TRIAL
 from imer_ray.tuning.searchers._wrapper import rank
 from imer_ray.tuning.study._optuna import note
 

@@ -22,7 +22,8 @@ from scipy.special import ndtr
 
 from imer_ray.results.improvement import expected_improvement
 from imer_ray.results.pareto import pareto_front
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, ORIGIN, RESUMED, START_UP, TRIAL
+from imer_ray.results.proposals import START_UP
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, ORIGIN, RESUMED, TRIAL
 from imer_ray.tuning.searchers._encoding import Encoding, Rows
 from imer_ray.tuning.searchers._gaussian_process import GaussianProcess, one_thread
 from imer_ray.tuning.searchers._maximum import highest

@@ -180,6 +180,11 @@ def _repeat(value: Any) -> None:
         raise ValueError("a row of a further seed does not number it")
 
 
+def _text(value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{str(value)[:40]} is no text")
+
+
 def _texts(value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ValueError(f"{str(value)[:40]} is no list of texts")
@@ -227,5 +232,6 @@ _ATTRIBUTES: Mapping[str, Callable[[Any], None]] = {
     searchers.TRIAL: _count,
     searchers.DERIVED: _count,
     searchers.ANSWERED: _point_name,
+    searchers.ORIGIN: _text,
     SOURCES: _texts,
 }

@@ -72,13 +72,12 @@ class Plan:
     @property
     def is_timed(self) -> bool:
         """Whether what the study wants depends on the hardware."""
-        wanted = {self.objectives[1].metric, *(constraint.limit for constraint in self.constraints)}
+        wanted = {*(each.metric for each in self.objectives), *(constraint.column for constraint in self.constraints)}
         return not wanted.isdisjoint(TIMES)
 
-    @property
-    def first_stages(self) -> list[Stage]:
-        """What trials like the base configuration need first: its stages that need no other."""
-        return [stage for stage in self.final_stage(self.base).in_order() if not stage.inputs]
+    def first_stages(self, config: Mapping[str, Any]) -> list[Stage]:
+        """What a trial of a configuration asks for first: its stages that need no other."""
+        return [stage for stage in self.final_stage(config).in_order() if not stage.inputs]
 
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from optuna import Study
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-from imer_ray.tuning.searchers import GIVEN, ORIGIN, RESUMED, SEARCHER, TRIAL
+from imer_ray.results.proposals import GIVEN, SEARCHER
+from imer_ray.tuning.searchers import ORIGIN, RESUMED, TRIAL
+from imer_ray.tuning.space.space import Space
 from imer_ray.tuning.study._optuna import FIXED, reopened
 
 
@@ -33,6 +35,27 @@ def enqueue_once(study: Study, points: Sequence[Mapping[str, Any]]) -> int:
             done.append(dict(point))
             num_new += 1
     return num_new
+
+
+def enqueue_again(study: Study, trial: FrozenTrial) -> None:
+    """Have one of our trials proposed again, under its number."""
+    kept = {name: trial.user_attrs[name] for name in (TRIAL, ORIGIN) if name in trial.user_attrs}
+    study.enqueue_trial(trial.params, user_attrs=kept)
+
+
+def settled(
+    study: Study, space: Space, left: Sequence[FrozenTrial], number: int, is_new: Callable[[Mapping[str, Any]], bool]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Trials and values that will be proposed whatever the searcher says: those that a killed driver ``left``, then
+    those that wait, until one leaves something open. ``number``: of the next new trial."""
+    for trial in (*left, *study.get_trials(deepcopy=False, states=(TrialState.WAITING,))):
+        values = space.locate({**trial.system_attrs.get(FIXED, {}), **trial.params})
+        if values is None:
+            return
+        if is_new(values):  # else it will be answered, and takes no number
+            own = trial.user_attrs.get(TRIAL, number)
+            number = max(number, own + 1)
+            yield own, values
 
 
 def reopen(study: Study, number: int) -> Trial:

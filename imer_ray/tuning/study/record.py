@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -16,10 +17,11 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.config.tree import flatten
+from imer_ray.results.proposals import SEARCHER
 from imer_ray.results.schema import Objective
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.outcome import Outcome, end, finished_trial
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, SEARCHER, TRIAL
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, ORIGIN, TRIAL
 from imer_ray.tuning.searchers._candidates import enqueue_new
 from imer_ray.tuning.searchers._wrapper import begin
 from imer_ray.tuning.space.space import Space
@@ -29,7 +31,7 @@ from imer_ray.tuning.study.failures import failed, may_succeed
 from imer_ray.tuning.study.journal_entry import DUPLICATE, IDENTITIES, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.study.known import Known
 from imer_ray.tuning.study.points import distinct, name
-from imer_ray.tuning.study.proposal import Proposal, enqueue_once, proposal_seed, reopen
+from imer_ray.tuning.study.proposal import Proposal, enqueue_again, enqueue_once, proposal_seed, reopen, settled
 from imer_ray.tuning.study.sense import check_values, making_sense_of
 from imer_ray.tuning.study.warm_start import Lessons, sources
 
@@ -113,13 +115,8 @@ class Record:
         inside = (row for row in self.rows if self._space.locate(flatten(json.loads(row["config"]))) is not None)
         return len({self._known.of_point[name(row)] for row in inside})
 
-    @property
-    def num_running(self) -> int:
-        return len(self._running)
-
     def enqueue(self, points: Sequence[Mapping[str, Any]]) -> int:
-        """Propose these first, in this order; each once in a study's life, however often it is resumed. How many are
-        new."""
+        """Propose these first, in this order; each once in a study's life, however often resumed. How many are new."""
         return enqueue_once(self._study, points)
 
     def learn(self, lessons: Lessons) -> None:
@@ -129,8 +126,7 @@ class Record:
         lessons.teach(self._study, self._space, self._outcome)
 
     def retry_failed(self) -> int:
-        """Propose the failed trials again that may succeed, under their numbers; their rows are replaced when they
-        end. Returns how many.
+        """Propose the failed trials again that may succeed; their rows are replaced when they end. Returns how many.
 
         Optuna keeps both: the trial that failed, and the one that runs in its place.
         """
@@ -139,7 +135,7 @@ class Record:
         for row in filter(may_succeed, failed(self.rows)):
             if self._known.forget_failed(row):
                 again.add(row["trial"])
-                self._study.enqueue_trial(of_number[row["trial"]].params, user_attrs={TRIAL: row["trial"]})
+                enqueue_again(self._study, of_number[row["trial"]])
         self._forget(again)
         return len(again)
 
@@ -179,6 +175,11 @@ class Record:
             self._answer(trial, self._known.row(identity))
             self._duplicates += 1
 
+    def ahead(self, count: int) -> dict[int, dict[str, Any]]:
+        """Trial -> configuration of what is proposed next, at most ``count``, as far as no searcher has a say in it."""
+        found = settled(self._study, self._space, self._left, self._next, self._known.is_new)
+        return {number: self._configure(values) for number, values in islice(found, count)}
+
     def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The end of a trial: one row per point, the trial's own first, without objectives and status.
 
@@ -187,10 +188,11 @@ class Record:
         row's ``status``, with estimates of its objectives if it has any. Returns the finished rows.
         """
         optuna_trial = self._running.pop(trial)
-        finished = [self._outcome.judged(row) for row in rows]
+        proposed_by = noted(self._study, optuna_trial).get(ORIGIN)
+        finished = [self._outcome.judged({**row, "proposed_by": proposed_by}) for row in rows]
         identities = self._known.of_rows(finished)
-        if (noted := self._known.note(identities)) is not None:
-            optuna_trial.set_user_attr(IDENTITIES, noted)
+        if (identified := self._known.note(identities)) is not None:
+            optuna_trial.set_user_attr(IDENTITIES, identified)
         optuna_trial.set_user_attr(ROWS, finished)
         self._sync()
         self._finish(optuna_trial, finished, identities)

@@ -13,8 +13,9 @@ from scipy.optimize import check_grad
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
+from imer_ray.results.proposals import START_UP
 from imer_ray.testing.searchers import SPACE, scores
-from imer_ray.tuning.searchers import FIDELITY, ORIGIN, START_UP, TRIAL, _gaussian_process
+from imer_ray.tuning.searchers import FIDELITY, ORIGIN, TRIAL, _gaussian_process
 from imer_ray.tuning.searchers._encoding import Encoding
 from imer_ray.tuning.searchers._gaussian_process import GaussianProcess
 from imer_ray.tuning.searchers._maximum import highest

@@ -14,8 +14,9 @@ from optuna.samplers import GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
 from searchers_found import SAMPLERS, every_sampler
 
 from imer_ray.results.hypervolume import hypervolume
+from imer_ray.results.proposals import GIVEN, NEXT_BEST, RANDOM, SEARCHER, START_UP
 from imer_ray.tuning.objectives.objectives import objectives
-from imer_ray.tuning.searchers import GIVEN, NEXT_BEST, ORIGIN, RANDOM, SEARCHER, START_UP, TRIAL
+from imer_ray.tuning.searchers import ORIGIN, TRIAL
 from imer_ray.tuning.searchers._shared_prefix import SharedPrefix
 from imer_ray.tuning.space.space import Parameter, Space
 from imer_ray.tuning.study.record import Record

@@ -17,11 +17,11 @@ sys.path.append(str(BENCHMARKS))
 from conditional import LAWS, NUM_FLOATS, conditional, samplers  # noqa: E402
 from noise import OWN_SHARE, Noisy  # noqa: E402
 from problems import every, tabulated  # noqa: E402
-from tables import parsed, random_share, search  # noqa: E402
+from tables import parsed, search  # noqa: E402
 
 from imer_ray.results.hypervolume import hypervolume  # noqa: E402
 from imer_ray.results.pareto import pareto_front  # noqa: E402
-from imer_ray.tuning.searchers import GIVEN, NEXT_BEST, RANDOM, SEARCHER, START_UP  # noqa: E402
+from imer_ray.results.proposals import GIVEN, NEXT_BEST, RANDOM, SEARCHER, START_UP, random_share  # noqa: E402
 from imer_ray.tuning.space.space import Parameter, Space  # noqa: E402
 
 LETTER = Parameter(path="letter", distribution=CategoricalDistribution(("a", "b")), when={})

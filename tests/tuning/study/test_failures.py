@@ -28,6 +28,7 @@ def names(searched):
 def test_failed_trials_run_again_under_their_numbers_and_have_one_row(tmp_path, sampler):
     before = failing(record(tmp_path, sampler), [None, DIED, None, DIED])
     searched = record(tmp_path, sampler)
+    proposed_by = {row["trial"]: row["proposed_by"] for row in searched.rows}
     assert searched.retry_failed() == 2 and searched.finished == {0, 2}
     again = [searched.ask(), searched.ask()]
     assert {p.trial: p.config for p in again} == {n: before[n].config for n in (1, 3)}
@@ -35,6 +36,7 @@ def test_failed_trials_run_again_under_their_numbers_and_have_one_row(tmp_path, 
     searched.tell(again[1].trial, [{**row(again[1]), "error": DIED}])
     complete = [(0, 0), (1, 0), (1, 1), (2, 0)]
     assert names(searched) == [*((*name, "complete") for name in complete), (3, 0, "failed")]
+    assert {row["trial"]: row["proposed_by"] for row in searched.rows} == proposed_by
     states = [(t.user_attrs["trial"], t.state) for t in trials(tmp_path) if "trial" in t.user_attrs]
     assert states.count((1, TrialState.FAIL)) == states.count((1, TrialState.COMPLETE)) == 1, "the sampler is told"
     assert states.count((3, TrialState.FAIL)) == 2 and searched.ask().trial == 4

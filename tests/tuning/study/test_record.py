@@ -42,7 +42,7 @@ def test_whatever_comes_of_trials_none_is_left_running_and_failures_are_told(tmp
     assert states == {n: TrialState.COMPLETE if e == "complete" else TrialState.FAIL for n, e in told.items()}
     assert {t.state for t in trials(tmp_path)} == {TrialState.COMPLETE, TrialState.FAIL}
     assert all(math.isfinite(v) for t in trials(tmp_path) for v in t.values or [])
-    assert searched.num_running == 0
+    assert searched.running == []
 
 
 @every_sampler

@@ -1,5 +1,7 @@
 """A study is checked before it begins, refused if it would mix what cannot be compared, and never run twice at once."""
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -58,9 +60,37 @@ def test_the_spaces_points_come_first_in_their_order_and_then_the_base_configura
 
 def test_what_needs_no_other_stage_can_be_begun_before_a_trial_asks(options):
     searched = planned(options)
-    assert [stage.name for stage in searched.first_stages] == ["encode"]
-    asked = {stage.key for stage in searched.final_stage(searched.base).in_order()}
-    assert {stage.key for stage in searched.first_stages} < asked
+    first = searched.first_stages(searched.base)
+    assert [stage.name for stage in first] == ["encode"]
+    assert {stage.key for stage in first} < {stage.key for stage in searched.final_stage(searched.base).in_order()}
+
+
+def test_what_comes_first_is_known_as_far_as_no_searcher_is_asked(options):
+    searched = planned(changed(options, loss={"recovery": 0.6}))
+    record = open_record(searched)
+    ahead = record.ahead(4)
+    assert list(record.ahead(1).items()) == list(ahead.items())[:1]
+    asked = {proposal.trial: proposal.config for proposal in (record.ask() for _ in range(4))}
+    assert len(ahead) == 2 and ahead.items() <= asked.items(), "the space's point and the base; then the searcher's"
+    again = open_record(searched)  # as if the driver had been killed
+    assert again.ahead(9) == asked, "those that ran go on"
+    finish(again, searched, 4)
+    assert again.ahead(9) == {} and [row["proposed_by"] for row in again.rows][:2] == ["given", "given"]
+
+
+@pytest.mark.parametrize(
+    ("speed", "also", "constraints", "is_timed"),
+    [
+        ("latency", [], [], True),
+        ("nfe", [], [], False),
+        ("nfe", ["latency_b1"], [], True),
+        ("nfe", ["num_parameters"], [], False),
+        ("nfe", [], ["latency_ms<=5"], True),
+    ],
+)
+def test_a_study_that_wants_times_says_whose(options, speed, also, constraints, is_timed):
+    study = {"speed": speed, "also": also, "constraints": constraints}
+    assert planned(changed(options, study=study)).is_timed == is_timed
 
 
 def test_what_a_study_was_begun_with_lies_in_its_folder(options):
@@ -172,6 +202,18 @@ def test_only_one_driver_has_a_study(tmp_path):
         holder.wait()
     with only_driver(tmp_path):  # the killed driver left its file, but not its lock
         assert json.loads((tmp_path / "driver.lock").read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_network_folder_without_locks_is_one_sentence(tmp_path, monkeypatch, number):
+    """As NFS answers whose lock service does not run."""
+
+    def refuse(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=f"cannot write {tmp_path}: its file system .* locks.*; choose another folder"):
+        only_driver(tmp_path).__enter__()
 
 
 def test_results_are_kept_up_to_date_without_spending_the_time_on_it(options, monkeypatch):

@@ -14,10 +14,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.errors import UserError
 from imer_ray.results.improvement import expected_improvement
+from imer_ray.results.proposals import COST_FIRST
 from imer_ray.results.schema import COSTS, Objective
 from imer_ray.tuning.objectives.constraints import Constraint
 from imer_ray.tuning.objectives.objectives import NotMeasured, minimised
-from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY
+from imer_ray.tuning.searchers import ANSWERED, DERIVED, FIDELITY, ORIGIN
 from imer_ray.tuning.searchers._candidates import candidates
 from imer_ray.tuning.searchers._encoding import Encoding
 from imer_ray.tuning.searchers._gaussian_process import GaussianProcess, one_thread
@@ -127,7 +128,7 @@ class CostFirst:
             return False
         values = self.choose(study, seed, is_new, configure)
         if values is not None:
-            study.enqueue_trial(dict(values))
+            study.enqueue_trial(dict(values), user_attrs={ORIGIN: COST_FIRST})
         return values is not None
 
     def turns_down(self, study: Study, trial: Trial, config: Values, left: list[FrozenTrial]) -> bool:
