@@ -35,6 +35,9 @@ def importances(
     A setting is ``told`` from chance if its (eta^2 - m) / s, s the deviation over shuffles, is beyond the highest of
     all settings in all but `LEVEL` of the shuffles (Westfall and Young, Resampling-Based Multiple Testing, 1993).
 
+    Optuna's PED-ANOVA (Watanabe et al., 2023, arXiv:2304.10255) asks instead what tells the best points from the rest.
+    It bins a number on its range's scale, which has to be guessed from points, and has no measure of chance.
+
     Shares are of what the points show: settings that a searcher always tried together share what they explain, and what
     only their combination explains is in none.
 

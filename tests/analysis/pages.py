@@ -52,6 +52,13 @@ def until(opened, script, *arguments):
     return WebDriverWait(opened, WAIT_S, poll_frequency=0.05).until(lambda b: b.execute_script(script, *arguments))
 
 
+def until_file(path):
+    """Until a download is there."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(path, WAIT_S, poll_frequency=0.05).until(lambda p: p.exists())
+
+
 def reload(opened):
     """Load the page anew, until its scripts have run: the driver's own refresh may return before they have."""
     opened.execute_script("window.leaving = true")

@@ -9,9 +9,11 @@ import sys
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import pandas as pd
 import pytest
-from pages import complaints, until
+from pages import complaints, name, picked, pinned, until, until_file
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from imer_ray.analysis import __main__ as command
 from imer_ray.analysis.live.server import Server, watch
@@ -94,12 +96,31 @@ def test_a_page_of_a_running_study_gets_what_is_new_and_keeps_what_was_chosen(op
         said = browser.find_element(By.ID, "picked").text
         assert f"of the {quick} of {len(study.points)} points with speedup at least 100×" in said
         until(browser, SAYS, "live")
+        _driven(browser, study, tmp_path)
         assert complaints(browser) == []
 
         with only_driver_gone(folder):
             until(browser, SAYS, "the search has ended")
             assert process.wait(60) == 0
         assert process.stdout.read().splitlines()[-1] == "the search has ended"
+
+
+def _driven(browser, study, folder):
+    """What came while the page was open is there for slider, keyboard and download."""
+    slider = browser.find_element(By.CSS_SELECTOR, "#picker input[type=range]")
+    slider.send_keys(Keys.END)
+    fastest = study.points["objective.speed"].idxmin()
+    assert picked(browser)[1] == name(study.points.loc[fastest])
+    slider.send_keys(Keys.HOME)
+    browser.execute_script("document.getElementById('pareto').focus()")
+    for key in (Keys.HOME, Keys.ARROW_RIGHT, Keys.ENTER):
+        browser.switch_to.active_element.send_keys(key)
+    (second,) = {name(row) for _, row in study.front.iloc[1:2].iterrows()}
+    assert pinned(browser)[-1].startswith(f"trial {second}")
+    browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    browser.find_element(By.ID, "download").click()
+    until_file(folder / f"{study.name}-points.csv")
+    assert len(pd.read_csv(folder / f"{study.name}-points.csv")) == len(study.points)
 
 
 @contextmanager

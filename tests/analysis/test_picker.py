@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from pages import ENTER, complaints, draw, enter, fields, name, picked, text
+from pages import ENTER, complaints, draw, enter, fields, name, picked, text, until_file
 from small_study import FRONT, row
 
 from imer_ray.results.pareto import picks
@@ -146,12 +146,6 @@ def test_the_points_within_the_budgets_come_as_csv_with_the_results_own_columns(
     for column in set(found) - {"trial", "point", "num_seeds", "started", "finished"}:
         ours, theirs = found[column].to_numpy(), own[column].to_numpy()
         assert all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(ours, theirs, strict=True)), column
-
-
-def until_file(path):
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    WebDriverWait(path, 60, poll_frequency=0.05).until(lambda p: p.exists())
 
 
 def test_a_page_without_choice_or_without_points_has_no_picker_and_no_complaint(opened, small, tmp_path, write_run):

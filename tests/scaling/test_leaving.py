@@ -1,6 +1,7 @@
 """Nodes that go and come: trainings write their checkpoint and go on elsewhere, or with more workers."""
 
 import json
+import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -56,6 +57,31 @@ def test_a_training_on_a_drained_node_goes_on_elsewhere_with_its_next_step(clust
     assert {node for _, node in steps} == {first, second}
     assert len(steps) - 6 * 64 <= 0.05 * 64, "steps done twice"
     assert losses(Store(stages), stage) == losses(Store(tmp_path / "undisturbed"), alone)
+
+
+@pytest.mark.timeout(1800)
+def test_at_thirty_random_moments_a_drain_repeats_a_twentieth_of_an_epoch_at_most(cluster, tmp_path):
+    rng, num_steps, repeated = random.Random(11), 6 * 64, []
+    alone = toy("alone", "regress", log=str(tmp_path / "alone"), batch_size=1)
+    run_graph(alone, Store(tmp_path / "undisturbed"))
+    node = cluster()
+    with session(str(tmp_path / "stages"), SCALING, slots=1) as broker, ThreadPoolExecutor() as pool:
+        for number in range(30):
+            log = str(tmp_path / f"log{number}")
+            stage, moment = toy("group", "regress", log=log, batch_size=1, pace=0.02), rng.randrange(num_steps - 20)
+            asked = pool.submit(broker.compute, stage, "w")
+            until(lambda log=log, moment=moment: len(notes(log + ".steps")) > moment)
+            drain(node)
+            left, node = node, cluster()
+            asked.result()
+            steps = [line.split()[1] for line in notes(log + ".steps")]
+            assert {left, node} >= set(steps) and losses(Store(tmp_path / "stages"), stage) == losses(
+                Store(tmp_path / "undisturbed"), alone
+            )
+            repeated.append((len(steps) - num_steps) / 64)
+        assert broker.stats()["stages"]["group"].get("retried", 0) == 0
+    print(f"repeated, of an epoch: at most {max(repeated):.3f}, mean {sum(repeated) / len(repeated):.4f}")
+    assert max(repeated) <= 0.05
 
 
 def eager(actor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,8 +18,9 @@ MAX_LOOKED_AT = 200  # artefacts, the latest ones, whose times say how long stag
 DONE = ("computed", "found")  # how a stage's run ended whose artefact is there
 
 
-def past_seconds(store: Store) -> dict[str, list[float]]:
-    """Kind of stage -> what its latest artefacts took to compute; empty where that costs a request for each."""
+def past_seconds(store: Store, data: Collection[str]) -> dict[str, list[float]]:
+    """Kind of stage -> what its latest artefacts of these ``data`` took to compute; empty where that costs a request
+    for each."""
     if "://" in store.root:
         return {}
     found: dict[str, list[float]] = defaultdict(list)
@@ -29,7 +30,8 @@ def past_seconds(store: Store) -> dict[str, list[float]]:
             manifest = Manifest.from_json(path.read_bytes())
         except (OSError, DamagedArtefact, UserError):  # evicted meanwhile, or whoever needs it will say so
             continue
-        found[manifest.name.partition("[")[0]].append(manifest.seconds)
+        if manifest.stage["data"] in data:
+            found[manifest.name.partition("[")[0]].append(manifest.seconds)
     return found
 
 
@@ -44,7 +46,7 @@ class FirstPoint:
     r"""The stages of a configuration that is likely to be the first point.
 
     Stages that do not need each other run at the same time, if there is hardware for them. So what is left is the
-    longest chain of missing stages, each as long as the median of those of its kind that were computed before:
+    longest chain of missing stages, each as long as the median of its kind's on the same data before:
 
     .. math:: T(s) = \max_{i \in \mathrm{inputs}(s)} T(i) + t_{kind(s)}, \qquad T = 0 \text{ for what is there}
 
@@ -58,7 +60,7 @@ class FirstPoint:
     def __init__(self, final: Stage, store: Store) -> None:
         self._stages = list(final.in_order())
         self._there = {stage.key for stage in self._stages if _is_there(store, stage.key)}
-        self._seconds: dict[str, list[float]] = past_seconds(store)
+        self._seconds: dict[str, list[float]] = past_seconds(store, {stage.data for stage in self._stages})
         self._counted: set[str] = set()
 
     def follow(self, runs: Iterable[Mapping[str, Any]]) -> None:

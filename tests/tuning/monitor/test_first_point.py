@@ -63,6 +63,12 @@ def test_what_such_stages_took_before_is_foretold_and_shrinks_as_they_end(base, 
     assert first.missing == [] and first.seconds == 0.0
 
 
+def test_what_stages_took_on_other_data_says_nothing(base, store):
+    computed(store, stage := final(base, seed=1))
+    assert past_seconds(store, {stage.data}) == {name: [seconds] for name, seconds in TOOK.items()}
+    assert past_seconds(store, {"another"}) == {}
+
+
 def test_what_is_there_already_takes_nothing(base, store):
     computed(store, final(base, seed=1))
     assert FirstPoint(final(base, seed=1), store).announcement().startswith("the stages of a first point are there")
@@ -76,4 +82,4 @@ def test_an_artefact_that_cannot_be_read_says_nothing_and_old_ones_are_left_alon
         folder = Path(store.root) / f"damaged{number}"
         folder.mkdir()
         (folder / FILE_NAME).write_text("{")
-    assert past_seconds(store) == {}
+    assert past_seconds(store, {stage.data}) == {}

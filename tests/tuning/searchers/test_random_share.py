@@ -1,4 +1,4 @@
-"""No searcher drifts into drawing at random: on other people's tables, the laws, and the space that is searched by default."""
+"""No searcher drifts into drawing at random: on tables of others, the laws, and what is searched by default."""
 
 import functools
 import sys

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from records import SPACE, record, row
+from searchers_found import every_sampler
 
 from imer_ray.errors import UserError
 from imer_ray.results.hypervolume import hypervolume
@@ -55,7 +56,7 @@ def search(found, num_trials):
     return [dict(proposal.values) for proposal in proposals]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random"])
+@every_sampler
 def test_no_constraint_on_cost_is_broken_by_what_is_tried(tmp_path, sampler):
     found = started(tmp_path, Costs(), [LIMIT], sampler)
     found.enqueue([{**SPACE.sample(random.Random(1)), "steps": 64}])
