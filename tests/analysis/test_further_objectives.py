@@ -108,6 +108,7 @@ def test_two_measures_of_one_name_are_told_apart(small):
     assert [axis.name for axis in study.axes] == ["Non0 F1", "speedup", "worst Non0 F1"]
 
 
+@pytest.mark.slow
 def test_the_page_picks_among_random_points_as_python_does(opened, small):
     rng = np.random.default_rng(0)
     values = zip(rng.uniform(0.5, 0.9, 60), rng.uniform(1, 500, 60), 10 ** rng.uniform(5, 7, 60), strict=True)

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from pages import at, enter, name, picked, pinned, reload, text, until
 
 from imer_ray.export import choose
@@ -106,6 +107,7 @@ def test_budgets_and_pins_survive_a_reload(page, drawn):
     assert text(page, "#picked").endswith(f"of all {len(study.points)} points bends.")
 
 
+@pytest.mark.slow
 def test_a_phone_shows_it_all_without_scrolling_sideways(opened, drawn):
     screen = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -126,6 +128,7 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(opened, drawn):
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.slow
 def test_on_paper_the_controls_go_and_the_pick_and_the_tables_stay(page):
     enter(page, {"speedup_vs_imder": 60.0})
     page.find_element("id", "pin-pick").click()
@@ -149,6 +152,7 @@ return drawn.map((layout) => layout ? [layout.width, layout.height] : null);
 """
 
 
+@pytest.mark.slow
 def test_printing_narrows_the_charts_and_gives_them_back_their_size(page):
     """Also those that are not drawn yet, as they were not in the window."""
     before, room = page.execute_script(SIZES), page.execute_script(ROOM)
@@ -168,6 +172,7 @@ def test_every_chart_is_drawn_without_being_scrolled_to(page):
     assert page.execute_script("return scrollY") == 0
 
 
+@pytest.mark.slow
 def test_copying_a_command_puts_it_into_the_clipboard(page):
     page.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
     page.find_element("css selector", "#point .copy").click()

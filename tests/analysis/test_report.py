@@ -159,6 +159,7 @@ def test_charts_are_what_plotly_takes(built):
         go.Figure(data=figure["data"], layout=figure["layout"])  # raises at an unknown property or value
 
 
+@pytest.mark.slow
 def test_nothing_half_written_stays_and_the_same_results_give_the_same_figures(built):
     run, _ = built
     before = {path.name: path.read_bytes() for path in (run / "report").iterdir()}

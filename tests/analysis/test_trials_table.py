@@ -104,6 +104,7 @@ def test_words_and_a_state_leave_the_rows_that_have_them(browser, table, study):
     assert browser.execute_script(CELLS) == [] and count(table) == f"none (of {len(rows)} in all)"
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_what_was_chosen_and_a_click_on_a_trial_pins_its_point(browser, table, study):
     head(table, "took").click()
     head(table, "took").click()

@@ -138,6 +138,7 @@ def test_cloudformation_accepts_the_stack() -> None:
     assert [str(match) for match in lint_all(STACK) if match.rule.severity != "informational"] == []
 
 
+@pytest.mark.slow
 def test_ray_up_stops_where_there_is_no_stack(account: None) -> None:
     """Else Ray would make a security group of its own, open to SSH from everywhere."""
     elsewhere = prepare_config(described())

@@ -69,6 +69,7 @@ def drawn(folder: Path) -> torch.Tensor:
     return load_file(folder / "bank_train.safetensors")["recovered"][0].transpose(0, 1)
 
 
+@pytest.mark.slow
 def test_a_fold_is_drawn_by_networks_that_have_not_seen_it(tmp_path: Path) -> None:
     """Other latents of one fold leave the networks that draw it, and so the draws of clips like those before, alone."""
     torch.set_num_threads(1)

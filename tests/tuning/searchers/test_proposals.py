@@ -140,7 +140,6 @@ GP = functools.partial(GPSampler, n_startup_trials=START)
 @pytest.mark.parametrize(
     ("sampler", "optunas", "seeds", "num_trials"),
     [
-        ("tpe", TPE, 2, NUM_TRIALS),
         pytest.param("ehvi", TPE, 6, MANY, marks=pytest.mark.slow),
         pytest.param("tpe", TPE, 6, MANY, marks=pytest.mark.slow),
         pytest.param("nsga2", NSGA2, 6, MANY, marks=pytest.mark.slow),
