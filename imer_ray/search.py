@@ -102,15 +102,15 @@ def _search(plan: Plan, record: Record, started: float) -> str | None:
     study, scaling = plan.options.study, plan.options.scaling
     base = typed(plan.base, ExperimentConfig)
     cli.say_unscored(base, SPLIT)
-    ahead = record.ahead(study.slots) or {len(record.finished): dict(plan.base)}
+    ahead = record.ahead(study.slots) or {len(record.finished): [dict(plan.base)]}
     if not record.rows:
-        print(FirstPoint(plan.final_stage(next(iter(ahead.values()))), Store(plan.stages)).announcement())
+        print(FirstPoint(plan.final_stage(next(iter(ahead.values()))[0]), Store(plan.stages)).announcement())
     with session(plan.stages, scaling, slots=study.slots, data=base.data_paths) as broker:
         if plan.is_timed:
             plan = replace(plan, machine=machines(scaling.gpus_per_stage, study.name))
         if len(record.finished) < study.num_trials:  # Tune takes seconds to get as far as asking
-            for trial, config in ahead.items():
-                broker.ask_ahead(plan.first_stages(config), waiter_name(study.name, trial))
+            for trial, configs in ahead.items():
+                broker.ask_ahead(plan.first_stages(configs), waiter_name(study.name, trial))
         limit = budget.begin(study, scaling, record, broker, started)
         leaving = Event()
 

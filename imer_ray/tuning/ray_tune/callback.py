@@ -33,7 +33,7 @@ class StudyCallback(tune.Callback):
         self._results = ResultsFile(plan, record)
         self._timeline = Timeline(plan.folder, plan.info.study)
         self._tally = Tally(plan.info)
-        first = next(iter(record.ahead(1).values()), plan.base)
+        first = next(iter(record.ahead(1).values()), [dict(plan.base)])[0]
         self._first = None if record.rows else FirstPoint(plan.final_stage(first), Store(plan.stages))
         self._time_left = TimeLeft(len(record.finished))
         self._log = Log(plan.options.study.loggers, plan.folder, plan.info, record.rows)

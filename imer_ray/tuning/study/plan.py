@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,10 @@ class Plan:
         wanted = {*(each.metric for each in self.objectives), *(constraint.column for constraint in self.constraints)}
         return not wanted.isdisjoint(TIMES)
 
-    def first_stages(self, config: Mapping[str, Any]) -> list[Stage]:
-        """What a trial of a configuration asks for first: its stages that need no other."""
-        return [stage for stage in self.final_stage(config).in_order() if not stage.inputs]
+    def first_stages(self, configs: Sequence[Mapping[str, Any]]) -> list[Stage]:
+        """What a trial asks for first, whichever of these configurations it has: stages that need no other."""
+        first, *others = ({s.key: s for s in self.final_stage(config).in_order() if not s.inputs} for config in configs)
+        return [stage for key, stage in first.items() if all(key in other for other in others)]
 
     def identify(self, config: Mapping[str, Any]) -> str:
         """Equal for configurations that would give the same results."""

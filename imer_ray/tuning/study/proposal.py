@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imer_ray.results.proposals import GIVEN, SEARCHER
 from imer_ray.tuning.searchers import ORIGIN, RESUMED, TRIAL
-from imer_ray.tuning.space.space import Space
+from imer_ray.tuning.space.space import Space, Uniform
 from imer_ray.tuning.study._optuna import FIXED, reopened
+
+NUM_DRAWN = 4  # of what a point leaves open, to tell what does not depend on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +46,23 @@ def enqueue_again(study: Study, trial: FrozenTrial) -> None:
     study.enqueue_trial(trial.params, user_attrs=kept)
 
 
-def settled(
+def queued(
     study: Study, space: Space, left: Sequence[FrozenTrial], number: int, is_new: Callable[[Mapping[str, Any]], bool]
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Trials and values that will be proposed whatever the searcher says: those that a killed driver ``left``, then
-    those that wait, until one leaves something open. ``number``: of the next new trial."""
+) -> Iterator[tuple[int, Sequence[Mapping[str, Any]]]]:
+    """Trials that will be proposed before the searcher is asked, and what their values may be: of those that a killed
+    driver ``left``, then of those that wait. What one leaves open is drawn, `NUM_DRAWN` times.
+
+    Args:
+        number: of the next new trial.
+    """
     for trial in (*left, *study.get_trials(deepcopy=False, states=(TrialState.WAITING,))):
-        values = space.locate({**trial.system_attrs.get(FIXED, {}), **trial.params})
-        if values is None:
-            return
-        if is_new(values):  # else it will be answered, and takes no number
+        given, rng = {**trial.system_attrs.get(FIXED, {}), **trial.params}, random.Random(0)
+        whole = space.locate(given)
+        may_be = [space.suggest(Uniform(rng, given)) for _ in range(NUM_DRAWN)] if whole is None else [whole]
+        if is_new(may_be[0]):  # else it will be answered, and takes no number
             own = trial.user_attrs.get(TRIAL, number)
             number = max(number, own + 1)
-            yield own, values
+            yield own, may_be
 
 
 def reopen(study: Study, number: int) -> Trial:

@@ -31,7 +31,7 @@ from imer_ray.tuning.study.failures import failed, may_succeed
 from imer_ray.tuning.study.journal_entry import DUPLICATE, IDENTITIES, POINT, REPEAT, ROWS, SPENT
 from imer_ray.tuning.study.known import Known
 from imer_ray.tuning.study.points import distinct, name
-from imer_ray.tuning.study.proposal import Proposal, enqueue_again, enqueue_once, proposal_seed, reopen, settled
+from imer_ray.tuning.study.proposal import Proposal, enqueue_again, enqueue_once, proposal_seed, queued, reopen
 from imer_ray.tuning.study.sense import check_values, making_sense_of
 from imer_ray.tuning.study.warm_start import Lessons, sources
 
@@ -175,10 +175,10 @@ class Record:
             self._answer(trial, self._known.row(identity))
             self._duplicates += 1
 
-    def ahead(self, count: int) -> dict[int, dict[str, Any]]:
-        """Trial -> configuration of what is proposed next, at most ``count``, as far as no searcher has a say in it."""
-        found = settled(self._study, self._space, self._left, self._next, self._known.is_new)
-        return {number: self._configure(values) for number, values in islice(found, count)}
+    def ahead(self, count: int) -> dict[int, list[dict[str, Any]]]:
+        """Trial -> what its configuration may be, of the next ``count`` of which no searcher has to be asked."""
+        found = queued(self._study, self._space, self._left, self._next, self._known.is_new)
+        return {number: list(map(self._configure, values)) for number, values in islice(found, count)}
 
     def tell(self, trial: int, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The end of a trial: one row per point, the trial's own first, without objectives and status.
