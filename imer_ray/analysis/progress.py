@@ -113,7 +113,7 @@ def reuse_statement(study: Study) -> str:
 
 
 def drawn_at_random(study: Study) -> str:
-    """How many of the proposals that the searcher had learnt for were none of its own; empty if there are none."""
+    """How many of the proposals after the start-up were drawn at random, in words; empty if there are none."""
     proposed_by = trials(study)["proposed_by"].dropna().tolist()
     later = after_start_up(proposed_by)
     return f"{later.count(RANDOM)} of {len(later)} proposals after the start-up drawn at random" if later else ""

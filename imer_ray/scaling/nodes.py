@@ -71,7 +71,7 @@ def ask(store_root: str, data: Sequence[str], asked_nodes: Sequence[Node]) -> tu
     Raises:
         UserError: a node cannot run what is sent there.
     """
-    look, packages = _looker(), _requirements()
+    look, packages = _looker(), sorted({*_requirements(), *SAME})
     with _probe(store_root) as probe:
         ours = Answer(name="here", **look(packages, SAME, probe, list(data)))
         asked = {

@@ -16,17 +16,19 @@ IN_USE_SECONDS = 3600.0  # what was opened since is not taken from a stage that 
 LOOK_SECONDS = 600.0  # between two looks of a process
 
 
+_next_look: dict[Path, float] = {}  # of this process, whose stores come and go with its stages
+
+
 class Copies:
     """The copies under a folder, each with its last use as the time of its ``artefact.json``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._next_look = 0.0
 
     def bound(self) -> None:
         """Let the least recently used go where copies take more than their share; looks now and then only."""
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_SECONDS
+        if (now := time.monotonic()) >= _next_look.get(self._folder, now):
+            _next_look[self._folder] = now + LOOK_SECONDS
             self.trim(time.time())
 
     def trim(self, now: float) -> int:
