@@ -109,6 +109,7 @@ for asked in json.loads(sys.argv.pop()):
 """
 
 
+@pytest.mark.slow
 def test_the_shell_completes_commands_keys_and_options(tmp_path: Path) -> None:
     """As argcomplete's shell function asks: the line in the environment, the answer in file descriptor 8."""
     lines, asked = [f"imer-ray {line}" for line in OFFERED], []

@@ -78,6 +78,7 @@ def test_every_rule_agrees_with_python_where_points_are_equal(opened, tmp_path, 
         assert (shown, pick) == (rule, expected(points, bound, rule)), (rule, bound)
 
 
+@pytest.mark.slow
 def test_a_slider_moved_by_keys_goes_from_value_to_value_and_picks_at_once(page, drawn):
     from selenium.webdriver.common.keys import Keys
 
@@ -148,6 +149,7 @@ def test_the_points_within_the_budgets_come_as_csv_with_the_results_own_columns(
         assert all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(ours, theirs, strict=True)), column
 
 
+@pytest.mark.slow
 def test_a_page_without_choice_or_without_points_has_no_picker_and_no_complaint(opened, small, tmp_path, write_run):
     one = small([FRONT[0]], folder="one")
     none = write_run(tmp_path / "none", 2, statuses=("failed",))
@@ -158,6 +160,7 @@ def test_a_page_without_choice_or_without_points_has_no_picker_and_no_complaint(
         assert complaints(opened) == []
 
 
+@pytest.mark.slow
 def test_a_measure_that_some_points_lack_is_a_bound_that_these_do_not_keep(opened, small):
     rows = [
         {**row(i, 0.6 + 0.05 * i, 100 - 20 * i), "num_parameters": size} for i, size in enumerate((1e6, 2e6, None, 4e6))

@@ -56,6 +56,7 @@ def test_a_click_pins_a_point_a_second_unpins_it_and_escape_the_last(page, drawn
     assert pinned(page) == []
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_walks_along_the_front_pins_and_unpins(page, drawn):
     from selenium.webdriver.common.keys import Keys
 
@@ -92,6 +93,7 @@ def test_the_keyboard_alone_walks_along_the_front_pins_and_unpins(page, drawn):
     assert pinned(page) == [] and page.switch_to.active_element.get_attribute("id") == "pareto"
 
 
+@pytest.mark.slow
 def test_budgets_and_pins_survive_a_reload(page, drawn):
     study = drawn[1]
     enter(page, {"latency_ms_b1": 4.0, "num_parameters": 2e6})

@@ -122,6 +122,7 @@ def test_a_reload_keeps_what_was_chosen_and_a_click_on_a_trial_pins_its_point(br
     assert {states[name] for name in points} == {"complete"}, "what has no result cannot be pinned"
 
 
+@pytest.mark.slow
 def test_by_keyboard_alone(browser, table):
     def press(*keys):
         for key in keys:

@@ -176,6 +176,7 @@ def wasserstein(x, y):
     return float((x.flatten().sort().values - y.flatten().sort().values).abs().mean())
 
 
+@pytest.mark.slow
 def test_a_consistency_student_draws_in_one_step_what_its_teacher_cannot():
     times, teacher = time_grid(SDE, 8, "angle").float(), teacher_of(SDE, SINGLE)
 

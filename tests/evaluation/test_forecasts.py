@@ -48,7 +48,7 @@ def world():
     return model, inference, draw_protocol(model, dataset(), "valid", FIXED, inference, 0, "cpu")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_draws_are_what_predictions_average_to_the_last_bit(world, precision):
     model, _, _ = world
     config = experiment(f"diffusion.num_draws={NUM_DRAWS}", f"precision={precision}")

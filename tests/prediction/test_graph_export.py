@@ -153,6 +153,7 @@ def test_without_graphs_onnx_says_how_to_get_them(tmp_path: Path) -> None:
         imer_ray.load_model(tmp_path / "m", runtime="onnx")
 
 
+@pytest.mark.slow
 def test_a_component_that_asks_its_data_is_refused_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

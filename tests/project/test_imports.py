@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -195,6 +196,7 @@ def test_what_trains_and_scores_loads_only_what_it_computes_with() -> None:
     assert "torch" in loaded and loaded.isdisjoint({"pandas", "scipy", "matplotlib", "hydra", "optuna"})
 
 
+@pytest.mark.slow
 def test_training_and_timing_do_not_load_the_compiler() -> None:
     """PyTorch's optimisers and modes do, to be left alone by it, which takes a process longer than to import torch."""
     code = """import sys, tempfile

@@ -52,6 +52,7 @@ def reference() -> Any:
     return module
 
 
+@pytest.mark.slow
 def test_the_site_is_whole_and_asks_no_other_site_for_anything(tmp_path: Path) -> None:
     done = build(ROOT / "mkdocs.yml", tmp_path)
     assert done.returncode == 0, done.stderr

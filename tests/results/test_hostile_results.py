@@ -132,7 +132,7 @@ def other_bytes(table, rng):
     return bytes(content)
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [15, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mutated", [other_words, other_columns, other_bytes])
 def test_whatever_is_wrong_with_results_is_said_in_a_sentence(table, read, mutated, count):
     """What can be read all the same is shown."""

@@ -70,6 +70,7 @@ def test_a_program_asks_the_network_in_one_place(sampler: Any, num_arrays: int) 
         torch.testing.assert_close(again(x_T[:size], noise[:size]), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_graph_holds_the_weights_of_any_model_once() -> None:
     first, program, x_T, noise = looped(EulerMaruyama(), STEPS - 1)
     graph, second = OnnxGraph(program, ("x_T", "noise")), copy.deepcopy(first)

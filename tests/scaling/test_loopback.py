@@ -27,6 +27,7 @@ os._exit(0)  # a thread of gloo that still runs would now and then abort the int
 """
 
 
+@pytest.mark.slow
 def test_a_group_listens_everywhere_before_and_then_on_the_loopback():
     with socket.socket() as one, socket.socket() as other:
         addresses = []

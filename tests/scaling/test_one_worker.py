@@ -25,7 +25,8 @@ def one_of_each():
         stop()
 
 
-@pytest.mark.parametrize("gpus", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gpus", [0, 1])
 def test_a_search_begins_and_says_that_it_trains_without_groups(one_of_each, tmp_path, capsys, gpus):
     settings = replace(ScalingConfig(train_stages=("encode",)), gpus_per_stage=gpus)
     first = toy("encode", x=1)

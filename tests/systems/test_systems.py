@@ -41,12 +41,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(str(tmp_path_factory.mktemp("stages")))
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [name for name in SYSTEMS if name != "imder"])
 class TestEverySystem(SystemContract):
     @pytest.fixture(autouse=True)
     def _system(self, system: str, store: Store) -> None:
         self.system, self.stages = system, Path(store.root)
-        self.overrides = (*IMDER, "diffusion.sampler=euler_maruyama") if system == "imder" else ()
+
+
+class TestImder(SystemContract):
+    system = "imder"
+    overrides = (*IMDER, "diffusion.sampler=euler_maruyama")
+
+    @pytest.fixture(autouse=True)
+    def _stages(self, store: Store) -> None:
+        self.stages = Path(store.root)
+
+    @pytest.mark.slow
+    def test_any_number_of_workers_takes_the_same_steps(self) -> None:
+        """Each of its steps samples: it takes as long as all others together."""
+        super().test_any_number_of_workers_takes_the_same_steps()
 
 
 def test_times_of_one_machine_are_not_taken_for_those_of_another() -> None:

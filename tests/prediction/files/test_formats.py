@@ -144,7 +144,9 @@ def test_a_line_beyond_all_bounds_is_left_out_without_being_held(
     assert str(found["line 1"]) == "the line has more than 1,000 bytes, which no clip has" == found["line 3"]
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name != "x.npz" else []) for name in WRITERS]
+)
 def test_memory_does_not_grow_with_the_file(name: str, tmp_path: Path) -> None:
     """1,000 clips of 1,000 frames, 36 MB in single precision; a table's memory is Arrow's own."""
     frames = np.random.default_rng(0).normal(size=(1_000, 1_000, 9)).astype(np.float32)

@@ -48,7 +48,7 @@ def reached_at_random():
 @pytest.mark.parametrize(
     ("sampler", "seeds", "num_trials", "share"),
     [
-        ("ehvi", 2, 40, 1.3),
+        pytest.param("ehvi", 2, 40, 1.3, marks=pytest.mark.slow),
         ("tpe", 3, 60, 1.3),
         ("nsga2", 8, 60, 1.05),  # seven generations of eight
         ("nsga3", 8, 60, 1.05),

