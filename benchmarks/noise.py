@@ -8,7 +8,8 @@ A search has ``evaluations``, of which ``share`` go to further seeds of points o
 (`imer_ray.tuning.replication.allocation`): when the trials are done (``after``, which is ``study.repeats``), or every
 so often meanwhile, told to the searcher (``during``, which no search does: whether one should); ``none``: all are new
 trials. Printed, as means over seeds with standard errors: of the points on the front of what was measured the share
-that is on the front of 20 further seeds of all points (stays), and of the front's points alone (among); the regret of
+that is on the front of 20 further seeds of all points (stays), and of the front's points alone (among); what the first
+would be for somebody who knew the true values of the points (oracle), since 20 seeds are noisy, too; the regret of
 the front's true values, and what of it is due to choosing by what was measured (missed); by how much the measured
 hypervolume is larger than the true one (flatters), in that of the true front; and how many points are on the front.
 
@@ -152,8 +153,10 @@ def figures(noisy: Noisy, record: Record, noise: float, seed: int) -> dict[str, 
         again.append((truths[-1][0] + noise * spread / math.sqrt(NUM_FURTHER), truths[-1][1]))
     front = pareto_front(np.array(means))
     true, seen, best = (hypervolume(of, REFERENCE) for of in (np.array(truths)[front], np.array(means)[front], truths))
+    stays = pareto_front(np.array(again))
     return {
-        "stays": float(pareto_front(again)[front].mean()),
+        "stays": float(stays[front].mean()),
+        "oracle": float(stays[pareto_front(np.array(truths))].mean()),
         "among": float(pareto_front(np.array(again)[front]).mean()),
         "regret": 1 - true / noisy.problem.best,
         "missed": (best - true) / noisy.problem.best,
