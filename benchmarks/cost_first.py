@@ -7,7 +7,8 @@ Per law, the same searcher with and without `imer_ray.tuning.study.cost_first`: 
 hypervolume after ``trials``, and how many times fewer trials the one with it needs for what the one without has after
 its last (0: it does not get there), the median over seeds. ``num_measured=1`` takes the first by the same models,
 without looking at its cost: what the models alone are worth. ``keep=0.25`` bounds the cost so that a quarter of the
-space keeps the bound, which both are told; what breaks it counts for nothing, and how many trials did is printed.
+space keeps the bound, which both are told (``keep=1``: no bound); a trial that breaks it counts for nothing, and how
+many did is printed.
 Options: ``trials=48``, ``searcher=tpe``, ``num_measured=1,4``, ``problems=samplers,priors,backbones``, ``keep=1``.
 """
 
@@ -35,7 +36,7 @@ from imer_ray.tuning.study.record import Record
 
 NUM_STARTUP = 8
 NUM_DRAWN = 2000  # configurations, of which the bound is the quantile of their costs
-WORST = (1.0, 1.0)
+WORST = (1.0, 1.0)  # objectives that add no hypervolume
 OBJECTIVES = tuple(
     replace(each, reference=worst) for each, worst in zip(objectives("MAE", "flops"), REFERENCE, strict=True)
 )
@@ -46,7 +47,7 @@ def name(values: Mapping[str, Any]) -> str:
 
 
 def bound(problem: Problem, keep: float) -> float:
-    """A cost that this share of uniform draws does not exceed."""
+    """The cost that this share of uniform draws does not exceed, in ranges of the law's; inf: no bound."""
     if keep >= 1.0:
         return math.inf
     rng = random.Random(0)
@@ -104,9 +105,9 @@ def main() -> None:
     figures: dict[str, float] = {}
     print(f"{'problem':12}{'measured':>10}{'hypervolume':>14}{'too costly':>12}{'fewer trials':>14}   by seed")
     for problem in options["problems"].split(","):
-        found = conditional(problem)
-        limit = bound(found, float(options["keep"]))
-        run = functools.partial(search, found, options["searcher"], limit=limit)
+        law = conditional(problem)
+        limit = bound(law, float(options["keep"]))
+        run = functools.partial(search, law, options["searcher"], limit=limit)
         alone, broken = zip(*(run(seed, num_trials, 0) for seed in seeds), strict=True)
         mean = statistics.mean(each[-1] for each in alone)
         print(f"{problem:12}{0:10}{mean:14.4f}{statistics.mean(broken):12.1f}{1.0:14.2f}", flush=True)

@@ -45,7 +45,6 @@ def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, d
     return store, {result.name: result for result in run_graph(graph(config, "valid"), store)}
 
 
-@pytest.mark.slow
 def test_one_epoch_of_every_stage_ends_in_metrics_of_every_pattern(run: tuple[Store, dict[str, StageResult]]) -> None:
     _, results = run
     for name in ("encode", "pretrain[l]", "pretrain[a]", "pretrain[v]", "recognise"):
