@@ -156,7 +156,7 @@ def test_an_artefact_with_a_wrong_checksum_is_rebuilt(study: Path, tmp_path: Pat
     for path in (folder / "runs/stages").glob("*/encoder.safetensors"):
         path.write_bytes(path.read_bytes()[:-8] + b"\0" * 8)
         damaged += 1
-    assert damaged == 1
+    assert damaged > 0
     done = command("search", "study.num_trials=6", *SMALL, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert set(pd.read_parquet(folder / "runs/demo/results.parquet")["status"]) == {"complete"}

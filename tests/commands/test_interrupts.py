@@ -68,7 +68,7 @@ def test_a_training_that_is_ended_leaves_the_models_that_were_done(tmp_path: Pat
 def test_a_search_that_is_ended_goes_on_where_it_was(tmp_path: Path) -> None:
     words = [*SMALL, "study.loggers=[]", "study.speed=flops", "study.num_trials=2", "study.slots=1"]
     with begin("search", *words, LONG, cwd=tmp_path) as process:
-        while process.poll() is None and "bank" not in finished_stages(tmp_path / "runs/stages"):
+        while process.poll() is None and "encode" not in finished_stages(tmp_path / "runs/stages"):
             time.sleep(0.2)
         assert process.poll() is None, process.stderr.read()
         assert end(process, signal.SIGTERM).count("\n") == 1
