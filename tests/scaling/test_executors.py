@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 from toy_stages import notes, toy
+from waiting import until
 
 from imer_ray.errors import NonFiniteError, UserError
 from imer_ray.scaling.cluster import TRIAL_SLOT, session
@@ -34,13 +34,6 @@ def diamond(log, **first):
 def trial(broker, stage, waiter):
     results = [broker.compute(needed, waiter) for needed in stage.in_order()]
     return [(r.name, r.reused, r.metrics["value"]) for r in results], "torch" in sys.modules
-
-
-def until(condition, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from toy_stages import notes, toy
+from waiting import until
 from worlds import World, s3_server
 
 from imer_ray.stages.broker import Broker
@@ -23,6 +24,7 @@ from imer_ray.stages.folders import CLAIMS
 from imer_ray.stages.inventory import take
 from imer_ray.stages.lease import FOLDER, LEASE_SECONDS, Lease
 from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
 
 LOOK_SECONDS = 0.01
 KEY = "0123456789abcdef"
@@ -58,8 +60,7 @@ def test_the_first_has_it_until_it_lets_go(folders):
     assert folders.names(CLAIMS) == []
 
 
-def test_of_many_that_claim_at_once_one_has_it(folders):
-    drivers = [driver(folders)[1] for _ in range(6)]
+def of_many_that_claim_at_once_one_has_it(drivers):
     for number in range(5):
         start = threading.Barrier(len(drivers))
 
@@ -69,6 +70,14 @@ def test_of_many_that_claim_at_once_one_has_it(folders):
 
         with ThreadPoolExecutor(len(drivers)) as pool:
             assert sum(pool.map(claim, drivers)) == 1
+
+
+def test_of_many_that_claim_at_once_one_has_it(folders):
+    of_many_that_claim_at_once_one_has_it([driver(folders)[1] for _ in range(6)])
+
+
+def test_of_many_on_two_machines_one_has_it(views):
+    of_many_that_claim_at_once_one_has_it([driver(Store(view).folders)[1] for _ in range(3) for view in views])
 
 
 @pytest.mark.parametrize("how", ["its process is dead", "nobody has waited for its process", "it has ended"])
@@ -200,17 +209,11 @@ class Search:
         return self.said
 
 
-def until(condition):
-    end = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
-def searches(root, tmp_path):
+def searches(roots, tmp_path):
+    """Two, whose stores are one."""
     log = tmp_path / "log"
-    both = [Search(root, log, tmp_path / f"cache{number}") for number in range(2)]
+    both = [Search(str(root), log, tmp_path / f"cache{number}") for number, root in enumerate(roots)]
     try:
         yield both, log, f"{log}.slow"
     finally:
@@ -227,8 +230,8 @@ def pids(path):
     return [int(line.split()[1]) for line in notes(path)]
 
 
-def two_searches_compute_each_stage_once(root, tmp_path):
-    with searches(root, tmp_path) as (both, log, slow):
+def two_searches_compute_each_stage_once(roots, tmp_path):
+    with searches(roots, tmp_path) as (both, log, slow):
         until(lambda: any(waits(search) for search in both))
         Path(f"{log}.gate").touch()
         said = [search.end() for search in both]
@@ -241,8 +244,8 @@ def two_searches_compute_each_stage_once(root, tmp_path):
     assert sum(int(lines[-1].split()[1]) for lines in said) == 5
 
 
-def one_finishes_what_the_other_was_killed_in(root, tmp_path):
-    with searches(root, tmp_path) as (both, log, slow):
+def one_finishes_what_the_other_was_killed_in(roots, tmp_path):
+    with searches(roots, tmp_path) as (both, log, slow):
         until(
             lambda: len(notes(slow)) > 5 and any(line.startswith("waiting for slow") for s in both for line in s.said)
         )
@@ -257,12 +260,12 @@ def one_finishes_what_the_other_was_killed_in(root, tmp_path):
 
 
 @pytest.mark.parametrize("story", [two_searches_compute_each_stage_once, one_finishes_what_the_other_was_killed_in])
-def test_on_one_folder(tmp_path, story):
-    story(str(tmp_path / "stages"), tmp_path)
+def test_on_one_folder(views, tmp_path, story):
+    story([view / "stages" for view in views], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("story", [two_searches_compute_each_stage_once, one_finishes_what_the_other_was_killed_in])
 def test_on_one_bucket(tmp_path, story):
     with s3_server() as (_, uri):
-        story(uri, tmp_path)
+        story([uri, uri], tmp_path)

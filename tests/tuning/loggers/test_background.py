@@ -3,9 +3,9 @@
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from waiting import until
 
 from imer_ray.config.commands import SearchConfig
 from imer_ray.config.compose import compose
@@ -86,10 +86,3 @@ def test_a_slow_logger_holds_nobody_up_but_is_waited_for_at_the_end(tmp_path, mo
     gate.set()
     kept.close()
     assert len(list(tmp_path.glob("tensorboard/trial*"))) == 4
-
-
-def until(condition, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)

@@ -1,0 +1,65 @@
+"""What one machine writes to a folder that it shares, another one sees (`views`)."""
+
+import subprocess
+import sys
+
+import pytest
+from toy_stages import toy
+from waiting import until
+
+from imer_ray.errors import UserError
+from imer_ray.stages.run import run_graph
+from imer_ray.stages.store import Store
+from imer_ray.tuning.study.lock import only_driver
+
+HOLD = """
+import sys
+from pathlib import Path
+from imer_ray.tuning.study.lock import only_driver
+
+with only_driver(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_driver_has_a_study_until_it_is_killed(views):
+    words = [sys.executable, "-c", HOLD, str(views[0] / "demo")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UserError, match=f"is being searched by process {holder.pid} on "),
+            only_driver(views[1] / "demo"),
+        ):
+            pass
+        holder.kill()
+    until(lambda: _is_free(views[1] / "demo"))
+
+
+def _is_free(folder):
+    try:
+        with only_driver(folder):
+            return True
+    except UserError:
+        return False
+
+
+def test_an_artefact_that_was_looked_for_before_is_found(views):
+    """What was not there is remembered for a while by some file systems."""
+    one, two = (Store(view / "stages") for view in views)
+    stage = toy("a", x=1)
+    one.prepare()
+    assert two.find(stage.key) is None
+    run_graph(stage, one)
+    until(lambda: two.find(stage.key) is not None)
+    assert (two.open(stage.key).folder / "value.txt").read_text() == "1"
+
+
+def test_an_artefact_that_is_evicted_is_missing_whole(views):
+    one, two = (Store(view / "stages") for view in views)
+    stage = toy("a", x=1)
+    run_graph(stage, one)
+    until(lambda: two.find(stage.key) is not None)
+    assert one.folders.evict(stage.key, "artefact.json", float("inf"))
+    until(lambda: Store(views[1] / "stages").find(stage.key) is None)
+    assert run_graph(stage, Store(views[1] / "stages"))[-1].metrics == {"value": 1.0}
