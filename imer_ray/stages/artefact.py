@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping
@@ -50,6 +51,9 @@ def check(key: str, folder: Path) -> Artefact:
             # One folder may be evicted and the next one committed during a look: only one that stayed is damaged.
             if before == _identity(folder):
                 raise
+        except OSError as error:
+            if error.errno != errno.ESTALE:  # what NFS says of a file that another machine has deleted
+                raise
     raise MissingArtefact(f"{folder} is being evicted")
 
 
@@ -68,7 +72,12 @@ def _check(key: str, folder: Path) -> Artefact:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which folder stands there now; None if there is none."""
+    """Which folder stands there now; None if there is none.
+
+    NFS remembers for a minute what is in a folder, and what is not, but asks again about one that is opened.
+    """
+    with contextlib.suppress(OSError):  # one that may not be listed
+        os.close(os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY))
     try:
         status = folder.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +34,11 @@ def only_driver(folder: Path) -> Iterator[None]:
             driver = parse(file.read())
             holder = f"process {driver.pid} on {driver.host}" if driver else "another process"
             raise UserError(f"{folder} is being searched by {holder}; wait for it or stop it") from error
-        file.truncate(0)
-        file.write(Driver.own().to_text())
-        file.flush()
+        with disk_errors(folder):
+            file.truncate(0)
+            file.write(Driver.own().to_text())
+            file.flush()
+            os.fsync(file.fileno())  # other machines see what an NFS client has sent
         try:
             yield
         finally:
