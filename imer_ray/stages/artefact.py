@@ -74,7 +74,7 @@ def _check(key: str, folder: Path) -> Artefact:
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Which folder stands there now; None if there is none.
 
-    NFS remembers for a minute what is in a folder, and what is not, but asks again about one that is opened.
+    NFS remembers for up to a minute what is in a folder, and what is not, but asks again about one that is opened.
     """
     with contextlib.suppress(OSError):  # one that may not be listed
         os.close(os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY))

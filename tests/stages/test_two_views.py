@@ -1,8 +1,11 @@
 """What one machine writes to a folder that it shares, another one sees (`views`)."""
 
+import errno
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from toy_stages import toy
@@ -72,6 +75,23 @@ def test_what_comes_and_goes_is_whole_or_missing(views):
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(come_and_go)
         while not done.done():
-            assert two.find(stage.key) is None or two.put_aside == []
+            found = two.find(stage.key)
+            assert found is None or found.metrics == {"value": 1.0}
         done.result()
     assert two.find(stage.key) is None and [*one.put_aside, *two.put_aside] == []
+
+
+def test_a_file_that_another_machine_has_deleted_meanwhile_is_looked_for_again(tmp_path, monkeypatch):
+    """NFS says so of a file that was found and then is not there; only a mount with luck says it when it is asked."""
+    store, stage = Store(tmp_path), toy("a", x=1)
+    run_graph(stage, store)
+    read, said = Path.read_bytes, [OSError(errno.ESTALE, os.strerror(errno.ESTALE)), OSError(errno.EIO, "broken")]
+    monkeypatch.setattr(Path, "read_bytes", lambda path: _raise(said.pop(0)) if len(said) == 2 else read(path))
+    assert store.find(stage.key).metrics == {"value": 1.0} and len(said) == 1
+    monkeypatch.setattr(Path, "read_bytes", lambda path: _raise(said[0]))
+    with pytest.raises(OSError, match="broken"):
+        store.find(stage.key)
+
+
+def _raise(error):
+    raise error
